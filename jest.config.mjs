@@ -1,0 +1,8 @@
+export default {
+  preset: 'ts-jest',
+  testEnvironment: 'node',
+  roots: ['<rootDir>/test'],
+  globalSetup: '<rootDir>/test/build-once.mjs',
+  collectCoverageFrom: ['src/**/*.ts'],
+  coverageThreshold: { global: { lines: 95, branches: 95 } },
+};

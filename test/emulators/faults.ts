@@ -1,0 +1,101 @@
+import type { status } from '@grpc/grpc-js';
+
+/** Which of the two local services a call went to. */
+export type Service = 'secretmanager' | 'momento';
+
+/** A call's effect is one instant; a fault or a hook comes before or after it. */
+export type Moment = 'before' | 'after';
+
+/** What can go wrong with one call. */
+export type Fault =
+  | { kind: 'error'; code: status; when: Moment }
+  /** The client never gets an answer. */
+  | { kind: 'hang'; when: Moment }
+  /** The connection is reset, and with it every other call that is under way on it. */
+  | { kind: 'drop'; when: Moment }
+  /** The effect happens, and the answer that arrives is not the one that the service gave. */
+  | { kind: 'corrupt' }
+  /** The request arrives this much later. */
+  | { kind: 'slow'; ms: number };
+
+/** One call that arrived. */
+export class Call {
+  readonly #request: unknown;
+
+  constructor(
+    readonly service: Service,
+    readonly method: string,
+    /** The how manieth call of this method it is, from 1. */
+    readonly n: number,
+    request: unknown,
+  ) {
+    this.#request = request;
+  }
+
+  /** What the client sent. A getter, so that printing a call prints no secret. */
+  get request(): unknown {
+    return this.#request;
+  }
+}
+
+/**
+ * Awaited before and after the effect of every call, also of a refused one: the place for barriers,
+ * for killing the client, and for what a person does in between. A fault that it returns strikes at
+ * once.
+ */
+export type Hook = (
+  call: Call,
+  when: Moment,
+  // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- most hooks return nothing
+) => void | Fault | Promise<void | Fault>;
+
+/** What one local service does to its callers, and what they asked of it. */
+export class FaultPlan {
+  /** Everything that arrived, in order. */
+  readonly calls: Call[] = [];
+  /** Added to every call. */
+  latencyMs = 0;
+  intercept: Hook | undefined;
+
+  readonly #counts = new Map<string, number>();
+  readonly #planned = new Map<string, Map<number | 'every', Fault>>();
+
+  /**
+   * Lets `fault` strike the nth call of `method`, or every one. They count from 1, at the start and
+   * after `forget`.
+   */
+  inject(method: string, nth: number | 'every', fault: Fault): void {
+    const planned = this.#planned.get(method) ?? new Map<number | 'every', Fault>();
+    this.#planned.set(method, planned.set(nth, fault));
+  }
+
+  /** Ends all faults, the latency and the hook. The calls so far stay. */
+  clear(): void {
+    this.#planned.clear();
+    this.latencyMs = 0;
+    this.intercept = undefined;
+  }
+
+  /** Forgets the calls so far and counts from 1 again. The faults stay. */
+  forget(): void {
+    this.calls.length = 0;
+    this.#counts.clear();
+  }
+
+  /** For the services: notes a call. */
+  receive(service: Service, method: string, request: unknown): Call {
+    const n = (this.#counts.get(method) ?? 0) + 1;
+    this.#counts.set(method, n);
+    const call = new Call(service, method, n, request);
+    this.calls.push(call);
+    return call;
+  }
+
+  /** For the services: the planned fault that strikes a call at this moment. */
+  planned({ method, n }: Call, when: Moment): Fault | undefined {
+    const planned = this.#planned.get(method);
+    const fault = planned?.get(n) ?? planned?.get('every');
+    const due = fault && 'when' in fault ? fault.when : 'before';
+    return due === when ? fault : undefined;
+  }
+}

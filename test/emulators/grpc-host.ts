@@ -1,0 +1,162 @@
+import { createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as grpc from '@grpc/grpc-js';
+import { FaultPlan, type Moment, type Service } from './faults';
+
+/** What a method answers, and what arrives instead when the answer is corrupted on its way. */
+export interface Answer<Response> {
+  answer: Response;
+  corrupted: Response;
+}
+
+/**
+ * A method's effect and answer, in one synchronous step, so that nothing can come in between. It
+ * throws a `Refusal` for an error status.
+ */
+export type Method<Request, Response> = (
+  request: Request,
+  metadata: grpc.Metadata,
+) => Answer<Response>;
+
+/** An error status with the text that the client sees. */
+export class Refusal extends Error {
+  constructor(
+    readonly code: grpc.status,
+    readonly details: string,
+  ) {
+    super(details);
+  }
+}
+
+/** Serves unary gRPC methods on a plaintext loopback port, through a plan of faults. */
+export class GrpcHost {
+  readonly faults = new FaultPlan();
+  readonly #service: Service;
+  // Dropping a connection needs its socket, and grpc-js keeps the ones that it accepts itself.
+  readonly #listener: Listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+  readonly #sockets = new Map<string, Socket>();
+  readonly #server = new grpc.Server({ 'grpc.enable_channelz': 0 });
+  readonly #injector = this.#server.createConnectionInjector(
+    grpc.ServerCredentials.createInsecure(),
+  );
+  readonly #stopping = new AbortController();
+
+  constructor(service: Service) {
+    this.#service = service;
+  }
+
+  /** Adds a service. Its unary methods that are not among `methods` answer UNIMPLEMENTED. */
+  serve(
+    definition: grpc.ServiceDefinition,
+    methods: Readonly<Record<string, Method<never, object>>>,
+  ): void {
+    const unary = Object.entries(definition).filter(
+      ([, { requestStream, responseStream }]) => !requestStream && !responseStream,
+    );
+    this.#server.addService(
+      definition,
+      Object.fromEntries(
+        unary.map(([name]) => [
+          name,
+          (
+            call: grpc.ServerUnaryCall<unknown, unknown>,
+            callback: grpc.sendUnaryData<unknown>,
+          ): void => void this.#handle(name, methods[name] ?? unimplemented(name), call, callback),
+        ]),
+      ),
+    );
+  }
+
+  /** Starts to listen; returns `host:port`. */
+  async listen(): Promise<string> {
+    await new Promise<void>((resolve) => this.#listener.listen(0, '127.0.0.1', resolve));
+    const { address, port } = this.#listener.address() as AddressInfo;
+    return `${address}:${port}`;
+  }
+
+  /** Ends every connection, also those with unanswered calls, and stops to listen. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    const closed = new Promise<void>((resolve) => this.#listener.close(() => resolve()));
+    for (const socket of this.#sockets.values()) socket.destroy();
+    this.#injector.destroy();
+    this.#server.forceShutdown();
+    await closed;
+  }
+
+  #accept(socket: Socket): void {
+    const peer = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? 0}`;
+    this.#sockets.set(peer, socket);
+    socket.on('close', () => this.#sockets.delete(peer));
+    this.#injector.injectConnection(socket);
+  }
+
+  async #handle(
+    name: string,
+    method: Method<never, object>,
+    call: grpc.ServerUnaryCall<unknown, unknown>,
+    callback: grpc.sendUnaryData<unknown>,
+  ): Promise<void> {
+    const { faults } = this;
+    const { signal } = this.#stopping;
+    const peer = call.getPeer();
+    const received = faults.receive(this.#service, name, call.request);
+    let corrupt = false;
+
+    /** Lets hook and plan strike; says whether the call is over. */
+    const strike = async (when: Moment): Promise<boolean> => {
+      const hooked = await faults.intercept?.(received, when);
+      for (const fault of [hooked, faults.planned(received, when)]) {
+        switch (fault?.kind) {
+          case 'error':
+            callback({ code: fault.code, details: 'injected by the test' });
+            return true;
+          case 'hang':
+            return true;
+          case 'drop':
+            this.#sockets.get(peer)?.resetAndDestroy();
+            return true;
+          case 'corrupt':
+            corrupt = true;
+            break;
+          case 'slow':
+            await sleep(fault.ms, undefined, { signal });
+            break;
+          case undefined:
+            break;
+        }
+      }
+      return signal.aborted;
+    };
+
+    try {
+      if (faults.latencyMs > 0) await sleep(faults.latencyMs, undefined, { signal });
+      if (await strike('before')) return;
+      let reply: () => void;
+      try {
+        const { answer, corrupted } = method(call.request as never, call.metadata);
+        reply = () => callback(null, corrupt ? corrupted : answer);
+      } catch (error) {
+        reply = () => callback(statusOf(error));
+      }
+      if (await strike('after')) return;
+      reply();
+    } catch (error) {
+      if (!signal.aborted) callback(statusOf(error));
+    }
+  }
+}
+
+function statusOf(error: unknown): { code: grpc.status; details: string } {
+  if (error instanceof Refusal) return { code: error.code, details: error.details };
+  return { code: grpc.status.INTERNAL, details: `the local service failed: ${String(error)}` };
+}
+
+function unimplemented(name: string): Method<never, never> {
+  return () => {
+    throw new Refusal(
+      grpc.status.UNIMPLEMENTED,
+      `The server does not implement the method ${name}`,
+    );
+  };
+}

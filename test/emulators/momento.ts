@@ -1,0 +1,267 @@
+import { randomBytes } from 'node:crypto';
+import { auth, cache, control } from '@gomomento/generated-types';
+import { status, type Metadata } from '@grpc/grpc-js';
+import type { FaultPlan } from './faults';
+import { GrpcHost, Refusal, type Answer } from './grpc-host';
+
+const { _RefreshApiTokenResponse } = auth.auth;
+const { _Cache, _ListCachesResponse } = control.control_client;
+const { ECacheResult, _GetResponse } = cache.cache_client;
+
+// `.invalid` never resolves: a client that leaves the local endpoints cannot reach anybody.
+const ENDPOINT = 'cell-1.momento.invalid';
+
+/** What a key may do: everything, or only read and write items in caches. */
+export type Permissions = 'all' | 'data-only';
+
+/** A key as its owner holds it. */
+export interface IssuedKey {
+  apiKey: string;
+  refreshToken: string;
+  /** Epoch seconds. */
+  validUntil: number;
+  endpoint: string;
+  /** The JSON that the Momento console downloads. */
+  consoleJson: string;
+}
+
+interface Key {
+  /** What travels on the wire: for a v1 key a part of the API key, for a legacy one all of it. */
+  readonly inner: string;
+  readonly apiKey: string;
+  readonly refreshToken: string;
+  readonly lifetimeSeconds: number;
+  readonly validUntil: number;
+  readonly permissions: Permissions;
+  /** Epoch milliseconds from which on the service knows the key. */
+  readonly knownFrom: number;
+  rejectionsLeft: number;
+  revoked: boolean;
+  refreshTokenSpent: boolean;
+}
+
+/** A local Momento: refreshes keys, lists caches, gets items. Everything else is UNIMPLEMENTED. */
+export class MomentoEmulator {
+  /** The service's clock, in epoch milliseconds. */
+  now: () => number;
+  /** What becomes of a refresh token that was used. The real service's way is not documented. */
+  refreshTokens: 'reusable' | 'single-use' = 'reusable';
+  /** How long a refreshed key is still unknown to the service. */
+  newKeyLagMs = 0;
+  /** How many calls with a refreshed key are rejected before it is known. */
+  newKeyRejections = 0;
+  /** The caches that exist; all are empty. */
+  caches: string[] = ['cache'];
+
+  readonly #host = new GrpcHost('momento');
+  readonly #keysByInner = new Map<string, Key>();
+  readonly #keysByApiKey = new Map<string, Key>();
+  readonly #listeners = new Set<() => void>();
+  #address = '';
+
+  private constructor(now: () => number) {
+    this.now = now;
+    this.#host.serve(auth.auth.UnimplementedAuthService.definition, {
+      RefreshApiToken: (request: InstanceType<typeof auth.auth._RefreshApiTokenRequest>) =>
+        this.#refresh(request.api_key, request.refresh_token),
+    });
+    this.#host.serve(control.control_client.UnimplementedScsControlService.definition, {
+      ListCaches: (_request: object, metadata: Metadata) => this.#listCaches(metadata),
+    });
+    this.#host.serve(cache.cache_client.UnimplementedScsService.definition, {
+      Get: (_request: object, metadata: Metadata) => this.#get(metadata),
+    });
+  }
+
+  /** Starts the service on a free loopback port. */
+  static async start(options: { now?: () => number } = {}): Promise<MomentoEmulator> {
+    const emulator = new MomentoEmulator(options.now ?? Date.now);
+    emulator.#address = await emulator.#host.listen();
+    return emulator;
+  }
+
+  /** `127.0.0.1:port`, for the control, cache and token endpoints alike. */
+  get host(): string {
+    return this.#address;
+  }
+
+  get faults(): FaultPlan {
+    return this.#host.faults;
+  }
+
+  /** Stops the service, whatever is still under way. */
+  stop(): Promise<void> {
+    return this.#host.stop();
+  }
+
+  /** Issues a key as the console does: known at once. */
+  issueKey(
+    options: {
+      lifetimeSeconds?: number;
+      permissions?: Permissions;
+      format?: 'v1' | 'legacy';
+    } = {},
+  ): IssuedKey {
+    const { lifetimeSeconds = 30 * 24 * 3600, permissions = 'all', format = 'v1' } = options;
+    const key = this.#issue(lifetimeSeconds, permissions, format);
+    this.#changed();
+    const { apiKey, refreshToken, validUntil } = key;
+    const consoleJson = JSON.stringify({
+      apiKey,
+      refreshToken,
+      validUntil,
+      restEndpoint: `https://api.cache.${ENDPOINT}`,
+    });
+    return { apiKey, refreshToken, validUntil, endpoint: ENDPOINT, consoleJson };
+  }
+
+  /** Whether a call with this key would be let in now. */
+  accepts(apiKey: string): boolean {
+    const key = this.#keysByApiKey.get(apiKey);
+    return key !== undefined && this.#isKnown(key);
+  }
+
+  /** Whether this pair could be refreshed now. */
+  acceptsRefresh(apiKey: string, refreshToken: string): boolean {
+    const key = this.#keysByApiKey.get(apiKey);
+    return this.accepts(apiKey) && key?.refreshToken === refreshToken && !key.refreshTokenSpent;
+  }
+
+  /** Revokes a key, as a person does in the console. */
+  revoke(apiKey: string): void {
+    const key = this.#keysByApiKey.get(apiKey);
+    if (!key) throw new Error('no such key was issued');
+    key.revoked = true;
+    this.#changed();
+  }
+
+  /** Calls `listener` synchronously after every change of state; returns how to end that. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Every key (also the part that travels) and refresh token that was ever issued. */
+  secrets(): string[] {
+    const all = [...this.#keysByInner.values()].flatMap(({ apiKey, inner, refreshToken }) => [
+      apiKey,
+      inner,
+      refreshToken,
+    ]);
+    return [...new Set(all)];
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  #isKnown(key: Key): boolean {
+    return (
+      !key.revoked &&
+      key.rejectionsLeft === 0 &&
+      this.now() >= key.knownFrom &&
+      this.now() < key.validUntil * 1000
+    );
+  }
+
+  #issue(
+    lifetimeSeconds: number,
+    permissions: Permissions,
+    format: 'v1' | 'legacy',
+    lag?: { ms: number; rejections: number },
+  ): Key {
+    const validUntil = Math.floor(this.now() / 1000) + lifetimeSeconds;
+    const claims = format === 'legacy' ? { cp: `control.${ENDPOINT}`, c: `cache.${ENDPOINT}` } : {};
+    const inner = jwt({ ...claims, sub: 'local', exp: validUntil });
+    const key: Key = {
+      inner,
+      apiKey: format === 'legacy' ? inner : v1(inner),
+      refreshToken: randomBytes(32).toString('base64url'),
+      lifetimeSeconds,
+      validUntil,
+      permissions,
+      knownFrom: this.now() + (lag?.ms ?? -Infinity),
+      rejectionsLeft: lag?.rejections ?? 0,
+      revoked: false,
+      refreshTokenSpent: false,
+    };
+    this.#keysByInner.set(inner, key);
+    this.#keysByApiKey.set(key.apiKey, key);
+    return key;
+  }
+
+  #authenticate(inner: string | undefined): Key {
+    const key = this.#keysByInner.get(inner ?? '');
+    if (!key || !this.#isKnown(key)) {
+      if (key && key.rejectionsLeft > 0) key.rejectionsLeft -= 1;
+      throw new Refusal(status.UNAUTHENTICATED, 'Invalid API key');
+    }
+    return key;
+  }
+
+  #refresh(
+    inner: string,
+    refreshToken: string,
+  ): Answer<InstanceType<typeof _RefreshApiTokenResponse>> {
+    const key = this.#authenticate(inner);
+    if (key.refreshToken !== refreshToken || key.refreshTokenSpent) {
+      // The real code is not known. This one differs from an expired key's, so that callers have to
+      // deal with both.
+      throw new Refusal(status.INVALID_ARGUMENT, 'Invalid refresh token');
+    }
+    key.refreshTokenSpent = this.refreshTokens === 'single-use';
+    // The SDK makes a v1 key of any answer, also of a legacy key's.
+    const fresh = this.#issue(key.lifetimeSeconds, key.permissions, 'v1', {
+      ms: this.newKeyLagMs,
+      rejections: this.newKeyRejections,
+    });
+    this.#changed();
+    return {
+      answer: new _RefreshApiTokenResponse({
+        api_key: fresh.inner,
+        refresh_token: fresh.refreshToken,
+        endpoint: ENDPOINT,
+        valid_until: fresh.validUntil,
+      }),
+      corrupted: new _RefreshApiTokenResponse(),
+    };
+  }
+
+  #listCaches(metadata: Metadata): Answer<InstanceType<typeof _ListCachesResponse>> {
+    const { permissions } = this.#authenticate(authorization(metadata));
+    if (permissions === 'data-only') {
+      throw new Refusal(status.PERMISSION_DENIED, 'Insufficient permissions to list caches');
+    }
+    return {
+      answer: new _ListCachesResponse({
+        cache: this.caches.map((cache_name) => new _Cache({ cache_name })),
+      }),
+      corrupted: new _ListCachesResponse({ cache: [new _Cache()] }),
+    };
+  }
+
+  #get(metadata: Metadata): Answer<InstanceType<typeof _GetResponse>> {
+    this.#authenticate(authorization(metadata));
+    if (!this.caches.includes(String(metadata.get('cache')[0]))) {
+      throw new Refusal(status.NOT_FOUND, 'Cache not found');
+    }
+    return {
+      answer: new _GetResponse({ result: ECacheResult.Miss }),
+      corrupted: new _GetResponse(),
+    };
+  }
+}
+
+function authorization(metadata: Metadata): string | undefined {
+  return metadata.get('authorization')[0]?.toString();
+}
+
+function v1(inner: string): string {
+  return Buffer.from(JSON.stringify({ endpoint: ENDPOINT, api_key: inner })).toString('base64');
+}
+
+/** Has the form of a JSON web token; nobody checks the signature. */
+function jwt(claims: object): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return [part({ alg: 'HS256' }), part(claims), randomBytes(32).toString('base64url')].join('.');
+}

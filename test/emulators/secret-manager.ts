@@ -1,0 +1,718 @@
+import { readFileSync } from 'node:fs';
+import { crc32c } from '@aws-crypto/crc32c';
+import type { protos } from '@google-cloud/secret-manager';
+import { status, type ServiceDefinition } from '@grpc/grpc-js';
+import { fromJSON } from '@grpc/proto-loader';
+import type { FaultPlan } from './faults';
+import { GrpcHost, Refusal, type Answer } from './grpc-host';
+
+type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
+type VersionResource = protos.google.cloud.secretmanager.v1.ISecretVersion;
+type AccessResponse = protos.google.cloud.secretmanager.v1.IAccessSecretVersionResponse;
+type ListResponse = protos.google.cloud.secretmanager.v1.IListSecretVersionsResponse;
+type PermissionsResponse = protos.google.iam.v1.ITestIamPermissionsResponse;
+
+/** Everything that can be granted on a secret. */
+const PERMISSIONS = [
+  'secretmanager.secrets.create',
+  'secretmanager.secrets.delete',
+  'secretmanager.secrets.get',
+  'secretmanager.secrets.getIamPolicy',
+  'secretmanager.secrets.setIamPolicy',
+  'secretmanager.secrets.update',
+  'secretmanager.versions.access',
+  'secretmanager.versions.add',
+  'secretmanager.versions.destroy',
+  'secretmanager.versions.disable',
+  'secretmanager.versions.enable',
+  'secretmanager.versions.get',
+  'secretmanager.versions.list',
+] as const;
+
+type Permission = (typeof PERMISSIONS)[number];
+
+const SECRET_NAME = /^projects\/([^/]+)(\/locations\/[^/]+)?\/secrets\/([\w-]{1,255})$/;
+const VERSION_NAME = new RegExp(`${SECRET_NAME.source.slice(0, -1)}/versions/([\\w-]+)$`);
+const FIRST_PROJECT_NUMBER = 123_456_789_012;
+const FIRST_ETAG = 0x16_5b_f2_3a_79_78_2f;
+const MAX_PAYLOAD_BYTES = 64 * 1024;
+const MAX_PAGE_SIZE = 25_000;
+const MAX_STALENESS = 50;
+const DAY_MS = 24 * 3600 * 1000;
+
+export type State = 'ENABLED' | 'DISABLED' | 'DESTROYED';
+
+/** A version as the test sees it, whatever the service would tell a caller. */
+export interface VersionView {
+  version: string;
+  state: State;
+  /** Epoch milliseconds, like the other times. */
+  createTime: number;
+  etag: string;
+  /** Gone once the version is destroyed. */
+  payload: Buffer | undefined;
+  scheduledDestroyTime: number | undefined;
+  destroyTime: number | undefined;
+}
+
+/** Requests that one project may make in a minute. */
+export interface Quotas {
+  writesPerMinute?: number;
+  readsPerMinute?: number;
+  accessesPerMinute?: number;
+}
+
+type Quota = 'Write' | 'Read' | 'Access';
+
+interface Version {
+  readonly number: number;
+  readonly state: State;
+  readonly createTime: number;
+  readonly etag: string;
+  readonly payload: Buffer | undefined;
+  /** What is told about the payload: the true checksum, unless a test wants another. */
+  readonly crc32c: number;
+  readonly checksumWasSent: boolean;
+  readonly scheduledDestroyTime: number | undefined;
+  readonly destroyTime: number | undefined;
+}
+
+interface Secret {
+  readonly name: string;
+  readonly isRegional: boolean;
+  readonly createTime: number;
+  readonly etag: string;
+  readonly versionDestroyTtlMs: number | undefined;
+  /** The versions, oldest first, after each of the last changes; the last entry is the present. */
+  history: (readonly Version[])[];
+}
+
+/** A resource name, read. */
+interface Target {
+  /** The secret's name with the project's number, as the service answers it. */
+  name: string;
+  project: number;
+  isRegional: boolean;
+  /** What follows `/versions/`. */
+  ref: string | undefined;
+}
+
+/**
+ * A local Secret Manager. What it cannot do as the real service does, it refuses as UNIMPLEMENTED.
+ *
+ * Texts and fine points follow what users of the real service have published: enabling and
+ * disabling are idempotent and still change the etag, destroying is not; state changes take no
+ * alias; a missing secret grants nothing.
+ */
+export class SecretManagerEmulator {
+  /** The service's clock, in epoch milliseconds. */
+  now: () => number;
+  /** Unset: no limit. Counted by whole minutes of the service's clock. */
+  quotas: Quotas = {};
+  /** How many of a secret's newest changes lists do not show yet (at most 50). */
+  staleLists = 0;
+  /** How many of a secret's newest changes `latest` does not follow yet (at most 50). */
+  staleLatest = 0;
+
+  readonly #host = new GrpcHost('secretmanager');
+  readonly #secrets = new Map<string, Secret>();
+  readonly #grants = new Map<string, ReadonlySet<string>>();
+  readonly #projects = new Map<string, number>();
+  readonly #usage = new Map<string, { minute: number; count: number }>();
+  readonly #listeners = new Set<() => void>();
+  #etags = 0;
+  #address = '';
+
+  private constructor(now: () => number) {
+    this.now = now;
+    this.#host.serve(serviceDefinition(), {
+      CreateSecret: (request: CreateSecretRequest) => this.#createSecret(request),
+      GetSecret: (request: NameRequest) => this.#getSecret(request),
+      DeleteSecret: (request: NameRequest) => this.#deleteSecret(request),
+      AddSecretVersion: (request: AddSecretVersionRequest) => this.#addSecretVersion(request),
+      GetSecretVersion: (request: NameRequest) => this.#getSecretVersion(request),
+      AccessSecretVersion: (request: NameRequest) => this.#accessSecretVersion(request),
+      ListSecretVersions: (request: ListSecretVersionsRequest) => this.#listSecretVersions(request),
+      EnableSecretVersion: (request: NameRequest) =>
+        this.#changeState(request, 'secretmanager.versions.enable', () => enabled),
+      DisableSecretVersion: (request: NameRequest) =>
+        this.#changeState(request, 'secretmanager.versions.disable', () => disabled),
+      DestroySecretVersion: (request: NameRequest) =>
+        this.#changeState(request, 'secretmanager.versions.destroy', (secret, version) =>
+          this.#destruction(secret, version),
+        ),
+      TestIamPermissions: (request: TestIamPermissionsRequest) => this.#testIamPermissions(request),
+    });
+  }
+
+  /** Starts the service on a free loopback port. */
+  static async start(options: { now?: () => number } = {}): Promise<SecretManagerEmulator> {
+    const emulator = new SecretManagerEmulator(options.now ?? Date.now);
+    emulator.#address = await emulator.#host.listen();
+    return emulator;
+  }
+
+  /** `127.0.0.1:port`. */
+  get host(): string {
+    return this.#address;
+  }
+
+  get faults(): FaultPlan {
+    return this.#host.faults;
+  }
+
+  /** Stops the service, whatever is still under way. */
+  stop(): Promise<void> {
+    return this.#host.stop();
+  }
+
+  /** Creates `projects/p/secrets/s` or `projects/p/locations/l/secrets/s`, without versions. */
+  createSecret(name: string, options: { versionDestroyTtlMs?: number } = {}): void {
+    this.#create(this.#parse(name), options.versionDestroyTtlMs);
+  }
+
+  /** Adds a version, also one that the service would have refused. Returns its number. */
+  addVersion(
+    secret: string,
+    payload: string | Buffer,
+    options: { createTime?: number; state?: State; crc?: number } = {},
+  ): string {
+    const version = this.#add(this.#existing(secret), Buffer.from(payload), {
+      ...(options.createTime !== undefined && { createTime: options.createTime }),
+      ...(options.crc !== undefined && { crc32c: options.crc }),
+      ...(options.state && this.#inState(options.state)),
+    });
+    return String(version.number);
+  }
+
+  /** Changes a version's state as a person would, without a delay for a destruction. */
+  setState(secret: string, version: string, state: State): void {
+    const found = this.#existing(secret);
+    this.#change(found, this.#numbered(found, version), this.#inState(state));
+  }
+
+  /** Deletes a secret with all its versions. */
+  deleteSecret(secret: string): void {
+    this.#secrets.delete(this.#existing(secret).name);
+    this.#changed();
+  }
+
+  /** The versions as they are, newest first; none for a secret that does not exist. */
+  versions(secret: string): VersionView[] {
+    const found = this.#find(this.#parse(secret));
+    return current(found).toReversed().map(view);
+  }
+
+  /** What a reader of `latest` gets right now; undefined where the reader gets an error. */
+  latest(secret: string): Buffer | undefined {
+    const version = this.#latest(this.#find(this.#parse(secret)));
+    return version?.state === 'ENABLED' ? version.payload : undefined;
+  }
+
+  /** What the callers may do with a secret. */
+  permissions(secret: string): Set<string> {
+    return new Set(this.#granted(this.#parse(secret)));
+  }
+
+  /**
+   * Grants exactly these permissions, on the secret itself: once it is deleted, callers get
+   * PERMISSION_DENIED. Without a call to this they may do everything, as if it were granted on the
+   * project.
+   */
+  grant(secret: string, permissions: readonly string[]): void {
+    this.#grants.set(this.#parse(secret).name, new Set(permissions));
+  }
+
+  /** Calls `listener` synchronously after every single change of state; returns how to end that. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #createSecret({ parent, secretId, secret }: CreateSecretRequest): Answer<SecretResource> {
+    const target = this.#admit(
+      SECRET_NAME,
+      `${parent}/secrets/${secretId}`,
+      'secretmanager.secrets.create',
+      'Write',
+    );
+    const { replication, versionDestroyTtl, ...others } = secret ?? {};
+    if (Object.values({ ...others, name: null }).some(isSet)) {
+      throw new Refusal(
+        status.UNIMPLEMENTED,
+        'Only replication and version_destroy_ttl are implemented',
+      );
+    }
+    if (target.isRegional && replication)
+      throw invalid('Secret.replication should not be provided.');
+    if (!target.isRegional && !replication) throw invalid('Secret.replication must be provided.');
+    const ttlMs = versionDestroyTtl ? Number(versionDestroyTtl.seconds) * 1000 : undefined;
+    if (ttlMs !== undefined && (ttlMs < DAY_MS || ttlMs > 1000 * DAY_MS)) {
+      throw invalid('Secret.version_destroy_ttl must be between 1 and 1000 days.');
+    }
+    return { answer: secretResource(this.#create(target, ttlMs)), corrupted: {} };
+  }
+
+  #getSecret({ name }: NameRequest): Answer<SecretResource> {
+    const target = this.#admit(SECRET_NAME, name, 'secretmanager.secrets.get', 'Read');
+    return { answer: secretResource(this.#secretOf(target)), corrupted: {} };
+  }
+
+  #deleteSecret({ name, etag }: NameRequest): Answer<object> {
+    const secret = this.#secretOf(
+      this.#admit(SECRET_NAME, name, 'secretmanager.secrets.delete', 'Write'),
+    );
+    checkEtag(etag, secret.etag);
+    this.#secrets.delete(secret.name);
+    this.#changed();
+    return { answer: {}, corrupted: {} };
+  }
+
+  #addSecretVersion({ parent, payload }: AddSecretVersionRequest): Answer<VersionResource> {
+    const secret = this.#secretOf(
+      this.#admit(SECRET_NAME, parent, 'secretmanager.versions.add', 'Write'),
+    );
+    const data = payload?.data ?? Buffer.alloc(0);
+    if (data.length === 0) throw invalid('SecretPayload.data must not be empty.');
+    if (data.length > MAX_PAYLOAD_BYTES) {
+      throw invalid('The secret payload is larger than the maximum of 65536 bytes.');
+    }
+    const checksumWasSent = payload?.dataCrc32c !== undefined;
+    if (checksumWasSent && Number(payload.dataCrc32c) !== crc32c(data)) {
+      throw invalid('Provided SecretPayload.data crc32c does not match calculated crc32c.');
+    }
+    return this.#versionAnswer(secret, this.#add(secret, data, { checksumWasSent }));
+  }
+
+  #getSecretVersion({ name }: NameRequest): Answer<VersionResource> {
+    const target = this.#admit(VERSION_NAME, name, 'secretmanager.versions.get', 'Read');
+    return this.#versionAnswer(this.#secretOf(target), this.#versionOf(target));
+  }
+
+  #accessSecretVersion({ name }: NameRequest): Answer<AccessResponse> {
+    const target = this.#admit(VERSION_NAME, name, 'secretmanager.versions.access', 'Access');
+    const version = this.#versionOf(target);
+    const versionName = `${target.name}/versions/${version.number}`;
+    if (version.state !== 'ENABLED' || !version.payload) {
+      throw failedPrecondition(`Secret Version [${versionName}] is in ${version.state} state.`);
+    }
+    const respond = (data: Buffer): AccessResponse => ({
+      name: versionName,
+      payload: { data, dataCrc32c: version.crc32c },
+    });
+    return { answer: respond(version.payload), corrupted: respond(flipped(version.payload)) };
+  }
+
+  #listSecretVersions({
+    parent,
+    pageSize,
+    pageToken,
+    filter,
+  }: ListSecretVersionsRequest): Answer<ListResponse> {
+    const secret = this.#secretOf(
+      this.#admit(SECRET_NAME, parent, 'secretmanager.versions.list', 'Read'),
+    );
+    if (pageSize < 0) throw invalid('page_size must not be negative.');
+    const size = Math.min(pageSize || MAX_PAGE_SIZE, MAX_PAGE_SIZE);
+    const states = parseFilter(filter);
+    const below = parsePageToken(pageToken);
+    const all = staleView(secret, this.staleLists).toReversed();
+    const rest = all.filter(({ number, state }) => number < below && states.has(state));
+    const page = rest.slice(0, size);
+    const last = page.at(-1);
+    const answer = {
+      versions: page.map((version) => versionResource(secret, version)),
+      nextPageToken: last && rest.length > size ? formatPageToken(last.number) : '',
+      totalSize: filter === '' ? all.length : 0,
+    };
+    return { answer, corrupted: { ...answer, versions: page.map(() => ({})) } };
+  }
+
+  #changeState(
+    { name, etag }: NameRequest,
+    permission: Permission,
+    change: (secret: Secret, version: Version) => Partial<Version>,
+  ): Answer<VersionResource> {
+    const target = this.#admit(VERSION_NAME, name, permission, 'Write');
+    const secret = this.#secretOf(target);
+    if (!isNumber(target.ref)) {
+      throw invalid(
+        `The provided Secret Version ID [${name}] does not match the expected format ` +
+          '[projects/*/secrets/*/versions/*]',
+      );
+    }
+    const version = this.#numbered(secret, target.ref);
+    checkEtag(etag, version.etag);
+    if (version.state === 'DESTROYED') {
+      throw failedPrecondition('SecretVersion.state is already DESTROYED.');
+    }
+    return this.#versionAnswer(secret, this.#change(secret, version, change(secret, version)));
+  }
+
+  #destruction(secret: Secret, version: Version): Partial<Version> {
+    if (version.scheduledDestroyTime !== undefined) {
+      throw failedPrecondition('SecretVersion is already scheduled for DESTRUCTION.');
+    }
+    return secret.versionDestroyTtlMs === undefined
+      ? this.#inState('DESTROYED')
+      : { state: 'DISABLED', scheduledDestroyTime: this.now() + secret.versionDestroyTtlMs };
+  }
+
+  /** Needs no permission itself. */
+  #testIamPermissions({
+    resource,
+    permissions,
+  }: TestIamPermissionsRequest): Answer<PermissionsResponse> {
+    const target = this.#parse(resource);
+    this.#meter(target.project, 'Read');
+    if (permissions.length === 0 || permissions.length > 100) {
+      throw invalid('Between 1 and 100 permissions must be tested.');
+    }
+    const unknown = permissions.find((name) => !PERMISSIONS.some((known) => known === name));
+    if (unknown !== undefined) {
+      // Not seen for this service, but what others answer; the harsher reading.
+      throw invalid(`Permission ${unknown} is not valid for this resource.`);
+    }
+    const granted = this.#find(target) ? this.#granted(target) : new Set<string>();
+    return {
+      answer: { permissions: permissions.filter((permission) => granted.has(permission)) },
+      corrupted: { permissions: ['corrupted'] },
+    };
+  }
+
+  /** Reads the name that a request is about, and refuses what may not be done with it. */
+  #admit(pattern: RegExp, name: string, permission: Permission, quota: Quota): Target {
+    const target = this.#parse(name, pattern);
+    this.#meter(target.project, quota);
+    const grants = this.#grants.get(target.name);
+    if (grants && !(grants.has(permission) && this.#find(target))) {
+      throw new Refusal(
+        status.PERMISSION_DENIED,
+        `Permission '${permission}' denied for resource '${name}' (or it may not exist).`,
+      );
+    }
+    return target;
+  }
+
+  #meter(project: number, quota: Quota): void {
+    const limit = {
+      Write: this.quotas.writesPerMinute,
+      Read: this.quotas.readsPerMinute,
+      Access: this.quotas.accessesPerMinute,
+    }[quota];
+    const minute = Math.floor(this.now() / 60_000);
+    const key = `${quota} ${project}`;
+    const used = this.#usage.get(key);
+    const count = used?.minute === minute ? used.count : 0;
+    if (limit !== undefined && count >= limit) {
+      throw new Refusal(
+        status.RESOURCE_EXHAUSTED,
+        `Quota exceeded for quota metric '${quota} requests' and limit ` +
+          `'${quota} requests per minute' of service 'secretmanager.googleapis.com' for consumer ` +
+          `'project_number:${project}'.`,
+      );
+    }
+    this.#usage.set(key, { minute, count: count + 1 });
+  }
+
+  #granted(target: Target): ReadonlySet<string> {
+    return this.#grants.get(target.name) ?? new Set(PERMISSIONS);
+  }
+
+  #parse(name: string, pattern = SECRET_NAME): Target {
+    const match = pattern.exec(name);
+    const [, id, location = '', secret, ref] = match ?? [];
+    if (id === undefined || secret === undefined) {
+      throw invalid('Invalid resource field value in the request.');
+    }
+    const project = this.#projectNumber(id);
+    return {
+      name: `projects/${project}${location}/secrets/${secret}`,
+      project,
+      isRegional: location !== '',
+      ref,
+    };
+  }
+
+  #projectNumber(id: string): number {
+    if (isNumber(id)) return Number(id);
+    const number = this.#projects.get(id) ?? FIRST_PROJECT_NUMBER + this.#projects.size;
+    this.#projects.set(id, number);
+    return number;
+  }
+
+  #find(target: Target): Secret | undefined {
+    const secret = this.#secrets.get(target.name);
+    if (secret) this.#destroyWhatIsDue(secret);
+    return secret;
+  }
+
+  #existing(name: string): Secret {
+    return this.#secretOf(this.#parse(name));
+  }
+
+  #secretOf(target: Target): Secret {
+    const secret = this.#find(target);
+    if (!secret) throw new Refusal(status.NOT_FOUND, `Secret [${target.name}] not found.`);
+    return secret;
+  }
+
+  #versionOf(target: Target): Version {
+    const secret = this.#find(target);
+    if (secret && isNumber(target.ref)) return this.#numbered(secret, target.ref);
+    if (secret && target.ref !== 'latest') {
+      throw new Refusal(
+        status.NOT_FOUND,
+        `Secret [${target.name}] has no alias [${target.ref ?? ''}]`,
+      );
+    }
+    const version = this.#latest(secret);
+    if (!version) {
+      throw new Refusal(status.NOT_FOUND, `Secret [${target.name}] not found or has no versions.`);
+    }
+    return version;
+  }
+
+  #numbered(secret: Secret, ref: string): Version {
+    const version = current(secret)[Number(ref) - 1];
+    if (!version) {
+      throw new Refusal(
+        status.NOT_FOUND,
+        `Secret Version [${secret.name}/versions/${ref}] not found.`,
+      );
+    }
+    return version;
+  }
+
+  /** The version that was created last, whatever its state. */
+  #latest(secret: Secret | undefined): Version | undefined {
+    return secret && staleView(secret, this.staleLatest).at(-1);
+  }
+
+  #create(target: Target, versionDestroyTtlMs: number | undefined): Secret {
+    if (this.#find(target)) {
+      throw new Refusal(status.ALREADY_EXISTS, `Secret [${target.name}] already exists.`);
+    }
+    const secret: Secret = {
+      name: target.name,
+      isRegional: target.isRegional,
+      createTime: this.now(),
+      etag: this.#nextEtag(),
+      versionDestroyTtlMs,
+      history: [[]],
+    };
+    this.#secrets.set(secret.name, secret);
+    this.#changed();
+    return secret;
+  }
+
+  #add(secret: Secret, payload: Buffer, fields: Partial<Version>): Version {
+    const version: Version = {
+      number: current(secret).length + 1,
+      state: 'ENABLED',
+      createTime: this.now(),
+      etag: this.#nextEtag(),
+      payload,
+      crc32c: crc32c(payload),
+      checksumWasSent: false,
+      scheduledDestroyTime: undefined,
+      destroyTime: undefined,
+      ...fields,
+    };
+    this.#write(secret, [...current(secret), version]);
+    return version;
+  }
+
+  #change(secret: Secret, version: Version, fields: Partial<Version>): Version {
+    const changed = { ...version, ...fields, etag: this.#nextEtag() };
+    this.#write(secret, current(secret).with(version.number - 1, changed));
+    return changed;
+  }
+
+  #write(secret: Secret, versions: readonly Version[]): void {
+    secret.history = [...secret.history, versions].slice(-MAX_STALENESS - 1);
+    this.#changed();
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  #destroyWhatIsDue(secret: Secret): void {
+    for (const version of current(secret)) {
+      if (
+        version.scheduledDestroyTime !== undefined &&
+        version.scheduledDestroyTime <= this.now()
+      ) {
+        this.#change(secret, version, this.#inState('DESTROYED'));
+      }
+    }
+  }
+
+  #inState(state: State): Partial<Version> {
+    if (state === 'ENABLED') return enabled;
+    if (state === 'DISABLED') return disabled;
+    return { ...disabled, state, payload: undefined, destroyTime: this.now() };
+  }
+
+  #versionAnswer(secret: Secret, version: Version): Answer<VersionResource> {
+    return { answer: versionResource(secret, version), corrupted: { name: 'corrupted' } };
+  }
+
+  #nextEtag(): string {
+    return `"${(FIRST_ETAG + this.#etags++).toString(16)}"`;
+  }
+}
+
+// Requests as proto-loader reads them: scalars always set, messages null or absent where not sent.
+
+interface NameRequest {
+  name: string;
+  etag: string;
+}
+
+interface CreateSecretRequest {
+  parent: string;
+  secretId: string;
+  secret: SecretResource | null;
+}
+
+interface AddSecretVersionRequest {
+  parent: string;
+  payload: { data: Buffer; dataCrc32c?: string } | null;
+}
+
+interface ListSecretVersionsRequest {
+  parent: string;
+  pageSize: number;
+  pageToken: string;
+  filter: string;
+}
+
+interface TestIamPermissionsRequest {
+  resource: string;
+  permissions: string[];
+}
+
+function serviceDefinition(): ServiceDefinition {
+  const path = require.resolve('@google-cloud/secret-manager/build/protos/protos.json');
+  const root = JSON.parse(readFileSync(path, 'utf8')) as Parameters<typeof fromJSON>[0];
+  const definitions = fromJSON(root, { defaults: true, longs: String });
+  return definitions['google.cloud.secretmanager.v1.SecretManagerService'] as ServiceDefinition;
+}
+
+// Either one cancels a scheduled destruction.
+const enabled: Partial<Version> = { state: 'ENABLED', scheduledDestroyTime: undefined };
+const disabled: Partial<Version> = { state: 'DISABLED', scheduledDestroyTime: undefined };
+
+function current(secret: Secret | undefined): readonly Version[] {
+  return secret?.history.at(-1) ?? [];
+}
+
+/** The versions as they were before the newest changes. */
+function staleView({ history }: Secret, changes: number): readonly Version[] {
+  return history.at(-1 - changes) ?? history[0] ?? [];
+}
+
+function view(version: Version): VersionView {
+  const { number, state, createTime, etag, payload, scheduledDestroyTime, destroyTime } = version;
+  return {
+    version: String(number),
+    state,
+    createTime,
+    etag,
+    payload,
+    scheduledDestroyTime,
+    destroyTime,
+  };
+}
+
+function secretResource(secret: Secret): SecretResource {
+  const ttlMs = secret.versionDestroyTtlMs;
+  return {
+    name: secret.name,
+    replication: secret.isRegional ? null : { automatic: {} },
+    createTime: timestamp(secret.createTime),
+    etag: secret.etag,
+    versionDestroyTtl: ttlMs === undefined ? null : timestamp(ttlMs),
+  };
+}
+
+function versionResource(secret: Secret, version: Version): VersionResource {
+  const { scheduledDestroyTime, destroyTime } = version;
+  return {
+    name: `${secret.name}/versions/${version.number}`,
+    createTime: timestamp(version.createTime),
+    destroyTime: destroyTime === undefined ? null : timestamp(destroyTime),
+    state: version.state,
+    replicationStatus: secret.isRegional ? null : { automatic: {} },
+    etag: version.etag,
+    clientSpecifiedPayloadChecksum: version.checksumWasSent,
+    scheduledDestroyTime:
+      scheduledDestroyTime === undefined ? null : timestamp(scheduledDestroyTime),
+  };
+}
+
+/** A google.protobuf.Timestamp or Duration. */
+function timestamp(ms: number): protos.google.protobuf.ITimestamp {
+  const seconds = Math.floor(ms / 1000);
+  return { seconds, nanos: Math.round((ms - seconds * 1000) * 1e6) };
+}
+
+function isNumber(text: string | undefined): text is string {
+  return text !== undefined && /^\d+$/.test(text);
+}
+
+/** Whether a field of a message was sent. */
+function isSet(value: unknown): boolean {
+  if (value === null || value === undefined || value === '' || value === 0) return false;
+  return typeof value !== 'object' || Object.keys(value).length > 0;
+}
+
+function flipped(data: Buffer): Buffer {
+  const copy = Buffer.from(data);
+  const middle = Math.floor(copy.length / 2);
+  copy[middle] = (copy[middle] ?? 0) ^ 1;
+  return copy;
+}
+
+/** `state:X`, `state=X` or `state:(X OR Y)`. */
+function parseFilter(filter: string): ReadonlySet<State> {
+  const all: State[] = ['ENABLED', 'DISABLED', 'DESTROYED'];
+  if (filter === '') return new Set(all);
+  const match = /^\s*state\s*[:=]\s*(?:(\w+)|\(([\w\s]+)\))\s*$/.exec(filter);
+  if (!match) throw new Refusal(status.UNIMPLEMENTED, 'Only filters on state are implemented');
+  const names = (match[1] ?? match[2] ?? '').trim().split(/\s+OR\s+/);
+  const states = all.filter((state) => names.includes(state));
+  if (states.length !== names.length) throw invalid('Invalid filter.');
+  return new Set(states);
+}
+
+/** A page token says below which version number the next page starts. */
+function formatPageToken(number: number): string {
+  return Buffer.from(`below ${number}`).toString('base64url');
+}
+
+function parsePageToken(token: string): number {
+  if (token === '') return Infinity;
+  const number = /^below (\d+)$/.exec(Buffer.from(token, 'base64url').toString())?.[1];
+  if (number === undefined) throw invalid('Invalid page token.');
+  return Number(number);
+}
+
+function checkEtag(sent: string, stored: string): void {
+  if (sent !== '' && sent !== stored) {
+    throw failedPrecondition(
+      "The etag provided in the request does not match the resource's current etag. Please retry " +
+        'the whole read-modify-write with exponential backoff.',
+    );
+  }
+}
+
+function invalid(details: string): Refusal {
+  return new Refusal(status.INVALID_ARGUMENT, details);
+}
+
+function failedPrecondition(details: string): Refusal {
+  return new Refusal(status.FAILED_PRECONDITION, details);
+}

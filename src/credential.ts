@@ -48,7 +48,7 @@ export type KeyKind = 'v1' | 'legacy' | 'v2';
  */
 export class Credential {
   readonly kind: KeyKind;
-  /** When the API key expires, in milliseconds since the epoch. */
+  /** When the API key expires, in milliseconds since the epoch; Infinity for a key without an expiry. */
   readonly expiresAt: number;
   readonly #fields: Readonly<Record<string, unknown>>;
   readonly #keyFields: readonly string[];
@@ -62,7 +62,8 @@ export class Credential {
     this.#apiKey = readKey(fields, this.#keyFields);
     this.kind = keyKind(this.#apiKey);
     this.#refreshToken = readRefreshToken(fields);
-    const expiry = readExpiry(fields);
+    const canBeRefreshed = this.kind !== 'v2' && this.#refreshToken !== undefined;
+    const expiry = readExpiry(fields, canBeRefreshed);
     this.expiresAt = expiry.expiresAt;
     this.#expiryForm = expiry.form;
   }
@@ -155,8 +156,8 @@ function parseObject(payload: Uint8Array): Record<string, unknown> {
 }
 
 /** A number that JavaScript would write differently (a large id, say) is kept as its text. */
-function keepNumbersAsWritten(key: string, value: unknown, context: { source: string }): unknown {
-  return typeof value === 'number' && key !== 'validUntil' && String(value) !== context.source
+function keepNumbersAsWritten(_key: string, value: unknown, context: { source: string }): unknown {
+  return typeof value === 'number' && String(value) !== context.source
     ? JSON.rawJSON(context.source)
     : value;
 }
@@ -181,13 +182,17 @@ function readRefreshToken(fields: Readonly<Record<string, unknown>>): string | u
 }
 
 /**
- * Seconds and milliseconds are told apart by size: between 2001 and 5138 the two ranges do not meet.
+ * Seconds and milliseconds are told apart by size: between 2001 and 5138 the two ranges do not meet. A key that cannot be
+ * refreshed may have no expiry, and what is to be said of it then is not that.
  */
-function readExpiry(fields: Readonly<Record<string, unknown>>): {
-  expiresAt: number;
-  form: ExpiryForm;
-} {
+function readExpiry(
+  fields: Readonly<Record<string, unknown>>,
+  isRequired: boolean,
+): { expiresAt: number; form: ExpiryForm } {
   const { validUntil } = fields;
+  if (!isRequired && (validUntil === undefined || validUntil === null || validUntil === 0)) {
+    return { expiresAt: Infinity, form: { type: 'number', unitMs: 1000 } };
+  }
   const value =
     typeof validUntil === 'string' && /^\s*\d+\s*$/.test(validUntil)
       ? Number(validUntil)

@@ -59,7 +59,7 @@ async function route(request: Request, options: HandlerOptions): Promise<Answer>
   if (request.path !== '/') {
     throw new RotationError('NOT_FOUND', 'There is nothing at this path. POST / or GET /.');
   }
-  if (request.method === 'GET') return status(options);
+  if (request.method === 'GET') return status(request, options);
   if (request.method === 'POST') return rotate(request, options);
   throw new RotationError('METHOD_NOT_ALLOWED', 'POST / rotates, GET / reports; nothing was done.');
 }
@@ -88,8 +88,12 @@ async function rotate(request: Request, options: HandlerOptions): Promise<Answer
   };
 }
 
-async function status({ config, rotator }: HandlerOptions): Promise<Answer> {
+async function status(request: Request, options: HandlerOptions): Promise<Answer> {
+  const { config, rotator } = options;
   const statuses = await mapConcurrently(config.secrets, (secret) => rotator.status(secret));
+  for (const { error } of statuses) {
+    if (error?.code === 'INTERNAL') logFailedRequest(request, error, options);
+  }
   return {
     status: Math.max(...statuses.map(({ httpStatus }) => httpStatus)),
     body: { secrets: statuses.map((entry) => entry.status) },
@@ -160,7 +164,8 @@ function badRequest(problem: string): RotationError {
 /** RFC 3339, the same in all tries of one scheduled run; a run by hand may have none. */
 function parseScheduleTime(header: string | undefined): number | undefined {
   if (header === undefined || header.trim() === '') return undefined;
-  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/.test(header) ? Date.parse(header) : NaN;
+  const isRfc3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(header.trim());
+  const time = isRfc3339 ? Date.parse(header) : NaN;
   if (Number.isNaN(time)) throw badRequest('X-CloudScheduler-ScheduleTime is not an RFC 3339 time');
   return time;
 }

@@ -44,6 +44,8 @@ const ISSUE_RESERVE = 90 * SECOND;
 const ADD_RESERVE = 30 * SECOND;
 /** For this long after it was issued, a key that Momento rejects may merely not have spread yet. */
 const NEW_KEY_LAG = 10 * SECOND;
+/** How long a run whose refresh was refused looks for the version of another run that was first. */
+const OTHER_RUN_PATIENCE = 5 * SECOND;
 /** How long Momento is asked again when it gives no clear answer about a key. */
 const VERIFY_PATIENCE = 5 * SECOND;
 
@@ -157,7 +159,9 @@ interface Found {
 interface Unstored {
   readonly credential: Credential;
   readonly issuedAt: number;
-  /** The newest version when it was issued. */
+  /** The version that it was issued from. */
+  readonly issuedFrom: number;
+  /** The newest version at that time. */
   readonly newest: number;
 }
 
@@ -207,7 +211,9 @@ export class Rotator {
   }
 
   /** Looks at a secret without changing anything. Never throws. */
-  async status(secret: SecretName): Promise<{ status: SecretStatus; httpStatus: number }> {
+  async status(
+    secret: SecretName,
+  ): Promise<{ status: SecretStatus; httpStatus: number; error?: RotationError }> {
     const { policy, clock } = this.#options;
     const now = clock.now();
     const run = new Run(
@@ -218,6 +224,7 @@ export class Rotator {
     );
     try {
       const { versions, newest, current, credential } = await run.gather([]);
+      this.#options.issuer.check(credential);
       const { expiresAt } = credential;
       const due = renewalTime({ version: current, expiresAt }, policy);
       return {
@@ -239,6 +246,7 @@ export class Rotator {
       const error = toRotationError(thrown);
       return {
         httpStatus: error.status,
+        error,
         status: { secret: secret.name, error: errorReport(error, 'gather') },
       };
     }
@@ -334,12 +342,15 @@ class Run {
         ? []
         : this.#patiently(() => this.#store.missingPermissions(secret, permissions)),
     ]);
-    if (missing.status === 'fulfilled' && missing.value.length > 0) {
-      throw permissionMissing(secret, missing.value);
+    // Nobody has a permission on a secret that does not exist, so that has to be told first.
+    const absent = [latest, listed].find(
+      ({ status, reason }: { status: string; reason?: unknown }) =>
+        status === 'rejected' && toRotationError(reason).code === 'SECRET_NOT_FOUND',
+    );
+    if (absent === undefined && settled(missing).length > 0) {
+      throw permissionMissing(secret, settled(missing));
     }
-    const found = await this.#reconcile(settled(latest), settled(listed));
-    settled(missing);
-    return found;
+    return this.#reconcile(settled(latest), settled(listed));
   }
 
   /**
@@ -365,18 +376,18 @@ class Run {
         },
       ];
     }
-    const newest = newestVersion(versions);
-    if (newest === undefined) {
+    if (versions.length === 0) {
       throw new RotationError(
         'NO_VERSION',
         `${secret.name} has no version, so its readers get nothing. Store the first credential (README, ` +
           "'Store the first credential').",
       );
     }
-    this.#result.version = String(newest.number);
     for (;;) {
+      const newest = newestVersion(versions);
       const current = newestEnabledVersion(versions);
-      if (current === undefined) {
+      if (newest !== undefined) this.#result.version = String(newest.number);
+      if (newest === undefined || current === undefined) {
         throw new RotationError(
           'NO_ENABLED_VERSION',
           `${secret.name} has no enabled version, so its readers get nothing. Enable the newest version that holds a ` +
@@ -396,7 +407,9 @@ class Run {
         }
         const credential = Credential.parse(accessed.payload);
         this.#keyFingerprint = credential.fingerprint;
-        this.#result.expiresAt = isoTime(credential.expiresAt);
+        if (credential.expiresAt !== Infinity) {
+          this.#result.expiresAt = isoTime(credential.expiresAt);
+        }
         return { versions, newest, current, credential };
       }
       versions = versions.map((version) =>
@@ -468,6 +481,7 @@ class Run {
       const unstored = {
         credential: await retry(this.#clock, attempt, () => giveUpAt),
         issuedAt: this.#clock.now(),
+        issuedFrom: found.current.number,
         newest: found.newest.number,
       };
       this.#unstored.set(this.#secret.name, unstored);
@@ -475,8 +489,7 @@ class Run {
     } catch (thrown) {
       const error = toRotationError(thrown);
       if (error.code !== 'REFRESH_REFUSED') throw error;
-      // A refresh token may work only once: whoever was first has stored, or is storing, its successor.
-      if (await this.#isSuperseded(found)) return 'superseded';
+      if (await this.#isBeingSuperseded(found)) return 'superseded';
       throw this.#refused(credential, answerLost, error);
     }
   }
@@ -516,6 +529,7 @@ class Run {
     ]);
     if (superseded) {
       this.#unstored.delete(this.#secret.name);
+      delete this.#result.verified;
       return 'superseded';
     }
     if (verdict === 'rejected') {
@@ -559,12 +573,25 @@ class Run {
     }
   }
 
+  /**
+   * A refresh token may work only once, and then whoever was first with it has added its successor, or is about to.
+   */
+  async #isBeingSuperseded(found: Found): Promise<boolean> {
+    const giveUpAt = this.#clock.now() + OTHER_RUN_PATIENCE;
+    while (!(await this.#isSuperseded(found))) {
+      if (this.#clock.now() >= giveUpAt) return false;
+      await this.#clock.sleep(SECOND);
+    }
+    return true;
+  }
+
   /** Asks Momento about a key until it gives a clear answer that the key's age leaves no doubt about. */
   async #prove(credential: Credential, issuedAt: number): Promise<Verdict> {
     if (!this.#verify) return 'unclear';
     const startedAt = this.#clock.now();
     for (let pause = 0.25 * SECOND; ; pause *= 2) {
-      const verdict = await this.#issuer.verify(credential);
+      // Whatever goes wrong here says nothing about the key, which must not be lost for it.
+      const verdict = await this.#issuer.verify(credential).catch(() => 'unclear' as const);
       const giveUpAt =
         verdict === 'rejected' ? issuedAt + NEW_KEY_LAG : startedAt + VERIFY_PATIENCE;
       if (verdict === 'accepted' || this.#clock.now() + pause > giveUpAt) {
@@ -575,7 +602,7 @@ class Run {
     }
   }
 
-  async #add({ credential, newest }: Unstored): Promise<Version> {
+  async #add({ credential, issuedFrom }: Unstored): Promise<Version> {
     const payload = credential.serialize();
     try {
       const added = await retry(
@@ -585,7 +612,7 @@ class Run {
       );
       this.#unstored.delete(this.#secret.name);
       this.#result.version = String(added.number);
-      this.#result.previousVersion = String(newest);
+      this.#result.previousVersion = String(issuedFrom);
       this.#result.expiresAt = isoTime(credential.expiresAt);
       this.#keyFingerprint = credential.fingerprint;
       return added;
@@ -593,7 +620,7 @@ class Run {
       const cause = toRotationError(thrown);
       throw new RotationError(
         'CREDENTIAL_NOT_STORED',
-        `A new key was issued but could not be stored (${cause.code}: ${cause.message}). Readers keep version ${newest}. ` +
+        `A new key was issued but could not be stored (${cause.code}: ${cause.message}). Readers get what they got before. ` +
           'This instance keeps the new key in memory and stores it in its next run: put right what is said above and ' +
           'run the job again at once, before the instance is stopped.',
         { cause },
@@ -738,7 +765,7 @@ export function permissionMissing(
   return new RotationError(
     'PERMISSION_MISSING',
     `The function's service account lacks ${permissions.join(', ')} on ${secret.name}. Nothing was changed. Grant it ` +
-      `${roles.join(' and ')} on this secret.`,
+      `${roles.join(' and ')} on this secret (and see that the secret exists: Secret Manager may not tell the two apart).`,
   );
 }
 

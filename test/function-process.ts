@@ -14,6 +14,10 @@ export interface StartOptions {
   readonly env: Readonly<Record<string, string>>;
   /** The folder that functions-framework loads the function from; the project's own by default. */
   readonly source?: string;
+  /** A free one by default. */
+  readonly port?: number;
+  /** Called with what the function writes, as it writes it. */
+  readonly onOutput?: (text: string) => void;
 }
 
 /** The function in its own process under functions-framework, as it is deployed. */
@@ -23,20 +27,23 @@ export class FunctionProcess {
   readonly #exited: Promise<number | string>;
   #output = '';
 
-  private constructor(child: ChildProcess, port: number) {
+  private constructor(child: ChildProcess, port: number, onOutput?: (text: string) => void) {
     this.#child = child;
     this.url = `http://127.0.0.1:${port}/`;
-    this.#exited = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string);
+    this.#exited = once(child, 'exit').then(
+      ([code, signal]) => (code ?? signal) as number | string,
+    );
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         this.#output += text;
+        onOutput?.(text);
       });
     }
   }
 
   /** Starts the function and waits until it listens; rejects with what it printed if it exits before. */
-  static async start({ env, source = ROOT }: StartOptions): Promise<FunctionProcess> {
-    const port = await freePort();
+  static async start(options: StartOptions): Promise<FunctionProcess> {
+    const { env, source = ROOT, port = await freePort(), onOutput } = options;
     const child = spawn(
       process.execPath,
       [
@@ -47,7 +54,7 @@ export class FunctionProcess {
       {
         cwd: source,
         env: {
-          PATH: process.env['PATH'],
+          PATH: process.env.PATH,
           PORT: String(port),
           NODE_ENV: 'production',
           LOG_EXECUTION_ID: 'true',
@@ -56,7 +63,7 @@ export class FunctionProcess {
         stdio: ['ignore', 'pipe', 'pipe'],
       },
     );
-    const started = new FunctionProcess(child, port);
+    const started = new FunctionProcess(child, port, onOutput);
     const exited = started.#exited.then((code) => {
       throw new Error(`the function exited with ${code}: ${started.output}`);
     });

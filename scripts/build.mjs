@@ -1,4 +1,4 @@
-// Makes dist/index.js, the one file that is deployed beside functions-framework.
+// Makes dist/index.cjs, the one file that is deployed beside functions-framework.
 import { rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -9,7 +9,7 @@ await rm(new URL('../dist', import.meta.url), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
   entryPoints: ['src/index.ts'],
-  outfile: 'dist/index.js',
+  outfile: 'dist/index.cjs',
   bundle: true,
   platform: 'node',
   format: 'cjs',

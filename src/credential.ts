@@ -10,6 +10,7 @@ declare global {
       reviver: (key: string, value: unknown, context: { source: string }) => unknown,
     ): unknown;
     rawJSON(text: string): unknown;
+    isRawJSON(value: unknown): value is { readonly rawJSON: string };
   }
 }
 
@@ -149,7 +150,12 @@ function parseObject(payload: Uint8Array): Record<string, unknown> {
   } catch {
     throw invalid('it is not JSON');
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (
+    typeof value !== 'object' ||
+    value === null ||
+    Array.isArray(value) ||
+    JSON.isRawJSON(value)
+  ) {
     throw invalid('it is JSON, but not an object');
   }
   return value as Record<string, unknown>;
@@ -193,10 +199,11 @@ function readExpiry(
   if (!isRequired && (validUntil === undefined || validUntil === null || validUntil === 0)) {
     return { expiresAt: Infinity, form: { type: 'number', unitMs: 1000 } };
   }
+  const text = JSON.isRawJSON(validUntil) ? validUntil.rawJSON : validUntil;
   const value =
-    typeof validUntil === 'string' && /^\s*\d+\s*$/.test(validUntil)
-      ? Number(validUntil)
-      : validUntil;
+    text !== validUntil || (typeof text === 'string' && /^\s*\d+\s*$/.test(text))
+      ? Number(text)
+      : text;
   const type = typeof validUntil === 'string' ? 'string' : 'number';
   if (typeof value === 'number' && Number.isInteger(value)) {
     if (value >= 1e9 && value < 1e11) {

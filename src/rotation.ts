@@ -694,7 +694,7 @@ class Run {
           if (await this.#patiently(() => change(version))) changed.push(version);
           else {
             this.#warnings.push(
-              `version ${version.number} was left as it is, because it changed during the run; the next run looks again`,
+              `version ${version.number} changed during the run (by somebody, or by a try whose answer was lost); the next run looks again`,
             );
           }
         }),

@@ -1,0 +1,63 @@
+/**
+ * Builds what is deployed as the cloud does, in an empty folder from nothing but the files that Terraform uploads, and lets
+ * the result rotate a key. Exits with 1 if anything is not as it should be.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { startLocalServices } from './local-services';
+
+const root = resolve(__dirname, '..');
+
+async function tryArtifact(folder: string): Promise<void> {
+  for (const file of uploadedFiles()) cpSync(join(root, file), join(folder, file));
+  run(folder, 'npm', 'ci');
+  run(folder, 'npm', 'run', 'gcp-build');
+  run(folder, 'npm', 'prune', '--omit=dev');
+
+  const [built, tested] = [folder, root].map(hashOfCode);
+  if (built !== tested) throw new Error('the build in an empty folder differs from the one here');
+
+  const { rotator, stop } = await startLocalServices({ source: folder });
+  try {
+    const { status, body } = await rotator.post();
+    console.log(status, JSON.stringify(body));
+    if (status !== 200) throw new Error('the built function does not rotate');
+  } finally {
+    await stop();
+  }
+  console.log('What is deployed builds in an empty folder, is what was tested here, and rotates.');
+}
+
+/** The list of `terraform/function.tf`. */
+export function uploadedFiles(): string[] {
+  const terraform = readFileSync(join(root, 'terraform/function.tf'), 'utf8');
+  const [, list = ''] = /source_patterns = \[(.*?)\]/s.exec(terraform) ?? [];
+  const patterns = [...list.matchAll(/"([^"]+)"/g)].map(([, pattern = '']) => pattern);
+  return globSync(patterns, { cwd: root }).sort();
+}
+
+function run(cwd: string, command: string, ...args: string[]): void {
+  execFileSync(command, args, { cwd, stdio: 'inherit' });
+}
+
+/** One hash of all code in `dist`; V8's cache of it may differ. */
+function hashOfCode(folder: string): string {
+  const hash = createHash('sha256');
+  for (const file of globSync('dist/*.{cjs,js,map}', { cwd: folder }).sort()) {
+    hash.update(readFileSync(join(folder, file)));
+  }
+  return hash.digest('hex');
+}
+
+if (require.main === module) {
+  const folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
+  tryArtifact(folder)
+    .catch((error: unknown) => {
+      console.error(error);
+      process.exitCode = 1;
+    })
+    .finally(() => rmSync(folder, { recursive: true }));
+}

@@ -266,7 +266,7 @@ class Run {
 
   readonly #startedAt: number;
   readonly #steps: Partial<Record<Step, number>> = {};
-  readonly #warnings: string[] = [];
+  readonly #warnings = new Set<string>();
   readonly #result: Omit<RotationResult, 'outcome'>;
   #step: Step = 'gather';
   #keyFingerprint: string | undefined;
@@ -302,7 +302,7 @@ class Run {
       result: {
         ...this.#result,
         outcome,
-        ...(this.#warnings.length > 0 && { warnings: this.#warnings }),
+        ...(this.#warnings.size > 0 && { warnings: [...this.#warnings] }),
         ...(error && { error: errorReport(error, this.#step) }),
       },
       status: outcome === 'incomplete' ? 503 : (error?.status ?? 200),
@@ -400,7 +400,7 @@ class Run {
           : await this.#patiently(() => this.#store.access(secret, current.number));
       if (accessed !== undefined) {
         if (current.number !== newest.number) {
-          this.#warnings.push(
+          this.#warnings.add(
             `version ${newest.number} is the newest but ${newest.state.toLowerCase()}: readers of latest fail until a ` +
               `version is added; version ${current.number} is used instead`,
           );
@@ -428,7 +428,7 @@ class Run {
     if (unstored !== undefined && !this.#options.dryRun) {
       this.#unstored.delete(this.#secret.name);
       if (unstored.credential.fingerprint !== credential.fingerprint) {
-        this.#warnings.push(
+        this.#warnings.add(
           `a key that an earlier run could not store was dropped, because version ${newest.number} was added since`,
         );
       }
@@ -547,7 +547,7 @@ class Run {
       );
     }
     if (verdict === 'unclear' && this.#verify) {
-      this.#warnings.push('Momento gave no clear answer about the new key; it was added unproved');
+      this.#warnings.add('Momento gave no clear answer about the new key; it was added unproved');
     }
     return verdict;
   }
@@ -568,7 +568,7 @@ class Run {
       return true;
     } catch (thrown) {
       const { code } = toRotationError(thrown);
-      this.#warnings.push(`could not see whether a version was added meanwhile (${code})`);
+      this.#warnings.add(`could not see whether a version was added meanwhile (${code})`);
       return false;
     }
   }
@@ -693,7 +693,7 @@ class Run {
         versions.map(async (version) => {
           if (await this.#patiently(() => change(version))) changed.push(version);
           else {
-            this.#warnings.push(
+            this.#warnings.add(
               `version ${version.number} changed during the run (by somebody, or by a try whose answer was lost); the next run looks again`,
             );
           }
@@ -748,7 +748,8 @@ function outOfTime(): RotationError {
   );
 }
 
-const ROLES: Readonly<Record<Permission, string>> = {
+/** Which role grants which permission (https://cloud.google.com/secret-manager/docs/access-control). */
+export const ROLES: Readonly<Record<Permission, string>> = {
   'secretmanager.versions.access': 'roles/secretmanager.secretAccessor',
   'secretmanager.versions.list': 'roles/secretmanager.secretVersionManager',
   'secretmanager.versions.add': 'roles/secretmanager.secretVersionManager',

@@ -1,0 +1,28 @@
+import { stackFrames, writeLog } from '../../src/log';
+
+test('an entry is one line of JSON on standard output', () => {
+  const write = jest.spyOn(process.stdout, 'write').mockReturnValue(true);
+  const entry = { severity: 'INFO', message: 'first\nsecond', event: 'rotation' } as const;
+  let lines: string[];
+  try {
+    writeLog({ ...entry, 'logging.googleapis.com/trace': 't', absent: undefined });
+    lines = write.mock.calls.map(([text]) => text as string);
+  } finally {
+    write.mockRestore();
+  }
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toMatch(/^[^\n]+\n$/);
+  expect(JSON.parse(lines[0] ?? '')).toEqual({ ...entry, 'logging.googleapis.com/trace': 't' });
+});
+
+describe('stackFrames', () => {
+  test('are where an error came from, without what it says', () => {
+    const frames = stackFrames(new Error('planted\nsecret')) ?? [];
+    expect(frames[0]).toContain('log.test');
+    expect(frames.join('\n')).not.toMatch(/planted|secret/);
+  });
+
+  test.each([['a text'], [undefined], [{ stack: '   at planted' }]])('%j has none', (thrown) => {
+    expect(stackFrames(thrown)).toBeUndefined();
+  });
+});

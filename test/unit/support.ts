@@ -1,0 +1,83 @@
+import type { Version } from '../../src/renewal';
+import type { Clock } from '../../src/retry';
+import { parseSecretName, type SecretName } from '../../src/secret-name';
+
+export const SECOND = 1000;
+export const HOUR = 3600 * SECOND;
+export const DAY = 24 * HOUR;
+
+/** The present of every test. */
+export const NOW = Date.parse('2026-11-01T00:00:00Z');
+
+/** A clock that moves with `sleep`, and by nothing else. */
+export function fakeClock(): Clock {
+  let now = NOW;
+  return {
+    now: () => now,
+    sleep: (ms) => {
+      now += ms;
+      return Promise.resolve();
+    },
+  };
+}
+
+/** Gives one answer after the other, and the last one for ever; an error is what the call rejects with. */
+export function inTurn<T>(...answers: (T | Error)[]): () => Promise<T> {
+  const remaining = [...answers];
+  return () => {
+    const answer = remaining.length > 1 ? remaining.shift() : remaining[0];
+    return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer as T);
+  };
+}
+
+export function secretName(name: string): SecretName {
+  const secret = parseSecretName(name);
+  if (secret === undefined) throw new Error(`${name} is not a secret's name`);
+  return secret;
+}
+
+/** A version that was created some days ago: number 4 five days ago, the ones before it a day apart. */
+export function version(
+  number: number,
+  state: Version['state'] = 'ENABLED',
+  createdAt = NOW - (9 - number) * DAY,
+): Version {
+  return { number, state, createdAt, etag: `etag-${number}` };
+}
+
+export function v1Key(secret: string, endpoint = 'cell-1.example.com'): string {
+  return Buffer.from(JSON.stringify({ endpoint, api_key: secret })).toString('base64');
+}
+
+export function jwt(claims: unknown): string {
+  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'HS256' })}.${part(claims)}.c2lnbmF0dXJl`;
+}
+
+/** The payload that version `number` holds in the tests: a v1 key with ten days left. */
+export function payloadOf(number: number, validUntil = (NOW + 10 * DAY) / SECOND): Buffer {
+  return Buffer.from(
+    JSON.stringify({
+      apiKey: v1Key(`kEy-${number}-q8Zt2Wn5Lx`),
+      refreshToken: `rEf-${number}-Jp4Vb9Rc7`,
+      validUntil,
+    }),
+  );
+}
+
+/** The pieces of a secret, longer than six characters, that a text holds. */
+export function piecesIn(text: string, secret: string): string[] {
+  return Array.from({ length: Math.max(0, secret.length - 6) }, (_, start) =>
+    secret.slice(start, start + 7),
+  ).filter((piece) => text.includes(piece));
+}
+
+/** What a function throws. */
+export function thrownBy(action: () => unknown): unknown {
+  try {
+    action();
+  } catch (thrown) {
+    return thrown;
+  }
+  throw new Error('nothing was thrown');
+}

@@ -5,6 +5,7 @@ export interface Version {
   readonly number: number;
   readonly state: 'ENABLED' | 'DISABLED' | 'DESTROYED';
   readonly createdAt: number;
+  /** Unset for a version that was accessed but that no list has shown yet. */
   readonly etag?: string;
   /** Set while Secret Manager delays a destroy that somebody asked for (`version_destroy_ttl`). */
   readonly destroyScheduled?: boolean;
@@ -77,16 +78,12 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
   return { rotate: false, outcome: 'not_due', reason: `due at ${new Date(due).toISOString()}` };
 }
 
-/**
- * The enabled versions to disable: those older than the newest whose grace period is over. None while the newest is not
- * enabled, because then an older one is all that is left to readers.
- */
+/** The enabled versions to disable: those older than the newest whose grace period is over. */
 export function versionsToRetire(
   versions: readonly Version[],
   policy: RenewalPolicy,
   now: number,
 ): Version[] {
-  if (newestVersion(versions)?.state !== 'ENABLED') return [];
   return superseded(versions, now)
     .filter(({ version, forMs }) => version.state === 'ENABLED' && forMs >= policy.gracePeriodMs)
     .map(({ version }) => version);
@@ -98,7 +95,7 @@ export function versionsToDestroy(
   { destroyAfterMs }: RenewalPolicy,
   now: number,
 ): Version[] {
-  if (destroyAfterMs === undefined || newestVersion(versions)?.state !== 'ENABLED') return [];
+  if (destroyAfterMs === undefined) return [];
   return superseded(versions, now)
     .filter(
       ({ version, forMs }) =>
@@ -118,17 +115,24 @@ export function newestEnabledVersion(versions: readonly Version[]): Version | un
   return byAge(versions).findLast(({ state }) => state === 'ENABLED');
 }
 
-/** Every version but the newest, with how long ago its successor was created. */
+/**
+ * Every version but the newest, with how long ago its successor was created. None while the newest is not enabled, because
+ * then an older one is all that is left to readers; and none while the newest has no etag, because then no list has shown
+ * it, and the numbers may be those of two secrets of the same name, one deleted and one made anew.
+ */
 function superseded(
   versions: readonly Version[],
   now: number,
 ): { version: Version; forMs: number }[] {
   const ordered = byAge(versions);
+  const newest = ordered.at(-1);
+  if (newest?.state !== 'ENABLED' || newest.etag === undefined) return [];
   // Secret Manager's clock may be ahead of ours, but no moment is before the newest version's creation.
-  const moment = Math.max(now, ordered.at(-1)?.createdAt ?? now);
-  return ordered.slice(0, -1).map((version, index) => {
-    const successor = ordered[index + 1] ?? version;
-    return { version, forMs: moment - successor.createdAt };
+  const moment = Math.max(now, newest.createdAt);
+  return ordered.slice(0, -1).flatMap((version, index) => {
+    const successor = ordered[index + 1] ?? newest;
+    // Without its etag a version could be changed that somebody else has changed meanwhile.
+    return version.etag === undefined ? [] : { version, forMs: moment - successor.createdAt };
   });
 }
 

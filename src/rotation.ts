@@ -329,6 +329,13 @@ class Run {
     if (verdict === 'superseded') return { outcome: 'superseded' };
 
     const added = await this.#timed('add', () => this.#add(unstored));
+    if (added.number <= found.newest.number) {
+      // Versions count from 1 again, so the secret was made anew, and nothing that was found belongs to it.
+      this.#warnings.add(
+        'the secret was deleted and made anew during the run; nothing was retired',
+      );
+      return { outcome: 'rotated' };
+    }
     return this.#retire([...found.versions, added], verdict, 'rotated');
   }
 
@@ -450,7 +457,13 @@ class Run {
     const versions = decision.rotate
       ? [
           ...found.versions,
-          { number: found.newest.number + 1, state: 'ENABLED' as const, createdAt: now },
+          {
+            ...found.newest,
+            number: found.newest.number + 1,
+            createdAt: now,
+            state: 'ENABLED' as const,
+            etag: 'new',
+          },
         ]
       : found.versions;
     this.#result.reason = `${decision.rotate ? 'would rotate' : 'would not rotate'}: ${decision.reason}`;
@@ -602,14 +615,22 @@ class Run {
     }
   }
 
-  async #add({ credential, issuedFrom }: Unstored): Promise<Version> {
+  async #add({ credential, issuedFrom, newest }: Unstored): Promise<Version> {
     const payload = credential.serialize();
+    let mayBeStored = false;
+    const attempt = async (): Promise<Version> => {
+      const stored = mayBeStored ? await this.#findStored(payload, newest) : undefined;
+      if (stored !== undefined) return stored;
+      try {
+        return await this.#store.add(this.#secret, payload);
+      } catch (thrown) {
+        mayBeStored ||= toRotationError(thrown).code === 'SECRET_MANAGER_UNAVAILABLE';
+        throw thrown;
+      }
+    };
     try {
-      const added = await retry(
-        this.#clock,
-        () => this.#store.add(this.#secret, payload),
-        () => this.#options.deadline,
-      );
+      const latestStart = this.#options.deadline - ADD_RESERVE;
+      const added = await retry(this.#clock, attempt, () => latestStart);
       this.#unstored.delete(this.#secret.name);
       this.#result.version = String(added.number);
       this.#result.previousVersion = String(issuedFrom);
@@ -625,6 +646,18 @@ class Run {
           'run the job again at once, before the instance is stopped.',
         { cause },
       );
+    }
+  }
+
+  /** The version with this payload, if the answer of an earlier try to add it was lost. A second copy would be harmless. */
+  async #findStored(payload: Buffer, before: number): Promise<Version | undefined> {
+    try {
+      const newest = newestVersion(await this.#store.list(this.#secret));
+      if (newest === undefined || newest.number <= before) return undefined;
+      const accessed = await this.#store.access(this.#secret, newest.number);
+      return accessed !== undefined && payload.equals(accessed.payload) ? newest : undefined;
+    } catch {
+      return undefined;
     }
   }
 

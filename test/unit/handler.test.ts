@@ -287,7 +287,7 @@ describe('a request that is turned away', () => {
   const planted = 'pLanted-Qz8';
   const cases: [name: string, body: unknown, problem: string][] = [
     ['no JSON', `{"secrets": ["${planted}"`, 'it is not JSON in UTF-8'],
-    ['no UTF-8', Buffer.from([0x7b, 0xff, 0x7d]), 'it is not JSON in UTF-8'],
+    ['no UTF-8', Buffer.from('{"secrets":["\xff"]}', 'latin1'), 'it is not JSON in UTF-8'],
     ['a list', [], 'it is not a JSON object'],
     ['null', 'null', 'it is not a JSON object'],
     ['a string', JSON.stringify(planted), 'it is not a JSON object'],

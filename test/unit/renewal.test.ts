@@ -193,7 +193,7 @@ describe('newest version', () => {
     [[version(10), version(9)], 10, 10],
     [[version(2), version(10, 'DESTROYED'), version(9, 'DISABLED')], 10, 2],
     [[version(1, 'DISABLED')], 1, undefined],
-    [[version(1, 'ENABLED', NOW), version(2, 'ENABLED', NOW)], 2, 2],
+    [[version(2, 'ENABLED', NOW), version(1, 'ENABLED', NOW)], 2, 2],
   ])('of %j', (versions, newest, newestEnabled) => {
     expect(newestVersion(versions)?.number).toBe(newest);
     expect(newestEnabledVersion(versions)?.number).toBe(newestEnabled);

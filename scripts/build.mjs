@@ -1,23 +1,67 @@
-// Makes dist/index.cjs, the one file that is deployed beside functions-framework.
-import { rm } from 'node:fs/promises';
+// Makes what is deployed beside functions-framework, in dist:
+//
+//   index.cjs        the entry point: loads the bundle (see build/loader.cjs)
+//   function.js      the bundle: src and the libraries
+//   function.js.map  from the bundle back to src
+//   function.cache   the bundle's code as V8 compiled it, for the Node.js that made it
+import { execFileSync } from 'node:child_process';
+import { copyFile, readFile, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { libraries } from './build/libraries.mjs';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
+const root = new URL('../', import.meta.url);
 
-await rm(new URL('../dist', import.meta.url), { recursive: true, force: true });
+/** Of the runtimes that Cloud Functions offers, the oldest that the libraries support. */
+const OLDEST_NODE = 22;
+
+// First of all the cache: V8 tells the source that it belongs to by its length only.
+await rm(new URL('dist', root), { recursive: true, force: true });
 await build({
-  absWorkingDir: root,
+  absWorkingDir: fileURLToPath(root),
   entryPoints: ['src/index.ts'],
-  outfile: 'dist/index.cjs',
+  outfile: 'dist/function.js',
   bundle: true,
   platform: 'node',
   format: 'cjs',
-  target: 'node22',
+  target: `node${OLDEST_NODE}`,
   sourcemap: true,
   sourcesContent: false,
-  keepNames: true,
+  // Names stay, so that a stack tells something in library code too.
+  minifyWhitespace: true,
+  lineLimit: 100,
+  legalComments: 'none',
   logLevel: 'warning',
+  alias: {
+    // Without v1beta2 and the message classes, of which only the types are used.
+    '@google-cloud/secret-manager':
+      './node_modules/@google-cloud/secret-manager/build/src/v1/index.js',
+  },
+  plugins: [libraries],
   // The command line that starts the function loads its own copy: both have to be the same instance.
   external: ['@google-cloud/functions-framework'],
+  // The loader calls it, as Node calls a module.
+  banner: { js: '(function (exports, require, module, __filename, __dirname) {' },
+  footer: { js: '})' },
 });
+
+const { main } = JSON.parse(await readFile(new URL('package.json', root), 'utf8'));
+await copyFile(new URL('build/loader.cjs', import.meta.url), new URL(main, root));
+
+execFileSync(
+  functionsNode(),
+  ['--import', 'tsx', fileURLToPath(new URL('build/rehearse.ts', import.meta.url))],
+  // Its output is the function's log.
+  { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] },
+);
+
+/**
+ * The Node.js that will run the function. In the cloud that is npm's own, while PATH leads to the one that this project
+ * brings. Elsewhere npm may run under a Node.js that is too old.
+ */
+function functionsNode() {
+  const { npm_lifecycle_event: script, npm_node_execpath: npmsNode } = process.env;
+  if (script !== 'gcp-build' || npmsNode === undefined) return process.execPath;
+  const version = execFileSync(npmsNode, ['-p', 'process.versions.node'], { encoding: 'utf8' });
+  return parseInt(version, 10) >= OLDEST_NODE ? npmsNode : process.execPath;
+}

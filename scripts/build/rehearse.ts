@@ -1,0 +1,67 @@
+/**
+ * Lets the bundle rotate a key against the local services, and keeps the code that V8 compiled for that. So a bundle that
+ * does not work is never deployed, and a cold start does not compile what its first rotation needs.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { AddressInfo } from 'node:net';
+import { resolve } from 'node:path';
+import vm from 'node:vm';
+import { getTestServer } from '@google-cloud/functions-framework/testing';
+import { MomentoEmulator } from '../../test/emulators/momento';
+import { SecretManagerEmulator } from '../../test/emulators/secret-manager';
+
+const SECRET = 'projects/rehearsal/secrets/key';
+const ROOT = resolve(__dirname, '../..');
+
+async function rehearse(): Promise<void> {
+  const [secretManager, momento] = await Promise.all([
+    SecretManagerEmulator.start(),
+    MomentoEmulator.start(),
+  ]);
+  secretManager.createSecret(SECRET);
+  secretManager.addVersion(SECRET, momento.issueKey().consoleJson);
+  Object.assign(process.env, {
+    SECRETS: SECRET,
+    SECRET_MANAGER_EMULATOR_HOST: secretManager.host,
+    MOMENTO_EMULATOR_HOST: momento.host,
+  });
+
+  const script = loadBundle();
+  const server = getTestServer('rotate').listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const response = await fetch(`http://127.0.0.1:${port}/`, { method: 'POST' });
+  const answer = await response.text();
+  assert.equal(response.status, 200, answer);
+  assert.match(answer, /"outcome":"rotated"/);
+
+  writeFileSync(resolve(ROOT, 'dist/function.cache'), script.createCachedData());
+}
+
+/** Loads the function as functions-framework does, and returns the script that its entry point runs. */
+function loadBundle(): vm.Script {
+  const { Script } = vm;
+  const scripts: vm.Script[] = [];
+  vm.Script = class extends Script {
+    constructor(...args: ConstructorParameters<typeof Script>) {
+      super(...args);
+      scripts.push(this);
+    }
+  };
+  createRequire(__filename)(ROOT);
+  vm.Script = Script;
+  const [script] = scripts;
+  assert(script !== undefined && scripts.length === 1);
+  return script;
+}
+
+rehearse().then(
+  () => process.exit(0),
+  (error: unknown) => {
+    console.error('The bundle failed in its rehearsal.', error);
+    process.exit(1);
+  },
+);

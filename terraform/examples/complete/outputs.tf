@@ -1,0 +1,4 @@
+output "rotator" {
+  description = "All outputs of the module: commands, jobs, accounts."
+  value       = module.momento_key_rotator
+}

@@ -1,0 +1,153 @@
+locals {
+  repository = "${path.module}/.."
+
+  # What `npm ci && npm run gcp-build` needs, and nothing else: a list of what goes in stays right when files are added
+  # to the repository, a list of what stays out does not.
+  source_patterns = [
+    ".npmrc",
+    "package-lock.json",
+    "package.json",
+    "scripts/build.mjs",
+    "scripts/build/*",
+    "src/**/*.ts",
+    # The build ends with one rotation against the local services.
+    "test/emulators/*.ts",
+    "tsconfig.json",
+  ]
+  source_files = sort(flatten([for pattern in local.source_patterns : tolist(fileset(local.repository, pattern))]))
+
+  # Single flight works within one process, so a second call must find the instance that is busy with the first one. One
+  # instance with room for every job at once, a person's call and a look at the status (GET) is what makes that so; at a
+  # concurrency of 1 the second call would wait or be turned away with 429.
+  max_instances = 1
+  concurrency   = max(16, 2 * length(local.jobs))
+
+  settings = {
+    RENEW_BEFORE  = var.renew_before
+    GRACE_PERIOD  = var.grace_period
+    DESTROY_AFTER = var.destroy_after
+    VERIFY        = tostring(var.verify)
+    TIMEOUT       = "${var.timeout_seconds}s"
+  }
+}
+
+data "archive_file" "source" {
+  type             = "zip"
+  output_path      = "${path.root}/.terraform/${local.names.bucket}.zip"
+  output_file_mode = "0644"
+
+  dynamic "source" {
+    for_each = toset(local.source_files)
+
+    content {
+      filename = source.value
+      content  = file("${local.repository}/${source.value}")
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition = alltrue([
+        for file in ["package.json", "package-lock.json", "scripts/build.mjs", "src/index.ts"] :
+        fileexists("${local.repository}/${file}")
+      ])
+      error_message = "The function's source is missing. This module builds it from the repository that it lies in: use the whole repository (as a module: source = \"git::https://HOST/REPOSITORY.git//terraform?ref=TAG\"), not a copy of the terraform folder alone."
+    }
+  }
+}
+
+resource "google_storage_bucket" "source" {
+  project                     = var.project_id
+  name                        = local.names.bucket
+  location                    = var.region
+  labels                      = var.labels
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  # Holds nothing that cannot be made again from this repository.
+  force_destroy = true
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_storage_bucket_object" "source" {
+  bucket = google_storage_bucket.source.name
+  # Named by its content: a changed source is a new object, and a new object redeploys the function.
+  name         = "source-${data.archive_file.source.output_sha256}.zip"
+  source       = data.archive_file.source.output_path
+  content_type = "application/zip"
+
+  lifecycle {
+    # The function must never point to an object that is gone.
+    create_before_destroy = true
+  }
+}
+
+# Grants and newly enabled APIs take up to a minute or so to arrive everywhere. A build that starts earlier fails, and
+# with it the first apply.
+resource "time_sleep" "grants" {
+  create_duration = "60s"
+
+  triggers = {
+    build_account = google_service_account.build.email
+  }
+
+  depends_on = [
+    google_project_iam_member.build,
+    google_project_iam_member.build_source_copy,
+    google_project_service.required,
+    google_storage_bucket_iam_member.build_source,
+  ]
+}
+
+resource "google_cloudfunctions2_function" "rotator" {
+  project     = var.project_id
+  location    = var.region
+  name        = local.names.function
+  description = "Rotates Momento API keys in Secret Manager."
+  labels      = var.labels
+
+  build_config {
+    runtime         = "nodejs24"
+    entry_point     = "rotate"
+    service_account = google_service_account.build.name
+    worker_pool     = var.build_worker_pool
+
+    source {
+      storage_source {
+        bucket = google_storage_bucket.source.name
+        object = google_storage_bucket_object.source.name
+      }
+    }
+  }
+
+  service_config {
+    service_account_email            = google_service_account.runtime.email
+    ingress_settings                 = var.ingress
+    min_instance_count               = 0
+    max_instance_count               = local.max_instances
+    max_instance_request_concurrency = local.concurrency
+    available_cpu                    = var.cpu
+    available_memory                 = var.memory
+    timeout_seconds                  = var.timeout_seconds
+    vpc_connector                    = var.vpc_connector
+    vpc_connector_egress_settings    = var.vpc_connector == null ? null : var.vpc_egress
+
+    environment_variables = merge(
+      {
+        NODE_ENV             = "production"
+        LOG_EXECUTION_ID     = "true"
+        GOOGLE_CLOUD_PROJECT = var.project_id
+        SECRETS              = join(",", values(local.secret_names))
+      },
+      { for name, value in local.settings : name => value if value != null },
+    )
+  }
+
+  # A function that runs before it may read its secrets fails, and says so to whoever is on call.
+  depends_on = [
+    google_secret_manager_regional_secret_iam_member.runtime,
+    google_secret_manager_secret_iam_member.runtime,
+    time_sleep.grants,
+  ]
+}

@@ -1,0 +1,109 @@
+# Three accounts, one for each duty. Nobody gets a role in the project, except the build, which has no narrower place.
+
+resource "google_service_account" "runtime" {
+  project      = var.project_id
+  account_id   = local.names.runtime_account
+  display_name = "${var.name}: runs the function"
+  description  = "Reads and writes versions of the rotated secrets."
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_service_account" "build" {
+  project      = var.project_id
+  account_id   = local.names.build_account
+  display_name = "${var.name}: builds the function"
+  description  = "Used by Cloud Build when the function is deployed."
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_service_account" "scheduler" {
+  project      = var.project_id
+  account_id   = local.names.scheduler_account
+  display_name = "${var.name}: calls the function"
+  description  = "The identity with which Cloud Scheduler calls the function."
+
+  depends_on = [google_project_service.required]
+}
+
+# ---- the function: exactly these secrets ----
+
+locals {
+  # Every permission that the function asks for before it spends a refresh token, and the role that grants it. The roles
+  # below come from this map, and a test compares its keys with the function's own list.
+  permissions = {
+    "secretmanager.versions.access"  = "roles/secretmanager.secretAccessor"
+    "secretmanager.versions.list"    = "roles/secretmanager.secretVersionManager"
+    "secretmanager.versions.add"     = "roles/secretmanager.secretVersionManager"
+    "secretmanager.versions.disable" = "roles/secretmanager.secretVersionManager"
+    "secretmanager.versions.destroy" = "roles/secretmanager.secretVersionManager"
+  }
+
+  runtime_grants = {
+    for pair in setproduct(keys(var.secrets), distinct(values(local.permissions))) :
+    "${pair[0]} ${pair[1]}" => { secret = pair[0], role = pair[1] }
+  }
+}
+
+resource "google_secret_manager_secret_iam_member" "runtime" {
+  for_each = { for key, grant in local.runtime_grants : key => grant if var.secrets[grant.secret].location == null }
+
+  project   = var.project_id
+  secret_id = var.secrets[each.value.secret].create ? google_secret_manager_secret.created[each.value.secret].secret_id : each.value.secret
+  role      = each.value.role
+  member    = google_service_account.runtime.member
+}
+
+resource "google_secret_manager_regional_secret_iam_member" "runtime" {
+  for_each = { for key, grant in local.runtime_grants : key => grant if var.secrets[grant.secret].location != null }
+
+  project   = var.project_id
+  location  = var.secrets[each.value.secret].location
+  secret_id = var.secrets[each.value.secret].create ? google_secret_manager_regional_secret.created[each.value.secret].secret_id : each.value.secret
+  role      = each.value.role
+  member    = google_service_account.runtime.member
+}
+
+# ---- Cloud Scheduler: exactly this function ----
+
+resource "google_cloud_run_v2_service_iam_member" "scheduler" {
+  project  = var.project_id
+  location = var.region
+  name     = google_cloudfunctions2_function.rotator.name
+  role     = "roles/run.invoker"
+  member   = google_service_account.scheduler.member
+}
+
+# ---- the build ----
+
+# Logs have no narrower place than the project. The images go to the repository `gcf-artifacts`, which Google creates
+# with the first function of a region: when this grant is made it may not exist yet, and Artifact Registry knows no IAM
+# conditions on names.
+resource "google_project_iam_member" "build" {
+  for_each = toset(["roles/artifactregistry.writer", "roles/logging.logWriter"])
+
+  project = var.project_id
+  role    = each.value
+  member  = google_service_account.build.member
+}
+
+# Cloud Functions copies the source to a bucket of its own, gcf-v2-sources-PROJECT_NUMBER-REGION, which appears with the
+# first function too. Storage does know conditions: the build reads those buckets and no others of the project.
+resource "google_project_iam_member" "build_source_copy" {
+  project = var.project_id
+  role    = "roles/storage.objectViewer"
+  member  = google_service_account.build.member
+
+  condition {
+    title       = "function-sources-only"
+    description = "The buckets to which Cloud Functions copies sources for its builds."
+    expression  = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
+  }
+}
+
+resource "google_storage_bucket_iam_member" "build_source" {
+  bucket = google_storage_bucket.source.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.build.member
+}

@@ -1,0 +1,85 @@
+locals {
+  job_of = { for id, secret in var.secrets : id => secret.schedule == null ? "common" : "secret-${id}" }
+
+  run_command = "gcloud scheduler jobs run JOB --project=${var.project_id} --location=${coalesce(var.scheduler_region, var.region)}"
+  run_commands = {
+    for key, job in local.jobs : key => replace(local.run_command, "JOB", job.name)
+  }
+
+  log_command = join(" ", [
+    "gcloud logging read '${local.deployment_filter}'",
+    "--project=${var.project_id} --freshness=7d --limit=50",
+    "--format='table(timestamp.date(), severity, jsonPayload.outcome, jsonPayload.message)'",
+  ])
+}
+
+output "function_name" {
+  description = "The name of the function and of its Cloud Run service."
+  value       = google_cloudfunctions2_function.rotator.name
+}
+
+output "function_uri" {
+  description = "The address of the function. Also the audience for tokens of its callers."
+  value       = google_cloudfunctions2_function.rotator.service_config[0].uri
+}
+
+output "service_accounts" {
+  description = "The e-mail addresses of the accounts: runtime (reads and writes the secrets), build, scheduler (calls the function)."
+  value = {
+    runtime   = google_service_account.runtime.email
+    build     = google_service_account.build.email
+    scheduler = google_service_account.scheduler.email
+  }
+}
+
+output "secret_names" {
+  description = "The full names of the rotated secrets, by id."
+  value       = local.secret_names
+}
+
+output "jobs" {
+  description = "The Cloud Scheduler jobs: their names, schedules, and the secrets that each rotates."
+  value = {
+    for key, job in local.jobs : key => {
+      name     = google_cloud_scheduler_job.rotation[key].name
+      schedule = job.schedule
+      secrets  = [for id in job.secrets : local.secret_names[id]]
+    }
+  }
+}
+
+output "permissions" {
+  description = "Every permission that the function asks for, and the role that grants it, on each secret."
+  value       = local.permissions
+}
+
+output "source_object" {
+  description = "The source that is deployed, gs://BUCKET/OBJECT; the object is named by the SHA-256 of the zip."
+  value       = "gs://${google_storage_bucket.source.name}/${google_storage_bucket_object.source.name}"
+}
+
+output "dashboard" {
+  description = "The id of the dashboard; null, if there is none."
+  value       = one(google_monitoring_dashboard.rotations[*].id)
+}
+
+output "store_credential_commands" {
+  description = "The command that stores a credential, for each secret: credential.json is what Momento's console downloads. For the first credential, and whenever a key has expired."
+  value = {
+    for id, secret in var.secrets : id => join("", [
+      "gcloud secrets versions add ${id} --project=${var.project_id}",
+      secret.location == null ? "" : " --location=${secret.location}",
+      " --data-file=credential.json",
+    ])
+  }
+}
+
+output "run_commands" {
+  description = "The command that runs each job now."
+  value       = local.run_commands
+}
+
+output "log_command" {
+  description = "The command that shows the last runs."
+  value       = local.log_command
+}

@@ -1,0 +1,111 @@
+locals {
+  global_secrets   = { for id, secret in var.secrets : id => secret if secret.location == null }
+  regional_secrets = { for id, secret in var.secrets : id => secret if secret.location != null }
+
+  # The names that the function and the jobs get. Built from the variables, not from the resources, so that a plan shows
+  # them and the order of the secrets never depends on what exists already.
+  secret_names = {
+    for id, secret in var.secrets : id => (
+      secret.location == null
+      ? "projects/${var.project_id}/secrets/${id}"
+      : "projects/${var.project_id}/locations/${secret.location}/secrets/${id}"
+    )
+  }
+}
+
+locals {
+  # Secret Manager takes seconds only.
+  version_destroy_ttls = {
+    for id, secret in var.secrets : id => secret.version_destroy_ttl == null ? null : format("%ds",
+      tonumber(regex("^[0-9]+", secret.version_destroy_ttl)) * local.unit_seconds[substr(secret.version_destroy_ttl, -1, 1)]
+    )
+  }
+}
+
+resource "google_secret_manager_secret" "created" {
+  for_each = { for id, secret in local.global_secrets : id => secret if secret.create }
+
+  project             = var.project_id
+  secret_id           = each.key
+  labels              = merge(var.labels, each.value.labels)
+  version_destroy_ttl = local.version_destroy_ttls[each.key]
+  deletion_protection = each.value.deletion_protection
+
+  replication {
+    dynamic "auto" {
+      for_each = length(each.value.replicas) == 0 ? [each.value.kms_key] : []
+
+      content {
+        dynamic "customer_managed_encryption" {
+          for_each = auto.value[*]
+
+          content {
+            kms_key_name = customer_managed_encryption.value
+          }
+        }
+      }
+    }
+
+    dynamic "user_managed" {
+      for_each = length(each.value.replicas) == 0 ? [] : [each.value.replicas]
+
+      content {
+        dynamic "replicas" {
+          for_each = user_managed.value
+
+          content {
+            location = replicas.key
+
+            dynamic "customer_managed_encryption" {
+              for_each = replicas.value.kms_key[*]
+
+              content {
+                kms_key_name = customer_managed_encryption.value
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+resource "google_secret_manager_regional_secret" "created" {
+  for_each = { for id, secret in local.regional_secrets : id => secret if secret.create }
+
+  project             = var.project_id
+  location            = each.value.location
+  secret_id           = each.key
+  labels              = merge(var.labels, each.value.labels)
+  version_destroy_ttl = local.version_destroy_ttls[each.key]
+  deletion_protection = each.value.deletion_protection
+
+  dynamic "customer_managed_encryption" {
+    for_each = each.value.kms_key[*]
+
+    content {
+      kms_key_name = customer_managed_encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.required]
+}
+
+# The first credential, for the one apply that is given it. From then on the versions belong to the function: Terraform
+# must neither enable again what the function disabled (`enabled` is ignored) nor destroy anything when this resource
+# leaves the configuration (it is abandoned). It is meant to leave with the next apply: were it to stay until the
+# function has destroyed the version, Terraform would find it gone and add the old credential again.
+resource "google_secret_manager_secret_version" "initial" {
+  for_each = var.initial_credential_for
+
+  secret                 = google_secret_manager_secret.created[each.key].id
+  secret_data_wo         = var.initial_credentials[each.key]
+  secret_data_wo_version = "1"
+  deletion_policy        = "ABANDON"
+
+  lifecycle {
+    ignore_changes = [enabled]
+  }
+}

@@ -1,0 +1,173 @@
+# The function, its settings, and the source that it is built from.
+
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+mock_provider "time" {}
+
+variables {
+  project_id = "test-project"
+}
+
+run "as_deployed_by_default" {
+  command = plan
+
+  assert {
+    condition = (
+      google_cloudfunctions2_function.rotator.build_config[0].runtime == "nodejs24" &&
+      google_cloudfunctions2_function.rotator.build_config[0].entry_point == "rotate" &&
+      google_cloudfunctions2_function.rotator.build_config[0].worker_pool == null
+    )
+    error_message = "The function runs on Node 24 and starts with rotate."
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.service_config[0].ingress_settings == "ALLOW_INTERNAL_ONLY"
+    error_message = "The function is not reachable from the internet."
+  }
+
+  assert {
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].min_instance_count == 0 &&
+      google_cloudfunctions2_function.rotator.service_config[0].max_instance_count == 1 &&
+      google_cloudfunctions2_function.rotator.service_config[0].max_instance_request_concurrency == 16 &&
+      tonumber(google_cloudfunctions2_function.rotator.service_config[0].available_cpu) == 1
+    )
+    error_message = "There is at most one instance, and a second call reaches the one that is busy with the first."
+  }
+
+  assert {
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].timeout_seconds == 540 &&
+      google_cloudfunctions2_function.rotator.service_config[0].available_memory == var.memory
+    )
+    error_message = "Timeout and memory are set."
+  }
+
+  assert {
+    condition = google_cloudfunctions2_function.rotator.service_config[0].environment_variables == tomap({
+      NODE_ENV             = "production"
+      LOG_EXECUTION_ID     = "true"
+      GOOGLE_CLOUD_PROJECT = "test-project"
+      SECRETS              = "projects/test-project/secrets/momento-api-key"
+      GRACE_PERIOD         = "0"
+      VERIFY               = "true"
+      TIMEOUT              = "540s"
+    })
+    error_message = "The environment holds these settings and no others; what is unset is not there at all."
+  }
+}
+
+run "every_setting_reaches_the_function" {
+  command = plan
+
+  variables {
+    renew_before    = "33%"
+    grace_period    = "36h"
+    destroy_after   = "30d"
+    verify          = false
+    timeout_seconds = 900
+    memory          = "1Gi"
+    cpu             = 2
+    ingress         = "ALLOW_ALL"
+    labels          = { team = "platform" }
+  }
+
+  assert {
+    condition = google_cloudfunctions2_function.rotator.service_config[0].environment_variables == tomap({
+      NODE_ENV             = "production"
+      LOG_EXECUTION_ID     = "true"
+      GOOGLE_CLOUD_PROJECT = "test-project"
+      SECRETS              = "projects/test-project/secrets/momento-api-key"
+      RENEW_BEFORE         = "33%"
+      GRACE_PERIOD         = "36h"
+      DESTROY_AFTER        = "30d"
+      VERIFY               = "false"
+      TIMEOUT              = "900s"
+    })
+    error_message = "Every setting is in the environment."
+  }
+
+  assert {
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].timeout_seconds == 900 &&
+      google_cloudfunctions2_function.rotator.service_config[0].available_memory == "1Gi" &&
+      tonumber(google_cloudfunctions2_function.rotator.service_config[0].available_cpu) == 2 &&
+      google_cloudfunctions2_function.rotator.service_config[0].ingress_settings == "ALLOW_ALL" &&
+      google_cloudfunctions2_function.rotator.labels == tomap({ team = "platform" })
+    )
+    error_message = "Timeout, memory, vCPUs, ingress and labels are passed on."
+  }
+}
+
+run "room_for_every_job_at_once" {
+  command = plan
+
+  variables {
+    secrets = { for n in range(30) : "secret-${n}" => { schedule = "0 3 * * *" } }
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.service_config[0].max_instance_request_concurrency == 60
+    error_message = "The one instance takes the calls of all jobs at the same time."
+  }
+}
+
+run "where_a_policy_asks_for_private_ways" {
+  command = plan
+
+  variables {
+    vpc_connector     = "projects/network/locations/us-central1/connectors/egress"
+    vpc_egress        = "ALL_TRAFFIC"
+    build_worker_pool = "projects/builds/locations/us-central1/workerPools/pool"
+  }
+
+  assert {
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].vpc_connector == "projects/network/locations/us-central1/connectors/egress" &&
+      google_cloudfunctions2_function.rotator.service_config[0].vpc_connector_egress_settings == "ALL_TRAFFIC" &&
+      google_cloudfunctions2_function.rotator.build_config[0].worker_pool == "projects/builds/locations/us-central1/workerPools/pool"
+    )
+    error_message = "Connector, egress and worker pool are passed on."
+  }
+}
+
+run "the_source" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for file in ["package.json", "package-lock.json", ".npmrc", "tsconfig.json", "scripts/build.mjs", "src/index.ts"] :
+      contains([for source in data.archive_file.source.source : source.filename], file)
+    ])
+    error_message = "The zip holds what the build needs."
+  }
+
+  assert {
+    condition = alltrue([
+      for source in data.archive_file.source.source :
+      can(regex("^((src|test/emulators)/.+\\.ts|scripts/build\\.mjs|scripts/build/[^/]+|package(-lock)?\\.json|tsconfig\\.json|\\.npmrc)$", source.filename))
+    ])
+    error_message = "The zip holds nothing else: no tests (but the local services, which the build uses), no dist, no node_modules, no Terraform."
+  }
+
+  assert {
+    condition     = google_storage_bucket_object.source.name == "source-${data.archive_file.source.output_sha256}.zip" && length(data.archive_file.source.output_sha256) == 64
+    error_message = "The object is named by the hash of its content, so that a change redeploys."
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.source.name
+    error_message = "The function is built from this object."
+  }
+
+  assert {
+    condition = (
+      google_storage_bucket.source.uniform_bucket_level_access &&
+      google_storage_bucket.source.public_access_prevention == "enforced" &&
+      google_storage_bucket.source.force_destroy
+    )
+    error_message = "The bucket can never be public, and is not in the way of a removal."
+  }
+}

@@ -1,0 +1,177 @@
+# Who may do what, and that nobody may do more.
+
+mock_provider "google" {
+  # Different accounts, to tell them apart.
+  override_resource {
+    target = google_service_account.runtime
+    values = {
+      email  = "runtime@test-project.iam.gserviceaccount.com"
+      member = "serviceAccount:runtime@test-project.iam.gserviceaccount.com"
+      name   = "projects/test-project/serviceAccounts/runtime@test-project.iam.gserviceaccount.com"
+    }
+  }
+
+  override_resource {
+    target = google_service_account.build
+    values = {
+      email  = "build@test-project.iam.gserviceaccount.com"
+      member = "serviceAccount:build@test-project.iam.gserviceaccount.com"
+      name   = "projects/test-project/serviceAccounts/build@test-project.iam.gserviceaccount.com"
+    }
+  }
+
+  override_resource {
+    target = google_service_account.scheduler
+    values = {
+      email  = "scheduler@test-project.iam.gserviceaccount.com"
+      member = "serviceAccount:scheduler@test-project.iam.gserviceaccount.com"
+      name   = "projects/test-project/serviceAccounts/scheduler@test-project.iam.gserviceaccount.com"
+    }
+  }
+}
+
+mock_provider "time" {}
+
+variables {
+  project_id          = "test-project"
+  region              = "europe-west1"
+  initial_credentials = {}
+  secrets = {
+    ours            = {}
+    theirs          = { create = false, schedule = "0 4 * * 1" }
+    regional        = { location = "europe-west3" }
+    theirs_regional = { location = "europe-west3", create = false }
+  }
+}
+
+run "three_accounts_three_duties" {
+  assert {
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].service_account_email == "runtime@test-project.iam.gserviceaccount.com" &&
+      google_cloudfunctions2_function.rotator.build_config[0].service_account == "projects/test-project/serviceAccounts/build@test-project.iam.gserviceaccount.com" &&
+      alltrue([for job in values(google_cloud_scheduler_job.rotation) : job.http_target[0].oidc_token[0].service_account_email == "scheduler@test-project.iam.gserviceaccount.com"])
+    )
+    error_message = "The function, its build and the jobs each have an account of their own; no default account is used."
+  }
+
+  assert {
+    condition = output.service_accounts == {
+      runtime   = "runtime@test-project.iam.gserviceaccount.com"
+      build     = "build@test-project.iam.gserviceaccount.com"
+      scheduler = "scheduler@test-project.iam.gserviceaccount.com"
+    }
+    error_message = "The outputs tell the accounts apart."
+  }
+}
+
+run "the_function_may_use_exactly_these_secrets" {
+  assert {
+    condition = toset([
+      for grant in values(google_secret_manager_secret_iam_member.runtime) :
+      "${grant.project} ${grant.secret_id} ${grant.role} ${grant.member} ${length(grant.condition)}"
+      ]) == toset([
+      "test-project ours roles/secretmanager.secretAccessor serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+      "test-project ours roles/secretmanager.secretVersionManager serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+      "test-project theirs roles/secretmanager.secretAccessor serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+      "test-project theirs roles/secretmanager.secretVersionManager serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+    ])
+    error_message = "The runtime account has the two roles on every global secret, ours or not."
+  }
+
+  assert {
+    condition = toset([
+      for grant in values(google_secret_manager_regional_secret_iam_member.runtime) :
+      "${grant.project} ${grant.location} ${grant.secret_id} ${grant.role} ${grant.member} ${length(grant.condition)}"
+      ]) == toset([
+      "test-project europe-west3 regional roles/secretmanager.secretAccessor serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+      "test-project europe-west3 regional roles/secretmanager.secretVersionManager serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+      "test-project europe-west3 theirs_regional roles/secretmanager.secretAccessor serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+      "test-project europe-west3 theirs_regional roles/secretmanager.secretVersionManager serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+    ])
+    error_message = "The runtime account has the two roles on every regional secret, ours or not."
+  }
+
+  assert {
+    condition     = toset(values(output.permissions)) == toset([for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role])
+    error_message = "The roles that are granted are those of the map from permission to role."
+  }
+
+  assert {
+    condition = tomap(output.permissions) == tomap({
+      "secretmanager.versions.access"  = "roles/secretmanager.secretAccessor"
+      "secretmanager.versions.list"    = "roles/secretmanager.secretVersionManager"
+      "secretmanager.versions.add"     = "roles/secretmanager.secretVersionManager"
+      "secretmanager.versions.disable" = "roles/secretmanager.secretVersionManager"
+      "secretmanager.versions.destroy" = "roles/secretmanager.secretVersionManager"
+    })
+    error_message = "The map says which role grants which permission."
+  }
+}
+
+run "the_jobs_may_call_exactly_this_function" {
+  assert {
+    condition = (
+      google_cloud_run_v2_service_iam_member.scheduler.project == "test-project" &&
+      google_cloud_run_v2_service_iam_member.scheduler.location == "europe-west1" &&
+      google_cloud_run_v2_service_iam_member.scheduler.name == "momento-key-rotator" &&
+      google_cloud_run_v2_service_iam_member.scheduler.role == "roles/run.invoker" &&
+      google_cloud_run_v2_service_iam_member.scheduler.member == "serviceAccount:scheduler@test-project.iam.gserviceaccount.com"
+    )
+    error_message = "The scheduler's account may invoke the function's service."
+  }
+}
+
+run "the_build_may_only_build" {
+  assert {
+    condition = toset([for grant in values(google_project_iam_member.build) : "${grant.project} ${grant.role} ${grant.member}"]) == toset([
+      "test-project roles/artifactregistry.writer serviceAccount:build@test-project.iam.gserviceaccount.com",
+      "test-project roles/logging.logWriter serviceAccount:build@test-project.iam.gserviceaccount.com",
+    ])
+    error_message = "In the project, the build writes images and logs."
+  }
+
+  assert {
+    condition = (
+      google_project_iam_member.build_source_copy.role == "roles/storage.objectViewer" &&
+      google_project_iam_member.build_source_copy.member == "serviceAccount:build@test-project.iam.gserviceaccount.com" &&
+      google_project_iam_member.build_source_copy.condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
+    )
+    error_message = "In the project, the build reads no buckets but those with sources of functions."
+  }
+
+  assert {
+    condition = (
+      google_storage_bucket_iam_member.build_source.bucket == google_storage_bucket.source.name &&
+      google_storage_bucket_iam_member.build_source.role == "roles/storage.objectViewer" &&
+      google_storage_bucket_iam_member.build_source.member == "serviceAccount:build@test-project.iam.gserviceaccount.com"
+    )
+    error_message = "The build reads the source."
+  }
+}
+
+run "and_there_is_no_other_grant" {
+  command = plan
+
+  assert {
+    condition = toset(flatten([
+      for file in fileset(path.module, "*.tf") : [
+        for block in regexall("resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")) : join(".", block)
+      ]
+      ])) == toset([
+      "google_cloud_run_v2_service_iam_member.scheduler",
+      "google_project_iam_member.build",
+      "google_project_iam_member.build_source_copy",
+      "google_secret_manager_regional_secret_iam_member.runtime",
+      "google_secret_manager_secret_iam_member.runtime",
+      "google_storage_bucket_iam_member.build_source",
+    ])
+    error_message = "The module has an IAM resource that the tests above do not know."
+  }
+
+  assert {
+    condition = alltrue([
+      for file in fileset(path.module, "*.tf") : !can(regex("allUsers|allAuthenticatedUsers|google_service_account_key", file("${path.module}/${file}")))
+    ])
+    error_message = "Nobody may call without a token, and no account has a key to lose."
+  }
+}

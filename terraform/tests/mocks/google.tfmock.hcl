@@ -1,0 +1,17 @@
+# Made-up values that other resources check the form of.
+
+mock_resource "google_service_account" {
+  defaults = {
+    email  = "account@test-project.iam.gserviceaccount.com"
+    member = "serviceAccount:account@test-project.iam.gserviceaccount.com"
+    name   = "projects/test-project/serviceAccounts/account@test-project.iam.gserviceaccount.com"
+  }
+}
+
+mock_resource "google_cloudfunctions2_function" {
+  defaults = {
+    service_config = {
+      uri = "https://rotator-abc123-uc.a.run.app"
+    }
+  }
+}

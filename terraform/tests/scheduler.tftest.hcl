@@ -1,0 +1,162 @@
+# The jobs: who is called, when, with what, as whom, and how often again.
+
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+mock_provider "time" {}
+
+variables {
+  project_id          = "test-project"
+  initial_credentials = {}
+}
+
+run "one_call" {
+  assert {
+    condition = (
+      google_cloud_scheduler_job.rotation["common"].http_target[0].http_method == "POST" &&
+      google_cloud_scheduler_job.rotation["common"].http_target[0].uri == "https://rotator-abc123-uc.a.run.app"
+    )
+    error_message = "The job posts to the function's own address."
+  }
+
+  assert {
+    condition     = google_cloud_scheduler_job.rotation["common"].http_target[0].headers == tomap({ "Content-Type" = "application/json" })
+    error_message = "The content type is set: Cloud Scheduler's own is octet-stream."
+  }
+
+  assert {
+    condition = (
+      google_cloud_scheduler_job.rotation["common"].http_target[0].oidc_token[0].audience == "https://rotator-abc123-uc.a.run.app" &&
+      google_cloud_scheduler_job.rotation["common"].http_target[0].oidc_token[0].service_account_email == google_service_account.scheduler.email &&
+      length(google_cloud_scheduler_job.rotation["common"].http_target[0].oauth_token) == 0
+    )
+    error_message = "The job has an OIDC token of its own account for the function."
+  }
+
+  assert {
+    condition     = jsondecode(base64decode(google_cloud_scheduler_job.rotation["common"].http_target[0].body)) == { secrets = ["projects/test-project/secrets/momento-api-key"] }
+    error_message = "The body names the secret in full and holds nothing else."
+  }
+
+  assert {
+    condition = (
+      google_cloud_scheduler_job.rotation["common"].retry_config[0].retry_count == 5 &&
+      google_cloud_scheduler_job.rotation["common"].retry_config[0].min_backoff_duration == "60s" &&
+      google_cloud_scheduler_job.rotation["common"].retry_config[0].max_backoff_duration == "960s" &&
+      google_cloud_scheduler_job.rotation["common"].retry_config[0].max_doublings == 4
+    )
+    error_message = "A failed call is tried again five times, with a growing distance."
+  }
+
+  assert {
+    condition     = google_cloud_scheduler_job.rotation["common"].attempt_deadline == "570s"
+    error_message = "Cloud Scheduler waits longer than the function may take."
+  }
+}
+
+run "common_and_own_schedules" {
+  variables {
+    region           = "europe-west1"
+    scheduler_region = "europe-west3"
+    schedule         = "30 2 * * *"
+    time_zone        = "Europe/Berlin"
+    paused           = true
+    secrets = {
+      first  = {}
+      second = { create = false }
+      weekly = { schedule = "0 4 * * MON" }
+      far    = { schedule = "0 5 1 * *", location = "europe-west3" }
+    }
+  }
+
+  assert {
+    condition = { for job in values(google_cloud_scheduler_job.rotation) : job.name => job.schedule } == {
+      "momento-key-rotator"        = "30 2 * * *"
+      "momento-key-rotator_weekly" = "0 4 * * MON"
+      "momento-key-rotator_far"    = "0 5 1 * *"
+    }
+    error_message = "There is one job for the common schedule and one for each secret that has its own."
+  }
+
+  assert {
+    condition = { for job in values(google_cloud_scheduler_job.rotation) : job.name => jsondecode(base64decode(job.http_target[0].body)).secrets } == {
+      "momento-key-rotator"        = ["projects/test-project/secrets/first", "projects/test-project/secrets/second"]
+      "momento-key-rotator_weekly" = ["projects/test-project/secrets/weekly"]
+      "momento-key-rotator_far"    = ["projects/test-project/locations/europe-west3/secrets/far"]
+    }
+    error_message = "Every secret is in exactly one job."
+  }
+
+  assert {
+    condition = alltrue([
+      for job in values(google_cloud_scheduler_job.rotation) :
+      job.paused && job.time_zone == "Europe/Berlin" && job.region == "europe-west3" && job.retry_config[0].retry_count == 5
+    ])
+    error_message = "Time zone, region, retries and the switch to pause hold for all jobs."
+  }
+
+  assert {
+    condition = output.run_commands == {
+      common        = "gcloud scheduler jobs run momento-key-rotator --project=test-project --location=europe-west3"
+      secret-weekly = "gcloud scheduler jobs run momento-key-rotator_weekly --project=test-project --location=europe-west3"
+      secret-far    = "gcloud scheduler jobs run momento-key-rotator_far --project=test-project --location=europe-west3"
+    }
+    error_message = "There is a command for each job."
+  }
+}
+
+run "no_common_job_for_nobody" {
+  command = plan
+
+  variables {
+    secrets = {
+      weekly  = { schedule = "0 4 * * 1" }
+      monthly = { schedule = "0 5 1 * *" }
+    }
+  }
+
+  assert {
+    condition     = toset(keys(google_cloud_scheduler_job.rotation)) == toset(["secret-weekly", "secret-monthly"])
+    error_message = "There is no common job when no secret is on the common schedule."
+  }
+}
+
+run "a_secret_named_like_the_common_job" {
+  command = plan
+
+  variables {
+    secrets = {
+      plain  = {}
+      common = { schedule = "0 4 * * 1" }
+    }
+  }
+
+  assert {
+    condition     = length(google_cloud_scheduler_job.rotation) == 2
+    error_message = "No id of a secret can take the place of the common job."
+  }
+}
+
+run "the_deadline_follows_the_timeout" {
+  command = plan
+
+  variables {
+    timeout_seconds = 1800
+  }
+
+  assert {
+    condition     = google_cloud_scheduler_job.rotation["common"].attempt_deadline == "1800s"
+    error_message = "Cloud Scheduler waits for 30 minutes at most."
+  }
+}
+
+run "more_names_than_one_call_can_carry" {
+  command = plan
+
+  variables {
+    secrets = { for n in range(100) : "${join("", [for i in range(20) : "0123456789"])}-${n}" => {} }
+  }
+
+  expect_failures = [google_cloud_scheduler_job.rotation]
+}

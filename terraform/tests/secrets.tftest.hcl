@@ -1,0 +1,124 @@
+# The map of secrets: what is created, how, and what is left alone.
+
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+mock_provider "time" {}
+
+variables {
+  project_id = "test-project"
+  region     = "europe-west1"
+  labels     = { team = "platform" }
+  secrets = {
+    plain = {}
+    tuned = {
+      labels              = { env = "prod", team = "cache" }
+      version_destroy_ttl = "7d"
+      deletion_protection = false
+      kms_key             = "projects/keys/locations/global/keyRings/ring/cryptoKeys/key"
+    }
+    placed = {
+      replicas = {
+        "europe-west1" = { kms_key = "projects/keys/locations/europe-west1/keyRings/ring/cryptoKeys/key" }
+        "europe-west4" = {}
+      }
+    }
+    regional = {
+      location            = "europe-west3"
+      kms_key             = "projects/keys/locations/europe-west3/keyRings/ring/cryptoKeys/key"
+      version_destroy_ttl = "36h"
+    }
+    theirs          = { create = false }
+    theirs_regional = { create = false, location = "europe-west3" }
+  }
+}
+
+run "only_what_is_ours_is_created" {
+  command = plan
+
+  assert {
+    condition     = toset(keys(google_secret_manager_secret.created)) == toset(["placed", "plain", "tuned"])
+    error_message = "Global secrets are created, existing and regional ones are not."
+  }
+
+  assert {
+    condition     = keys(google_secret_manager_regional_secret.created) == ["regional"]
+    error_message = "Regional secrets are created, existing ones are not."
+  }
+
+  assert {
+    condition     = alltrue([for id, secret in google_secret_manager_secret.created : secret.secret_id == id && secret.project == "test-project"])
+    error_message = "The key in the map is the id."
+  }
+}
+
+run "every_secret_is_as_said" {
+  command = plan
+
+  assert {
+    condition     = google_secret_manager_secret.created["plain"].labels == tomap({ team = "platform" }) && google_secret_manager_secret.created["plain"].deletion_protection
+    error_message = "A secret has the common labels, and is protected."
+  }
+
+  assert {
+    condition = (
+      google_secret_manager_secret.created["tuned"].labels == tomap({ env = "prod", team = "cache" }) &&
+      google_secret_manager_secret.created["tuned"].version_destroy_ttl == "604800s" &&
+      google_secret_manager_secret.created["tuned"].deletion_protection == false &&
+      google_secret_manager_secret.created["tuned"].replication[0].auto[0].customer_managed_encryption[0].kms_key_name == "projects/keys/locations/global/keyRings/ring/cryptoKeys/key"
+    )
+    error_message = "Labels of the secret win over common ones; delayed destruction, protection and CMEK are passed on."
+  }
+
+  assert {
+    condition = {
+      for replica in google_secret_manager_secret.created["placed"].replication[0].user_managed[0].replicas :
+      replica.location => join(",", replica.customer_managed_encryption[*].kms_key_name)
+      } == {
+      "europe-west1" = "projects/keys/locations/europe-west1/keyRings/ring/cryptoKeys/key"
+      "europe-west4" = ""
+    }
+    error_message = "A secret is replicated to the named locations, each with its own key or Google's."
+  }
+
+  assert {
+    condition     = length(google_secret_manager_secret.created["placed"].replication[0].auto) == 0
+    error_message = "Named locations and automatic replication exclude each other."
+  }
+
+  assert {
+    condition = (
+      google_secret_manager_regional_secret.created["regional"].location == "europe-west3" &&
+      google_secret_manager_regional_secret.created["regional"].version_destroy_ttl == "129600s" &&
+      google_secret_manager_regional_secret.created["regional"].deletion_protection &&
+      google_secret_manager_regional_secret.created["regional"].labels == tomap({ team = "platform" }) &&
+      google_secret_manager_regional_secret.created["regional"].customer_managed_encryption[0].kms_key_name == "projects/keys/locations/europe-west3/keyRings/ring/cryptoKeys/key"
+    )
+    error_message = "A regional secret has its location, key, delayed destruction, labels and protection."
+  }
+}
+
+run "the_function_gets_the_full_names" {
+  command = plan
+
+  assert {
+    condition = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"] == join(",", [
+      "projects/test-project/secrets/placed",
+      "projects/test-project/secrets/plain",
+      "projects/test-project/locations/europe-west3/secrets/regional",
+      "projects/test-project/secrets/theirs",
+      "projects/test-project/locations/europe-west3/secrets/theirs_regional",
+      "projects/test-project/secrets/tuned",
+    ])
+    error_message = "SECRETS lists all secrets, existing and regional ones too."
+  }
+
+  assert {
+    condition = (
+      output.store_credential_commands["regional"] == "gcloud secrets versions add regional --project=test-project --location=europe-west3 --data-file=credential.json" &&
+      output.store_credential_commands["theirs"] == "gcloud secrets versions add theirs --project=test-project --data-file=credential.json"
+    )
+    error_message = "The command that stores a credential has the location of a regional secret."
+  }
+}

@@ -86,8 +86,8 @@ export class RefreshIssuer implements Issuer {
   }
 
   /**
-   * Lists the caches, which is the cheapest call that Momento authenticates. That the key may not do so, or that a limit
-   * is reached, is said only to a key that was accepted.
+   * Lists the caches, which is the cheapest call that Momento authenticates. That a key may not do so is said only to a key
+   * that was accepted.
    */
   async verify(credential: Credential): Promise<Verdict> {
     const client = new CacheClient({

@@ -430,7 +430,7 @@ class Run {
     const { scheduledAt, force } = this.#options;
     const unstored = this.#unstored.get(this.#secret.name);
     if (unstored?.newest === newest.number) {
-      return { rotate: true, reason: 'an earlier run issued a key that could not be stored' };
+      return { rotate: true, reason: 'an earlier run issued a key that is not stored yet' };
     }
     if (unstored !== undefined && !this.#options.dryRun) {
       this.#unstored.delete(this.#secret.name);
@@ -474,7 +474,7 @@ class Run {
 
   async #issue(found: Found): Promise<Unstored | 'superseded'> {
     const kept = this.#unstored.get(this.#secret.name);
-    if (kept !== undefined) return kept;
+    if (kept !== undefined && (await this.#ask(kept.credential)) !== 'rejected') return kept;
 
     const latestStart = this.#options.deadline - ISSUE_RESERVE;
     if (this.#clock.now() > latestStart) throw outOfTime();
@@ -503,6 +503,8 @@ class Run {
       const error = toRotationError(thrown);
       if (error.code !== 'REFRESH_REFUSED') throw error;
       if (await this.#isBeingSuperseded(found)) return 'superseded';
+      // What is kept may be the last there will be: Momento may accept it yet.
+      if (kept !== undefined) return kept;
       throw this.#refused(credential, answerLost, error);
     }
   }
@@ -546,17 +548,11 @@ class Run {
       return 'superseded';
     }
     if (verdict === 'rejected') {
-      // It may have spread by the next run; rejected twice, it is dropped and a new one is issued.
-      const isNew = issuedAt >= this.#startedAt;
-      if (!isNew) this.#unstored.delete(this.#secret.name);
       throw new RotationError(
         'NEW_KEY_REJECTED',
-        'Momento rejected the key that it had just issued, so it was not added. Readers keep the newest version, whose ' +
-          `key expires at ${isoTime(found.credential.expiresAt)}. ` +
-          (isNew
-            ? 'The next run tries the new key once more; '
-            : 'The next run issues another one; ') +
-          'if that fails too, ask Momento, and before the expiry store a key from the Momento console.',
+        'Momento rejects the key that it issued, so it was not added. Readers keep the newest version, whose key expires at ' +
+          `${isoTime(found.credential.expiresAt)}. This instance keeps the new key, and its next run asks about it again before it ` +
+          'issues another one. If that fails too, ask Momento, and before the expiry store a key from the Momento console.',
       );
     }
     if (verdict === 'unclear' && this.#verify) {
@@ -602,9 +598,8 @@ class Run {
   async #prove(credential: Credential, issuedAt: number): Promise<Verdict> {
     if (!this.#verify) return 'unclear';
     const startedAt = this.#clock.now();
-    for (let pause = 0.25 * SECOND; ; pause *= 2) {
-      // Whatever goes wrong here says nothing about the key, which must not be lost for it.
-      const verdict = await this.#issuer.verify(credential).catch(() => 'unclear' as const);
+    for (let pause = 0.25 * SECOND; ; pause = Math.min(pause * 2, 2 * SECOND)) {
+      const verdict = await this.#ask(credential);
       const giveUpAt =
         verdict === 'rejected' ? issuedAt + NEW_KEY_LAG : startedAt + VERIFY_PATIENCE;
       if (verdict === 'accepted' || this.#clock.now() + pause > giveUpAt) {
@@ -613,6 +608,11 @@ class Run {
       }
       await this.#clock.sleep(pause);
     }
+  }
+
+  /** Whatever goes wrong here says nothing about the key, which must not be lost for it. */
+  async #ask(credential: Credential): Promise<Verdict> {
+    return this.#verify ? this.#issuer.verify(credential).catch(() => 'unclear') : 'unclear';
   }
 
   async #add({ credential, issuedFrom, newest }: Unstored): Promise<Version> {

@@ -26,14 +26,21 @@ export class GracefulShutdown {
 
   #install(): void {
     this.#installed = true;
+    let exiting: Promise<void> | undefined;
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       const exit = process.listeners(signal);
       process.removeAllListeners(signal);
-      process.once(signal, () => {
-        void Promise.allSettled(this.#inProgress).then(() => {
+      // A second signal changes nothing: Ctrl-C, for one, reaches a process more than once under npm.
+      process.on(signal, () => {
+        exiting ??= this.#idle().then(() => {
           for (const listener of exit) listener(signal);
         });
       });
     }
+  }
+
+  /** Waits also for what begins while it waits: a request that was on its way, say. */
+  async #idle(): Promise<void> {
+    while (this.#inProgress.size > 0) await Promise.allSettled(this.#inProgress);
   }
 }

@@ -273,9 +273,9 @@ variable "renew_before" {
 }
 
 variable "grace_period" {
-  description = "How long a superseded version stays enabled, for readers that have not read the new one yet."
+  description = "How long a superseded version stays enabled. Secret Manager may take minutes until every reader of latest gets the new one; with 0, such a reader fails until then."
   type        = string
-  default     = "0"
+  default     = "1h"
   nullable    = false
 
   validation {

@@ -51,7 +51,7 @@ run "as_deployed_by_default" {
       LOG_EXECUTION_ID     = "true"
       GOOGLE_CLOUD_PROJECT = "test-project"
       SECRETS              = "projects/test-project/secrets/momento-api-key"
-      GRACE_PERIOD         = "0"
+      GRACE_PERIOD         = "1h"
       VERIFY               = "true"
       TIMEOUT              = "540s"
     })

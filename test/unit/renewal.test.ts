@@ -157,6 +157,13 @@ describe('versionsToRetire', () => {
     expect(numbers(versionsToRetire(listed, policy(changes), NOW))).toEqual(expected);
   });
 
+  test('none while no list has shown the newest, and none that no list has shown', () => {
+    const unlisted = (number: number): Version => ({ number, state: 'ENABLED', createdAt: NOW });
+    const among = [version(2), unlisted(3), version(4)];
+    expect(versionsToRetire([version(3), unlisted(4)], policy(), NOW)).toEqual([]);
+    expect(numbers(versionsToRetire(among, policy(), NOW))).toEqual([2]);
+  });
+
   test("at once, also when Secret Manager's clock is ahead of ours", () => {
     const listed = [version(4), version(5, 'ENABLED', NOW + 2 * HOUR)];
     expect(numbers(versionsToRetire(listed, policy(), NOW))).toEqual([4]);
@@ -173,6 +180,12 @@ describe('versionsToDestroy', () => {
     ['only disabled ones, oldest first', versions, 0, [1, 3]],
     ['those that were superseded long enough ago', versions, 7 * DAY, [1]],
     ['not a millisecond before', versions, 7 * DAY + 1, []],
+    [
+      'none while no list has shown the newest',
+      [version(3, 'DISABLED'), { number: 4, state: 'ENABLED', createdAt: NOW }],
+      0,
+      [],
+    ],
     ['none that are destroyed', [version(3, 'DESTROYED'), version(4)], 0, []],
     ['none while the newest is disabled', [version(3, 'DISABLED'), version(4, 'DISABLED')], 0, []],
     [

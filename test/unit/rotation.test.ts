@@ -791,7 +791,31 @@ describe('adding', () => {
     expect(added).toHaveLength(2);
   });
 
-  test('is tried until the deadline, and then the next run stores the key first', async () => {
+  test.each<[string, SetUp['store'] & object]>([
+    [
+      'is not enabled any more',
+      { access: inTurn({ number: 4, payload: payloadOf(4) }, undefined) },
+    ],
+    ['cannot be looked at', { list: inTurn<Version[]>([version(4)], [version(4)], UNAVAILABLE) }],
+  ])('adds once more when the newer version %s', async (_name, store) => {
+    const { run, added } = setUp({
+      store: {
+        list: inTurn([version(4)], [version(4)], [version(4), version(5)]),
+        add: inTurn<Version>(UNAVAILABLE, version(6, 'ENABLED', NOW)),
+        ...store,
+      },
+    });
+    expect((await run()).result).toMatchObject({ outcome: 'rotated', version: '6' });
+    expect(added).toHaveLength(2);
+  });
+
+  test('does not look for its version when none can have been stored', async () => {
+    const add = inTurn<Version>(QUOTA, version(5, 'ENABLED', NOW));
+    const { calls } = await setUp({ store: { add } }).run();
+    expect(calls.slice(-4)).toEqual(['list', 'add', 'add', 'disable 4']);
+  });
+
+  test('is tried until 30 s before the deadline, and then the next run stores the key first', async () => {
     const answers: (Version | Error)[] = [UNAVAILABLE];
     const { run, added } = setUp({
       store: { add: () => inTurn(...answers)() },

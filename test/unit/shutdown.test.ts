@@ -49,11 +49,38 @@ describe.each(SIGNALS)('%s', (signal) => {
     expect(exit).toHaveBeenCalledTimes(1);
   });
 
-  test('is not waited for twice', async () => {
-    for (let request = 0; request < 3; request++) await shutdown.during(() => Promise.resolve());
-    expect(process.listenerCount(signal)).toBe(1);
+  test('waits also for work that begins meanwhile', async () => {
+    const first = Promise.withResolvers<undefined>();
+    const second = Promise.withResolvers<undefined>();
+    void shutdown.during(() => first.promise);
     process.emit(signal, signal);
+    void shutdown.during(() => second.promise);
+    first.resolve(undefined);
+    await settle();
+    expect(exit).not.toHaveBeenCalled();
+    second.resolve(undefined);
     await settle();
     expect(exit).toHaveBeenCalledTimes(1);
+  });
+
+  test('changes nothing when it comes again', async () => {
+    const work = Promise.withResolvers<undefined>();
+    void shutdown.during(() => work.promise);
+    process.emit(signal, signal);
+    process.emit(signal, signal);
+    await settle();
+    expect(process.listenerCount(signal)).toBe(1);
+    expect(exit).not.toHaveBeenCalled();
+    work.resolve(undefined);
+    await settle();
+    expect(exit).toHaveBeenCalledTimes(1);
+  });
+
+  test('is listened to once, however many requests there are', async () => {
+    await shutdown.during(() => Promise.resolve());
+    const listeners = process.rawListeners(signal);
+    await shutdown.during(() => Promise.resolve());
+    expect(process.rawListeners(signal)).toEqual(listeners);
+    expect(listeners).toHaveLength(1);
   });
 });

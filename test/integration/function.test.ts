@@ -1,0 +1,591 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
+import type { RotationResult } from '../../src/rotation';
+import { parseSecretName, type SecretName } from '../../src/secret-name';
+import type { Moment } from '../emulators/faults';
+import { FunctionProcess } from '../function-process';
+import { leaks } from '../leaks';
+import { HOUR, LocalServices, until } from './support';
+
+interface Reply {
+  status: number;
+  headers: Headers;
+  text: string;
+}
+
+interface Body {
+  results: RotationResult[];
+  error: NonNullable<RotationResult['error']>;
+}
+
+const SECRETS = Array.from({ length: 20 }, (_, n) => named(`projects/p/secrets/shared-${n}`));
+/** Looks like a piece of a payload that somebody sent by mistake. */
+const STRAY = randomBytes(24).toString('base64url');
+
+let services: LocalServices;
+/** A function that may rotate all of SECRETS, in every run. */
+let shared: FunctionProcess;
+let unused: SecretName[];
+/** What any function has answered or written since the last search for leaks. */
+const told: string[] = [];
+/** The functions that end with the test. */
+const started: FunctionProcess[] = [];
+
+beforeAll(async () => {
+  services = await LocalServices.start();
+  shared = await start(SECRETS);
+  started.length = 0;
+  unused = [...SECRETS];
+});
+
+afterAll(async () => {
+  await shared.stop();
+  await services.stop();
+});
+
+beforeEach(() => services.reset());
+
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((process) => process.stop()));
+  expect(services.complaints).toEqual([]);
+  expect(leaks([...services.secrets, STRAY], told.splice(0))).toEqual([]);
+});
+
+function named(name: string): SecretName {
+  const secret = parseSecretName(name);
+  if (secret === undefined) throw new Error(`not a name: ${name}`);
+  return secret;
+}
+
+/** Starts a function with the local services. */
+function start(
+  secrets: readonly SecretName[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<FunctionProcess> {
+  return startWith({
+    SECRETS: secrets.map(({ name }) => name).join(','),
+    SECRET_MANAGER_EMULATOR_HOST: services.secretManager.host,
+    MOMENTO_EMULATOR_HOST: services.momento.host,
+    ...env,
+  });
+}
+
+async function startWith(env: Readonly<Record<string, string>>): Promise<FunctionProcess> {
+  const process = await FunctionProcess.start({ env, onOutput: (text) => told.push(text) });
+  started.push(process);
+  return process;
+}
+
+/** A secret of the shared function, with a key in it. */
+function seedShared() {
+  const secret = unused.shift();
+  if (secret === undefined) throw new Error('SECRETS is too short for so many tests');
+  return services.seed({ secret, createTime: services.clock.now() - HOUR });
+}
+
+async function send(
+  { url }: FunctionProcess,
+  { path = '', ...init }: RequestInit & { path?: string } = {},
+): Promise<Reply> {
+  const response = await fetch(url + path, init);
+  const text = await response.text();
+  told.push(text, JSON.stringify([...response.headers]));
+  return { status: response.status, headers: response.headers, text };
+}
+
+async function post(
+  process: FunctionProcess,
+  body: string | Buffer | object = '',
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Reply & { body: Body }> {
+  const reply = await send(process, {
+    method: 'POST',
+    headers: { 'content-type': 'application/octet-stream', ...headers },
+    body:
+      typeof body === 'string' || Buffer.isBuffer(body)
+        ? (body as string | Buffer<ArrayBuffer>)
+        : JSON.stringify(body),
+  });
+  return { ...reply, body: JSON.parse(reply.text) as Body };
+}
+
+/** What a function writes while something is done; every line has to be a structured one. */
+async function linesOf(
+  process: FunctionProcess,
+  act: () => Promise<unknown>,
+): Promise<Record<string, unknown>[]> {
+  const before = process.output.length;
+  await act();
+  // What is written later cannot be overtaken by what was written before.
+  const marker = randomBytes(8).toString('hex');
+  await send(process, { path: 'marker', headers: { 'function-execution-id': marker } });
+  let lines: string[] = [];
+  await until(() => {
+    lines = process.output.slice(before).split('\n').slice(0, -1);
+    return lines.some((line) => line.includes(marker));
+  });
+  return lines
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter(({ executionId }) => executionId !== marker);
+}
+
+/** Lets something happen once, around the first call of a method. */
+function when(moment: `${Moment} ${string}`, act: () => unknown): void {
+  let isDone = false;
+  for (const { faults } of [services.secretManager, services.momento]) {
+    faults.intercept = async ({ method }, at) => {
+      if (isDone || moment !== `${at} ${method}`) return;
+      isDone = true;
+      await act();
+    };
+  }
+}
+
+/** The header of all tries of a run that Cloud Scheduler began some time ago. */
+function scheduled(): Record<string, string> {
+  const minute = Math.floor(Date.now() / 60_000 - 1) * 60_000;
+  return { 'x-cloudscheduler-scheduletime': new Date(minute).toISOString() };
+}
+
+/** Resolves when a function has dealt with all signals so far: it answers, or is no more. */
+async function seesSignals(process: FunctionProcess): Promise<void> {
+  await send(process, { method: 'HEAD' }).catch(() => undefined);
+}
+
+describe('POST /', () => {
+  it('rotates, answers with the result, and writes one line', async () => {
+    const { secret } = seedShared();
+    const trace = randomBytes(16).toString('hex');
+    let reply;
+    const lines = await linesOf(shared, async () => {
+      reply = await post(
+        shared,
+        { secrets: [secret.id] },
+        { 'x-cloud-trace-context': `${trace}/1;o=1`, 'function-execution-id': 'my-execution' },
+      );
+    });
+    const { apiKey, validUntil } = services.latest(secret);
+    const result = {
+      secret: secret.name,
+      outcome: 'rotated',
+      reason: 'every run rotates',
+      version: '2',
+      previousVersion: '1',
+      expiresAt: new Date(Number(validUntil) * 1000).toISOString(),
+      verified: true,
+      disabled: ['1'],
+    };
+    expect(reply).toMatchObject({ status: 200, body: { results: [result] } });
+    const duration = expect.any(Number) as number;
+    expect(lines).toEqual([
+      {
+        severity: 'INFO',
+        message: expect.stringContaining(`rotated ${secret.name}`) as string,
+        event: 'rotation',
+        ...result,
+        keyFingerprint: createHash('sha256').update(String(apiKey)).digest('hex').slice(0, 8),
+        daysLeft: 30,
+        durationMs: duration,
+        steps: {
+          gather: duration,
+          issue: duration,
+          verify: duration,
+          add: duration,
+          retire: duration,
+        },
+        'logging.googleapis.com/trace': `projects/p/traces/${trace}`,
+        executionId: 'my-execution',
+        // The framework adds these two.
+        'logging.googleapis.com/spanId': '1',
+        'logging.googleapis.com/labels': { execution_id: 'my-execution' },
+      },
+    ]);
+  });
+
+  it('names the trace of a traceparent, and an execution of its own', async () => {
+    const { secret } = seedShared();
+    const trace = randomBytes(16).toString('hex');
+    const [line] = await linesOf(shared, () =>
+      post(shared, { secrets: [secret.name] }, { traceparent: `00-${trace}-0123456789abcdef-01` }),
+    );
+    expect(line).toMatchObject({
+      'logging.googleapis.com/trace': `projects/p/traces/${trace}`,
+      executionId: expect.stringMatching(/^\w{12}$/) as string,
+    });
+  });
+
+  it.each([
+    'application/octet-stream',
+    'application/json',
+    'application/json; charset=utf-7',
+    'application/cloudevents+json',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data',
+    'text/plain',
+    'nonsense',
+  ])('takes a body as %s', async (type) => {
+    const [secret] = SECRETS;
+    const { body } = await post(
+      shared,
+      { secrets: [secret?.id], dryRun: true },
+      { 'content-type': type },
+    );
+    expect(body.results.map((result) => result.secret)).toEqual([secret?.name]);
+  });
+
+  const WRONG: [string, string | Buffer][] = [
+    ['half of JSON', `{"secrets": ["${STRAY}`],
+    ['not JSON', STRAY],
+    ['a form', `secrets=${STRAY}`],
+    ['not an object', `["${STRAY}"]`],
+    ['null', 'null'],
+    ['not UTF-8', Buffer.from([0x7b, 0xff, 0x7d])],
+    ['an unknown field', { [STRAY]: true }],
+    ['an unknown field with a text', { apiKey: STRAY }],
+    ['secrets not a list', { secrets: STRAY }],
+    ['an empty list', { secrets: [] }],
+    ['secrets not of texts', { secrets: [{ name: STRAY }] }],
+    ['force not a boolean', { force: STRAY }],
+    ['dryRun not a boolean', { dryRun: 1 }],
+    ['over 16 KiB', { secrets: ['shared-0'], filler: 'x'.repeat(16 * 1024) }],
+    ['over 16 KiB of spaces', '{}'.padEnd(16 * 1024 + 1)],
+    ['compressed', gzipSync('{"dryRun":true}')],
+  ].map(([name, body]) => [
+    name as string,
+    typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body),
+  ]);
+
+  it.each(WRONG)('refuses a body: %s', async (name, body) => {
+    for (const type of [
+      'application/octet-stream',
+      'application/json',
+      'text/plain',
+      'application/x-www-form-urlencoded',
+    ]) {
+      const reply = await post(shared, body, {
+        'content-type': type,
+        ...(name === 'compressed' && { 'content-encoding': 'gzip' }),
+      });
+      expect(reply.status).toBe(400);
+      expect(reply.body).toEqual({
+        error: {
+          code: 'INVALID_REQUEST',
+          message: expect.stringContaining('Nothing was done') as string,
+          retryable: false,
+        },
+      });
+    }
+    expect(services.called).toEqual([]);
+  });
+
+  it.each(['identity', 'br', 'nonsense'])(
+    'does not care for a content encoding: %s',
+    async (encoding) => {
+      const reply = await post(shared, '{', { 'content-encoding': encoding });
+      expect(reply).toMatchObject({ status: 400, body: { error: { code: 'INVALID_REQUEST' } } });
+    },
+  );
+
+  it('writes one line about a request that it refuses', async () => {
+    const lines = await linesOf(shared, () => post(shared, STRAY));
+    expect(lines).toEqual([
+      expect.objectContaining({
+        severity: 'WARNING',
+        event: 'request',
+        error: expect.objectContaining({ code: 'INVALID_REQUEST' }) as unknown,
+      }),
+    ]);
+  });
+
+  it.each([
+    'of-nobody',
+    'projects/q/secrets/shared-0',
+    'projects/p/locations/l/secrets/shared-0',
+    STRAY,
+  ])('does nothing for any secret when one is not configured: %#', async (name) => {
+    const reply = await post(shared, { secrets: ['shared-0', name] });
+    expect(reply).toMatchObject({
+      status: 404,
+      body: { error: { code: 'SECRET_NOT_CONFIGURED', retryable: false } },
+    });
+    expect(services.called).toEqual([]);
+  });
+
+  it('rotates once for a scheduled time', async () => {
+    const { secret } = seedShared();
+    const first = await post(shared, { secrets: [secret.id] }, scheduled());
+    const again = await post(shared, { secrets: [secret.id] }, scheduled());
+    expect(first).toMatchObject({ status: 200, body: { results: [{ outcome: 'rotated' }] } });
+    expect(again).toMatchObject({
+      status: 200,
+      body: { results: [{ outcome: 'already_rotated', version: '2' }] },
+    });
+    expect(services.states(secret)).toEqual(['DISABLED', 'ENABLED']);
+  });
+
+  it('refuses a scheduled time that is none', async () => {
+    const reply = await post(shared, '', { 'x-cloudscheduler-scheduletime': STRAY });
+    expect(reply).toMatchObject({ status: 400, body: { error: { code: 'INVALID_REQUEST' } } });
+    expect(services.called).toEqual([]);
+  });
+
+  it('makes one new version for 50 requests at once', async () => {
+    const { secret } = seedShared();
+    let replies: Awaited<ReturnType<typeof post>>[] = [];
+    const lines = await linesOf(shared, async () => {
+      replies = await Promise.all(
+        Array.from({ length: 50 }, () => post(shared, { secrets: [secret.id] }, scheduled())),
+      );
+    });
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(services.timesCalled('RefreshApiToken')).toBe(1);
+    expect(services.timesCalled('AddSecretVersion')).toBe(1);
+    expect(services.states(secret)).toEqual(['DISABLED', 'ENABLED']);
+    expect(lines.filter(({ outcome }) => outcome === 'rotated')).toHaveLength(1);
+  });
+
+  it('rotates every secret on its own: one failure holds up no other, and the worst is the status', async () => {
+    const secrets = ['good', 'broken', 'missing', 'regional'].map((id) =>
+      named(`projects/several/${id === 'regional' ? 'locations/europe-west6/' : ''}secrets/${id}`),
+    );
+    const [good, broken, missing, regional] = secrets as [
+      SecretName,
+      SecretName,
+      SecretName,
+      SecretName,
+    ];
+    services.seed({ secret: good });
+    services.seed({ secret: broken, payload: () => STRAY, readersAreServed: false });
+    services.seed({ secret: regional });
+    const several = await start(secrets, { RENEW_BEFORE: '1h' });
+    let reply;
+    const lines = await linesOf(several, async () => {
+      reply = await post(several, { force: true });
+    });
+    expect(reply).toMatchObject({
+      status: 422,
+      body: {
+        results: [
+          { secret: good.name, outcome: 'rotated' },
+          { secret: broken.name, outcome: 'failed', error: { code: 'PAYLOAD_INVALID' } },
+          { secret: missing.name, outcome: 'failed', error: { code: 'SECRET_NOT_FOUND' } },
+          { secret: regional.name, outcome: 'rotated' },
+        ],
+      },
+    });
+    expect(lines.map(({ secret, severity }) => [secret, severity]).toSorted()).toEqual(
+      [
+        [good.name, 'INFO'],
+        [broken.name, 'ERROR'],
+        [missing.name, 'ERROR'],
+        [regional.name, 'INFO'],
+      ].toSorted(),
+    );
+
+    const report = await send(several);
+    expect(report.status).toBe(422);
+    expect(JSON.parse(report.text)).toMatchObject({
+      secrets: [
+        { secret: good.name, version: '2', state: 'ENABLED', enabledVersions: 1 },
+        { secret: broken.name, error: { code: 'PAYLOAD_INVALID' } },
+        { secret: missing.name, error: { code: 'SECRET_NOT_FOUND' } },
+        { secret: regional.name, disabledVersions: 1 },
+      ],
+    });
+
+    const rest = await post(several, { secrets: ['good', regional.name, 'good'] });
+    expect(rest).toMatchObject({ status: 200 });
+    expect(rest.body.results.map(({ secret, outcome }) => [secret, outcome])).toEqual([
+      [good.name, 'not_due'],
+      [regional.name, 'not_due'],
+    ]);
+    const dry = await post(several, { secrets: ['good'], force: true, dryRun: true });
+    expect(dry.body.results).toMatchObject([{ outcome: 'dry_run', disabled: ['2'] }]);
+    expect(services.states(good)).toEqual(['DISABLED', 'ENABLED']);
+  });
+});
+
+describe('other requests', () => {
+  it('GET / writes nothing, changes nothing and does not call Momento', async () => {
+    const lines = await linesOf(shared, () => send(shared));
+    expect(lines).toEqual([]);
+    expect(new Set(services.called)).toEqual(
+      new Set(['AccessSecretVersion', 'ListSecretVersions']),
+    );
+  });
+
+  it.each(['PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'])('%s / is not allowed', async (method) => {
+    const { status, headers, text } = await send(shared, { method });
+    expect(status).toBe(405);
+    expect(headers.get('allow')).toBe('GET, POST');
+    if (method !== 'HEAD') {
+      expect(JSON.parse(text)).toMatchObject({ error: { code: 'METHOD_NOT_ALLOWED' } });
+    }
+    expect(services.called).toEqual([]);
+  });
+
+  it.each([
+    ['GET', 'status'],
+    ['POST', 'projects/p/secrets/shared-0'],
+    ['POST', '/'],
+    ['DELETE', 'x?y=z'],
+  ])('%s %s: there is nothing', async (method, path) => {
+    const { status, text } = await send(shared, { method, path });
+    expect(status).toBe(404);
+    expect(JSON.parse(text)).toMatchObject({ error: { code: 'NOT_FOUND' } });
+    expect(services.called).toEqual([]);
+  });
+
+  it('POST /?query is the same as POST /', async () => {
+    const reply = await send(shared, { method: 'POST', path: '?x=y', body: '{' });
+    expect(reply.status).toBe(400);
+  });
+});
+
+describe('a signal', () => {
+  it.each([
+    ['before any request', false],
+    ['after a request', true],
+  ])('ends an idle function at once: SIGTERM %s', async (_, afterRequest) => {
+    const { secret } = services.seed();
+    const idle = await start([secret]);
+    // The framework answers this one by itself, so it is up, and its way of dealing with signals is in place.
+    await send(idle, { path: 'favicon.ico' });
+    if (afterRequest) await post(idle);
+    idle.signal('SIGTERM');
+    expect(await idle.exited).toBe(0);
+  });
+
+  it.each<[string, NodeJS.Signals[]]>([
+    ['SIGTERM', ['SIGTERM']],
+    ['SIGINT', ['SIGINT']],
+    ['SIGTERM twice', ['SIGTERM', 'SIGTERM']],
+    ['SIGINT twice, as from a terminal and npm', ['SIGINT', 'SIGINT']],
+  ])('lets a run finish: %s', async (_, signals) => {
+    services.momento.refreshTokens = 'single-use';
+    const { secret, key } = services.seed();
+    const process = await start([secret]);
+    when('after RefreshApiToken', async () => {
+      for (const signal of signals) {
+        process.signal(signal);
+        await seesSignals(process);
+      }
+    });
+    const reply = await post(process);
+    expect(reply).toMatchObject({
+      status: 200,
+      body: { results: [{ outcome: 'rotated', disabled: ['1'] }] },
+    });
+    expect(await process.exited).toBe(0);
+    expect(process.logEntries).toContainEqual(
+      expect.objectContaining({ event: 'rotation', outcome: 'rotated' }),
+    );
+    expect(services.latest(secret).apiKey === key.apiKey).toBe(false);
+  });
+
+  it('costs no key of a request that arrives after it, while an earlier one is finished', async () => {
+    const [early, late] = [services.seed().secret, services.seed().secret];
+    const process = await start([early, late]);
+    const replies: Promise<unknown>[] = [];
+    let hasIssued = (): void => undefined;
+    const lateHasIssued = new Promise<void>((resolve) => {
+      hasIssued = resolve;
+    });
+    services.momento.faults.intercept = async ({ method, n }, at) => {
+      if (`${at} ${method}` !== 'after RefreshApiToken') return;
+      if (n === 1) {
+        process.signal('SIGTERM');
+        await seesSignals(process);
+        replies.push(post(process, { secrets: [late.id] }).catch(() => undefined));
+        await Promise.race([lateHasIssued, replies[0]]);
+      } else {
+        hasIssued();
+        // Held while the earlier one ends, and with it perhaps the process.
+        await first;
+        await seesSignals(process);
+      }
+    };
+    const first = post(process, { secrets: [early.id] });
+    expect((await first).body.results).toMatchObject([{ outcome: 'rotated' }]);
+    await Promise.all(replies);
+    expect(await process.exited).toBe(0);
+    expect(services.timesCalled('AddSecretVersion')).toBe(services.timesCalled('RefreshApiToken'));
+  });
+
+  it.each([
+    ['before RefreshApiToken', ['ENABLED']],
+    ['after RefreshApiToken', ['ENABLED']],
+    ['after AddSecretVersion', ['ENABLED', 'ENABLED']],
+    ['before DisableSecretVersion', ['ENABLED', 'ENABLED']],
+  ] as const)('SIGKILL %s: the next instance converges', async (moment, states) => {
+    const { secret, key } = seedShared();
+    const killed = await start([secret]);
+    when(moment, async () => {
+      killed.signal('SIGKILL');
+      await killed.exited;
+    });
+    await expect(post(killed)).rejects.toThrow();
+    expect(services.states(secret)).toEqual(states);
+
+    const { body } = await post(shared, { secrets: [secret.id] });
+    expect(body.results).toMatchObject([{ outcome: 'rotated' }]);
+    expect(services.states(secret)).toEqual([...states.map(() => 'DISABLED'), 'ENABLED']);
+    const { apiKey, refreshToken } = services.latest(secret);
+    expect(apiKey === key.apiKey).toBe(false);
+    expect(services.momento.acceptsRefresh(String(apiKey), String(refreshToken))).toBe(true);
+  });
+});
+
+describe('the start', () => {
+  it('fails with one message that names every problem of the configuration', async () => {
+    const failure: unknown = await startWith({
+      SECRETS: `projects/p/secrets/s,${STRAY}`,
+      RENEW_BEFORE: '0%',
+      GRACE_PERIOD: STRAY,
+      DESTROY_AFTER: '1 day',
+      VERIFY: 'yes',
+      TIMEOUT: '1s',
+      SECRET_MANAGER_EMULATOR_HOST: 'secretmanager.googleapis.com:443',
+      MOMENTO_EMULATOR_HOST: '10.0.0.1:80',
+    }).catch((thrown: unknown) => thrown);
+    const { message } = failure as Error;
+    const [first, output = ''] = message.split(': {');
+    expect(first).toBe('the function exited with 1');
+    const lines = `{${output}`.trim().split('\n');
+    expect(lines).toHaveLength(1);
+    const line = JSON.parse(lines[0] ?? '') as { severity: string; message: string };
+    expect(line.severity).toBe('CRITICAL');
+    expect(line.message).toMatch(/^CONFIGURATION_INVALID: /);
+    for (const name of [
+      'entry 2 of SECRETS',
+      'RENEW_BEFORE',
+      'GRACE_PERIOD',
+      'DESTROY_AFTER',
+      'VERIFY',
+      'TIMEOUT',
+      'SECRET_MANAGER_EMULATOR_HOST',
+      'MOMENTO_EMULATOR_HOST',
+    ]) {
+      expect(line.message).toContain(name);
+    }
+  });
+
+  it('succeeds without Google credentials, which a run then asks for', async () => {
+    const process = await startWith({
+      SECRETS: 'projects/p/secrets/s,projects/p/locations/l/secrets/s',
+      GOOGLE_APPLICATION_CREDENTIALS: '/nonexistent/credentials.json',
+      METADATA_SERVER_DETECTION: 'none',
+    });
+    for (let n = 0; n < 2; n += 1) {
+      const { status, body } = await post(process);
+      expect(status).toBe(500);
+      expect(body.results.map(({ error }) => error)).toEqual(
+        Array(2).fill(expect.objectContaining({ code: 'CREDENTIALS_UNAVAILABLE', step: 'gather' })),
+      );
+    }
+    expect(process.logEntries).toHaveLength(4);
+    expect(process.output.trim().split('\n')).toHaveLength(4);
+    process.signal('SIGTERM');
+    expect(await process.exited).toBe(0);
+  });
+});

@@ -1,0 +1,183 @@
+import { randomBytes } from 'node:crypto';
+import { MomentoEmulator, type IssuedKey } from '../emulators/momento';
+import { SecretManagerEmulator } from '../emulators/secret-manager';
+import type { Clock } from '../../src/retry';
+import { parseSecretName, type SecretName } from '../../src/secret-name';
+
+export const HOUR = 3600 * 1000;
+export const DAY = 24 * HOUR;
+
+/** Real time, in which nobody has to wait: a sleep is over at once, and moves the clock. */
+export class SkippingClock implements Clock {
+  #skipped = 0;
+
+  now = (): number => Date.now() + this.#skipped;
+
+  /** Also lets whatever is under way go on. */
+  sleep(ms: number): Promise<void> {
+    this.advance(ms);
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
+  advance(ms: number): void {
+    this.#skipped += ms;
+  }
+}
+
+/** Resolves when something has become so; rejects when it does not within a time that is long for anything local. */
+export async function until(condition: () => boolean): Promise<void> {
+  const giveUpAt = Date.now() + 3000;
+  while (!condition()) {
+    if (Date.now() > giveUpAt) throw new Error(`never became true: ${condition.toString()}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+export interface Seed {
+  /** A name of its own by default. */
+  readonly secret?: SecretName;
+  /** `projects/P` or `projects/P/locations/L` */
+  readonly parent?: string;
+  readonly key?: Parameters<MomentoEmulator['issueKey']>[0];
+  /** What to store in place of the console's JSON with a note in it. */
+  readonly payload?: (key: IssuedKey) => string | Buffer;
+  readonly createTime?: number;
+  readonly versionDestroyTtlMs?: number;
+  /** Set to false where a person leaves readers without a working key. */
+  readonly readersAreServed?: boolean;
+}
+
+export interface Seeded {
+  readonly secret: SecretName;
+  readonly key: IssuedKey;
+  /** What the payload holds beside the credential, where the test did not choose the payload. */
+  readonly note: string;
+}
+
+/** The two local services, shared by the tests of a file: each test has secrets of its own. */
+export class LocalServices {
+  /** What was wrong for readers of `latest`, after any change at either service. */
+  readonly complaints: string[] = [];
+  readonly #watched = new Set<string>();
+  #names = 0;
+  readonly #notes: string[] = [];
+
+  private constructor(
+    readonly secretManager: SecretManagerEmulator,
+    readonly momento: MomentoEmulator,
+    readonly clock: SkippingClock,
+  ) {
+    secretManager.onChange(() => this.#lookAfterReaders());
+    momento.onChange(() => this.#lookAfterReaders());
+  }
+
+  static async start(): Promise<LocalServices> {
+    const clock = new SkippingClock();
+    return new LocalServices(
+      await SecretManagerEmulator.start(clock),
+      await MomentoEmulator.start(clock),
+      clock,
+    );
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.secretManager.stop(), this.momento.stop()]);
+  }
+
+  /** Everything that a test may have changed is as at the start; secrets stay. */
+  reset(): void {
+    const { secretManager, momento, clock } = this;
+    for (const { faults } of [secretManager, momento]) {
+      faults.clear();
+      faults.forget();
+    }
+    secretManager.quotas = {};
+    secretManager.staleLists = 0;
+    secretManager.staleLatest = 0;
+    momento.now = clock.now;
+    momento.refreshTokens = 'reusable';
+    momento.newKeyLagMs = 0;
+    momento.newKeyRejections = 0;
+    this.#watched.clear();
+    this.complaints.length = 0;
+  }
+
+  /** A name that no other test uses. */
+  newName(parent = 'projects/p'): SecretName {
+    this.#names += 1;
+    const name = parseSecretName(`${parent}/secrets/s${this.#names}`);
+    if (name === undefined) throw new Error(`not a parent: ${parent}`);
+    return name;
+  }
+
+  /** A secret whose first version holds a key from the console; whoever reads it has to be served from now on. */
+  seed({ parent, key: options, payload, ...rest }: Seed = {}): Seeded {
+    const secret = rest.secret ?? this.newName(parent);
+    const key = this.momento.issueKey(options);
+    const note = randomBytes(12).toString('base64url');
+    this.#notes.push(note);
+    const { versionDestroyTtlMs, createTime, readersAreServed = true } = rest;
+    this.secretManager.createSecret(secret.name, {
+      ...(versionDestroyTtlMs !== undefined && { versionDestroyTtlMs }),
+    });
+    this.secretManager.addVersion(secret.name, payload?.(key) ?? withNote(key, note), {
+      ...(createTime !== undefined && { createTime }),
+    });
+    if (readersAreServed) this.#watched.add(secret.name);
+    return { secret, key, note };
+  }
+
+  /** Everything that the function may not tell anybody. */
+  get secrets(): string[] {
+    return [...this.momento.secrets(), ...this.#notes];
+  }
+
+  /** The versions' states, oldest first. */
+  states({ name }: SecretName): string[] {
+    return this.secretManager
+      .versions(name)
+      .map(({ state }) => state)
+      .toReversed();
+  }
+
+  /** What a reader of `latest` gets. */
+  latest({ name }: SecretName): Record<string, unknown> {
+    const payload = this.secretManager.latest(name);
+    if (payload === undefined) throw new Error(`readers of ${name} get nothing`);
+    return JSON.parse(payload.toString()) as Record<string, unknown>;
+  }
+
+  /** The methods that were called, in order. */
+  get called(): string[] {
+    return [...this.secretManager.faults.calls, ...this.momento.faults.calls].map(
+      ({ method }) => method,
+    );
+  }
+
+  timesCalled(method: string): number {
+    return this.called.filter((called) => called === method).length;
+  }
+
+  #lookAfterReaders(): void {
+    for (const name of this.#watched) {
+      const [newest] = this.secretManager.versions(name);
+      if (newest?.state !== 'ENABLED') {
+        this.complaints.push(`${name}: the newest version is ${newest?.state ?? 'missing'}`);
+      }
+      const payload = this.secretManager.latest(name);
+      if (payload === undefined || !this.momento.accepts(keyIn(payload))) {
+        this.complaints.push(`${name}: readers of latest have no key that Momento accepts`);
+      }
+    }
+  }
+}
+
+/** The API key in a payload, by whichever name. */
+function keyIn(payload: Buffer): string {
+  const fields = JSON.parse(payload.toString()) as Record<string, unknown>;
+  return String(fields.apiKey ?? fields.authToken ?? fields.apiToken).trim();
+}
+
+function withNote({ consoleJson }: IssuedKey, note: string): string {
+  return JSON.stringify({ ...(JSON.parse(consoleJson) as object), note });
+}

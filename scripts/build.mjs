@@ -31,6 +31,8 @@ await build({
   minifyWhitespace: true,
   lineLimit: 100,
   legalComments: 'none',
+  // The loader relies on it.
+  charset: 'ascii',
   logLevel: 'warning',
   alias: {
     // Without v1beta2 and the message classes, of which only the types are used.

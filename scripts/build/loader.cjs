@@ -13,13 +13,13 @@ const { join } = require('node:path');
 const { Script } = require('node:vm');
 
 const filename = join(__dirname, 'function.js');
-// The bundle is plain ASCII, which V8 keeps as it is when it is read as Latin-1.
+// The bundle is plain ASCII, of which V8 makes the smallest string when it is read as Latin-1.
 const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData: cache() });
 
-let sources;
+let sourceMap;
 // Node maps the stacks of modules that it loads itself, which this one is not. Called when somebody reads a stack.
 Error.prepareStackTrace = (error, frames) => {
-  sources ??= new SourceMap(JSON.parse(readFileSync(`${filename}.map`, 'utf8')));
+  sourceMap ??= readSourceMap();
   return [Error.prototype.toString.call(error), ...frames.map(describe)].join('\n    at ');
 };
 
@@ -33,13 +33,22 @@ function cache() {
   }
 }
 
+/** Without a map stacks are less readable, which must not get in the way of an error. */
+function readSourceMap() {
+  try {
+    return new SourceMap(JSON.parse(readFileSync(`${filename}.map`, 'utf8')));
+  } catch {
+    return { findOrigin: () => ({}) };
+  }
+}
+
 /** The frame with its place in the sources, if it is in ours: of a library's, the map knows only which file it is. */
 function describe(frame) {
   const text = String(frame);
   if (frame.getFileName() !== filename) return text;
   const line = frame.getLineNumber();
   const column = frame.getColumnNumber();
-  const origin = sources.findOrigin(line, column);
+  const origin = sourceMap.findOrigin(line, column);
   if (origin.fileName === undefined || origin.fileName.includes('node_modules')) return text;
   return text.replace(
     `${filename}:${line}:${column}`,

@@ -1315,7 +1315,7 @@ describe('a key that could not be stored', () => {
     expect(services.states(secret)).toEqual(['ENABLED']);
     services.momento.newKeyLagMs = 0;
     expect((await run(secret)).result).toMatchObject({ outcome: 'rotated', disabled: ['1'] });
-    expect(services.timesCalled('RefreshApiToken')).toBe(2);
+    expect(services.timesCalled('RefreshApiToken')).toBe(3);
     expectRenewed(seeded);
   });
 });

@@ -1,0 +1,90 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { createServer, type AddressInfo } from 'node:net';
+import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export const ROOT = resolve(__dirname, '..');
+const FRAMEWORK = resolve(ROOT, 'node_modules/@google-cloud/functions-framework/build/src/main.js');
+
+/** A function in its own process under functions-framework, as it is deployed. */
+export class FunctionProcess {
+  readonly #child: ChildProcess;
+  readonly #port: number;
+  #errors = '';
+
+  private constructor(child: ChildProcess, port: number) {
+    this.#child = child;
+    this.#port = port;
+    child.stderr?.on('data', (text: Buffer) => (this.#errors += text.toString()));
+  }
+
+  /** @param source the folder of the function */
+  static async start(
+    source: string,
+    env: Readonly<Record<string, string>>,
+  ): Promise<FunctionProcess> {
+    const port = await freePort();
+    const child = spawn(process.execPath, [FRAMEWORK, '--target=rotate', `--source=${source}`], {
+      cwd: source,
+      env: { PATH: process.env.PATH, NODE_ENV: 'production', PORT: String(port), ...env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    return new FunctionProcess(child, port);
+  }
+
+  /** Calls the function, as soon as it listens. Throws unless it answers with 200. */
+  async post(): Promise<string> {
+    for (;;) {
+      try {
+        const { status, body } = await post(this.#port);
+        if (status !== 200) throw new Error(`the function answered ${status}: ${body}`);
+        return body;
+      } catch (error) {
+        const refused = error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED';
+        if (!refused || this.#child.exitCode !== null) {
+          throw new Error(`the function failed. ${this.#errors}`, { cause: error });
+        }
+        await sleep(1);
+      }
+    }
+  }
+
+  /** In MiB: what the process holds in memory, and the most that it ever held. Undefined where /proc does not exist. */
+  memory(): { now: number; peak: number } | undefined {
+    const file = `/proc/${this.#child.pid}/status`;
+    if (!existsSync(file)) return undefined;
+    const status = readFileSync(file, 'utf8');
+    const mebibytes = (field: string): number =>
+      Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) / 1024;
+    return { now: mebibytes('VmRSS'), peak: mebibytes('VmHWM') };
+  }
+
+  async stop(): Promise<void> {
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await exited;
+  }
+}
+
+// `fetch` gives up when the headers of an answer take 5 minutes; a large fleet takes longer.
+async function post(port: number): Promise<{ status: number; body: string }> {
+  const call = request({ host: '127.0.0.1', port, method: 'POST' }).end();
+  const [response] = (await once(call, 'response')) as [
+    NodeJS.ReadableStream & { statusCode: number },
+  ];
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(Buffer.from(chunk));
+  return { status: response.statusCode, body: Buffer.concat(chunks).toString() };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}

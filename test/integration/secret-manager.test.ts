@@ -170,3 +170,11 @@ it('reads a version by its number, and none that is not enabled', async () => {
   expect(await store.access(secret, 4)).toBeUndefined();
   expect(await store.access(secret, 'latest')).toBeUndefined();
 });
+
+it('looks for credentials again after it found none', async () => {
+  const another = new SecretManagerStore(services.secretManager.host);
+  const initialize = jest.spyOn(v1.SecretManagerServiceClient.prototype, 'initialize');
+  initialize.mockRejectedValueOnce(new Error('no credentials'));
+  expect(await outcome(another.list(secret))).toBe('CREDENTIALS_UNAVAILABLE');
+  expect(await outcome(another.list(secret))).toHaveLength(1);
+});

@@ -758,6 +758,7 @@ describe('adding', () => {
     const { result, calls } = await setUp({ store: { add } }).run();
     expect(result).toMatchObject({ outcome: 'rotated', version: '7', previousVersion: '4' });
     expect(calls.filter((call) => call === 'add')).toHaveLength(4);
+    expect(calls).not.toContain('access 4');
   });
 
   test('takes a version as added that a try has stored whose answer was lost', async () => {
@@ -851,6 +852,13 @@ describe('adding', () => {
     ]);
     expect(second.result).toMatchObject({ outcome: 'rotated', version: '5', previousVersion: '4' });
     expect(new Set(added.map(String)).size).toBe(1);
+  });
+
+  test('a key that was kept is stored unproved with VERIFY=false', async () => {
+    const add = inTurn<Version>(error('SECRET_MANAGER_REFUSED'), version(5, 'ENABLED', NOW));
+    const { run } = setUp({ store: { add }, verify: false });
+    await run();
+    expect((await run()).calls).toEqual([...GATHER, 'list', 'add', 'disable 4']);
   });
 
   test('a key that was to heal the secret is kept, too', async () => {
@@ -1120,6 +1128,15 @@ describe('a dry run', () => {
       ...expected,
     });
     expect(calls).toEqual(GATHER);
+  });
+
+  test('takes the version that would be added for one that is listed', async () => {
+    const { run } = setUp({
+      versions: versions(),
+      store: { access: inTurn({ number: 5, payload: payloadOf(5) }) },
+    });
+    const { result } = await run({ dryRun: true });
+    expect(result).toMatchObject({ version: '5', disabled: ['2', '3', '4'] });
   });
 
   test('says what would stop a real one', async () => {

@@ -1,0 +1,187 @@
+/** The function runs for long, and for many secrets at once. */
+import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
+import { status } from '@grpc/grpc-js';
+import { FunctionProcess } from '../function-process';
+import type { Call, Fault, Moment } from '../emulators/faults';
+import { MomentoEmulator } from '../emulators/momento';
+import { SecretManagerEmulator } from '../emulators/secret-manager';
+import { leaks } from '../leaks';
+import type { Case, Group } from './campaign';
+import { Invariants } from './invariants';
+
+const SECRETS_AT_A_TIME = 100;
+/** Requests until everything that is loaded late is loaded: not measured. */
+const WARM_UP = 20;
+/** Bytes by which memory may grow with every rotation. What is kept of a rotation by mistake is larger. */
+const ALLOWED_GROWTH = 100;
+
+interface Measured {
+  readonly bytes: number;
+  readonly handles: number;
+  readonly files: number;
+}
+
+interface Many {
+  readonly secretManager: SecretManagerEmulator;
+  readonly momento: MomentoEmulator;
+  readonly names: readonly string[];
+  readonly process: FunctionProcess;
+}
+
+async function withMany(count: number, play: (many: Many) => Promise<string[]>): Promise<string[]> {
+  const secretManager = await SecretManagerEmulator.start();
+  const momento = await MomentoEmulator.start();
+  const names = Array.from({ length: count }, (_, index) => `projects/p/secrets/s${index}`);
+  for (const name of names) {
+    secretManager.createSecret(name);
+    secretManager.addVersion(name, momento.issueKey().consoleJson);
+  }
+  const process = await FunctionProcess.start({
+    env: {
+      SECRETS: names.join(),
+      SECRET_MANAGER_EMULATOR_HOST: secretManager.host,
+      MOMENTO_EMULATOR_HOST: momento.host,
+      NODE_OPTIONS: `--expose-gc --import=${resolve(__dirname, 'probe.mjs')}`,
+    },
+  });
+  try {
+    return await play({ secretManager, momento, names, process });
+  } finally {
+    await process.stop();
+    await Promise.all([secretManager.stop(), momento.stop()]);
+  }
+}
+
+async function measure(process: FunctionProcess): Promise<Measured> {
+  const seen = process.output.split('PROBE').length;
+  process.signal('SIGUSR2');
+  for (;;) {
+    await new Promise((next) => setTimeout(next, 10));
+    const told = process.output.split('PROBE ');
+    const line = told.length > seen ? told.at(-1)?.split('\n', 2) : undefined;
+    if (line?.length === 2) return JSON.parse(line[0] ?? '') as Measured;
+  }
+}
+
+/**
+ * How much a measure grows from one to the next: the median of the slopes between all pairs (Theil and Sen), which a few
+ * outliers cannot move.
+ */
+function growth(values: readonly number[]): number {
+  const slopes = values.flatMap((later, j) =>
+    values.slice(0, j).map((earlier, i) => (later - earlier) / (j - i)),
+  );
+  return slopes.toSorted((a, b) => a - b)[Math.floor(slopes.length / 2)] ?? 0;
+}
+
+/** @param judgesMemory not worth while for few rotations, of which the first ones load code */
+function lasts(rotations: number, judgesMemory: boolean): Case {
+  let note = '';
+  return {
+    name: `${rotations} rotations in one process`,
+    tries: () => rotations,
+    note: () => note,
+    play: () =>
+      withMany(SECRETS_AT_A_TIME, async ({ momento, process }) => {
+        const violations: string[] = [];
+        const measures: Measured[] = [];
+        const requests = rotations / SECRETS_AT_A_TIME;
+        for (let request = 0; request < requests; request += 1) {
+          const { status: answered } = await process.post();
+          if (answered !== 200) violations.push(`request ${request} is answered with ${answered}`);
+          if (request >= Math.min(WARM_UP, requests / 2)) measures.push(await measure(process));
+        }
+        const perRotation = growth(measures.map(({ bytes }) => bytes)) / SECRETS_AT_A_TIME;
+        const [first, last] = [measures.at(0), measures.at(-1)];
+        const mib = (bytes = 0) => (bytes / 2 ** 20).toFixed(1);
+        note =
+          `memory ${mib(first?.bytes)} MiB after the warm-up, ${mib(last?.bytes)} MiB in the end ` +
+          `(${perRotation.toFixed(1)} bytes for each rotation); handles ${first?.handles ?? 0} and ${last?.handles ?? 0}, ` +
+          `open files ${first?.files ?? 0} and ${last?.files ?? 0}`;
+        if (judgesMemory && perRotation > ALLOWED_GROWTH) violations.push(`memory grows: ${note}`);
+        for (const what of ['handles', 'files'] as const) {
+          // A connection of the last request may still be closing.
+          if (growth(measures.map((measured) => measured[what])) > 0) {
+            violations.push(`${what} are left over: ${note}`);
+          }
+        }
+        violations.push(...leaks(momento.secrets().slice(-300), [process.output.slice(-200_000)]));
+        return violations;
+      }),
+  };
+}
+
+/** A number from 0 to 1 that is always the same for a text. */
+function chance(text: string): number {
+  return createHash('sha256').update(text).digest().readUInt32BE() / 2 ** 32;
+}
+
+const FAULTS: readonly ((when: Moment) => Fault)[] = [
+  (when) => ({ kind: 'error', code: status.UNAVAILABLE, when }),
+  (when) => ({ kind: 'error', code: status.INTERNAL, when }),
+  (when) => ({ kind: 'error', code: status.RESOURCE_EXHAUSTED, when }),
+];
+
+/** A tenth of all calls fails, half of them after their effect. */
+function unreliable({ service, method, n }: Call, when: Moment): Fault | undefined {
+  const name = `${service} ${method} ${n}`;
+  if (chance(name) >= 0.1 || when !== (chance(`when ${name}`) < 0.5 ? 'before' : 'after')) {
+    return undefined;
+  }
+  return FAULTS[Math.floor(chance(`which ${name}`) * FAULTS.length)]?.(when);
+}
+
+function manySecrets(count: number): Case {
+  let note = '';
+  return {
+    name: `${count} secrets in one request, a tenth of the calls fails`,
+    tries: () => count,
+    note: () => note,
+    play: () =>
+      withMany(count, async ({ secretManager, momento, names, process }) => {
+        // Every change is judged for one secret in fifty: to judge it for all would take hours.
+        const watched = names
+          .filter((_, index) => index % 50 === 0)
+          .map((name) => new Invariants({ secretManager, momento }, name));
+        secretManager.faults.intercept = momento.faults.intercept = unreliable;
+        const startedAt = performance.now();
+        const first = await process.post();
+        const seconds = (performance.now() - startedAt) / 1000;
+        secretManager.faults.clear();
+        momento.faults.clear();
+        const second = await process.post();
+        note = `${count} secrets in ${seconds.toFixed(1)} s, answered with ${first.status}, then with ${second.status}`;
+        const violations = watched.flatMap((invariants) => invariants.violations);
+        if (second.status !== 200) violations.push(`without faults: ${second.status}`);
+        const results = (first.body as { results: { outcome: string }[] }).results;
+        const bad = results.filter(({ outcome }) => outcome === 'failed');
+        if (bad.length > count / 100) violations.push(`${bad.length} of ${count} failed`);
+        for (const name of names) {
+          const enabled = secretManager.versions(name).filter(({ state }) => state === 'ENABLED');
+          const payload = secretManager.latest(name);
+          const { apiKey } = JSON.parse(payload?.toString() ?? '{}') as { apiKey: string };
+          if (enabled.length !== 1 || !momento.accepts(apiKey)) {
+            violations.push(`${name} has ${enabled.length} enabled versions in the end`);
+          }
+        }
+        violations.push(
+          ...leaks(momento.secrets().slice(0, 300), [process.output.slice(-200_000)]),
+        );
+        return violations;
+      }),
+  };
+}
+
+export const endurance: Group = {
+  name: 'endurance',
+  title: '10,000 rotations in one process; 1,000 secrets at once',
+  concurrency: 1,
+  // The function has a process of its own, and a part of this is waiting.
+  inBackground: true,
+  caseLimitMs: 900_000,
+  cases: (extent) =>
+    extent === 'full'
+      ? [lasts(10_000, true), manySecrets(1000)]
+      : [lasts(200, false), manySecrets(16)],
+};

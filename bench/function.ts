@@ -54,12 +54,22 @@ export class FunctionProcess {
 
   /** In MiB: what the process holds in memory, and the most that it ever held. Undefined where /proc does not exist. */
   memory(): { now: number; peak: number } | undefined {
-    const file = `/proc/${this.#child.pid}/status`;
-    if (!existsSync(file)) return undefined;
-    const status = readFileSync(file, 'utf8');
+    const status = this.#proc('status');
+    if (status === undefined) return undefined;
     const mebibytes = (field: string): number =>
       Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) / 1024;
     return { now: mebibytes('VmRSS'), peak: mebibytes('VmHWM') };
+  }
+
+  /** In ms: how long the main thread has been running. Undefined where /proc does not say. */
+  cpuTime(): number | undefined {
+    const nanoseconds = this.#proc('schedstat')?.split(' ')[0];
+    return nanoseconds === undefined ? undefined : Number(nanoseconds) / 1e6;
+  }
+
+  #proc(name: string): string | undefined {
+    const file = `/proc/${this.#child.pid}/${name}`;
+    return existsSync(file) ? readFileSync(file, 'utf8') : undefined;
   }
 
   async stop(): Promise<void> {

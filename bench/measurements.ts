@@ -8,57 +8,74 @@ import type { Services } from './services';
 
 const HELLO = resolve(__dirname, 'hello');
 const OBVIOUS = resolve(__dirname, 'obvious');
+const MINUTE = 60_000;
+
+/** What Terraform sets for the default memory of 256 MiB. */
+const AS_DEPLOYED = { NODE_OPTIONS: '--max-semi-space-size=4 --max-old-space-size=192' };
 
 /** From the start of the process to the answer of the first rotation, and the memory that it took. */
 export async function coldStart(services: Services, runs: number): Promise<Measurement[]> {
-  const sources = { hello: HELLO, obvious: OBVIOUS, ours: ROOT };
-  const times = { hello: [], obvious: [], ours: [] } as Record<keyof typeof sources, number[]>;
-  const peaks = { hello: [], obvious: [], ours: [] } as Record<keyof typeof sources, number[]>;
+  const hello = { source: HELLO, env: {}, starts: [] as Start[] };
+  const obvious = { source: OBVIOUS, env: {}, starts: [] as Start[] };
+  const ours = { source: ROOT, env: AS_DEPLOYED, starts: [] as Start[] };
   // The first round fills the file system's cache and is not counted.
   for (let round = 0; round <= runs; round += 1) {
-    for (const [name, source] of Object.entries(sources) as [keyof typeof sources, string][]) {
-      const env = services.env(await services.createSecrets(1));
-      const startedAt = performance.now();
-      const started = await FunctionProcess.start(source, env);
-      await started.post();
-      const time = performance.now() - startedAt;
-      const memory = started.memory();
-      await started.stop();
-      if (round === 0) continue;
-      times[name].push(time);
-      if (memory !== undefined) peaks[name].push(memory.peak);
+    for (const { source, env, starts } of [hello, obvious, ours]) {
+      const secrets = await services.createSecrets(1);
+      const start = await startOnce(source, services.env(secrets, env));
+      if (round > 0) starts.push(start);
     }
   }
-  const ratios = times.ours.map((time, round) => {
-    const [hello = NaN, obvious = NaN] = [times.hello[round], times.obvious[round]];
-    return (time - hello) / (obvious - hello);
-  });
-  return [
-    measurement('first rotation: hello', 'ms', times.hello),
-    measurement('first rotation: obvious', 'ms', times.obvious),
-    measurement('first rotation: ours', 'ms', times.ours),
-    measurement('(ours - hello) / (obvious - hello)', '', ratios, {
+  const figures = ({ starts }: { starts: readonly Start[] }, of: keyof Start): number[] =>
+    starts.flatMap((start) => start[of] ?? []);
+  const ratios = (of: keyof Start): number[] => {
+    const [floor, ceiling] = [figures(hello, of), figures(obvious, of)];
+    return figures(ours, of).map((figure, round) => {
+      const [low = NaN, high = NaN] = [floor[round], ceiling[round]];
+      return (figure - low) / (high - low);
+    });
+  };
+  const all = [
+    measurement('first rotation: hello', 'ms', figures(hello, 'time')),
+    measurement('first rotation: obvious', 'ms', figures(obvious, 'time')),
+    measurement('first rotation: ours', 'ms', figures(ours, 'time')),
+    measurement('(ours - hello) / (obvious - hello)', '', ratios('time'), {
       text: '<= 0.45',
       isMet: (ratio) => ratio <= 0.45,
     }),
-    ...(peaks.ours.length === 0
-      ? []
-      : [
-          measurement('peak RSS: hello', 'MiB', peaks.hello),
-          measurement('peak RSS: obvious', 'MiB', peaks.obvious),
-          measurement('peak RSS: ours', 'MiB', peaks.ours, {
-            text: '<= 100',
-            isMet: (peak) => peak <= 100,
-            of: 'max',
-          }),
-        ]),
+    measurement('the same in CPU time of the main thread', '', ratios('cpu')),
+    measurement('peak RSS: hello', 'MiB', figures(hello, 'peak')),
+    measurement('peak RSS: obvious', 'MiB', figures(obvious, 'peak')),
+    measurement('peak RSS: ours', 'MiB', figures(ours, 'peak'), {
+      text: '<= 100',
+      isMet: (peak) => peak <= 100,
+      of: 'max',
+    }),
   ];
+  // Without /proc there are no figures for some.
+  return all.filter(({ median }) => !Number.isNaN(median));
+}
+
+interface Start {
+  readonly time: number;
+  readonly cpu?: number | undefined;
+  readonly peak?: number | undefined;
+}
+
+async function startOnce(source: string, env: Readonly<Record<string, string>>): Promise<Start> {
+  const startedAt = performance.now();
+  const started = await FunctionProcess.start(source, env);
+  await started.post();
+  const time = performance.now() - startedAt;
+  const start = { time, cpu: started.cpuTime(), peak: started.memory()?.peak };
+  await started.stop();
+  return start;
 }
 
 /** How many answers one warm rotation waits for, one after the other, with services that take 50 ms for each. */
 export async function roundTrips(services: Services, runs: number): Promise<Measurement[]> {
   const [secret = ''] = await services.createSecrets(1);
-  const started = await FunctionProcess.start(ROOT, services.env([secret]));
+  const started = await FunctionProcess.start(ROOT, services.env([secret], AS_DEPLOYED));
   const calls: number[] = [];
   const rotations: number[] = [];
   try {
@@ -106,34 +123,34 @@ export async function fleet(services: Services): Promise<Measurement[]> {
     accessesPerMinute: 90_000,
   });
   await services.takeCalls();
-  const started = await FunctionProcess.start(ROOT, services.env(secrets));
+  const started = await FunctionProcess.start(ROOT, services.env(secrets, AS_DEPLOYED));
   try {
-    const startedAt = performance.now();
-    const { results } = JSON.parse(await started.post()) as { results: { outcome: string }[] };
-    const minutes = (performance.now() - startedAt) / 60_000;
+    // Quotas are counted by whole minutes. A rotation reads three times (twice the list, once the permissions) and writes
+    // twice, so reads are what it waits for, and the last ones are allowed when the last of these minutes begins.
+    const minutes = Math.ceil((3 * secrets.length) / perMinute);
+    const least = (minutes - 1) * MINUTE - (Date.now() % MINUTE);
+    let answer = '';
+    const time = await timed(async () => (answer = await started.post()));
+    const { results } = JSON.parse(answer) as { results: { outcome: string }[] };
     const rotated = results.filter(({ outcome }) => outcome === 'rotated').length;
-    const calls = await services.takeCalls();
-    const peak = started.memory()?.peak;
-    // What one rotation has to ask for at least: gather and verify list, gather asks for permissions; add and disable.
-    const [reads, writes] = [3, 2];
-    const allowed = perMinute / Math.max(reads, writes);
-    const refused = Object.values(calls).reduce((sum, count) => sum + count, 0);
+    const calls = Object.values(await services.takeCalls()).reduce((sum, count) => sum + count, 0);
+    const { peak } = started.memory() ?? {};
     return [
       measurement('fleet of 1,000: rotated', '', [rotated], {
         text: '1000',
         isMet: (count) => count === secrets.length,
       }),
-      measurement('fleet of 1,000: time', 'min', [minutes]),
+      measurement('fleet of 1,000: time', 's', [time / 1000]),
       measurement(
-        'fleet of 1,000: of what quotas allow',
+        'fleet of 1,000: least time that quotas allow, of that',
         '%',
-        [(100 * rotated) / minutes / allowed],
+        [(100 * least) / time],
         {
           text: '>= 95',
           isMet: (share) => share >= 95,
         },
       ),
-      measurement('fleet of 1,000: calls per rotation', '', [refused / rotated]),
+      measurement('fleet of 1,000: calls per rotation, refused ones too', '', [calls / rotated]),
       ...(peak === undefined ? [] : [measurement('fleet of 1,000: peak RSS', 'MiB', [peak])]),
     ];
   } finally {
@@ -145,7 +162,7 @@ export async function fleet(services: Services): Promise<Measurement[]> {
 /** 10,000 rotations in one process: does it hold ever more memory? */
 export async function endurance(services: Services): Promise<Measurement[]> {
   const secrets = await services.createSecrets(100);
-  const started = await FunctionProcess.start(ROOT, services.env(secrets));
+  const started = await FunctionProcess.start(ROOT, services.env(secrets, AS_DEPLOYED));
   const held: number[] = [];
   try {
     for (let thousand = 1; thousand <= 10; thousand += 1) {

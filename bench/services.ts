@@ -32,9 +32,12 @@ export class Services {
     return services;
   }
 
-  /** The function's environment for these secrets. */
-  env(secrets: readonly string[]): Record<string, string> {
-    return { ...this.#env, SECRETS: secrets.join(',') };
+  /** The function's environment for these secrets, with `others` beside it. */
+  env(
+    secrets: readonly string[],
+    others: Readonly<Record<string, string>>,
+  ): Record<string, string> {
+    return { ...others, ...this.#env, SECRETS: secrets.join(',') };
   }
 
   /** Makes secrets with a fresh key in each, and returns their names. */

@@ -48,6 +48,7 @@ run "as_deployed_by_default" {
   assert {
     condition = google_cloudfunctions2_function.rotator.service_config[0].environment_variables == tomap({
       NODE_ENV             = "production"
+      NODE_OPTIONS         = "--max-semi-space-size=4 --max-old-space-size=192"
       LOG_EXECUTION_ID     = "true"
       GOOGLE_CLOUD_PROJECT = "test-project"
       SECRETS              = "projects/test-project/secrets/momento-api-key"
@@ -77,6 +78,7 @@ run "every_setting_reaches_the_function" {
   assert {
     condition = google_cloudfunctions2_function.rotator.service_config[0].environment_variables == tomap({
       NODE_ENV             = "production"
+      NODE_OPTIONS         = "--max-semi-space-size=4 --max-old-space-size=960"
       LOG_EXECUTION_ID     = "true"
       GOOGLE_CLOUD_PROJECT = "test-project"
       SECRETS              = "projects/test-project/secrets/momento-api-key"

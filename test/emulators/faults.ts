@@ -11,7 +11,11 @@ export type Fault =
   | { kind: 'error'; code: status; when: Moment }
   /** The client never gets an answer. */
   | { kind: 'hang'; when: Moment }
-  /** The connection is reset, and with it every other call that is under way on it. */
+  /**
+   * The connection is reset, and with it every other call that is under way on it. For a client that was killed, let the
+   * call hang instead: a process that resets a connection whose other end is gone may never end (Node.js 24.21 does not
+   * close such a handle, and waits for it).
+   */
   | { kind: 'drop'; when: Moment }
   /** The effect happens, and the answer that arrives is not the one that the service gave. */
   | { kind: 'corrupt' }

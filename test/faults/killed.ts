@@ -48,7 +48,7 @@ function killedAt(call: Call, when: Moment, refreshTokens: RefreshTokens): Case 
         played.aim(async (site) => {
           if (site.method !== method || site.n !== n || site.when !== when) return undefined;
           await first.stop();
-          return { kind: 'drop', when };
+          return { kind: 'hang', when };
         });
         const reply = await first.post().catch(() => undefined);
         await first.exited;

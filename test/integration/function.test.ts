@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import type { RotationResult } from '../../src/rotation';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import type { Moment } from '../emulators/faults';
+import type { Hook, Moment } from '../emulators/faults';
 import { FunctionProcess } from '../function-process';
 import { leaks } from '../leaks';
 import { HOUR, LocalServices, until } from './support';
@@ -129,14 +129,14 @@ async function linesOf(
     .filter(({ executionId }) => executionId !== marker);
 }
 
-/** Lets something happen once, around the first call of a method. */
-function when(moment: `${Moment} ${string}`, act: () => unknown): void {
+/** Lets something happen once, around the first call of a method, or a fault strike it. */
+function when(moment: `${Moment} ${string}`, act: () => ReturnType<Hook>): void {
   let isDone = false;
   for (const { faults } of [services.secretManager, services.momento]) {
     faults.intercept = async ({ method }, at) => {
       if (isDone || moment !== `${at} ${method}`) return;
       isDone = true;
-      await act();
+      return act();
     };
   }
 }
@@ -523,6 +523,8 @@ describe('a signal', () => {
     when(moment, async () => {
       killed.signal('SIGKILL');
       await killed.exited;
+      // Otherwise the call would take effect once the process is gone.
+      return { kind: 'hang', when: 'before' };
     });
     await expect(post(killed)).rejects.toThrow();
     expect(services.states(secret)).toEqual(states);

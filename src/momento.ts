@@ -95,10 +95,11 @@ export class RefreshIssuer implements Issuer {
       configuration: Configurations.Lambda.latest(NO_LOG),
       defaultTtlSeconds: 60,
     });
+    // A timer that goes when the answer is there: AbortSignal.timeout would hold on to the client for all of its time.
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(), VERIFY_TIMEOUT_MS);
     try {
-      const answer = await client.listCaches({
-        abortSignal: AbortSignal.timeout(VERIFY_TIMEOUT_MS),
-      });
+      const answer = await client.listCaches({ abortSignal: abort.signal });
       if (!(answer instanceof ListCaches.Error)) return 'accepted';
       switch (answer.errorCode()) {
         case MomentoErrorCode.AUTHENTICATION_ERROR:
@@ -110,6 +111,7 @@ export class RefreshIssuer implements Issuer {
           return 'unclear';
       }
     } finally {
+      clearTimeout(timer);
       client.close();
     }
   }

@@ -72,35 +72,51 @@ async function startOnce(source: string, env: Readonly<Record<string, string>>):
   return start;
 }
 
-/** How many answers one warm rotation waits for, one after the other, with services that take 50 ms for each. */
+/**
+ * How many answers one warm rotation waits for, one after the other: how much longer it takes when every answer takes
+ * 100 ms longer. And what it takes with services that take 50 ms, the work of all processes counted in.
+ */
 export async function roundTrips(services: Services, runs: number): Promise<Measurement[]> {
   const [secret = ''] = await services.createSecrets(1);
   const started = await FunctionProcess.start(ROOT, services.env([secret], AS_DEPLOYED));
-  const calls: number[] = [];
-  const rotations: number[] = [];
+  const measure = async (latencyMs: number): Promise<{ call: Measurement; rotation: number[] }> => {
+    const calls: number[] = [];
+    const rotation: number[] = [];
+    await services.setLatency(latencyMs);
+    for (let run = 0; run < runs; run += 1) {
+      calls.push(await timed(() => services.access(secret)));
+      rotation.push(await timed(() => started.post()));
+    }
+    return {
+      call: measurement(`services take ${latencyMs} ms: one bare call`, 'ms', calls),
+      rotation,
+    };
+  };
   try {
     await started.post();
     await services.access(secret);
-    await services.setLatency(50);
-    for (let run = 0; run < runs; run += 1) {
-      calls.push(await timed(() => services.access(secret)));
-      rotations.push(await timed(() => started.post()));
-    }
+    const [near, far] = [await measure(50), await measure(150)];
+    const longer = far.call.median - near.call.median;
+    return [
+      near.call,
+      measurement('services take 50 ms: a warm rotation', 'ms', near.rotation),
+      measurement(
+        'a warm rotation, in bare calls',
+        '',
+        near.rotation.map((time) => time / near.call.median),
+        { text: '<= 5.2', isMet: (median) => median <= 5.2 },
+      ),
+      measurement(
+        'round trips one after the other, from 100 ms more for each',
+        '',
+        far.rotation.map((time, run) => (time - (near.rotation[run] ?? NaN)) / longer),
+        { text: '<= 5.2', isMet: (median) => median <= 5.2 },
+      ),
+    ];
   } finally {
     await services.setLatency(0);
     await started.stop();
   }
-  const call = measurement('services take 50 ms: one bare call', 'ms', calls);
-  return [
-    call,
-    measurement('services take 50 ms: a warm rotation', 'ms', rotations),
-    measurement(
-      'a warm rotation, in bare calls',
-      '',
-      rotations.map((time) => time / call.median),
-      { text: '<= 5.2', isMet: (median) => median <= 5.2 },
-    ),
-  ];
 }
 
 /** What is uploaded, and what is deployed beside functions-framework, each as the zip that it would be. */

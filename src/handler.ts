@@ -4,7 +4,8 @@ import type { Config } from './config';
 import { RotationError, toRotationError } from './errors';
 import { stackFrames, type Log, type Severity } from './log';
 import type { Clock } from './retry';
-import { daysLeft, type RotationReport, type Rotator, type RunOptions } from './rotation';
+import { daysLeft, type RotationReport, type RunOptions } from './rotation';
+import type { Rotator } from './rotator';
 import { parseSecretName, type SecretName } from './secret-name';
 
 /** The function's timeout less this is when a run has to have ended, so that its answer is still sent. */

@@ -8,7 +8,7 @@ import { createHandler } from './handler';
 import { writeLog } from './log';
 import { RefreshIssuer } from './momento';
 import { systemClock } from './retry';
-import { Rotator } from './rotation';
+import { Rotator } from './rotator';
 import { SecretManagerStore } from './secret-manager';
 import { GracefulShutdown } from './shutdown';
 

@@ -11,7 +11,7 @@ import {
 } from '@gomomento/sdk';
 import type { Credential } from './credential';
 import { RotationError } from './errors';
-import type { Issuer, Verdict } from './rotation';
+import type { Issuer, Verdict } from './ports';
 
 /** How long Momento may take to say whether a key is good. */
 const VERIFY_TIMEOUT_MS = 10_000;

@@ -1,5 +1,5 @@
 /**
- * The rotation of one secret: the ports it needs, and the procedure.
+ * The rotation of one secret: the procedure, and what it ends with.
  *
  *   gather ──> decide ──> issue ──> verify ──> add ──> retire ──> destroy
  *     │          │          │         │         │         │
@@ -18,10 +18,16 @@
 import { Credential } from './credential';
 import { RotationError, toRotationError, type ErrorCode } from './errors';
 import {
+  permissionMissing,
+  type Issuer,
+  type Permission,
+  type SecretStore,
+  type Verdict,
+} from './ports';
+import {
   decide,
   newestEnabledVersion,
   newestVersion,
-  renewalTime,
   versionsToDestroy,
   versionsToRetire,
   type Decision,
@@ -35,7 +41,7 @@ const SECOND = 1000;
 const DAY = 24 * 3600 * SECOND;
 
 /** How long a failing call to Secret Manager is tried again, while there is nothing to lose. */
-const STORE_PATIENCE = 30 * SECOND;
+export const STORE_PATIENCE = 30 * SECOND;
 /** How long a failing refresh is tried again. One try can take 60 s, the fixed deadline of Momento's SDK. */
 const ISSUE_PATIENCE = 90 * SECOND;
 /** No refresh is begun when less time remains than one may take and storing its answer needs. */
@@ -48,43 +54,6 @@ const NEW_KEY_LAG = 10 * SECOND;
 const OTHER_RUN_PATIENCE = 5 * SECOND;
 /** How long Momento is asked again when it gives no clear answer about a key. */
 const VERIFY_PATIENCE = 5 * SECOND;
-
-export type Permission =
-  `secretmanager.versions.${'access' | 'list' | 'add' | 'disable' | 'destroy'}`;
-
-/** What a rotation needs of Secret Manager. Every method throws RotationErrors. */
-export interface SecretStore {
-  /** Undefined if there is no such version, or it is not enabled. */
-  access(
-    secret: SecretName,
-    version: number | 'latest',
-  ): Promise<{ readonly number: number; readonly payload: Uint8Array } | undefined>;
-  list(secret: SecretName): Promise<Version[]>;
-  /** Which of these permissions the function lacks on the secret. */
-  missingPermissions(secret: SecretName, permissions: readonly Permission[]): Promise<Permission[]>;
-  add(secret: SecretName, payload: Uint8Array): Promise<Version>;
-  /** False if the version is not any more what it was when it was listed; nothing was changed then. */
-  disable(secret: SecretName, version: Version): Promise<boolean>;
-  /** False as for `disable`. */
-  destroy(secret: SecretName, version: Version): Promise<boolean>;
-}
-
-/** What Momento says of a key; `unclear` when it gave no answer about the key itself. */
-export type Verdict = 'accepted' | 'rejected' | 'unclear';
-
-/** Where new credentials come from. */
-export interface Issuer {
-  /** Throws, without asking anybody, if no credential can be issued from this one. */
-  check(credential: Credential): void;
-  /**
-   * Gets a successor of the credential.
-   *
-   * @throws RotationError REFRESH_REFUSED is final; after MOMENTO_UNAVAILABLE and ISSUED_CREDENTIAL_INVALID a
-   *   successor may exist whose answer was lost
-   */
-  issue(credential: Credential): Promise<Credential>;
-  verify(credential: Credential): Promise<Verdict>;
-}
 
 export interface RunOptions {
   readonly force: boolean;
@@ -130,22 +99,6 @@ export interface RotationReport {
   readonly cause?: unknown;
 }
 
-/** What GET tells of one secret. */
-export interface SecretStatus {
-  secret: string;
-  version?: string;
-  state?: Version['state'];
-  ageSeconds?: number;
-  keyFingerprint?: string;
-  expiresAt?: string;
-  timeLeftSeconds?: number;
-  /** RFC 3339, or what stands for it when every run rotates. */
-  nextRenewal?: string;
-  enabledVersions?: number;
-  disabledVersions?: number;
-  error?: RotationResult['error'];
-}
-
 /** What the first step finds out about a secret. */
 interface Found {
   readonly versions: readonly Version[];
@@ -156,7 +109,7 @@ interface Found {
 }
 
 /** A credential that was issued and is in no version yet. */
-interface Unstored {
+export interface Unstored {
   readonly credential: Credential;
   readonly issuedAt: number;
   /** The version that it was issued from. */
@@ -165,6 +118,7 @@ interface Unstored {
   readonly newest: number;
 }
 
+/** What all runs have in common. */
 export interface RotatorOptions {
   readonly store: SecretStore;
   readonly issuer: Issuer;
@@ -173,88 +127,8 @@ export interface RotatorOptions {
   readonly clock: Clock;
 }
 
-/** Rotates secrets, one run at a time for each. */
-export class Rotator {
-  readonly #options: RotatorOptions;
-  readonly #inFlight = new Map<string, { force: boolean; report: Promise<RotationReport> }>();
-  readonly #unstored = new Map<string, Unstored>();
-
-  constructor(options: RotatorOptions) {
-    this.#options = options;
-  }
-
-  /**
-   * Rotates a secret if it is due, and retires and destroys what is due to be. Never throws. A run that asks for the
-   * same as one in flight joins it, and is told so.
-   */
-  async rotate(
-    secret: SecretName,
-    options: RunOptions,
-  ): Promise<{ report: RotationReport; joined: boolean }> {
-    const start = (): Promise<RotationReport> =>
-      new Run(secret, options, this.#options, this.#unstored).report();
-    if (options.dryRun) return { report: await start(), joined: false };
-
-    for (;;) {
-      const running = this.#inFlight.get(secret.name);
-      if (running === undefined) break;
-      const report = await running.report;
-      if (running.force === options.force) return { report, joined: true };
-    }
-    const report = start();
-    this.#inFlight.set(secret.name, { force: options.force, report });
-    try {
-      return { report: await report, joined: false };
-    } finally {
-      this.#inFlight.delete(secret.name);
-    }
-  }
-
-  /** Looks at a secret without changing anything. Never throws. */
-  async status(
-    secret: SecretName,
-  ): Promise<{ status: SecretStatus; httpStatus: number; error?: RotationError }> {
-    const { policy, clock } = this.#options;
-    const now = clock.now();
-    const run = new Run(
-      secret,
-      { force: false, dryRun: true, deadline: now + STORE_PATIENCE },
-      this.#options,
-      this.#unstored,
-    );
-    try {
-      const { versions, newest, current, credential } = await run.gather([]);
-      this.#options.issuer.check(credential);
-      const { expiresAt } = credential;
-      const due = renewalTime({ version: current, expiresAt }, policy);
-      return {
-        httpStatus: 200,
-        status: {
-          secret: secret.name,
-          version: String(newest.number),
-          state: newest.state,
-          ageSeconds: Math.floor((now - newest.createdAt) / SECOND),
-          keyFingerprint: credential.fingerprint,
-          expiresAt: isoTime(expiresAt),
-          timeLeftSeconds: Math.floor((expiresAt - now) / SECOND),
-          nextRenewal: due === undefined ? 'every run' : isoTime(due),
-          enabledVersions: versions.filter(({ state }) => state === 'ENABLED').length,
-          disabledVersions: versions.filter(({ state }) => state === 'DISABLED').length,
-        },
-      };
-    } catch (thrown) {
-      const error = toRotationError(thrown);
-      return {
-        httpStatus: error.status,
-        error,
-        status: { secret: secret.name, error: errorReport(error, 'gather') },
-      };
-    }
-  }
-}
-
 /** One run for one secret. */
-class Run {
+export class Run {
   readonly #secret: SecretName;
   readonly #options: RunOptions;
   readonly #store: SecretStore;
@@ -781,29 +655,11 @@ function outOfTime(): RotationError {
   );
 }
 
-/** Which role grants which permission (https://cloud.google.com/secret-manager/docs/access-control). */
-export const ROLES: Readonly<Record<Permission, string>> = {
-  'secretmanager.versions.access': 'roles/secretmanager.secretAccessor',
-  'secretmanager.versions.list': 'roles/secretmanager.secretVersionManager',
-  'secretmanager.versions.add': 'roles/secretmanager.secretVersionManager',
-  'secretmanager.versions.disable': 'roles/secretmanager.secretVersionManager',
-  'secretmanager.versions.destroy': 'roles/secretmanager.secretVersionManager',
-};
-
-/** The error for permissions that the function lacks on a secret; it names the roles that hold them. */
-export function permissionMissing(
-  secret: SecretName,
-  permissions: readonly Permission[],
-): RotationError {
-  const roles = [...new Set(permissions.map((permission) => ROLES[permission]))];
-  return new RotationError(
-    'PERMISSION_MISSING',
-    `The function's service account lacks ${permissions.join(', ')} on ${secret.name}. Nothing was changed. Grant it ` +
-      `${roles.join(' and ')} on this secret (and see that the secret exists: Secret Manager may not tell the two apart).`,
-  );
-}
-
-function errorReport(error: RotationError, step: Step): NonNullable<RotationResult['error']> {
+/** What the answer tells of an error. */
+export function errorReport(
+  error: RotationError,
+  step: Step,
+): NonNullable<RotationResult['error']> {
   const { code, message, retryable } = error;
   return { code, step, message, retryable };
 }
@@ -817,7 +673,8 @@ function numbers(versions: readonly Version[]): string[] {
   return versions.map(({ number }) => String(number));
 }
 
-function isoTime(epochMs: number): string {
+/** RFC 3339, in UTC. */
+export function isoTime(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }
 

@@ -3,8 +3,8 @@ import { SecretManagerServiceClient, type protos } from '@google-cloud/secret-ma
 import { PassThroughClient } from 'google-auth-library';
 import { grpc } from 'google-gax';
 import { RotationError } from './errors';
+import { permissionMissing, type Permission, type SecretStore } from './ports';
 import type { Version } from './renewal';
-import { permissionMissing, type Permission, type SecretStore } from './rotation';
 import type { SecretName } from './secret-name';
 
 type ApiVersion = protos.google.cloud.secretmanager.v1.ISecretVersion;

@@ -4,7 +4,7 @@
  * processes do is tried as well, without control over their order.
  */
 import { RefreshIssuer } from '../../src/momento';
-import type { Issuer, SecretStore } from '../../src/rotation';
+import type { Issuer, SecretStore } from '../../src/ports';
 import { SecretManagerStore } from '../../src/secret-manager';
 import { FunctionProcess } from '../function-process';
 import { scene, type Case, type Group } from './campaign';

@@ -7,7 +7,8 @@ import { Credential } from '../../src/credential';
 import { RotationError, type ErrorCode } from '../../src/errors';
 import { createHandler } from '../../src/handler';
 import type { LogEntry } from '../../src/log';
-import { Rotator, type SecretStore, type Verdict } from '../../src/rotation';
+import type { SecretStore, Verdict } from '../../src/ports';
+import { Rotator } from '../../src/rotator';
 import {
   DAY,
   fakeClock,

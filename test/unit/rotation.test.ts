@@ -2,15 +2,14 @@ import { Credential } from '../../src/credential';
 import { RotationError, type ErrorCode } from '../../src/errors';
 import type { RenewalPolicy, Version } from '../../src/renewal';
 import {
-  daysLeft,
   permissionMissing,
-  Rotator,
   type Issuer,
   type Permission,
-  type RunOptions,
   type SecretStore,
   type Verdict,
-} from '../../src/rotation';
+} from '../../src/ports';
+import { daysLeft, type RunOptions } from '../../src/rotation';
+import { Rotator } from '../../src/rotator';
 import {
   DAY,
   fakeClock,

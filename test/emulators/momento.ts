@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { auth, cache, control } from '@gomomento/generated-types';
 import { status, type Metadata } from '@grpc/grpc-js';
-import type { FaultPlan } from './faults';
-import { GrpcHost, Refusal, type Answer } from './grpc-host';
+import { Refusal, type Answer } from './grpc-host';
+import { LocalService } from './local-service';
 
 const { _RefreshApiTokenResponse } = auth.auth;
 const { _Cache, _ListCachesResponse } = control.control_client;
@@ -41,9 +41,7 @@ interface Key {
 }
 
 /** A local Momento: refreshes keys, lists caches, gets items. Everything else is UNIMPLEMENTED. */
-export class MomentoEmulator {
-  /** The service's clock, in epoch milliseconds. */
-  now: () => number;
+export class MomentoEmulator extends LocalService {
   /** What becomes of a refresh token that was used. The real service's way is not documented. */
   refreshTokens: 'reusable' | 'single-use' = 'reusable';
   /** How long a refreshed key is still unknown to the service. */
@@ -53,45 +51,26 @@ export class MomentoEmulator {
   /** The caches that exist; all are empty. */
   caches: string[] = ['cache'];
 
-  readonly #host = new GrpcHost('momento');
   readonly #keysByInner = new Map<string, Key>();
   readonly #keysByApiKey = new Map<string, Key>();
-  readonly #listeners = new Set<() => void>();
-  #address = '';
 
   private constructor(now: () => number) {
-    this.now = now;
-    this.#host.serve(auth.auth.UnimplementedAuthService.definition, {
+    super('momento', now);
+    this.grpc.serve(auth.auth.UnimplementedAuthService.definition, {
       RefreshApiToken: (request: InstanceType<typeof auth.auth._RefreshApiTokenRequest>) =>
         this.#refresh(request.api_key, request.refresh_token),
     });
-    this.#host.serve(control.control_client.UnimplementedScsControlService.definition, {
+    this.grpc.serve(control.control_client.UnimplementedScsControlService.definition, {
       ListCaches: (_request: object, metadata: Metadata) => this.#listCaches(metadata),
     });
-    this.#host.serve(cache.cache_client.UnimplementedScsService.definition, {
+    this.grpc.serve(cache.cache_client.UnimplementedScsService.definition, {
       Get: (_request: object, metadata: Metadata) => this.#get(metadata),
     });
   }
 
   /** Starts the service on a free loopback port. */
-  static async start(options: { now?: () => number } = {}): Promise<MomentoEmulator> {
-    const emulator = new MomentoEmulator(options.now ?? Date.now);
-    emulator.#address = await emulator.#host.listen();
-    return emulator;
-  }
-
-  /** `127.0.0.1:port`, for the control, cache and token endpoints alike. */
-  get host(): string {
-    return this.#address;
-  }
-
-  get faults(): FaultPlan {
-    return this.#host.faults;
-  }
-
-  /** Stops the service, whatever is still under way. */
-  stop(): Promise<void> {
-    return this.#host.stop();
+  static start(options: { now?: () => number } = {}): Promise<MomentoEmulator> {
+    return new MomentoEmulator(options.now ?? Date.now).listen();
   }
 
   /** Issues a key as the console does: known at once. */
@@ -104,7 +83,7 @@ export class MomentoEmulator {
   ): IssuedKey {
     const { lifetimeSeconds = 30 * 24 * 3600, permissions = 'all', format = 'v1' } = options;
     const key = this.#issue(lifetimeSeconds, permissions, format);
-    this.#changed();
+    this.changed();
     const { apiKey, refreshToken, validUntil } = key;
     const consoleJson = JSON.stringify({
       apiKey,
@@ -132,13 +111,7 @@ export class MomentoEmulator {
     const key = this.#keysByApiKey.get(apiKey);
     if (!key) throw new Error('no such key was issued');
     key.revoked = true;
-    this.#changed();
-  }
-
-  /** Calls `listener` synchronously after every change of state; returns how to end that. */
-  onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    this.changed();
   }
 
   /** Every key (also the part that travels) and refresh token that was ever issued. */
@@ -149,10 +122,6 @@ export class MomentoEmulator {
       refreshToken,
     ]);
     return [...new Set(all)];
-  }
-
-  #changed(): void {
-    for (const listener of this.#listeners) listener();
   }
 
   #isKnown(key: Key): boolean {
@@ -215,7 +184,7 @@ export class MomentoEmulator {
       ms: this.newKeyLagMs,
       rejections: this.newKeyRejections,
     });
-    this.#changed();
+    this.changed();
     return {
       answer: new _RefreshApiTokenResponse({
         api_key: fresh.inner,

@@ -3,8 +3,8 @@ import { crc32c } from '@aws-crypto/crc32c';
 import type { protos } from '@google-cloud/secret-manager';
 import { status, type ServiceDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
-import type { FaultPlan } from './faults';
-import { GrpcHost, Refusal, type Answer } from './grpc-host';
+import { Refusal, type Answer } from './grpc-host';
+import { LocalService } from './local-service';
 
 type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
 type VersionResource = protos.google.cloud.secretmanager.v1.ISecretVersion;
@@ -104,9 +104,7 @@ interface Target {
  * disabling are idempotent and still change the etag, destroying is not; state changes take no
  * alias; a missing secret grants nothing.
  */
-export class SecretManagerEmulator {
-  /** The service's clock, in epoch milliseconds. */
-  now: () => number;
+export class SecretManagerEmulator extends LocalService {
   /** Unset: no limit. Counted by whole minutes of the service's clock. */
   quotas: Quotas = {};
   /** How many of a secret's newest changes lists do not show yet (at most 50). */
@@ -114,18 +112,15 @@ export class SecretManagerEmulator {
   /** How many of a secret's newest changes `latest` does not follow yet (at most 50). */
   staleLatest = 0;
 
-  readonly #host = new GrpcHost('secretmanager');
   readonly #secrets = new Map<string, Secret>();
   readonly #grants = new Map<string, ReadonlySet<string>>();
   readonly #projects = new Map<string, number>();
   readonly #usage = new Map<string, { minute: number; count: number }>();
-  readonly #listeners = new Set<() => void>();
   #etags = 0;
-  #address = '';
 
   private constructor(now: () => number) {
-    this.now = now;
-    this.#host.serve(serviceDefinition(), {
+    super('secretmanager', now);
+    this.grpc.serve(serviceDefinition(), {
       CreateSecret: (request: CreateSecretRequest) => this.#createSecret(request),
       GetSecret: (request: NameRequest) => this.#getSecret(request),
       DeleteSecret: (request: NameRequest) => this.#deleteSecret(request),
@@ -146,24 +141,8 @@ export class SecretManagerEmulator {
   }
 
   /** Starts the service on a free loopback port. */
-  static async start(options: { now?: () => number } = {}): Promise<SecretManagerEmulator> {
-    const emulator = new SecretManagerEmulator(options.now ?? Date.now);
-    emulator.#address = await emulator.#host.listen();
-    return emulator;
-  }
-
-  /** `127.0.0.1:port`. */
-  get host(): string {
-    return this.#address;
-  }
-
-  get faults(): FaultPlan {
-    return this.#host.faults;
-  }
-
-  /** Stops the service, whatever is still under way. */
-  stop(): Promise<void> {
-    return this.#host.stop();
+  static start(options: { now?: () => number } = {}): Promise<SecretManagerEmulator> {
+    return new SecretManagerEmulator(options.now ?? Date.now).listen();
   }
 
   /** Creates `projects/p/secrets/s` or `projects/p/locations/l/secrets/s`, without versions. */
@@ -194,7 +173,7 @@ export class SecretManagerEmulator {
   /** Deletes a secret with all its versions. */
   deleteSecret(secret: string): void {
     this.#secrets.delete(this.#existing(secret).name);
-    this.#changed();
+    this.changed();
   }
 
   /** The versions as they are, newest first; none for a secret that does not exist. */
@@ -221,12 +200,6 @@ export class SecretManagerEmulator {
    */
   grant(secret: string, permissions: readonly string[]): void {
     this.#grants.set(this.#parse(secret).name, new Set(permissions));
-  }
-
-  /** Calls `listener` synchronously after every single change of state; returns how to end that. */
-  onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
   }
 
   #createSecret({ parent, secretId, secret }: CreateSecretRequest): Answer<SecretResource> {
@@ -264,7 +237,7 @@ export class SecretManagerEmulator {
     );
     checkEtag(etag, secret.etag);
     this.#secrets.delete(secret.name);
-    this.#changed();
+    this.changed();
     return { answer: {}, corrupted: {} };
   }
 
@@ -502,7 +475,7 @@ export class SecretManagerEmulator {
       history: [[]],
     };
     this.#secrets.set(secret.name, secret);
-    this.#changed();
+    this.changed();
     return secret;
   }
 
@@ -531,11 +504,7 @@ export class SecretManagerEmulator {
 
   #write(secret: Secret, versions: readonly Version[]): void {
     secret.history = [...secret.history, versions].slice(-MAX_STALENESS - 1);
-    this.#changed();
-  }
-
-  #changed(): void {
-    for (const listener of this.#listeners) listener();
+    this.changed();
   }
 
   #destroyWhatIsDue(secret: Secret): void {

@@ -40,11 +40,11 @@ export class Services {
     return { ...others, ...this.#env, SECRETS: secrets.join(',') };
   }
 
-  /** Makes secrets with a fresh key in each, and returns their names. */
-  async createSecrets(count: number): Promise<string[]> {
+  /** Makes secrets with a fresh key in each, and returns their names. Each project has quotas of its own. */
+  async createSecrets(count: number, project = 'bench'): Promise<string[]> {
     const secrets = Array.from(
       { length: count },
-      () => `projects/bench/secrets/momento-api-key-${(this.#secrets += 1)}`,
+      () => `projects/${project}/secrets/momento-api-key-${(this.#secrets += 1)}`,
     );
     await this.#tell({ kind: 'create', secrets });
     return secrets;

@@ -1,14 +1,29 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { status } from '@grpc/grpc-js';
 
-/** Which of the two local services a call went to. */
-export type Service = 'secretmanager' | 'momento';
+/** Which of the local services a call went to. */
+export type Service = 'secretmanager' | 'momento' | 'keyapi';
 
 /** A call's effect is one instant; a fault or a hook comes before or after it. */
 export type Moment = 'before' | 'after';
 
+/** Another answer than the service's own: of a gRPC service the first kind, of an HTTP service the others. */
+export type Failure =
+  | { kind: 'error'; code: status; when: Moment }
+  /** An error in the service's own form. `retryAfter` is the header as it is sent: seconds, or a date. */
+  | { kind: 'status'; status: number; retryAfter?: string; when: Moment }
+  /** A page by something on the way, as load balancers and proxies write it. */
+  | { kind: 'html'; status: number; when: Moment };
+
+/**
+ * What becomes of an answer on its way: it is another one; half of it arrives before the connection ends; it is no JSON.
+ * Of a gRPC service only the first.
+ */
+export type Garbling = 'corrupt' | 'half' | 'not-json';
+
 /** What can go wrong with one call. */
 export type Fault =
-  | { kind: 'error'; code: status; when: Moment }
+  | Failure
   /** The client never gets an answer. */
   | { kind: 'hang'; when: Moment }
   /**
@@ -18,9 +33,21 @@ export type Fault =
    */
   | { kind: 'drop'; when: Moment }
   /** The effect happens, and the answer that arrives is not the one that the service gave. */
-  | { kind: 'corrupt' }
+  | { kind: Garbling }
   /** The request arrives this much later. */
   | { kind: 'slow'; ms: number };
+
+/** One call in the hands of a service: what can be done with it. */
+export interface Exchange {
+  /** Lets the call have its effect, in one synchronous step, and keeps the answer. */
+  act(): void;
+  /** Sends the answer that was kept, or what it has become on its way. */
+  answer(garbling: Garbling | undefined): void;
+  /** Sends another answer. */
+  fail(failure: Failure): void;
+  /** Resets the connection. */
+  drop(): void;
+}
 
 /** One call that arrived. */
 export class Call {
@@ -95,8 +122,48 @@ export class FaultPlan {
     return call;
   }
 
-  /** For the services: the planned fault that strikes a call at this moment. */
-  planned({ method, n }: Call, when: Moment): Fault | undefined {
+  /** For the services: takes a call from its arrival to its answer, through whatever is planned for it. */
+  async conduct(call: Call, exchange: Exchange, signal: AbortSignal): Promise<void> {
+    let garbling: Garbling | undefined;
+
+    /** Lets hook and plan strike; says whether the call is over. */
+    const strike = async (when: Moment): Promise<boolean> => {
+      const hooked = await this.intercept?.(call, when);
+      for (const fault of [hooked, this.#plannedFor(call, when)]) {
+        switch (fault?.kind) {
+          case 'error':
+          case 'status':
+          case 'html':
+            exchange.fail(fault);
+            return true;
+          case 'hang':
+            return true;
+          case 'drop':
+            exchange.drop();
+            return true;
+          case 'corrupt':
+          case 'half':
+          case 'not-json':
+            garbling = fault.kind;
+            break;
+          case 'slow':
+            await sleep(fault.ms, undefined, { signal });
+            break;
+          case undefined:
+            break;
+        }
+      }
+      return signal.aborted;
+    };
+
+    if (this.latencyMs > 0) await sleep(this.latencyMs, undefined, { signal });
+    if (await strike('before')) return;
+    exchange.act();
+    if (await strike('after')) return;
+    exchange.answer(garbling);
+  }
+
+  #plannedFor({ method, n }: Call, when: Moment): Fault | undefined {
     const planned = this.#planned.get(method);
     const fault = planned?.get(n) ?? planned?.get('every');
     const due = fault && 'when' in fault ? fault.when : 'before';

@@ -1,7 +1,7 @@
 import { createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import * as grpc from '@grpc/grpc-js';
-import { FaultPlan, type Moment, type Service } from './faults';
+import { FaultPlan, type Service } from './faults';
+import type { Host } from './local-service';
 
 /** What a method answers, and what arrives instead when the answer is corrupted on its way. */
 export interface Answer<Response> {
@@ -29,7 +29,7 @@ export class Refusal extends Error {
 }
 
 /** Serves unary gRPC methods on a plaintext loopback port, through a plan of faults. */
-export class GrpcHost {
+export class GrpcHost implements Host {
   readonly faults = new FaultPlan();
   readonly #service: Service;
   // Dropping a connection needs its socket, and grpc-js keeps the ones that it accepts itself.
@@ -67,14 +67,12 @@ export class GrpcHost {
     );
   }
 
-  /** Starts to listen; returns `host:port`. */
   async listen(): Promise<string> {
     await new Promise<void>((resolve) => this.#listener.listen(0, '127.0.0.1', resolve));
     const { address, port } = this.#listener.address() as AddressInfo;
     return `${address}:${port}`;
   }
 
-  /** Ends every connection, also those with unanswered calls, and stops to listen. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     const closed = new Promise<void>((resolve) => this.#listener.close(() => resolve()));
@@ -97,54 +95,42 @@ export class GrpcHost {
     call: grpc.ServerUnaryCall<unknown, unknown>,
     callback: grpc.sendUnaryData<unknown>,
   ): Promise<void> {
-    const { faults } = this;
     const { signal } = this.#stopping;
     const peer = call.getPeer();
-    const received = faults.receive(this.#service, name, call.request);
-    let corrupt = false;
-
-    /** Lets hook and plan strike; says whether the call is over. */
-    const strike = async (when: Moment): Promise<boolean> => {
-      const hooked = await faults.intercept?.(received, when);
-      for (const fault of [hooked, faults.planned(received, when)]) {
-        switch (fault?.kind) {
-          case 'error':
-            callback({ code: fault.code, details: 'injected by the test' });
-            return true;
-          case 'hang':
-            return true;
-          case 'drop':
-            this.#sockets.get(peer)?.resetAndDestroy();
-            return true;
-          case 'corrupt':
-            corrupt = true;
-            break;
-          case 'slow':
-            await sleep(fault.ms, undefined, { signal });
-            break;
-          case undefined:
-            break;
-        }
-      }
-      return signal.aborted;
-    };
-
+    const received = this.faults.receive(this.#service, name, call.request);
+    let reply: (corrupt: boolean) => void;
     try {
-      if (faults.latencyMs > 0) await sleep(faults.latencyMs, undefined, { signal });
-      if (await strike('before')) return;
-      let reply: () => void;
-      try {
-        const { answer, corrupted } = method(call.request as never, call.metadata);
-        reply = () => callback(null, corrupt ? corrupted : answer);
-      } catch (error) {
-        reply = () => callback(statusOf(error));
-      }
-      if (await strike('after')) return;
-      reply();
+      await this.faults.conduct(
+        received,
+        {
+          act: () => {
+            try {
+              const { answer, corrupted } = method(call.request as never, call.metadata);
+              reply = (corrupt) => callback(null, corrupt ? corrupted : answer);
+            } catch (error) {
+              reply = () => callback(statusOf(error));
+            }
+          },
+          answer: (garbling) => {
+            if (garbling === 'half' || garbling === 'not-json') throw notOfGrpc(garbling);
+            reply(garbling === 'corrupt');
+          },
+          fail: (failure) => {
+            if (failure.kind !== 'error') throw notOfGrpc(failure.kind);
+            callback({ code: failure.code, details: 'injected by the test' });
+          },
+          drop: () => this.#sockets.get(peer)?.resetAndDestroy(),
+        },
+        signal,
+      );
     } catch (error) {
       if (!signal.aborted) callback(statusOf(error));
     }
   }
+}
+
+function notOfGrpc(kind: string): Error {
+  return new Error(`a gRPC service has no fault of the kind ${kind}`);
 }
 
 function statusOf(error: unknown): { code: grpc.status; details: string } {

@@ -1,17 +1,25 @@
-import type { FaultPlan, Service } from './faults';
-import { GrpcHost } from './grpc-host';
+import type { FaultPlan } from './faults';
 
-/** What both local services have: a clock, an address, faults, those who follow its changes, an end. */
+/** What listens for a local service, and speaks its protocol. */
+export interface Host {
+  readonly faults: FaultPlan;
+  /** Starts to listen on a free loopback port; returns `host:port`. */
+  listen(): Promise<string>;
+  /** Ends every connection, also those with unanswered calls, and stops to listen. */
+  stop(): Promise<void>;
+}
+
+/** What every local service has: a clock, an address, faults, those who follow its changes, an end. */
 export abstract class LocalService {
   /** The service's clock, in epoch milliseconds. */
   now: () => number;
 
-  protected readonly grpc: GrpcHost;
+  readonly #server: Host;
   readonly #listeners = new Set<() => void>();
   #host = '';
 
-  protected constructor(service: Service, now: () => number) {
-    this.grpc = new GrpcHost(service);
+  protected constructor(server: Host, now: () => number) {
+    this.#server = server;
     this.now = now;
   }
 
@@ -21,7 +29,7 @@ export abstract class LocalService {
   }
 
   get faults(): FaultPlan {
-    return this.grpc.faults;
+    return this.#server.faults;
   }
 
   /** Calls `listener` synchronously after every single change of state; returns how to end that. */
@@ -32,12 +40,12 @@ export abstract class LocalService {
 
   /** Stops the service, whatever is still under way. */
   stop(): Promise<void> {
-    return this.grpc.stop();
+    return this.#server.stop();
   }
 
   /** Starts the service on a free loopback port. */
   protected async listen(): Promise<this> {
-    this.#host = await this.grpc.listen();
+    this.#host = await this.#server.listen();
     return this;
   }
 

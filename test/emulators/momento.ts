@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { auth, cache, control } from '@gomomento/generated-types';
 import { status, type Metadata } from '@grpc/grpc-js';
-import { Refusal, type Answer } from './grpc-host';
+import { GrpcHost, Refusal, type Answer } from './grpc-host';
 import { LocalService } from './local-service';
 
 const { _RefreshApiTokenResponse } = auth.auth;
@@ -55,15 +55,16 @@ export class MomentoEmulator extends LocalService {
   readonly #keysByApiKey = new Map<string, Key>();
 
   private constructor(now: () => number) {
-    super('momento', now);
-    this.grpc.serve(auth.auth.UnimplementedAuthService.definition, {
+    const grpc = new GrpcHost('momento');
+    super(grpc, now);
+    grpc.serve(auth.auth.UnimplementedAuthService.definition, {
       RefreshApiToken: (request: InstanceType<typeof auth.auth._RefreshApiTokenRequest>) =>
         this.#refresh(request.api_key, request.refresh_token),
     });
-    this.grpc.serve(control.control_client.UnimplementedScsControlService.definition, {
+    grpc.serve(control.control_client.UnimplementedScsControlService.definition, {
       ListCaches: (_request: object, metadata: Metadata) => this.#listCaches(metadata),
     });
-    this.grpc.serve(cache.cache_client.UnimplementedScsService.definition, {
+    grpc.serve(cache.cache_client.UnimplementedScsService.definition, {
       Get: (_request: object, metadata: Metadata) => this.#get(metadata),
     });
   }

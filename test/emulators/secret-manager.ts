@@ -3,7 +3,7 @@ import { crc32c } from '@aws-crypto/crc32c';
 import type { protos } from '@google-cloud/secret-manager';
 import { status, type ServiceDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
-import { Refusal, type Answer } from './grpc-host';
+import { GrpcHost, Refusal, type Answer } from './grpc-host';
 import { LocalService } from './local-service';
 
 type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
@@ -119,8 +119,9 @@ export class SecretManagerEmulator extends LocalService {
   #etags = 0;
 
   private constructor(now: () => number) {
-    super('secretmanager', now);
-    this.grpc.serve(serviceDefinition(), {
+    const grpc = new GrpcHost('secretmanager');
+    super(grpc, now);
+    grpc.serve(serviceDefinition(), {
       CreateSecret: (request: CreateSecretRequest) => this.#createSecret(request),
       GetSecret: (request: NameRequest) => this.#getSecret(request),
       DeleteSecret: (request: NameRequest) => this.#deleteSecret(request),

@@ -13,6 +13,8 @@ import {
 import { v1 } from '@google-cloud/secret-manager';
 import { credentials, status, type ServiceError } from '@grpc/grpc-js';
 import { PassThroughClient } from 'google-auth-library';
+import type { Fault } from '../emulators/faults';
+import { HttpHost, HttpRefusal } from '../emulators/http-host';
 import { MomentoEmulator } from '../emulators/momento';
 import { SecretManagerEmulator } from '../emulators/secret-manager';
 
@@ -701,5 +703,159 @@ describe('the local Momento, through the real SDK', () => {
     await emulator.stop();
     expect(await hanging).toBe('SERVER_UNAVAILABLE');
     expect(changes).toEqual([6, 9]);
+  });
+});
+
+describe('a local service over HTTP, through fetch', () => {
+  let host: HttpHost;
+  let url: string;
+  /** What was added; each addition answers what there is. */
+  let items: unknown[];
+
+  beforeEach(async () => {
+    items = [];
+    host = new HttpHost('keyapi');
+    host.serve({
+      Add: {
+        method: 'POST',
+        path: /^\/items$/,
+        act: ({ body, headers }) => {
+          if (headers.authorization !== 'me') throw new HttpRefusal(401, { code: 'Unauthorized' });
+          items.push(body);
+          return { answer: { items }, corrupted: { items: [] } };
+        },
+      },
+      Remove: {
+        method: 'DELETE',
+        path: /^\/items\/(?<id>[^/]+)$/,
+        act: ({ parts, query }) => ({
+          answer: { id: parts.id, why: query.get('why') },
+          corrupted: {},
+        }),
+      },
+    });
+    url = `http://${await host.listen()}`;
+  });
+
+  afterEach(() => host.stop());
+
+  const add = (authorization = 'me', signal?: AbortSignal): Promise<Response> =>
+    fetch(`${url}/items`, {
+      method: 'POST',
+      headers: { authorization },
+      body: '"one"',
+      ...(signal && { signal }),
+    });
+
+  /** What a client makes of the nth call: status and JSON, or the kind of its error. */
+  async function outcome(call: Promise<Response>): Promise<unknown> {
+    try {
+      const response = await call;
+      return [response.status, await response.json()];
+    } catch (error) {
+      return (error as Error).name;
+    }
+  }
+
+  it('answers its routes, and nothing else', async () => {
+    expect(await outcome(add())).toEqual([200, { items: ['one'] }]);
+    expect(await outcome(add('you'))).toEqual([401, { code: 'Unauthorized' }]);
+    const remove = fetch(`${url}/items/a%2Fb?why=old`, { method: 'DELETE' });
+    expect(await outcome(remove)).toEqual([200, { id: 'a/b', why: 'old' }]);
+    expect(await outcome(fetch(`${url}/items`))).toMatchObject([
+      405,
+      { code: 'Method Not Allowed' },
+    ]);
+    expect(await outcome(fetch(`${url}/x`))).toMatchObject([404, { code: 'Not Found' }]);
+    const broken = fetch(`${url}/items`, { method: 'POST', body: '{' });
+    expect(await outcome(broken)).toMatchObject([400, { message: 'The body is not JSON' }]);
+    expect(host.faults.calls.map(({ method, n }) => `${method} ${n}`)).toEqual([
+      'Add 1',
+      'Add 2',
+      'Remove 1',
+      'GET /items 1',
+      'GET /x 1',
+      'Add 3',
+    ]);
+    expect(items).toEqual(['one']);
+  });
+
+  it.each<[string, Fault, unknown, number]>([
+    ['refuses', { kind: 'status', status: 500, when: 'before' }, [500, expect.anything()], 0],
+    ['refuses late', { kind: 'status', status: 500, when: 'after' }, [500, expect.anything()], 1],
+    ['cuts the connection', { kind: 'drop', when: 'before' }, 'TypeError', 0],
+    ['cuts the connection late', { kind: 'drop', when: 'after' }, 'TypeError', 1],
+    ['answers with a page', { kind: 'html', status: 502, when: 'before' }, 'SyntaxError', 0],
+    ['answers with a page late', { kind: 'html', status: 200, when: 'after' }, 'SyntaxError', 1],
+    ['answers half', { kind: 'half' }, 'TypeError', 1],
+    ['answers no JSON', { kind: 'not-json' }, 'SyntaxError', 1],
+    ['answers something else', { kind: 'corrupt' }, [200, { items: [] }], 1],
+    ['is slow', { kind: 'slow', ms: 20 }, [200, { items: ['one'] }], 1],
+    [
+      'is not of gRPC',
+      { kind: 'error', code: status.UNAVAILABLE, when: 'before' },
+      [500, expect.anything()],
+      0,
+    ],
+  ])('%s', async (_, fault, expected, added) => {
+    host.faults.inject('Add', 1, fault);
+    const begin = performance.now();
+    expect(await outcome(add())).toEqual(expected);
+    if (fault.kind === 'slow') expect(performance.now() - begin).toBeGreaterThanOrEqual(19);
+    expect(items).toHaveLength(added);
+    expect(await outcome(add())).toMatchObject([200, expect.anything()]);
+  });
+
+  it('says when to come again', async () => {
+    host.faults.inject('Add', 1, { kind: 'status', status: 429, retryAfter: '3', when: 'before' });
+    const response = await add();
+    expect([response.status, response.headers.get('retry-after')]).toEqual([429, '3']);
+    expect((await add()).headers.get('retry-after')).toBeNull();
+  });
+
+  it('says what a page is', async () => {
+    host.faults.inject('Add', 1, { kind: 'html', status: 502, when: 'before' });
+    const response = await add();
+    expect(response.status).toBe(502);
+    expect(response.headers.get('content-type')).toContain('text/html');
+    expect(await response.text()).toContain('<h1>502 Bad Gateway</h1>');
+  });
+
+  it.each([
+    ['before', 0],
+    ['after', 1],
+  ] as const)('never answers, %s the effect', async (when, added) => {
+    host.faults.inject('Add', 'every', { kind: 'hang', when });
+    const reached = (): Promise<void> =>
+      new Promise((resolve) => {
+        host.faults.intercept = (_, moment) => {
+          if (moment === when) resolve();
+        };
+      });
+    const abort = new AbortController();
+    const impatient = outcome(add('me', abort.signal));
+    await reached();
+    expect(items).toHaveLength(added);
+    abort.abort();
+    expect(await impatient).toBe('AbortError');
+    const patient = outcome(add());
+    await reached();
+    await host.stop();
+    expect(await patient).toBe('TypeError');
+  });
+
+  it('lets a hook look and strike', async () => {
+    const seen: string[] = [];
+    host.faults.intercept = ({ service, method }, when) => {
+      seen.push(`${service} ${when} ${method} ${items.length}`);
+      return when === 'after' ? { kind: 'status', status: 503, when } : undefined;
+    };
+    expect(await outcome(add())).toMatchObject([503, { message: 'injected by the test' }]);
+    expect(seen).toEqual(['keyapi before Add 0', 'keyapi after Add 1']);
+  });
+
+  it('prints nothing of a request with its call', async () => {
+    await add('not-for-the-screen');
+    expect(inspect(host.faults.calls, { depth: null, showHidden: true })).not.toContain('screen');
   });
 });

@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
-import { Client, credentials } from '@grpc/grpc-js';
+import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { Quotas } from '../test/emulators/secret-manager';
 
 /** What the process of the services is told to do. */
@@ -75,7 +75,10 @@ export class Services {
       this.#env.SECRET_MANAGER_EMULATOR_HOST ?? '',
       credentials.createInsecure(),
     );
-    const name = Buffer.from(`${secret}/versions/latest`);
+    const version = `${secret}/versions/latest`;
+    const name = Buffer.from(version);
+    const metadata = new Metadata();
+    metadata.set('x-goog-request-params', `name=${encodeURIComponent(version)}`);
     const request = Buffer.from([0x0a, name.length, ...name]);
     const unchanged = (bytes: Buffer): Buffer => bytes;
     await new Promise<void>((done, fail) => {
@@ -84,6 +87,7 @@ export class Services {
         unchanged,
         unchanged,
         request,
+        metadata,
         (error) => (error === null ? done() : fail(error)),
       );
     });

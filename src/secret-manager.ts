@@ -15,8 +15,14 @@ const CALL_TIMEOUT_MS = 10_000;
 /** The largest page there is: all versions of a secret in one call, for all but the most unusual secret. */
 const PAGE_SIZE = 25_000;
 
-/** Retrying is the rotation's business, which knows what may be repeated and until when. */
-const CALL_OPTIONS = { timeout: CALL_TIMEOUT_MS, retry: null } as const;
+/**
+ * Options for one call. Each has its own: the client writes into them which resource the call is about, and calls that
+ * shared them would be routed by each other's. Retrying is the rotation's business, which knows what may be repeated and
+ * until when.
+ */
+function callOptions() {
+  return { timeout: CALL_TIMEOUT_MS, retry: null };
+}
 
 /** The secret versions of Google Cloud Secret Manager, global and regional, over gRPC. */
 export class SecretManagerStore implements SecretStore {
@@ -40,7 +46,7 @@ export class SecretManagerStore implements SecretStore {
     return this.#call(secret, 'access', async (client) => {
       const name = `${secret.name}/versions/${version}`;
       const answer = await client
-        .accessSecretVersion({ name }, CALL_OPTIONS)
+        .accessSecretVersion({ name }, callOptions())
         .then(
           ([found]) => found,
           unless(undefined, grpc.status.FAILED_PRECONDITION, grpc.status.NOT_FOUND),
@@ -66,7 +72,7 @@ export class SecretManagerStore implements SecretStore {
       do {
         const [page, , answer] = await client.listSecretVersions(
           { parent: secret.name, pageSize: PAGE_SIZE, ...(pageToken != null && { pageToken }) },
-          { ...CALL_OPTIONS, autoPaginate: false },
+          { ...callOptions(), autoPaginate: false },
         );
         versions.push(...page.map(toVersion));
         pageToken = answer.nextPageToken;
@@ -82,7 +88,7 @@ export class SecretManagerStore implements SecretStore {
     return this.#call(secret, undefined, async (client) => {
       const [answer] = await client.testIamPermissions(
         { resource: secret.name, permissions: [...permissions] },
-        CALL_OPTIONS,
+        callOptions(),
       );
       const granted = new Set(answer.permissions);
       return permissions.filter((permission) => !granted.has(permission));
@@ -93,7 +99,7 @@ export class SecretManagerStore implements SecretStore {
     return this.#call(secret, 'add', async (client) => {
       const [version] = await client.addSecretVersion(
         { parent: secret.name, payload: { data: payload, dataCrc32c: crc32c(payload) } },
-        CALL_OPTIONS,
+        callOptions(),
       );
       return toVersion(version);
     });
@@ -101,13 +107,13 @@ export class SecretManagerStore implements SecretStore {
 
   async disable(secret: SecretName, version: Version): Promise<boolean> {
     return this.#change(secret, 'disable', version, (client, request) =>
-      client.disableSecretVersion(request, CALL_OPTIONS),
+      client.disableSecretVersion(request, callOptions()),
     );
   }
 
   async destroy(secret: SecretName, version: Version): Promise<boolean> {
     return this.#change(secret, 'destroy', version, (client, request) =>
-      client.destroySecretVersion(request, CALL_OPTIONS),
+      client.destroySecretVersion(request, callOptions()),
     );
   }
 
@@ -178,6 +184,10 @@ async function connect(
 }
 
 function clientOptions(location: string | undefined, emulator: string | undefined) {
+  const endpoint =
+    location === undefined
+      ? 'secretmanager.googleapis.com'
+      : `secretmanager.${location}.rep.googleapis.com`;
   if (emulator !== undefined) {
     const separator = emulator.lastIndexOf(':');
     return {
@@ -186,11 +196,11 @@ function clientOptions(location: string | undefined, emulator: string | undefine
       sslCreds: grpc.credentials.createInsecure(),
       // Otherwise the client looks for a metadata server.
       authClient: new PassThroughClient(),
+      // One address stands for all endpoints: the service is told which one it is asked as.
+      'grpc.default_authority': endpoint,
     };
   }
-  return location === undefined
-    ? {}
-    : { apiEndpoint: `secretmanager.${location}.rep.googleapis.com` };
+  return location === undefined ? {} : { apiEndpoint: endpoint };
 }
 
 /** Rejection handler: these statuses mean `value`, any other error stays one. */

@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo, type Server as Listener, type Socket } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
 import { FaultPlan, type Service } from './faults';
+import type { Detail } from './google-rpc';
 import type { Host } from './local-service';
 
 /** What a method answers, and what arrives instead when the answer is corrupted on its way. */
@@ -16,22 +17,37 @@ export interface Answer<Response> {
 export type Method<Request, Response> = (
   request: Request,
   metadata: grpc.Metadata,
+  /** The host that the client asked for, which need not be the address where it found it. */
+  authority: string,
 ) => Answer<Response>;
+
+/** What is looked at before any method, also one that is not implemented. It throws a `Refusal`. */
+export type Gate = (
+  method: string,
+  request: unknown,
+  call: { readonly metadata: grpc.Metadata; readonly authority: string },
+) => void;
 
 /** An error status with the text that the client sees. */
 export class Refusal extends Error {
   constructor(
     readonly code: grpc.status,
     readonly details: string,
+    /** What a service of Google's adds in particular. */
+    readonly info: readonly Detail[] = [],
   ) {
     super(details);
   }
 }
 
+/** What a service sends along with its errors. */
+export type Describe = (refusal: Refusal) => grpc.Metadata;
+
 /** Serves unary gRPC methods on a plaintext loopback port, through a plan of faults. */
 export class GrpcHost implements Host {
   readonly faults = new FaultPlan();
   readonly #service: Service;
+  readonly #describe: Describe;
   // Dropping a connection needs its socket, and grpc-js keeps the ones that it accepts itself.
   readonly #listener: Listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   readonly #sockets = new Map<string, Socket>();
@@ -41,15 +57,23 @@ export class GrpcHost implements Host {
   );
   readonly #stopping = new AbortController();
 
-  constructor(service: Service) {
+  constructor(service: Service, describe: Describe = () => new grpc.Metadata()) {
     this.#service = service;
+    this.#describe = describe;
   }
 
   /** Adds a service. Its unary methods that are not among `methods` answer UNIMPLEMENTED. */
   serve(
     definition: grpc.ServiceDefinition,
     methods: Readonly<Record<string, Method<never, object>>>,
+    gate: Gate = () => undefined,
   ): void {
+    const gated =
+      (name: string): Method<never, object> =>
+      (request, metadata, authority) => {
+        gate(name, request, { metadata, authority });
+        return (methods[name] ?? unimplemented(name))(request, metadata, authority);
+      };
     const unary = Object.entries(definition).filter(
       ([, { requestStream, responseStream }]) => !requestStream && !responseStream,
     );
@@ -61,7 +85,7 @@ export class GrpcHost implements Host {
           (
             call: grpc.ServerUnaryCall<unknown, unknown>,
             callback: grpc.sendUnaryData<unknown>,
-          ): void => void this.#handle(name, methods[name] ?? unimplemented(name), call, callback),
+          ): void => void this.#handle(name, gated(name), call, callback),
         ]),
       ),
     );
@@ -105,10 +129,14 @@ export class GrpcHost implements Host {
         {
           act: () => {
             try {
-              const { answer, corrupted } = method(call.request as never, call.metadata);
+              const { answer, corrupted } = method(
+                call.request as never,
+                call.metadata,
+                call.getHost(),
+              );
               reply = (corrupt) => callback(null, corrupt ? corrupted : answer);
             } catch (error) {
-              reply = () => callback(statusOf(error));
+              reply = () => callback(this.#statusOf(error));
             }
           },
           answer: (garbling) => {
@@ -117,25 +145,29 @@ export class GrpcHost implements Host {
           },
           fail: (failure) => {
             if (failure.kind !== 'error') throw notOfGrpc(failure.kind);
-            callback({ code: failure.code, details: 'injected by the test' });
+            callback(this.#statusOf(new Refusal(failure.code, 'injected by the test')));
           },
           drop: () => this.#sockets.get(peer)?.resetAndDestroy(),
         },
         signal,
       );
     } catch (error) {
-      if (!signal.aborted) callback(statusOf(error));
+      if (!signal.aborted) callback(this.#statusOf(error));
     }
+  }
+
+  #statusOf(error: unknown): Partial<grpc.StatusObject> {
+    const refusal =
+      error instanceof Refusal
+        ? error
+        : new Refusal(grpc.status.INTERNAL, `the local service failed: ${String(error)}`);
+    const { code, details } = refusal;
+    return { code, details, metadata: this.#describe(refusal) };
   }
 }
 
 function notOfGrpc(kind: string): Error {
   return new Error(`a gRPC service has no fault of the kind ${kind}`);
-}
-
-function statusOf(error: unknown): { code: grpc.status; details: string } {
-  if (error instanceof Refusal) return { code: error.code, details: error.details };
-  return { code: grpc.status.INTERNAL, details: `the local service failed: ${String(error)}` };
 }
 
 function unimplemented(name: string): Method<never, never> {

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { crc32c } from '@aws-crypto/crc32c';
 import type { protos } from '@google-cloud/secret-manager';
-import { status, type ServiceDefinition } from '@grpc/grpc-js';
+import { status, type Metadata, type ServiceDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
-import { GrpcHost, Refusal, type Answer } from './grpc-host';
+import { errorInfo, statusDetails } from './google-rpc';
+import { GrpcHost, Refusal, type Answer, type Gate } from './grpc-host';
 import { LocalService } from './local-service';
 
 type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
@@ -39,6 +40,29 @@ const MAX_PAYLOAD_BYTES = 64 * 1024;
 const MAX_PAGE_SIZE = 25_000;
 const MAX_STALENESS = 50;
 const DAY_MS = 24 * 3600 * 1000;
+
+const ROUTING_HEADER = 'x-goog-request-params';
+const API = 'secretmanager.googleapis.com';
+const REGIONAL_API = /^secretmanager\.([a-z0-9-]+)\.rep\.googleapis\.com$/;
+
+/** Where a method's request names its resource, if not in `name`. */
+const NAMED_IN: Readonly<Record<string, string>> = {
+  ListSecrets: 'parent',
+  CreateSecret: 'parent',
+  AddSecretVersion: 'parent',
+  ListSecretVersions: 'parent',
+  UpdateSecret: 'secret.name',
+  SetIamPolicy: 'resource',
+  GetIamPolicy: 'resource',
+  TestIamPermissions: 'resource',
+};
+
+/** ErrorInfo of the errors that can have no other reason, as Google gives it. */
+const USUAL_INFO: Readonly<Partial<Record<status, readonly [reason: string, domain: string]>>> = {
+  [status.PERMISSION_DENIED]: ['IAM_PERMISSION_DENIED', 'iam.googleapis.com'],
+  [status.RESOURCE_EXHAUSTED]: ['RATE_LIMIT_EXCEEDED', 'googleapis.com'],
+  [status.UNAUTHENTICATED]: ['ACCESS_TOKEN_EXPIRED', 'googleapis.com'],
+};
 
 export type State = 'ENABLED' | 'DISABLED' | 'DESTROYED';
 
@@ -103,6 +127,9 @@ interface Target {
  * Texts and fine points follow what users of the real service have published: enabling and
  * disabling are idempotent and still change the etag, destroying is not; state changes take no
  * alias; a missing secret grants nothing.
+ *
+ * It plays the endpoint that the client asks for (its `:authority`): that of a location for
+ * `secretmanager.LOCATION.rep.googleapis.com`, else the global one. Each knows its own names only.
  */
 export class SecretManagerEmulator extends LocalService {
   /** Unset: no limit. Counted by whole minutes of the service's clock. */
@@ -111,6 +138,8 @@ export class SecretManagerEmulator extends LocalService {
   staleLists = 0;
   /** How many of a secret's newest changes `latest` does not follow yet (at most 50). */
   staleLatest = 0;
+  /** Whether the API is switched on in the callers' projects. */
+  isEnabled = true;
 
   readonly #secrets = new Map<string, Secret>();
   readonly #grants = new Map<string, ReadonlySet<string>>();
@@ -119,26 +148,32 @@ export class SecretManagerEmulator extends LocalService {
   #etags = 0;
 
   private constructor(now: () => number) {
-    const grpc = new GrpcHost('secretmanager');
+    const grpc = new GrpcHost('secretmanager', describe);
     super(grpc, now);
-    grpc.serve(serviceDefinition(), {
-      CreateSecret: (request: CreateSecretRequest) => this.#createSecret(request),
-      GetSecret: (request: NameRequest) => this.#getSecret(request),
-      DeleteSecret: (request: NameRequest) => this.#deleteSecret(request),
-      AddSecretVersion: (request: AddSecretVersionRequest) => this.#addSecretVersion(request),
-      GetSecretVersion: (request: NameRequest) => this.#getSecretVersion(request),
-      AccessSecretVersion: (request: NameRequest) => this.#accessSecretVersion(request),
-      ListSecretVersions: (request: ListSecretVersionsRequest) => this.#listSecretVersions(request),
-      EnableSecretVersion: (request: NameRequest) =>
-        this.#changeState(request, 'secretmanager.versions.enable', () => enabled),
-      DisableSecretVersion: (request: NameRequest) =>
-        this.#changeState(request, 'secretmanager.versions.disable', () => disabled),
-      DestroySecretVersion: (request: NameRequest) =>
-        this.#changeState(request, 'secretmanager.versions.destroy', (secret, version) =>
-          this.#destruction(secret, version),
-        ),
-      TestIamPermissions: (request: TestIamPermissionsRequest) => this.#testIamPermissions(request),
-    });
+    grpc.serve(
+      serviceDefinition(),
+      {
+        CreateSecret: (request: CreateSecretRequest) => this.#createSecret(request),
+        GetSecret: (request: NameRequest) => this.#getSecret(request),
+        DeleteSecret: (request: NameRequest) => this.#deleteSecret(request),
+        AddSecretVersion: (request: AddSecretVersionRequest) => this.#addSecretVersion(request),
+        GetSecretVersion: (request: NameRequest) => this.#getSecretVersion(request),
+        AccessSecretVersion: (request: NameRequest) => this.#accessSecretVersion(request),
+        ListSecretVersions: (request: ListSecretVersionsRequest) =>
+          this.#listSecretVersions(request),
+        EnableSecretVersion: (request: NameRequest) =>
+          this.#changeState(request, 'secretmanager.versions.enable', () => enabled),
+        DisableSecretVersion: (request: NameRequest) =>
+          this.#changeState(request, 'secretmanager.versions.disable', () => disabled),
+        DestroySecretVersion: (request: NameRequest) =>
+          this.#changeState(request, 'secretmanager.versions.destroy', (secret, version) =>
+            this.#destruction(secret, version),
+          ),
+        TestIamPermissions: (request: TestIamPermissionsRequest) =>
+          this.#testIamPermissions(request),
+      },
+      (...call) => this.#gate(...call),
+    );
   }
 
   /** Starts the service on a free loopback port. */
@@ -354,6 +389,23 @@ export class SecretManagerEmulator extends LocalService {
     };
   }
 
+  /** What Google looks at before a method: that a request is routed by what it is about, to an endpoint that knows it. */
+  readonly #gate: Gate = (method, request, { metadata, authority }) => {
+    const field = NAMED_IN[method] ?? 'name';
+    const name = field.split('.').reduce(fieldOf, request) as string;
+    checkRouting(metadata, field, name);
+    const [, project, location] = /^projects\/([^/]+)(?:\/locations\/([^/]+))?/.exec(name) ?? [];
+    if (location !== REGIONAL_API.exec(authority)?.[1]) throw notOfThisEndpoint(name, location);
+    if (!this.isEnabled) {
+      const consumer = `projects/${this.#projectNumber(project ?? '')}`;
+      throw new Refusal(
+        status.PERMISSION_DENIED,
+        `Secret Manager API has not been used in project ${project ?? ''} before or it is disabled.`,
+        [errorInfo('SERVICE_DISABLED', 'googleapis.com', { service: API, consumer })],
+      );
+    }
+  };
+
   /** Reads the name that a request is about, and refuses what may not be done with it. */
   #admit(pattern: RegExp, name: string, permission: Permission, quota: Quota): Target {
     const target = this.#parse(name, pattern);
@@ -363,6 +415,12 @@ export class SecretManagerEmulator extends LocalService {
       throw new Refusal(
         status.PERMISSION_DENIED,
         `Permission '${permission}' denied for resource '${name}' (or it may not exist).`,
+        [
+          errorInfo('IAM_PERMISSION_DENIED', 'iam.googleapis.com', {
+            permission,
+            resource: `//${API}/${name}`,
+          }),
+        ],
       );
     }
     return target;
@@ -382,8 +440,19 @@ export class SecretManagerEmulator extends LocalService {
       throw new Refusal(
         status.RESOURCE_EXHAUSTED,
         `Quota exceeded for quota metric '${quota} requests' and limit ` +
-          `'${quota} requests per minute' of service 'secretmanager.googleapis.com' for consumer ` +
+          `'${quota} requests per minute' of service '${API}' for consumer ` +
           `'project_number:${project}'.`,
+        [
+          errorInfo('RATE_LIMIT_EXCEEDED', 'googleapis.com', {
+            service: API,
+            consumer: `projects/${project}`,
+            quota_metric: `${API}/${quota.toLowerCase()}_requests`,
+            quota_limit: `${quota}RequestsPerMinutePerProject`,
+            quota_limit_value: String(limit),
+            quota_location: 'global',
+            quota_unit: '1/min/{project}',
+          }),
+        ],
       );
     }
     this.#usage.set(key, { minute, count: count + 1 });
@@ -668,6 +737,42 @@ function parsePageToken(token: string): number {
   const number = /^below (\d+)$/.exec(Buffer.from(token, 'base64url').toString())?.[1];
   if (number === undefined) throw invalid('Invalid page token.');
   return Number(number);
+}
+
+/** The details that come with each error. The text is among them once more, in a language of the caller's. */
+function describe({ code, details, info }: Refusal): Metadata {
+  const [reason = status[code], domain = API] = USUAL_INFO[code] ?? [];
+  return statusDetails(code, details, [
+    ...(info.length > 0 ? info : [errorInfo(reason, domain, { service: API })]),
+    ['LocalizedMessage', { locale: 'en-US', message: details }],
+  ]);
+}
+
+/** Checks the routing header (AIP-4222). Whether Secret Manager refuses without one is not known; other services do. */
+function checkRouting(metadata: Metadata, field: string, name: string): void {
+  const sent = metadata.get(ROUTING_HEADER).join('&');
+  if (new URLSearchParams(sent).get(field) === name) return;
+  throw new Refusal(
+    status.INVALID_ARGUMENT,
+    `The header ${ROUTING_HEADER} is [${sent}]. It has to say what the request does, ${field} [${name}].`,
+    [['BadRequest', { fieldViolations: [{ field, description: ROUTING_HEADER }] }]],
+  );
+}
+
+function notOfThisEndpoint(name: string, location: string | undefined): Refusal {
+  const parent = location === undefined ? 'projects/*/locations/*' : 'projects/*';
+  const [kind, rest] = name.includes('/versions/')
+    ? ['Secret Version ID', '/secrets/*/versions/*']
+    : name.includes('/secrets/')
+      ? ['Secret ID', '/secrets/*']
+      : ['Parent', ''];
+  return invalid(
+    `The provided ${kind} [${name}] does not match the expected format [${parent}${rest}]`,
+  );
+}
+
+function fieldOf(message: unknown, field: string): unknown {
+  return (message as Record<string, unknown> | null)?.[field] ?? '';
 }
 
 function checkEtag(sent: string, stored: string): void {

@@ -11,8 +11,9 @@ import {
   RefreshApiKey,
 } from '@gomomento/sdk';
 import { v1 } from '@google-cloud/secret-manager';
-import { credentials, status, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { PassThroughClient } from 'google-auth-library';
+import type { GoogleError } from 'google-gax';
 import type { Fault } from '../emulators/faults';
 import { HttpHost, HttpRefusal } from '../emulators/http-host';
 import { MomentoEmulator } from '../emulators/momento';
@@ -38,21 +39,34 @@ describe('the local Secret Manager, through the real client', () => {
   let emulator: SecretManagerEmulator;
   let client: v1.SecretManagerServiceClient;
 
-  beforeEach(async () => {
-    emulator = await SecretManagerEmulator.start();
+  let clients: v1.SecretManagerServiceClient[];
+
+  /** A client that asks for the endpoint of a location, or for the global one. */
+  function connect(location?: string): v1.SecretManagerServiceClient {
     const [apiEndpoint = '', port] = emulator.host.split(':');
-    client = new v1.SecretManagerServiceClient({
+    const made = new v1.SecretManagerServiceClient({
       apiEndpoint,
       port: Number(port),
       sslCreds: credentials.createInsecure(),
       authClient: new PassThroughClient(),
+      ...(location !== undefined && {
+        'grpc.default_authority': `secretmanager.${location}.rep.googleapis.com`,
+      }),
     });
+    clients.push(made);
+    return made;
+  }
+
+  beforeEach(async () => {
+    emulator = await SecretManagerEmulator.start();
+    clients = [];
+    client = connect();
     emulator.createSecret(SECRET);
   });
 
   afterEach(async () => {
     await emulator.stop();
-    await client.close();
+    await Promise.all(clients.map((made) => made.close()));
   });
 
   // The client would try this again for ten minutes.
@@ -104,6 +118,7 @@ describe('the local Secret Manager, through the real client', () => {
   it.each(['projects/p/secrets/x', 'projects/p/locations/europe-west6/secrets/x'])(
     'creates, fills, reads and deletes %s',
     async (name) => {
+      if (name.includes('/locations/')) client = connect('europe-west6');
       const parent = name.replace('/secrets/x', '');
       const answered = name.replace('/p/', '/123456789012/');
       const replication = name.includes('/locations/') ? null : { automatic: {} };
@@ -127,6 +142,166 @@ describe('the local Secret Manager, through the real client', () => {
       );
     },
   );
+
+  it('knows at each endpoint the names that belong there', async () => {
+    const regional = (location: string): string => `projects/p/locations/${location}/secrets/s`;
+    for (const location of ['eu', 'us']) {
+      emulator.createSecret(regional(location));
+      emulator.addVersion(regional(location), location);
+    }
+    emulator.addVersion(SECRET, 'global');
+    const read = async (location: string | undefined, secret: string): Promise<unknown> => {
+      const name = `${secret}/versions/latest`;
+      return outcome(connect(location).accessSecretVersion({ name }, { retry: null }));
+    };
+    const found = { payload: expect.anything() as unknown };
+    expect(await read(undefined, SECRET)).toMatchObject(found);
+    expect(await read('eu', regional('eu'))).toMatchObject(found);
+    expect(await read('us', regional('us'))).toMatchObject(found);
+    const wrong = [
+      await read(undefined, regional('eu')),
+      await outcome(client.listSecretVersions({ parent: regional('eu') })),
+      await outcome(client.createSecret({ parent: 'projects/p/locations/eu', secretId: 'x' })),
+      await read('us', regional('eu')),
+      await read('eu', SECRET),
+    ];
+    expect(wrong).toEqual([
+      `INVALID_ARGUMENT: The provided Secret Version ID [${regional('eu')}/versions/latest] does not match the ` +
+        'expected format [projects/*/secrets/*/versions/*]',
+      `INVALID_ARGUMENT: The provided Secret ID [${regional('eu')}] does not match the expected format ` +
+        '[projects/*/secrets/*]',
+      'INVALID_ARGUMENT: The provided Parent [projects/p/locations/eu] does not match the expected format [projects/*]',
+      expect.stringMatching(/^INVALID_ARGUMENT: The provided Secret Version ID/),
+      `INVALID_ARGUMENT: The provided Secret Version ID [${SECRET}/versions/latest] does not match the expected ` +
+        'format [projects/*/locations/*/secrets/*/versions/*]',
+    ]);
+  });
+
+  it.each([
+    ['ListSecrets', 'parent'],
+    ['CreateSecret', 'parent'],
+    ['AddSecretVersion', 'parent'],
+    ['GetSecret', 'name'],
+    ['UpdateSecret', 'secret.name'],
+    ['DeleteSecret', 'name'],
+    ['ListSecretVersions', 'parent'],
+    ['GetSecretVersion', 'name'],
+    ['AccessSecretVersion', 'name'],
+    ['DisableSecretVersion', 'name'],
+    ['EnableSecretVersion', 'name'],
+    ['DestroySecretVersion', 'name'],
+    ['SetIamPolicy', 'resource'],
+    ['GetIamPolicy', 'resource'],
+    ['TestIamPermissions', 'resource'],
+  ])('refuses %s unless its header says what it is about, by %s', async (method, field) => {
+    const text = Buffer.from(SECRET);
+    const request = Buffer.from([0x0a, text.length, ...text]);
+    const wire = new Client(emulator.host, credentials.createInsecure());
+    const send = (header?: string): Promise<unknown> =>
+      new Promise((resolve) => {
+        const metadata = new Metadata();
+        if (header !== undefined) metadata.set('x-goog-request-params', header);
+        const same = (bytes: Buffer): Buffer => bytes;
+        wire.makeUnaryRequest(
+          `/google.cloud.secretmanager.v1.SecretManagerService/${method}`,
+          same,
+          same,
+          // The name is a field of a field here.
+          method === 'UpdateSecret' ? Buffer.from([0x0a, request.length, ...request]) : request,
+          metadata,
+          (error) => resolve(error === null ? 'OK' : `${status[error.code]}: ${error.details}`),
+        );
+      });
+    const refused = /^INVALID_ARGUMENT: The header x-goog-request-params/;
+    expect(await send()).toMatch(refused);
+    expect(await send(`${field}=${encodeURIComponent(`${SECRET}-2`)}`)).toMatch(refused);
+    expect(await send(`other=${encodeURIComponent(SECRET)}`)).toMatch(refused);
+    expect(await send(`${field}=${encodeURIComponent(SECRET)}`)).not.toMatch(/x-goog/);
+    wire.close();
+  });
+
+  it('notices calls that send the header of another', async () => {
+    const shared = { retry: null };
+    const names = Array.from({ length: 20 }, (_, n) => `projects/p/secrets/s${n}`);
+    for (const name of names) {
+      emulator.createSecret(name);
+      emulator.addVersion(name, 'payload');
+    }
+    const answers = await Promise.all(
+      names.map((name) =>
+        outcome(client.accessSecretVersion({ name: `${name}/versions/1` }, shared)),
+      ),
+    );
+    expect(answers).toContainEqual(expect.stringMatching(/^INVALID_ARGUMENT: The header/));
+  });
+
+  describe('errors', () => {
+    /** What a client may branch on. */
+    async function detailsOf(failing: Promise<unknown>): Promise<unknown> {
+      const error = await failing.then(
+        () => undefined,
+        (thrown: unknown) => thrown as GoogleError & { details: string },
+      );
+      if (error === undefined) throw new Error('it did not fail');
+      const { code = status.OK, reason, domain, errorInfoMetadata, statusDetails } = error;
+      const texts = statusDetails as unknown as { message?: string }[];
+      expect(texts.at(-1)).toMatchObject({ locale: 'en-US', message: error.details });
+      return [status[code], reason, domain, errorInfoMetadata];
+    }
+
+    const service = 'secretmanager.googleapis.com';
+
+    it('carry details', async () => {
+      emulator.addVersion(SECRET, 'payload');
+      expect(await detailsOf(access('projects/p/secrets/none/versions/1'))).toEqual([
+        'NOT_FOUND',
+        'NOT_FOUND',
+        service,
+        { service },
+      ]);
+      expect(await detailsOf(client.updateSecret({ secret: { name: SECRET } }))).toEqual([
+        'UNIMPLEMENTED',
+        'UNIMPLEMENTED',
+        service,
+        { service },
+      ]);
+      emulator.faults.inject('AccessSecretVersion', 'every', {
+        kind: 'error',
+        code: status.UNAUTHENTICATED,
+        when: 'before',
+      });
+      expect(await detailsOf(access(`${SECRET}/versions/1`))).toMatchObject([
+        'UNAUTHENTICATED',
+        'ACCESS_TOKEN_EXPIRED',
+        'googleapis.com',
+        { service },
+      ]);
+      emulator.grant(SECRET, []);
+      expect(await detailsOf(client.listSecretVersions({ parent: SECRET }))).toEqual([
+        'PERMISSION_DENIED',
+        'IAM_PERMISSION_DENIED',
+        'iam.googleapis.com',
+        { permission: 'secretmanager.versions.list', resource: `//${service}/${SECRET}` },
+      ]);
+      emulator.quotas = { readsPerMinute: 0 };
+      expect(await detailsOf(client.listSecretVersions({ parent: SECRET }))).toMatchObject([
+        'RESOURCE_EXHAUSTED',
+        'RATE_LIMIT_EXCEEDED',
+        'googleapis.com',
+        { service, consumer: 'projects/123456789012', quota_limit_value: '0' },
+      ]);
+    });
+
+    it('say that the API is not enabled', async () => {
+      emulator.isEnabled = false;
+      expect(await detailsOf(client.getSecret({ name: SECRET }))).toEqual([
+        'PERMISSION_DENIED',
+        'SERVICE_DISABLED',
+        'googleapis.com',
+        { service, consumer: 'projects/123456789012' },
+      ]);
+    });
+  });
 
   const call = {
     'secretmanager.secrets.get': () => client.getSecret({ name: SECRET }),

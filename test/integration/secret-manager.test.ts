@@ -171,6 +171,29 @@ it('reads a version by its number, and none that is not enabled', async () => {
   expect(await store.access(secret, 'latest')).toBeUndefined();
 });
 
+it('asks of each secret only what is about that secret, however many calls run together', async () => {
+  const secrets = Array.from({ length: 20 }, (_, n) =>
+    services.seed({ parent: `projects/${n % 2 ? 'p' : 'q'}`, readersAreServed: false }),
+  ).map((seeded) => seeded.secret);
+  const answers = await Promise.allSettled(
+    secrets.flatMap((each) => [
+      store.access(each, 'latest'),
+      store.list(each),
+      store.missingPermissions(each, ['secretmanager.versions.add']),
+      store.add(each, Buffer.from('{}')),
+      store.disable(each, VERSION),
+    ]),
+  );
+  expect(answers.filter(({ status }) => status === 'rejected')).toEqual([]);
+});
+
+it('asks each endpoint for the secrets that are there', async () => {
+  const parents = ['projects/p', 'projects/p/locations/eu', 'projects/p/locations/us'];
+  const secrets = parents.map((parent) => services.seed({ parent, readersAreServed: false }));
+  const lists = await Promise.all(secrets.map((seeded) => store.list(seeded.secret)));
+  expect(lists.map((versions) => versions.length)).toEqual([1, 1, 1]);
+});
+
 it('looks for credentials again after it found none', async () => {
   const another = new SecretManagerStore(services.secretManager.host);
   const initialize = jest.spyOn(v1.SecretManagerServiceClient.prototype, 'initialize');

@@ -92,6 +92,7 @@ export class LocalServices {
       faults.forget();
     }
     secretManager.quotas = {};
+    secretManager.isEnabled = true;
     secretManager.staleLists = 0;
     secretManager.staleLatest = 0;
     momento.now = clock.now;

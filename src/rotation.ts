@@ -498,7 +498,9 @@ export class Run {
       try {
         return await this.#store.add(this.#secret, payload);
       } catch (thrown) {
-        mayBeStored ||= toRotationError(thrown).code === 'SECRET_MANAGER_UNAVAILABLE';
+        const { code } = toRotationError(thrown);
+        mayBeStored ||=
+          code === 'SECRET_MANAGER_UNAVAILABLE' || code === 'SECRET_MANAGER_QUOTA_EXCEEDED';
         throw thrown;
       }
     };

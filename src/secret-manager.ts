@@ -134,7 +134,13 @@ export class SecretManagerStore implements SecretStore {
     return this.#call(secret, permission, (client) =>
       change(client, request).then(
         () => true,
-        unless(false, grpc.status.FAILED_PRECONDITION, grpc.status.NOT_FOUND),
+        unless(
+          false,
+          grpc.status.FAILED_PRECONDITION,
+          grpc.status.NOT_FOUND,
+          // Two changes at once: the other one won (https://google.aip.dev/154).
+          grpc.status.ABORTED,
+        ),
       ),
     );
   }
@@ -229,6 +235,14 @@ function toStoreError(
         options,
       );
     case status.PERMISSION_DENIED:
+      if (reasonOf(error) === 'SERVICE_DISABLED') {
+        return new RotationError(
+          'SECRET_MANAGER_REFUSED',
+          `The Secret Manager API is not enabled in the project of ${secret.name}, or was only now. Readers keep the newest ` +
+            'version. Enable secretmanager.googleapis.com there, and wait a few minutes.',
+          options,
+        );
+      }
       if (permission !== undefined) return permissionMissing(secret, [permission]);
       break;
     case status.UNAUTHENTICATED:
@@ -253,6 +267,16 @@ function toStoreError(
     case status.CANCELLED:
     case status.DATA_LOSS:
       return unavailable(`it answered ${name}`, options);
+    case status.UNIMPLEMENTED:
+      if (permission === undefined) {
+        return new RotationError(
+          'SECRET_MANAGER_REFUSED',
+          'This service does not offer TestIamPermissions, as Secret Manager does. The function asks it, before it issues a ' +
+            'key, whether it may store one; so nothing was changed. Give SECRET_MANAGER_EMULATOR_HOST a service that offers it.',
+          options,
+        );
+      }
+      break;
     case undefined:
       return unavailable('its answer could not be read', options);
     default:
@@ -276,6 +300,11 @@ function unavailable(what: string, options: ErrorOptions): RotationError {
 function statusOf(error: unknown): grpc.status | undefined {
   const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
   return Object.values(grpc.status).find((status): status is grpc.status => status === code);
+}
+
+/** What Google gives programs to branch on (google.rpc.ErrorInfo). */
+function reasonOf(error: unknown): unknown {
+  return error instanceof Error && 'reason' in error ? error.reason : undefined;
 }
 
 function toVersion({ name, state, createTime, etag, scheduledDestroyTime }: ApiVersion): Version {

@@ -910,6 +910,8 @@ describe('one fault, and the run still succeeds', () => {
     ['ListCaches', 1, 'drop after', { calls: 2 }],
     ['AddSecretVersion', 1, 'ABORTED before', { calls: 2 }],
     ['AddSecretVersion', 1, 'INTERNAL after', { calls: 1 }],
+    ['AddSecretVersion', 1, 'RESOURCE_EXHAUSTED before', { calls: 2 }],
+    ['AddSecretVersion', 1, 'RESOURCE_EXHAUSTED after', { calls: 1 }],
     ['AddSecretVersion', 1, 'drop before', { calls: 2 }],
     ['AddSecretVersion', 1, 'drop after', { calls: 1 }],
     ['AddSecretVersion', 1, 'corrupt', { calls: 1 }],

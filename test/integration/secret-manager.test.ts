@@ -1,6 +1,7 @@
+import { inspect } from 'node:util';
 import { v1 } from '@google-cloud/secret-manager';
 import { status } from '@grpc/grpc-js';
-import { toRotationError } from '../../src/errors';
+import { RotationError, toRotationError } from '../../src/errors';
 import type { Version } from '../../src/renewal';
 import { SecretManagerStore } from '../../src/secret-manager';
 import type { SecretName } from '../../src/secret-name';
@@ -77,8 +78,10 @@ const UNUSUAL: Readonly<Record<string, unknown>> = {
   'missingPermissions PERMISSION_DENIED': 'SECRET_MANAGER_REFUSED',
   'disable FAILED_PRECONDITION': false,
   'disable NOT_FOUND': false,
+  'disable ABORTED': false,
   'destroy FAILED_PRECONDITION': false,
   'destroy NOT_FOUND': false,
+  'destroy ABORTED': false,
 };
 
 describe.each(Object.entries(CALLS))('%s', (name, [method, call]) => {
@@ -192,6 +195,48 @@ it('asks each endpoint for the secrets that are there', async () => {
   const secrets = parents.map((parent) => services.seed({ parent, readersAreServed: false }));
   const lists = await Promise.all(secrets.map((seeded) => store.list(seeded.secret)));
   expect(lists.map((versions) => versions.length)).toEqual([1, 1, 1]);
+});
+
+it('keeps to itself what the details of an error say', async () => {
+  services.secretManager.faults.inject('AddSecretVersion', 1, {
+    kind: 'error',
+    code: status.RESOURCE_EXHAUSTED,
+    when: 'before',
+  });
+  const error: unknown = await store.add(secret, Buffer.from('{}')).catch((e: unknown) => e);
+  const { code, message, cause } = error as RotationError;
+  // The text, and what programs are told.
+  const details = ['injected by the test', 'RATE_LIMIT_EXCEEDED'];
+  for (const detail of details) expect(inspect(cause)).toContain(detail);
+  expect(code).toBe('SECRET_MANAGER_QUOTA_EXCEEDED');
+  for (const detail of details) expect(message).not.toContain(detail);
+});
+
+async function messageOf(call: Promise<unknown>): Promise<string> {
+  const error = await call.catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(RotationError);
+  return `${(error as RotationError).code}: ${(error as RotationError).message}`;
+}
+
+it('says so when a service does not offer TestIamPermissions', async () => {
+  services.secretManager.faults.inject('TestIamPermissions', 1, {
+    kind: 'error',
+    code: status.UNIMPLEMENTED,
+    when: 'before',
+  });
+  expect(await messageOf(store.missingPermissions(secret, ['secretmanager.versions.add']))).toMatch(
+    /^SECRET_MANAGER_REFUSED: .*does not offer TestIamPermissions/,
+  );
+});
+
+it.each([
+  ['a call that needs a permission', () => store.list(secret)],
+  ['one that needs none', () => store.missingPermissions(secret, ['secretmanager.versions.add'])],
+])('says so when the API is not enabled, to %s', async (_, call) => {
+  services.secretManager.isEnabled = false;
+  expect(await messageOf(call())).toMatch(
+    /^SECRET_MANAGER_REFUSED: The Secret Manager API is not enabled in the project of /,
+  );
 });
 
 it('looks for credentials again after it found none', async () => {

@@ -498,9 +498,8 @@ export class Run {
       try {
         return await this.#store.add(this.#secret, payload);
       } catch (thrown) {
-        const { code } = toRotationError(thrown);
-        mayBeStored ||=
-          code === 'SECRET_MANAGER_UNAVAILABLE' || code === 'SECRET_MANAGER_QUOTA_EXCEEDED';
+        // Also when the quota is said to be used up. What was refused for good is not tried again.
+        mayBeStored = true;
         throw thrown;
       }
     };

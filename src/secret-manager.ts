@@ -158,15 +158,21 @@ export class SecretManagerStore implements SecretStore {
     }
   }
 
-  #client(secret: SecretName): Promise<SecretManagerServiceClient> {
+  /** A client that has what its next call needs: a connection is made in the call, a token is there before. */
+  async #client(secret: SecretName): Promise<SecretManagerServiceClient> {
     const location = secret.location ?? 'global';
-    const known = this.#clients.get(location);
-    if (known !== undefined) return known;
-    const client = connect(secret.location, this.#emulator);
-    this.#clients.set(location, client);
-    // A client that did not get credentials never will: the next call makes another.
-    client.catch(() => this.#clients.delete(location));
-    return client;
+    const connecting = this.#clients.get(location) ?? connect(secret.location, this.#emulator);
+    this.#clients.set(location, connecting);
+    try {
+      const client = await connecting;
+      // Kept by the client until it expires. Left to the call, a failure would look like an answer of Secret Manager's.
+      await withCredentials(client.auth.getRequestHeaders());
+      return client;
+    } catch (error) {
+      // A client that did not get credentials may never: the next call makes another.
+      if (this.#clients.get(location) === connecting) this.#clients.delete(location);
+      throw error;
+    }
   }
 }
 
@@ -175,17 +181,32 @@ async function connect(
   emulator: string | undefined,
 ): Promise<SecretManagerServiceClient> {
   const client = new SecretManagerServiceClient(clientOptions(location, emulator));
+  // Left to itself the client starts at the first call, and without credentials ends the process.
+  await withCredentials(client.initialize());
+  return client;
+}
+
+/**
+ * Waits for what fails for want of Google Cloud credentials only. That is final: what may pass, the library has tried
+ * again. It waits for a metadata server without end, so that is ended here.
+ */
+async function withCredentials<T>(action: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const tooLate = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('no answer')), CALL_TIMEOUT_MS);
+  });
   try {
-    // Left to itself the client starts at the first call, and without credentials ends the process.
-    await client.initialize();
-    return client;
+    return await Promise.race([action, tooLate]);
   } catch (cause) {
     throw new RotationError(
       'CREDENTIALS_UNAVAILABLE',
-      'The function has no Google Cloud credentials, so nothing was read or changed. On Google Cloud, give it a service ' +
-        'account; elsewhere, run gcloud auth application-default login.',
+      'The function could not get Google Cloud credentials, so Secret Manager was not called. Readers keep the newest ' +
+        'version. On Google Cloud, give it a service account that exists and is enabled; elsewhere, run gcloud auth ' +
+        'application-default login, also when the last login has expired.',
       { cause },
     );
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -238,11 +238,3 @@ it.each([
     /^SECRET_MANAGER_REFUSED: The Secret Manager API is not enabled in the project of /,
   );
 });
-
-it('looks for credentials again after it found none', async () => {
-  const another = new SecretManagerStore(services.secretManager.host);
-  const initialize = jest.spyOn(v1.SecretManagerServiceClient.prototype, 'initialize');
-  initialize.mockRejectedValueOnce(new Error('no credentials'));
-  expect(await outcome(another.list(secret))).toBe('CREDENTIALS_UNAVAILABLE');
-  expect(await outcome(another.list(secret))).toHaveLength(1);
-});

@@ -760,7 +760,10 @@ describe('adding', () => {
     expect(calls).not.toContain('access 4');
   });
 
-  test('takes a version as added that a try has stored whose answer was lost', async () => {
+  test.each([
+    ['whose answer was lost', UNAVAILABLE],
+    ['that the quota was said not to allow', QUOTA],
+  ])('takes a version as added that a try has stored %s', async (_name, error) => {
     const { run, added } = setUp({
       store: {
         access: (_, number) =>
@@ -770,7 +773,7 @@ describe('adding', () => {
               : { number: 4, payload: payloadOf(4) },
           ),
         list: inTurn([version(4)], [version(4)], [version(4), version(5, 'ENABLED', NOW)]),
-        add: inTurn<Version>(UNAVAILABLE),
+        add: inTurn<Version>(error),
       },
     });
     const { result } = await run();
@@ -807,12 +810,6 @@ describe('adding', () => {
     });
     expect((await run()).result).toMatchObject({ outcome: 'rotated', version: '6' });
     expect(added).toHaveLength(2);
-  });
-
-  test('does not look for its version when none can have been stored', async () => {
-    const add = inTurn<Version>(QUOTA, version(5, 'ENABLED', NOW));
-    const { calls } = await setUp({ store: { add } }).run();
-    expect(calls.slice(-4)).toEqual(['list', 'add', 'add', 'disable 4']);
   });
 
   test('is tried until 30 s before the deadline, and then the next run stores the key first', async () => {

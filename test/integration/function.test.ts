@@ -311,6 +311,24 @@ describe('POST /', () => {
     expect(services.called).toEqual([]);
   });
 
+  it('reads why Google refuses a call, and tells it in its own words', async () => {
+    const { secret } = seedShared();
+    services.secretManager.isEnabled = false;
+    let answer = '';
+    const lines = await linesOf(shared, async () => {
+      const { text, body } = await post(shared, { secrets: [secret.name] });
+      answer = text;
+      expect(body.results[0]?.error).toMatchObject({
+        code: 'SECRET_MANAGER_REFUSED',
+        message: expect.stringContaining('API is not enabled') as string,
+      });
+    });
+    // The reason, what comes with it, and the text.
+    for (const detail of ['SERVICE_DISABLED', 'consumer', 'has not been used in project']) {
+      expect(answer + JSON.stringify(lines)).not.toContain(detail);
+    }
+  });
+
   it('rotates once for a scheduled time', async () => {
     const { secret } = seedShared();
     const first = await post(shared, { secrets: [secret.id] }, scheduled());

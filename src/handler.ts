@@ -2,6 +2,7 @@ import { finished } from 'node:stream/promises';
 import type { Request, Response } from '@google-cloud/functions-framework';
 import type { Config } from './config';
 import { RotationError, toRotationError } from './errors';
+import { badRequest, readBody } from './http/body';
 import { stackFrames, type Log, type Severity } from './log';
 import type { Clock } from './retry';
 import { daysLeft, type RotationReport, type RunOptions } from './rotation';
@@ -10,8 +11,6 @@ import { parseSecretName, type SecretName } from './secret-name';
 
 /** The function's timeout less this is when a run has to have ended, so that its answer is still sent. */
 const ANSWER_RESERVE_MS = 15_000;
-
-const MAX_BODY_BYTES = 16 * 1024;
 
 /** How many secrets of one request are worked on at a time. */
 const CONCURRENCY = 16;
@@ -68,7 +67,7 @@ async function route(request: Request, options: HandlerOptions): Promise<Answer>
 async function rotate(request: Request, options: HandlerOptions): Promise<Answer> {
   const { config, rotator, clock, log } = options;
   const startedAt = clock.now();
-  const { secrets, force, dryRun } = parseBody(request.rawBody, config.secrets);
+  const { secrets, force, dryRun } = parseBody(await readBody(request), config.secrets);
   const scheduledAt = parseScheduleTime(request.get('x-cloudscheduler-scheduletime'));
   const run: RunOptions = {
     force,
@@ -102,7 +101,7 @@ async function status(request: Request, options: HandlerOptions): Promise<Answer
 }
 
 /** Reads the body whatever its content type: Cloud Scheduler's default is octet-stream. */
-function parseBody(body: Buffer | undefined, configured: readonly SecretName[]): RotateRequest {
+function parseBody(body: Buffer, configured: readonly SecretName[]): RotateRequest {
   const fields = parseJsonObject(body);
   const { secrets, force = false, dryRun = false, ...unknown } = fields;
   // What is wrong is not quoted: a body may hold a secret by mistake.
@@ -119,11 +118,8 @@ function parseBody(body: Buffer | undefined, configured: readonly SecretName[]):
   return { secrets: [...new Set(named)], force, dryRun };
 }
 
-function parseJsonObject(body: Buffer | undefined): Record<string, unknown> {
-  if (body === undefined || body.length === 0) return {};
-  if (body.length > MAX_BODY_BYTES) {
-    throw badRequest(`it is longer than ${MAX_BODY_BYTES} bytes`);
-  }
+function parseJsonObject(body: Buffer): Record<string, unknown> {
+  if (body.length === 0) return {};
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
@@ -153,13 +149,6 @@ function findSecret(name: unknown, index: number, configured: readonly SecretNam
     );
   }
   return found;
-}
-
-function badRequest(problem: string): RotationError {
-  return new RotationError(
-    'INVALID_REQUEST',
-    `The request is not valid: ${problem}. Nothing was done. The README shows what a request looks like.`,
-  );
 }
 
 /** RFC 3339, the same in all tries of one scheduled run; a run by hand may have none. */

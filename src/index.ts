@@ -1,10 +1,9 @@
 /** The composition root: builds the real clients from the environment and registers the function `rotate`. */
-import { subscribe } from 'node:diagnostics_channel';
-import type { IncomingMessage } from 'node:http';
 import { http } from '@google-cloud/functions-framework';
 import { parseConfig, type Config } from './config';
 import { toRotationError } from './errors';
 import { createHandler } from './handler';
+import { takeOverRequests } from './http/take-over';
 import { writeLog } from './log';
 import { RefreshIssuer } from './momento';
 import { systemClock } from './retry';
@@ -23,12 +22,7 @@ const shutdown = new GracefulShutdown();
 
 http('rotate', (request, response) => shutdown.during(() => handler(request, response)));
 
-// Handed on as JSON, a broken body would be answered by functions-framework, in HTML and quoting it.
-subscribe('http.server.request.start', (message) => {
-  const { request } = message as { request: IncomingMessage };
-  request.headers['content-type'] = 'application/octet-stream';
-  delete request.headers['content-encoding'];
-});
+takeOverRequests(writeLog);
 
 function readConfig(): Config {
   try {

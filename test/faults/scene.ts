@@ -1,6 +1,6 @@
 /** One secret, the services that hold it, and the function in this process: what a case of the campaign plays in. */
 import { randomBytes } from 'node:crypto';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import type { Request, Response } from '@google-cloud/functions-framework';
 import { createHandler, type Handler } from '../../src/handler';
 import type { LogEntry } from '../../src/log';
@@ -330,12 +330,12 @@ export async function call(
       response.resume();
     },
   }) as unknown as Response & PassThrough;
-  const request = {
+  const request = Object.assign(Readable.from(body === undefined ? [] : [body]), {
     method,
     path,
-    rawBody: body,
+    headers,
     get: (name: string) => headers[name.toLowerCase()],
-  };
+  });
   await handler(request as unknown as Request, response);
   return answer;
 }

@@ -6,6 +6,7 @@ import type { Config } from '../../src/config';
 import { Credential } from '../../src/credential';
 import { RotationError, type ErrorCode } from '../../src/errors';
 import { createHandler } from '../../src/handler';
+import { takeOverRequests } from '../../src/http/take-over';
 import type { LogEntry } from '../../src/log';
 import type { SecretStore, Verdict } from '../../src/ports';
 import { Rotator } from '../../src/rotator';
@@ -43,6 +44,8 @@ interface Plan {
   issue?: () => Promise<Credential>;
   config?: Partial<Config>;
 }
+
+beforeAll(() => takeOverRequests(() => undefined));
 
 const cleanUp: (() => void)[] = [];
 afterEach(() => {

@@ -1,0 +1,102 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { connect, type AddressInfo, type Socket } from 'node:net';
+import { toRotationError, type RotationError } from '../../src/errors';
+import { readBody } from '../../src/http/body';
+
+const LIMIT = 16 * 1024;
+const MIB = 1024 * 1024;
+
+let caught: RotationError | undefined;
+const server = createServer((request, response) => {
+  readBody(request).then(
+    (body) => response.end(`read ${body.length}\n`),
+    (error: unknown) => {
+      caught = toRotationError(error);
+      response.end(`${caught.message}\n`);
+    },
+  );
+});
+const clients: Socket[] = [];
+
+beforeAll(() => once(server.listen(0, '127.0.0.1'), 'listening'));
+afterAll(() => server.close());
+beforeEach(() => (caught = undefined));
+afterEach(() => {
+  for (const client of clients.splice(0)) client.destroy();
+});
+
+/** A connection on which somebody has begun to send. */
+async function send(...pieces: (string | Buffer)[]): Promise<Socket> {
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  clients.push(client);
+  await once(client, 'connect');
+  for (const piece of pieces) client.write(piece);
+  return client;
+}
+
+/** Resolves when the server has said this; all of what it said. */
+async function hears(client: Socket, expected: string): Promise<string> {
+  let heard = '';
+  for await (const piece of client.iterator({ destroyOnReturn: false })) {
+    heard += String(piece);
+    if (heard.includes(expected)) return heard;
+  }
+  throw new Error(`the server ended the connection after: ${heard}`);
+}
+
+const head = (...headers: string[]): string =>
+  ['POST / HTTP/1.1', 'Host: x', ...headers, '', ''].join('\r\n');
+const announced = (length: number): string => head(`Content-Length: ${length}`);
+const chunked = head('Transfer-Encoding: chunked');
+const chunk = (length: number): string => `${length.toString(16)}\r\n${'x'.repeat(length)}\r\n`;
+const tooLong = `it is longer than ${LIMIT} bytes`;
+
+test('what is announced as too long is refused before any of it is sent', async () => {
+  await hears(await send(announced(LIMIT + 1)), tooLong);
+});
+
+test('what turns out to be too long is refused as soon as it is, though more may come', async () => {
+  await hears(await send(chunked, chunk(LIMIT), chunk(1)), tooLong);
+});
+
+test('what says that it is compressed is counted as it is sent', async () => {
+  const gzip = head('Transfer-Encoding: chunked', 'Content-Encoding: gzip');
+  await hears(await send(gzip, chunk(LIMIT + 1)), tooLong);
+});
+
+test.each([
+  ['announced', [announced(LIMIT), 'x'.repeat(LIMIT)]],
+  ['in pieces', [announced(LIMIT), 'x', 'x'.repeat(LIMIT - 1)]],
+  ['chunked', [chunked, chunk(1), chunk(LIMIT - 1), '0\r\n\r\n']],
+])('exactly the limit is not too much: %s', async (_, pieces) => {
+  await hears(await send(...pieces), `read ${LIMIT}`);
+});
+
+test.each([
+  ['announced', [announced(4 * MIB), Buffer.alloc(4 * MIB)]],
+  ['chunked', [chunked, chunk(4 * MIB), '0\r\n\r\n']],
+])('who listens only after sending all hears the answer: %s', async (_, pieces) => {
+  const client = await send(...pieces);
+  if (client.writableNeedDrain) await once(client, 'drain');
+  await hears(client, tooLong);
+  client.write(announced(1) + 'x');
+  await hears(client, 'read 1');
+});
+
+test.each([
+  ['is cut off', (client: Socket) => client.resetAndDestroy()],
+  ['ends too early', (client: Socket) => client.end()],
+])('what %s is refused', async (_, end) => {
+  const closed = once(server, 'connection').then(
+    ([socket]) => new Promise((done) => (socket as Socket).once('close', done)),
+  );
+  const client = await send(announced(100), '{"dryRun"');
+  await once(server, 'request');
+  client.on('error', () => undefined);
+  end(client);
+  await closed;
+  await new Promise((next) => setImmediate(next));
+  expect(caught).toMatchObject({ code: 'INVALID_REQUEST', status: 400 });
+  expect(caught?.message).toContain('it ended before all of it had arrived');
+});

@@ -4,7 +4,7 @@
 //   function.js      the bundle: src and the libraries
 //   function.js.map  from the bundle back to src
 //   function.cache   the bundle's code as V8 compiled it, for the Node.js that made it
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFile, readFile, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -12,8 +12,10 @@ import { libraries } from './build/libraries.mjs';
 
 const root = new URL('../', import.meta.url);
 
+const { main, engines } = JSON.parse(await readFile(new URL('package.json', root), 'utf8'));
+
 /** Of the runtimes that Cloud Functions offers, the oldest that the libraries support. */
-const OLDEST_NODE = 22;
+const OLDEST_NODE = Number(/\d+/.exec(engines.node));
 
 // First of all the cache: V8 tells the source that it belongs to by its length only.
 await rm(new URL('dist', root), { recursive: true, force: true });
@@ -47,15 +49,19 @@ await build({
   footer: { js: '})' },
 });
 
-const { main } = JSON.parse(await readFile(new URL('package.json', root), 'utf8'));
 await copyFile(new URL('build/loader.cjs', import.meta.url), new URL(main, root));
 
-execFileSync(
+const rehearsal = spawnSync(
   functionsNode(),
   ['--import', 'tsx', fileURLToPath(new URL('build/rehearse.ts', import.meta.url))],
-  // Its output is the function's log.
-  { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] },
+  // In an environment of its own: what is configured here is for the function that is started after the build.
+  { cwd: root, env: {}, stdio: ['ignore', 'pipe', 'inherit'] },
 );
+if (rehearsal.status !== 0) {
+  // The function's log.
+  process.stderr.write(rehearsal.stdout);
+  process.exit(1);
+}
 
 /**
  * The Node.js that will run the function. In the cloud that is npm's own, while PATH leads to the one that this project

@@ -10,8 +10,6 @@ locals {
     "scripts/build.mjs",
     "scripts/build/*",
     "src/**/*.ts",
-    # The build ends with one rotation against the local services.
-    "test/emulators/*.ts",
     "tsconfig.json",
   ]
   source_files = sort(flatten([for pattern in local.source_patterns : tolist(fileset(local.repository, pattern))]))

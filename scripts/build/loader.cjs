@@ -1,5 +1,5 @@
 'use strict';
-/* global __dirname */
+/* global __dirname, process, console */
 // The function's entry point, copied to dist by the build. It runs the bundle (function.js) with the code that V8 has
 // already compiled for it (function.cache), which halves what the function adds to a cold start. Node's own compile cache
 // would not do: its folder is named after the user, and Cloud Functions builds and runs as two different ones. V8 itself
@@ -11,6 +11,15 @@ const { readFileSync } = require('node:fs');
 const { SourceMap } = require('node:module');
 const { join } = require('node:path');
 const { Script } = require('node:vm');
+const { engines } = require('../package.json');
+
+if (parseInt(process.versions.node, 10) < Number(/\d+/.exec(engines.node))) {
+  const message =
+    `CONFIGURATION_INVALID: The function needs Node.js ${engines.node} and was started with ${process.versions.node}. ` +
+    'In the cloud, deploy it with a newer runtime; elsewhere, npm start brings the right one along.';
+  console.log(JSON.stringify({ severity: 'CRITICAL', message, event: 'start' }));
+  process.exit(1);
+}
 
 const filename = join(__dirname, 'function.js');
 // The bundle is plain ASCII, of which V8 makes the smallest string when it is read as Latin-1.

@@ -1,6 +1,6 @@
 /**
- * Lets the bundle rotate a key against the local services, and keeps the code that V8 compiled for that. So a bundle that
- * does not work is never deployed, and a cold start does not compile what its first rotation needs.
+ * Lets the bundle rotate a key against a fixture, and keeps the code that V8 compiled for that. So a bundle that does not
+ * work is never deployed, and a cold start does not compile what its first rotation needs.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -10,23 +10,17 @@ import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import vm from 'node:vm';
 import { getTestServer } from '@google-cloud/functions-framework/testing';
-import { MomentoEmulator } from '../../test/emulators/momento';
-import { SecretManagerEmulator } from '../../test/emulators/secret-manager';
+import { startServices } from './fixture';
 
 const SECRET = 'projects/rehearsal/secrets/key';
 const ROOT = resolve(__dirname, '../..');
 
 async function rehearse(): Promise<void> {
-  const [secretManager, momento] = await Promise.all([
-    SecretManagerEmulator.start(),
-    MomentoEmulator.start(),
-  ]);
-  secretManager.createSecret(SECRET);
-  secretManager.addVersion(SECRET, momento.issueKey().consoleJson);
+  const host = await startServices(SECRET);
   Object.assign(process.env, {
     SECRETS: SECRET,
-    SECRET_MANAGER_EMULATOR_HOST: secretManager.host,
-    MOMENTO_EMULATOR_HOST: momento.host,
+    SECRET_MANAGER_EMULATOR_HOST: host,
+    MOMENTO_EMULATOR_HOST: host,
   });
 
   const script = loadBundle();

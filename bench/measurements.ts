@@ -41,15 +41,15 @@ export async function coldStart(services: Services, runs: number): Promise<Measu
     measurement('first rotation: obvious', 'ms', figures(obvious, 'time')),
     measurement('first rotation: ours', 'ms', figures(ours, 'time')),
     measurement('(ours - hello) / (obvious - hello)', '', ratios('time'), {
-      text: '<= 0.45',
-      isMet: (ratio) => ratio <= 0.45,
+      text: '<= 0.30',
+      isMet: (ratio) => ratio <= 0.3,
     }),
     measurement('the same in CPU time of the main thread', '', ratios('cpu')),
     measurement('peak RSS: hello', 'MiB', figures(hello, 'peak')),
     measurement('peak RSS: obvious', 'MiB', figures(obvious, 'peak')),
     measurement('peak RSS: ours', 'MiB', figures(ours, 'peak'), {
-      text: '<= 100',
-      isMet: (peak) => peak <= 100,
+      text: '<= 95',
+      isMet: (peak) => peak <= 95,
       of: 'max',
     }),
   ];

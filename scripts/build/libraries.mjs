@@ -2,7 +2,6 @@
 // protobuf types of services that the rotator never calls. Every rule here is checked: one that fits nothing any more
 // fails the build, and the rehearsal that follows it fails when one takes away what is needed.
 import { readFile } from 'node:fs/promises';
-import { lazyRequires } from './lazy-requires.mjs';
 import { trimProtos } from './trim-protos.mjs';
 
 /** Modules that are required and never used. Using one throws an error that leads here. */
@@ -27,6 +26,13 @@ const STAND_INS = new Map([
     '@gomomento/sdk/dist/src/internal/cache-data-client.js',
     'exports.CacheDataClient = class CacheDataClient { close() {} };',
   ],
+  [
+    // It describes every message in protobuf once more, for servers that let themselves be asked about it (reflection).
+    'protobufjs/ext/descriptor/index.js',
+    `const { Enum, Root, Type } = require('protobufjs');
+    const nothing = { file: [], $type: { toObject: () => ({}) } };
+    for (const kind of [Enum, Root, Type]) kind.prototype.toDescriptor = () => nothing;`,
+  ],
 ]);
 
 /** Protobuf definitions, and the methods of them that are called. */
@@ -48,26 +54,6 @@ const PROTOS = new Map([
   ['google-gax/build/protos/locations.json', { 'google.cloud.location.Locations': [] }],
 ]);
 
-/** Replacements in library code: [what stands there, exactly once; what comes in its place]. */
-const PATCHES = new Map([
-  [
-    // It describes every message in protobuf once more, for servers that let themselves be asked about it (reflection).
-    '@grpc/proto-loader/build/src/index.js',
-    [
-      ['const descriptor = require("protobufjs/ext/descriptor");', ''],
-      ["const descriptorList = root.toDescriptor('proto3').file;", 'const descriptorList = [];'],
-      ["const messageDescriptor = message.toDescriptor('proto3');", ''],
-      ['type: messageDescriptor.$type.toObject(messageDescriptor, descriptorOptions),', ''],
-      ["const enumDescriptor = enumType.toDescriptor('proto3');", ''],
-      ['type: enumDescriptor.$type.toObject(enumDescriptor, descriptorOptions),', ''],
-    ],
-  ],
-]);
-
-/** Libraries whose modules load each other when they need them: of 550, a rotation uses half. */
-const LAZY =
-  /^(@gomomento|@google-cloud\/secret-manager|@grpc\/grpc-js|gaxios|gcp-metadata|google-auth-library|google-gax)\//;
-
 // A map of all library code takes 0.3 s and 80 MB to read, when the first stack is wanted. Names stay in the bundle, so
 // that a stack can be read without. This maps all of a module to its first line.
 const NO_SOURCE_MAP =
@@ -77,7 +63,7 @@ const NO_SOURCE_MAP =
 export const libraries = {
   name: 'libraries',
   setup(build) {
-    const unused = new Set([...LEFT_OUT, ...STAND_INS.keys(), ...PROTOS.keys(), ...PATCHES.keys()]);
+    const unused = new Set([...LEFT_OUT, ...STAND_INS.keys(), ...PROTOS.keys()]);
 
     build.onLoad({ filter: /\/node_modules\/.*\.([cm]?js|json)$/ }, async ({ path }) => {
       const module = path.slice(path.lastIndexOf('/node_modules/') + '/node_modules/'.length);
@@ -92,7 +78,7 @@ export const libraries = {
       unused.delete(leftOut);
       const code =
         leftOut === undefined
-          ? (STAND_INS.get(module) ?? adapt(module, await readFile(path, 'utf8')))
+          ? (STAND_INS.get(module) ?? (await readFile(path, 'utf8')))
           : notInBundle(module);
       return { contents: code + NO_SOURCE_MAP, loader: 'js' };
     });
@@ -102,14 +88,6 @@ export const libraries = {
     }));
   },
 };
-
-function adapt(module, original) {
-  const patched = (PATCHES.get(module) ?? []).reduce((code, [found, replacement]) => {
-    if (code.split(found).length !== 2) throw new Error(`${module} does not hold: ${found}`);
-    return code.replace(found, () => replacement);
-  }, original);
-  return LAZY.test(module) ? lazyRequires(patched) : patched;
-}
 
 function notInBundle(module) {
   const message = `${module} is not in the bundle: see scripts/build/libraries.mjs`;

@@ -162,7 +162,7 @@ function parseScheduleTime(header: string | undefined): number | undefined {
 
 /** The log line of one run for one secret. */
 function rotationEntry(report: RotationReport, now: number) {
-  const { result, keyFingerprint, durationMs, steps, cause } = report;
+  const { result, keyFingerprint, keyAgeDays, overdueDays, durationMs, steps, cause } = report;
   return {
     severity: severityOf(report),
     message: summary(report),
@@ -170,6 +170,8 @@ function rotationEntry(report: RotationReport, now: number) {
     ...result,
     ...(keyFingerprint !== undefined && { keyFingerprint }),
     ...(result.expiresAt !== undefined && { daysLeft: daysLeft(result.expiresAt, now) }),
+    ...(keyAgeDays !== undefined && { keyAgeDays }),
+    ...(overdueDays !== undefined && { overdueDays }),
     durationMs,
     steps,
     ...(cause !== undefined && { stack: stackFrames(cause) }),

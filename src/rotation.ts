@@ -28,6 +28,7 @@ import {
   decide,
   newestEnabledVersion,
   newestVersion,
+  renewalTime,
   versionsToDestroy,
   versionsToRetire,
   type Decision,
@@ -93,6 +94,10 @@ export interface RotationReport {
   readonly result: RotationResult;
   readonly status: number;
   readonly keyFingerprint?: string;
+  /** Days since the version that readers use was created; unset where the run could not see it. */
+  readonly keyAgeDays?: number;
+  /** Days since its key was due to be renewed, 0 while it is not; unset when every run rotates. */
+  readonly overdueDays?: number;
   readonly durationMs: number;
   readonly steps: Readonly<Partial<Record<Step, number>>>;
   /** What was thrown, where it was not foreseen. */
@@ -144,6 +149,8 @@ export class Run {
   readonly #result: Omit<RotationResult, 'outcome'>;
   #step: Step = 'gather';
   #keyFingerprint: string | undefined;
+  /** The version that readers use as far as the run knows, and when its key expires, once that was read. */
+  #readers: { readonly version: Version; readonly expiresAt?: number } | undefined;
 
   constructor(
     secret: SecretName,
@@ -182,9 +189,23 @@ export class Run {
       status: outcome === 'incomplete' ? 503 : (error?.status ?? 200),
       durationMs: this.#clock.now() - this.#startedAt,
       steps: this.#steps,
+      ...this.#lateness(this.#clock.now()),
       ...(this.#keyFingerprint !== undefined && { keyFingerprint: this.#keyFingerprint }),
       ...(error?.code === 'INTERNAL' && { cause: error.cause }),
     };
+  }
+
+  /** How late the version that readers use is, as the run leaves it. */
+  #lateness(now: number): Pick<RotationReport, 'keyAgeDays' | 'overdueDays'> {
+    if (this.#readers === undefined) return {};
+    const { version, expiresAt } = this.#readers;
+    const since = (time: number) => days(Math.max(0, now - time));
+    const keyAgeDays = since(version.createdAt);
+    if (this.#policy.renewBefore === undefined || expiresAt === undefined) return { keyAgeDays };
+    const due = renewalTime({ version, expiresAt }, this.#policy) ?? NaN;
+    // A key that never expires is never due, and none has been due for longer than there has been its version.
+    const overdueDays = Number.isFinite(due) ? since(Math.max(due, version.createdAt)) : 0;
+    return { keyAgeDays, overdueDays };
   }
 
   async #rotate(): Promise<{ outcome: Outcome; error?: RotationError }> {
@@ -286,7 +307,9 @@ export class Run {
               `version is added; version ${current.number} is used instead`,
           );
         }
+        this.#readers = { version: current };
         const credential = Credential.parse(accessed.payload);
+        this.#readers = { version: current, expiresAt: credential.expiresAt };
         this.#keyFingerprint = credential.fingerprint;
         if (credential.expiresAt !== Infinity) {
           this.#result.expiresAt = isoTime(credential.expiresAt);
@@ -447,6 +470,8 @@ export class Run {
       this.#result.version = String(newest.number);
       this.#result.reason = `version ${newest.number} was added by somebody else meanwhile`;
       this.#keyFingerprint = undefined;
+      const readable = newestEnabledVersion(versions);
+      this.#readers = readable && { version: readable };
       delete this.#result.expiresAt;
       return true;
     } catch (thrown) {
@@ -511,6 +536,7 @@ export class Run {
       this.#result.previousVersion = String(issuedFrom);
       this.#result.expiresAt = isoTime(credential.expiresAt);
       this.#keyFingerprint = credential.fingerprint;
+      this.#readers = { version: added, expiresAt: credential.expiresAt };
       return added;
     } catch (thrown) {
       const cause = toRotationError(thrown);
@@ -681,5 +707,9 @@ export function isoTime(epochMs: number): string {
 
 /** Days until a key expires, for people: one decimal. */
 export function daysLeft(expiresAt: string, now: number): number {
-  return Math.round(((Date.parse(expiresAt) - now) / DAY) * 10) / 10;
+  return days(Date.parse(expiresAt) - now);
+}
+
+function days(ms: number): number {
+  return Math.round((ms / DAY) * 10) / 10;
 }

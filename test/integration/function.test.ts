@@ -185,6 +185,7 @@ describe('POST /', () => {
         ...result,
         keyFingerprint: createHash('sha256').update(String(apiKey)).digest('hex').slice(0, 8),
         daysLeft: 30,
+        keyAgeDays: 0,
         durationMs: duration,
         steps: {
           gather: duration,

@@ -465,6 +465,7 @@ describe('the log', () => {
         keyFingerprint: SUCCESSOR.fingerprint,
         expiresAt: '2026-12-01T00:00:00.000Z',
         daysLeft: 30,
+        keyAgeDays: 0,
         verified: true,
         disabled: ['4'],
         durationMs: 0,
@@ -552,14 +553,27 @@ describe('the log', () => {
     expect(entries[0]?.message).toMatch(`${outcome} ${A}; ${summary}`);
   });
 
-  test('has the days left of a key that was not renewed, and none where it is unknown', async () => {
-    const kept = serve({ secrets: [A], issue: unavailable('REFRESH_REFUSED') });
+  test('has the days of a key that was not renewed, and none where they are unknown', async () => {
+    const kept = serve({
+      secrets: [A],
+      issue: unavailable('REFRESH_REFUSED'),
+      config: { policy: { gracePeriodMs: 0, renewBefore: { ms: 12 * DAY } } },
+    });
     await kept.post();
-    expect(kept.entries).toMatchObject([{ daysLeft: 10, keyFingerprint: CREDENTIAL.fingerprint }]);
+    expect(kept.entries).toMatchObject([
+      { daysLeft: 10, keyAgeDays: 5, overdueDays: 2, keyFingerprint: CREDENTIAL.fingerprint },
+    ]);
 
     const unknown = serve({ secrets: [A], store: { list: unavailable('SECRET_NOT_FOUND') } });
     await unknown.post();
-    for (const field of ['daysLeft', 'expiresAt', 'keyFingerprint', 'stack']) {
+    for (const field of [
+      'daysLeft',
+      'keyAgeDays',
+      'overdueDays',
+      'expiresAt',
+      'keyFingerprint',
+      'stack',
+    ]) {
       expect(unknown.entries[0]).not.toHaveProperty(field);
     }
   });

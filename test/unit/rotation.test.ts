@@ -155,6 +155,7 @@ describe('a rotation', () => {
       },
       status: 200,
       keyFingerprint: successor(credential(4)).fingerprint,
+      keyAgeDays: 0,
       durationMs: 0,
       steps: { gather: 0, issue: 0, verify: 0, add: 0, retire: 0 },
     });
@@ -1257,4 +1258,76 @@ test.each([
   [NOW - DAY, -1],
 ])('daysLeft until %d is %d', (expiresAt, days) => {
   expect(daysLeft(new Date(expiresAt).toISOString(), NOW)).toBe(days);
+});
+
+/** Version 4 was created five days ago, and its key has ten days left. */
+describe('how late the version that readers use is', () => {
+  const refused = { issue: () => Promise.reject(REFUSED) };
+  const superseding = [[version(4)], [version(4), version(5, 'ENABLED', NOW - 0.26 * DAY)]];
+
+  test.each<[string, SetUp, Partial<RunOptions>, [number?, number?]]>([
+    ['not due', { policy: { renewBefore: { ms: 9 * DAY } } }, {}, [5, 0]],
+    ['rotated', { policy: { renewBefore: { ms: 12 * DAY } } }, {}, [0, 0]],
+    ['overdue', { policy: { renewBefore: { ms: 12.04 * DAY } }, issuer: refused }, {}, [5, 2]],
+    ['a share', { policy: { renewBefore: { share: 0.75 } }, issuer: refused }, {}, [5, 1.3]],
+    [
+      'due before it existed',
+      { policy: { renewBefore: { ms: 99 * DAY } }, issuer: refused },
+      {},
+      [5, 5],
+    ],
+    ['every run rotates', { issuer: refused }, {}, [5]],
+    ['a dry run', { policy: { renewBefore: { ms: 12 * DAY } } }, { dryRun: true }, [5, 2]],
+    [
+      'not stored',
+      { store: { add: () => Promise.reject(error('SECRET_MANAGER_REFUSED')) } },
+      {},
+      [5],
+    ],
+    [
+      'the newest is disabled',
+      { versions: [version(3), version(4, 'DISABLED')], issuer: refused },
+      {},
+      [6],
+    ],
+    [
+      'superseded',
+      { policy: { renewBefore: { ms: 12 * DAY } }, store: { list: inTurn(...superseding) } },
+      {},
+      [0.3],
+    ],
+    [
+      'unreadable',
+      { store: { access: () => Promise.resolve({ number: 4, payload: Buffer.from('?') }) } },
+      {},
+      [5],
+    ],
+    ['unseen', { store: { list: () => Promise.reject(error('SECRET_NOT_FOUND')) } }, {}, []],
+    [
+      'a clock that is ahead',
+      { versions: [version(4, 'ENABLED', NOW + SECOND)], policy: NEVER_DUE },
+      {},
+      [0, 0],
+    ],
+  ])('%s', async (_, plan, options, [keyAgeDays, overdueDays]) => {
+    const report = await setUp(plan).run(options);
+    expect([report.keyAgeDays, report.overdueDays]).toEqual([keyAgeDays, overdueDays]);
+  });
+
+  test.each([{ ms: 12 * DAY }, { share: 0.5 }])(
+    'a key that never expires is never due: %j',
+    async (renewBefore) => {
+      const payload = Buffer.from(JSON.stringify({ apiKey: v1Key('key') }));
+      const { run } = setUp({
+        policy: { renewBefore },
+        store: { access: () => Promise.resolve({ number: 4, payload }) },
+        issuer: {
+          check: () => {
+            throw error('KEY_NOT_REFRESHABLE');
+          },
+        },
+      });
+      expect(await run()).toMatchObject({ keyAgeDays: 5, overdueDays: 0 });
+    },
+  );
 });

@@ -4,8 +4,9 @@ terraform {
 
   required_providers {
     google = {
-      source  = "hashicorp/google"
-      version = "~> 8.0"
+      source = "hashicorp/google"
+      # Tested with 7.45 and 8.0.
+      version = ">= 7.33, < 9"
     }
     archive = {
       source  = "hashicorp/archive"

@@ -23,3 +23,12 @@ resource "google_project_service" "required" {
   # Others in the project may have come to depend on an API in the meantime.
   disable_on_destroy = false
 }
+
+# An API that was just enabled is refused for a while (SERVICE_DISABLED) by whoever has not heard of it yet. This waits
+# once, and again only when an API is added.
+resource "time_sleep" "apis" {
+  count = var.enable_apis ? 1 : 0
+
+  create_duration = "60s"
+  triggers        = { for api, service in google_project_service.required : api => service.id }
+}

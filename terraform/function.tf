@@ -71,7 +71,7 @@ resource "google_storage_bucket" "source" {
   # Holds nothing that cannot be made again from this repository.
   force_destroy = true
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_storage_bucket_object" "source" {
@@ -87,21 +87,18 @@ resource "google_storage_bucket_object" "source" {
   }
 }
 
-# Grants and newly enabled APIs take up to a minute or so to arrive everywhere. A build that starts earlier fails, and
-# with it the first apply.
+# A grant takes two minutes or so to arrive everywhere. A build that starts earlier fails, and with it the first apply.
+# This waits once, and again only when something new is granted to the build.
 resource "time_sleep" "grants" {
-  create_duration = "60s"
+  create_duration = "180s"
 
-  triggers = {
-    build_account = google_service_account.build.email
-  }
-
-  depends_on = [
-    google_project_iam_member.build,
-    google_project_iam_member.build_source_copy,
-    google_project_service.required,
-    google_storage_bucket_iam_member.build_source,
-  ]
+  triggers = merge(
+    { for role, grant in google_project_iam_member.build : role => grant.id },
+    {
+      source      = google_storage_bucket_iam_member.build_source.id
+      source_copy = google_project_iam_member.build_source_copy.id
+    },
+  )
 }
 
 resource "google_cloudfunctions2_function" "rotator" {
@@ -116,6 +113,10 @@ resource "google_cloudfunctions2_function" "rotator" {
     entry_point     = "rotate"
     service_account = google_service_account.build.name
     worker_pool     = var.build_worker_pool
+
+    # Not for the build: after one that failed, Terraform takes the new object for deployed and would never try again. The
+    # build's variables it reads from Google, where those of the last good build are, so it sees that this one is missing.
+    environment_variables = { SOURCE_SHA256 = data.archive_file.source.output_sha256 }
 
     source {
       storage_source {

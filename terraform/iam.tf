@@ -6,7 +6,7 @@ resource "google_service_account" "runtime" {
   display_name = "${var.name}: runs the function"
   description  = "Reads and writes versions of the rotated secrets."
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_service_account" "build" {
@@ -15,7 +15,7 @@ resource "google_service_account" "build" {
   display_name = "${var.name}: builds the function"
   description  = "Used by Cloud Build when the function is deployed."
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_service_account" "scheduler" {
@@ -24,7 +24,7 @@ resource "google_service_account" "scheduler" {
   display_name = "${var.name}: calls the function"
   description  = "The identity with which Cloud Scheduler calls the function."
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
 }
 
 # ---- the function: exactly these secrets ----

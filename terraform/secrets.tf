@@ -69,7 +69,7 @@ resource "google_secret_manager_secret" "created" {
     }
   }
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_secret_manager_regional_secret" "created" {
@@ -90,7 +90,7 @@ resource "google_secret_manager_regional_secret" "created" {
     }
   }
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
 }
 
 # The first credential, for the one apply that is given it. From then on the versions belong to the function: Terraform

@@ -2,17 +2,16 @@ locals {
   # The function's one line for each secret and run. A test compares this, and the fields below, with what it writes.
   rotation_filter = "resource.type=\"cloud_run_revision\" AND jsonPayload.event=\"rotation\""
   rotation_fields = {
-    secret      = "jsonPayload.secret"
-    outcome     = "jsonPayload.outcome"
-    error_code  = "jsonPayload.error.code"
-    days_left   = "jsonPayload.daysLeft"
-    duration_ms = "jsonPayload.durationMs"
+    secret       = "jsonPayload.secret"
+    outcome      = "jsonPayload.outcome"
+    error_code   = "jsonPayload.error.code"
+    days_left    = "jsonPayload.daysLeft"
+    key_age_days = "jsonPayload.keyAgeDays"
+    overdue_days = "jsonPayload.overdueDays"
+    duration_ms  = "jsonPayload.durationMs"
   }
 
-  # With renew_before, a run that finds nothing due has done its work as well; whether keys are renewed in time is then
-  # what the alert on expiry is for.
-  successes = concat(["rotated", "already_rotated", "superseded"], var.renew_before == null ? [] : ["not_due"])
-  failures  = ["failed", "incomplete"]
+  failures = ["failed", "incomplete"]
 
   deployment_filter = "${local.rotation_filter} AND resource.labels.service_name=\"${local.names.function}\" AND resource.labels.location=\"${var.region}\""
 
@@ -29,9 +28,29 @@ locals {
   # How long one scheduled run can take with all its retries.
   longest_run_seconds = (local.retries.count + 1) * local.attempt_deadline_seconds + local.retries.backoff_seconds
 
+  # How far each alert looks back, how long its condition has to hold, and how often it is looked at, in seconds. Google
+  # lets an alert see the last 25 hours of a log-based metric, all three together; what is older the function has to tell.
+  windows = {
+    failed_run = { look_back = 3600, duration = 0, interval = 60 }
+    failed_job = { look_back = local.longest_run_seconds, duration = 0, interval = 300 }
+    # A little more than a day, so that an incident stays open from one daily run to the next.
+    daily = { look_back = 24 * 3600 + 50 * 60, duration = 0, interval = 300 }
+  }
+
+  # Metrics of Google's own reach back further, but the further they do, the more rarely Google looks. By days; there is
+  # room in each step for the duration and one interval. The hour leaves time to store the first credential of a new
+  # deployment, and for the sample of a run that comes exactly when the one before it leaves the window.
+  no_success_windows = {
+    for days in range(1, 32) : days => {
+      look_back = days * 86400
+      duration  = 3600
+      interval  = days <= 7 ? 300 : days <= 15 ? 3600 : 7200
+    }
+  }
+
   # The metrics under their names in PromQL.
   promql = {
-    for kind in ["runs_metric", "days_left_metric", "duration_metric", "expiring_metric", "failed_calls_metric"] :
+    for kind in ["runs_metric", "days_left_metric", "duration_metric", "expiring_metric", "late_metric", "failed_calls_metric"] :
     kind => "logging_googleapis_com:user_${replace(local.names[kind], "-", "_")}"
   }
 }
@@ -63,7 +82,11 @@ resource "google_logging_metric" "runs" {
     for label in ["secret", "outcome", "error_code"] : label => "EXTRACT(${local.rotation_fields[label]})"
   }
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.name]
+  }
 }
 
 resource "google_logging_metric" "days_left" {
@@ -92,7 +115,11 @@ resource "google_logging_metric" "days_left" {
     }
   }
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.name]
+  }
 }
 
 resource "google_logging_metric" "duration" {
@@ -123,18 +150,27 @@ resource "google_logging_metric" "duration" {
     }
   }
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.name]
+  }
 }
 
-# The comparison is made here and not in the alert: a distribution would give it buckets, not days, and the average of a
-# day in which a key was renewed says nothing about either key.
+# This comparison and that of the next metric are made here and not in the alert: a distribution would give it buckets, not
+# days, and the average of a day in which a key was renewed says nothing about either key.
 resource "google_logging_metric" "expiring" {
   count = var.alerts.expiry_days > 0 ? 1 : 0
 
   project     = var.project_id
   name        = local.names.expiring_metric
   description = "Runs that ended with less than ${var.alerts.expiry_days} days of life in the newest key."
-  filter      = "${local.deployment_filter} AND ${local.rotation_fields.days_left}<${var.alerts.expiry_days}"
+  filter = join(" AND ", concat(
+    [local.deployment_filter, "${local.rotation_fields.days_left}<${var.alerts.expiry_days}"],
+    # A key that is not due yet raises no alarm, however short-lived it is. What a share of its lifetime is, only the
+    # function knows.
+    var.renew_before == null ? [] : ["${local.rotation_fields.overdue_days}>0"],
+  ))
 
   metric_descriptor {
     metric_kind = "DELTA"
@@ -149,7 +185,44 @@ resource "google_logging_metric" "expiring" {
 
   label_extractors = { secret = "EXTRACT(${local.rotation_fields.secret})" }
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.name]
+  }
+}
+
+resource "google_logging_metric" "late" {
+  count = var.alerts.no_rotation_days > 0 ? 1 : 0
+
+  project     = var.project_id
+  name        = local.names.late_metric
+  description = "Runs that left a key in place that ${local.late_since} days ago."
+  filter      = local.late_filter
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+    unit        = "1"
+
+    labels {
+      key        = "secret"
+      value_type = "STRING"
+    }
+  }
+
+  label_extractors = { secret = "EXTRACT(${local.rotation_fields.secret})" }
+
+  depends_on = [time_sleep.apis]
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.name]
+
+    precondition {
+      condition     = length(local.late_filter) <= 20000
+      error_message = "The names of the secrets with a no_rotation_days of their own make the filter of a metric longer than the 20,000 characters that Google allows. Leave it out for some of them."
+    }
+  }
 }
 
 resource "google_logging_metric" "failed_calls" {
@@ -164,14 +237,21 @@ resource "google_logging_metric" "failed_calls" {
     unit        = "1"
   }
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.name]
+  }
 }
 
 # ---- alerts ----
 #
-# All in PromQL, for two reasons. A condition on the absence of a metric may look back a day at most, while PromQL looks
-# back as far as metrics are kept. And Google refuses any other condition on a log-based metric for up to ten minutes
-# after the metric was created, which would make the first apply fail; here that check can be turned off.
+# All in PromQL, for two reasons. A condition on the absence of a metric may look back a day at most. And Google refuses
+# any other condition on a log-based metric for up to ten minutes after the metric was created, which would make the first
+# apply fail; here that check can be turned off.
+#
+# In PromQL a counter of Cloud Monitoring's is not cumulative: each sample is the count of a minute. sum_over_time adds them
+# up; increase() would take every lower one for a reset, and interpolate.
 
 resource "google_monitoring_alert_policy" "failed_run" {
   count = var.alerts.enabled && var.alerts.failed_run ? 1 : 0
@@ -187,9 +267,9 @@ resource "google_monitoring_alert_policy" "failed_run" {
     display_name = "A run ended with one of: ${join(", ", local.failures)}"
 
     condition_prometheus_query_language {
-      query                     = "sum by (secret, outcome, error_code) (increase(${local.promql.runs_metric}{monitored_resource=\"cloud_run_revision\", outcome=~\"${join("|", local.failures)}\"}[1h])) > 0"
-      duration                  = "0s"
-      evaluation_interval       = "60s"
+      query                     = "sum by (secret, outcome, error_code) (sum_over_time(${local.promql.runs_metric}{monitored_resource=\"cloud_run_revision\", outcome=~\"${join("|", local.failures)}\"}[${local.windows.failed_run.look_back}s])) > 0"
+      duration                  = "${local.windows.failed_run.duration}s"
+      evaluation_interval       = "${local.windows.failed_run.interval}s"
       disable_metric_validation = true
     }
   }
@@ -228,10 +308,9 @@ resource "google_monitoring_alert_policy" "failed_job" {
     display_name = "The call and all its ${local.retries.count} retries failed"
 
     condition_prometheus_query_language {
-      # Half a call of tolerance, because increase() may interpolate.
-      query                     = "sum by (job_id) (increase(${local.promql.failed_calls_metric}{monitored_resource=\"cloud_scheduler_job\"}[${local.longest_run_seconds}s])) > ${local.retries.count + 0.5}"
-      duration                  = "0s"
-      evaluation_interval       = "300s"
+      query                     = "sum by (job_id) (sum_over_time(${local.promql.failed_calls_metric}{monitored_resource=\"cloud_scheduler_job\"}[${local.windows.failed_job.look_back}s])) > ${local.retries.count}"
+      duration                  = "${local.windows.failed_job.duration}s"
+      evaluation_interval       = "${local.windows.failed_job.interval}s"
       disable_metric_validation = true
     }
   }
@@ -251,25 +330,25 @@ resource "google_monitoring_alert_policy" "failed_job" {
   depends_on = [google_logging_metric.failed_calls]
 }
 
+# Two alerts see to it that a rotation which does not happen is noticed. Where runs are made, each of them tells how late the
+# key is that it leaves in place; and where none succeeds, or none is made, Cloud Run's own count of answers shows it.
 resource "google_monitoring_alert_policy" "no_rotation" {
-  for_each = var.alerts.enabled && var.alerts.no_rotation_days > 0 ? var.secrets : {}
+  count = var.alerts.enabled && var.alerts.no_rotation_days > 0 ? 1 : 0
 
   project               = var.project_id
-  display_name          = "${var.name}: ${each.key} has not been rotated"
+  display_name          = "${var.name}: a secret has not been rotated"
   combiner              = "OR"
   severity              = "CRITICAL"
   notification_channels = var.notification_channels
   user_labels           = var.labels
 
   conditions {
-    display_name = "No successful run in ${local.no_rotation_days[each.key]} days"
+    display_name = "A run left a key in place that ${local.late_since} days ago"
 
     condition_prometheus_query_language {
-      # The zero stands in where there was no run at all: no data is the worst case here, not the absence of one.
-      query = "(sum(increase(${local.promql.runs_metric}{monitored_resource=\"cloud_run_revision\", secret=\"${local.secret_names[each.key]}\", outcome=~\"${join("|", local.successes)}\"}[${local.no_rotation_days[each.key]}d])) or vector(0)) < 0.5"
-      # Leaves an hour after the first apply to store the credential and to run the job by hand.
-      duration                  = "3600s"
-      evaluation_interval       = "300s"
+      query                     = "sum by (secret) (sum_over_time(${local.promql.late_metric}{monitored_resource=\"cloud_run_revision\"}[${local.windows.daily.look_back}s])) > 0"
+      duration                  = "${local.windows.daily.duration}s"
+      evaluation_interval       = "${local.windows.daily.interval}s"
       disable_metric_validation = true
     }
   }
@@ -277,16 +356,54 @@ resource "google_monitoring_alert_policy" "no_rotation" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      No run for `${local.secret_names[each.key]}` succeeded in ${local.no_rotation_days[each.key]} days. The key in it
-      expires some day, and everything that reads it stops. Is the job paused, or does every run fail?
+      Runs for the secret that this incident names left a key in place that ${local.late_since} as many days ago as
+      `no_rotation_days` says, or more. It expires some day, and everything that reads it stops. The runs tell why they
+      did not renew it; the README's runbook says what to do.
 
-      On a new deployment this means: store the first credential, then `${local.run_commands[local.job_of[each.key]]}`
+      This closes a day after the last run that saw such a key.
 
       Logs: `${local.log_command}`
     EOT
   }
 
-  depends_on = [google_logging_metric.runs]
+  depends_on = [google_logging_metric.late]
+}
+
+resource "google_monitoring_alert_policy" "no_success" {
+  count = var.alerts.enabled && local.no_success_window != null ? 1 : 0
+
+  project               = var.project_id
+  display_name          = "${var.name}: no run has succeeded"
+  combiner              = "OR"
+  severity              = "CRITICAL"
+  notification_channels = var.notification_channels
+  user_labels           = var.labels
+
+  conditions {
+    display_name = "No call of the function was answered with success in ${local.no_success_days} days"
+
+    condition_prometheus_query_language {
+      # The zero stands in where there was no call at all: no data is the worst case here, not the absence of one.
+      query                     = "(sum(sum_over_time(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\", service_name=\"${local.names.function}\", location=\"${var.region}\", response_code_class=\"2xx\"}[${local.no_success_window.look_back}s])) or vector(0)) < 1"
+      duration                  = "${local.no_success_window.duration}s"
+      evaluation_interval       = "${local.no_success_window.interval}s"
+      disable_metric_validation = true
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = <<-EOT
+      The function `${local.names.function}` has answered no call with success in ${local.no_success_days} days. The keys that it renews
+      expire some day, and everything that reads them stops. Is the job paused or gone, or does every run fail?
+
+      On a new deployment this means: store the first credential, then `${values(local.run_commands)[0]}`
+
+      Logs: `${local.log_command}`
+    EOT
+  }
+
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_monitoring_alert_policy" "expiry" {
@@ -303,10 +420,9 @@ resource "google_monitoring_alert_policy" "expiry" {
     display_name = "A run ended with less than ${var.alerts.expiry_days} days of life in the newest key"
 
     condition_prometheus_query_language {
-      # A little more than a day, so that the incident stays open from one daily run to the next.
-      query                     = "sum by (secret) (increase(${local.promql.expiring_metric}{monitored_resource=\"cloud_run_revision\"}[25h])) > 0"
-      duration                  = "0s"
-      evaluation_interval       = "300s"
+      query                     = "sum by (secret) (sum_over_time(${local.promql.expiring_metric}{monitored_resource=\"cloud_run_revision\"}[${local.windows.daily.look_back}s])) > 0"
+      duration                  = "${local.windows.daily.duration}s"
+      evaluation_interval       = "${local.windows.daily.interval}s"
       disable_metric_validation = true
     }
   }
@@ -331,6 +447,29 @@ locals {
   no_rotation_days = {
     for id, secret in var.secrets : id => coalesce(secret.no_rotation_days, var.alerts.no_rotation_days)
   }
+
+  # With renew_before a good key may be old, so what counts is the time since its renewal was due.
+  late_field = local.rotation_fields[var.renew_before == null ? "key_age_days" : "overdue_days"]
+  late_since = var.renew_before == null ? "was stored" : "was due to be renewed"
+
+  # Most secrets have the common number of days. Those with another one are named, by that number.
+  own_days = {
+    for id, days in local.no_rotation_days : days => "${local.rotation_fields.secret}=\"${local.secret_names[id]}\""...
+    if days != var.alerts.no_rotation_days
+  }
+  late_conditions = concat(
+    [join(" AND NOT ", concat(
+      ["${local.late_field}>=${var.alerts.no_rotation_days}"],
+      [for names in values(local.own_days) : "(${join(" OR ", names)})"],
+    ))],
+    [for days, names in local.own_days : "${local.late_field}>=${days} AND (${join(" OR ", names)})"],
+  )
+  late_filter = "${local.deployment_filter} AND (${join(" OR ", [for condition in local.late_conditions : "(${condition})"])})"
+
+  # The calls of all jobs look alike to Cloud Run, so the most frequent one sets the time; what runs more rarely than once
+  # a month cannot be watched this way.
+  no_success_days   = var.alerts.no_rotation_days == 0 ? 0 : min(values(local.no_rotation_days)...)
+  no_success_window = lookup(local.no_success_windows, local.no_success_days, null)
 }
 
 # ---- dashboard ----
@@ -353,7 +492,7 @@ resource "google_monitoring_dashboard" "rotations" {
               dataSets = [{
                 plotType = "STACKED_BAR"
                 timeSeriesQuery = {
-                  prometheusQuery = "sum by (outcome) (increase(${local.promql.runs_metric}{monitored_resource=\"cloud_run_revision\"}[1d]))"
+                  prometheusQuery = "sum by (outcome) (sum_over_time(${local.promql.runs_metric}{monitored_resource=\"cloud_run_revision\"}[1d]))"
                 }
               }]
               yAxis = { scale = "LINEAR" }
@@ -366,16 +505,16 @@ resource "google_monitoring_dashboard" "rotations" {
           height = 16
           widget = {
             title = "Days left in the newest key, by secret"
-            xyChart = {
+            xyChart = merge({
               dataSets = [{
                 plotType = "LINE"
                 timeSeriesQuery = {
-                  prometheusQuery = "sum by (secret) (increase(${local.promql.days_left_metric}_sum{monitored_resource=\"cloud_run_revision\"}[1d])) / sum by (secret) (increase(${local.promql.days_left_metric}_count{monitored_resource=\"cloud_run_revision\"}[1d]))"
+                  prometheusQuery = "sum by (secret) (sum_over_time(${local.promql.days_left_metric}_sum{monitored_resource=\"cloud_run_revision\"}[1d])) / sum by (secret) (sum_over_time(${local.promql.days_left_metric}_count{monitored_resource=\"cloud_run_revision\"}[1d]))"
                 }
               }]
-              thresholds = var.alerts.expiry_days > 0 ? [{ label = "Alert", value = var.alerts.expiry_days }] : []
-              yAxis      = { scale = "LINEAR" }
-            }
+              yAxis = { scale = "LINEAR" }
+              # Google leaves out an empty list, which every plan would then want to put back.
+            }, { for key in ["thresholds"] : key => [{ label = "Alert", value = var.alerts.expiry_days }] if var.alerts.expiry_days > 0 })
           }
         },
         {
@@ -390,7 +529,7 @@ resource "google_monitoring_dashboard" "rotations" {
                   plotType       = "LINE"
                   legendTemplate = "${quantile * 100} %"
                   timeSeriesQuery = {
-                    prometheusQuery = "histogram_quantile(${quantile}, sum by (le) (increase(${local.promql.duration_metric}_bucket{monitored_resource=\"cloud_run_revision\"}[1d])))"
+                    prometheusQuery = "histogram_quantile(${quantile}, sum by (le) (sum_over_time(${local.promql.duration_metric}_bucket{monitored_resource=\"cloud_run_revision\"}[1d])))"
                   }
                 }
               ]
@@ -409,7 +548,7 @@ resource "google_monitoring_dashboard" "rotations" {
               dataSets = [{
                 plotType = "STACKED_BAR"
                 timeSeriesQuery = {
-                  prometheusQuery = "sum by (job_id) (increase(${local.promql.failed_calls_metric}{monitored_resource=\"cloud_scheduler_job\"}[1h]))"
+                  prometheusQuery = "sum by (job_id) (sum_over_time(${local.promql.failed_calls_metric}{monitored_resource=\"cloud_scheduler_job\"}[1h]))"
                 }
               }]
               yAxis = { scale = "LINEAR" }
@@ -429,5 +568,5 @@ resource "google_monitoring_dashboard" "rotations" {
     }
   })
 
-  depends_on = [google_project_service.required]
+  depends_on = [time_sleep.apis]
 }

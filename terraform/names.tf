@@ -12,6 +12,7 @@ locals {
     days_left_metric    = { prefix = "", suffix = "-days-left", limit = 100 }
     duration_metric     = { prefix = "", suffix = "-duration", limit = 100 }
     expiring_metric     = { prefix = "", suffix = "-expiring", limit = 100 }
+    late_metric         = { prefix = "", suffix = "-late", limit = 100 }
     failed_calls_metric = { prefix = "", suffix = "-failed-calls", limit = 100 }
     # The only name that has to be unique in the world; project ids are.
     bucket = { prefix = "${var.project_id}-", suffix = "-source", limit = 63 }
@@ -30,4 +31,9 @@ locals {
       ])
     )
   }
+}
+
+# The provider gives a metric a new name by creating another one, and forgets the old one. So a new name replaces them.
+resource "terraform_data" "name" {
+  input = var.name
 }

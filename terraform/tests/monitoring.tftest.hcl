@@ -30,7 +30,7 @@ run "the_metrics_read_the_one_log_line" {
 
   assert {
     condition = alltrue([
-      for metric in [google_logging_metric.runs, google_logging_metric.days_left, google_logging_metric.duration, google_logging_metric.expiring[0], google_logging_metric.failed_calls] :
+      for metric in [google_logging_metric.runs, google_logging_metric.days_left, google_logging_metric.duration, google_logging_metric.expiring[0], google_logging_metric.late[0], google_logging_metric.failed_calls] :
       metric.metric_descriptor[0].metric_kind == "DELTA" &&
       join(" ", sort([for label in metric.metric_descriptor[0].labels : label.key])) == join(" ", sort(keys(coalesce(metric.label_extractors, tomap({})))))
     ])
@@ -42,9 +42,14 @@ run "the_metrics_read_the_one_log_line" {
       google_logging_metric.days_left.value_extractor == "EXTRACT(jsonPayload.daysLeft)" &&
       google_logging_metric.days_left.filter == "${google_logging_metric.runs.filter} AND jsonPayload.daysLeft:*" &&
       google_logging_metric.duration.value_extractor == "EXTRACT(jsonPayload.durationMs)" &&
-      google_logging_metric.expiring[0].filter == "${google_logging_metric.runs.filter} AND jsonPayload.daysLeft<7"
+      google_logging_metric.expiring[0].filter == "${google_logging_metric.runs.filter} AND jsonPayload.daysLeft<7 AND jsonPayload.overdueDays>0"
     )
-    error_message = "Days left and duration are taken from the line."
+    error_message = "Days left and duration are taken from the line, and a key that is not due raises no alarm."
+  }
+
+  assert {
+    condition     = google_logging_metric.late[0].filter == "${google_logging_metric.runs.filter} AND ((jsonPayload.overdueDays>=3))"
+    error_message = "A run tells that the key which it leaves in place has been due for days."
   }
 
   assert {
@@ -62,29 +67,34 @@ run "the_alerts" {
   }
 
   assert {
-    condition     = google_monitoring_alert_policy.failed_run[0].conditions[0].condition_prometheus_query_language[0].query == "sum by (secret, outcome, error_code) (increase(logging_googleapis_com:user_momento_key_rotator_runs{monitored_resource=\"cloud_run_revision\", outcome=~\"failed|incomplete\"}[1h])) > 0"
+    condition     = google_monitoring_alert_policy.failed_run[0].conditions[0].condition_prometheus_query_language[0].query == "sum by (secret, outcome, error_code) (sum_over_time(logging_googleapis_com:user_momento_key_rotator_runs{monitored_resource=\"cloud_run_revision\", outcome=~\"failed|incomplete\"}[3600s])) > 0"
     error_message = "A run that failed or was left incomplete raises an alert that names secret and error code."
   }
 
   # Six calls of at most 570 s, and 31 minutes between them.
   assert {
-    condition     = google_monitoring_alert_policy.failed_job[0].conditions[0].condition_prometheus_query_language[0].query == "sum by (job_id) (increase(logging_googleapis_com:user_momento_key_rotator_failed_calls{monitored_resource=\"cloud_scheduler_job\"}[5280s])) > 5.5"
+    condition     = google_monitoring_alert_policy.failed_job[0].conditions[0].condition_prometheus_query_language[0].query == "sum by (job_id) (sum_over_time(logging_googleapis_com:user_momento_key_rotator_failed_calls{monitored_resource=\"cloud_scheduler_job\"}[5280s])) > 5"
     error_message = "A job has failed for good when the call and its five retries failed within the time that they can take."
   }
 
   assert {
-    condition     = google_monitoring_alert_policy.no_rotation["momento-api-key"].conditions[0].condition_prometheus_query_language[0].query == "(sum(increase(logging_googleapis_com:user_momento_key_rotator_runs{monitored_resource=\"cloud_run_revision\", secret=\"projects/test-project/secrets/momento-api-key\", outcome=~\"rotated|already_rotated|superseded\"}[3d])) or vector(0)) < 0.5"
-    error_message = "No success in three days raises an alert, also when there was no run at all."
+    condition     = google_monitoring_alert_policy.no_rotation[0].conditions[0].condition_prometheus_query_language[0].query == "sum by (secret) (sum_over_time(logging_googleapis_com:user_momento_key_rotator_late{monitored_resource=\"cloud_run_revision\"}[89400s])) > 0"
+    error_message = "A run that leaves a key in place which was due days ago raises an alert that names the secret."
   }
 
   assert {
-    condition     = google_monitoring_alert_policy.expiry[0].conditions[0].condition_prometheus_query_language[0].query == "sum by (secret) (increase(logging_googleapis_com:user_momento_key_rotator_expiring{monitored_resource=\"cloud_run_revision\"}[25h])) > 0"
+    condition     = google_monitoring_alert_policy.no_success[0].conditions[0].condition_prometheus_query_language[0].query == "(sum(sum_over_time(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\", service_name=\"momento-key-rotator\", location=\"europe-west1\", response_code_class=\"2xx\"}[259200s])) or vector(0)) < 1"
+    error_message = "No success in three days raises an alert, also when there was no call at all."
+  }
+
+  assert {
+    condition     = google_monitoring_alert_policy.expiry[0].conditions[0].condition_prometheus_query_language[0].query == "sum by (secret) (sum_over_time(logging_googleapis_com:user_momento_key_rotator_expiring{monitored_resource=\"cloud_run_revision\"}[89400s])) > 0"
     error_message = "A run that ends with little life in the newest key raises an alert."
   }
 
   assert {
     condition = alltrue([
-      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, values(google_monitoring_alert_policy.no_rotation), google_monitoring_alert_policy.expiry) :
+      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, google_monitoring_alert_policy.no_rotation, google_monitoring_alert_policy.no_success, google_monitoring_alert_policy.expiry) :
       policy.notification_channels == tolist(["projects/test-project/notificationChannels/1234567890", "projects/ops/notificationChannels/42"]) &&
       policy.user_labels == tomap({ team = "platform" }) && startswith(policy.display_name, "momento-key-rotator: ") &&
       length(policy.documentation[0].content) > 100 && length(policy.documentation[0].content) < 8192
@@ -95,23 +105,26 @@ run "the_alerts" {
   # Otherwise Google refuses a condition on a metric that is only minutes old, and the first apply fails.
   assert {
     condition = alltrue([
-      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, values(google_monitoring_alert_policy.no_rotation), google_monitoring_alert_policy.expiry) :
+      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, google_monitoring_alert_policy.no_rotation, google_monitoring_alert_policy.no_success, google_monitoring_alert_policy.expiry) :
       policy.conditions[0].condition_prometheus_query_language[0].disable_metric_validation
     ])
     error_message = "The alerts can be created in the same apply as their metrics."
   }
 }
 
-run "nothing_due_is_a_success_with_a_renewal_time" {
+run "every_run_rotates" {
   command = plan
 
   variables {
-    renew_before = "14d"
+    renew_before = null
   }
 
   assert {
-    condition     = strcontains(google_monitoring_alert_policy.no_rotation["momento-api-key"].conditions[0].condition_prometheus_query_language[0].query, "outcome=~\"rotated|already_rotated|superseded|not_due\"")
-    error_message = "With renew_before, most runs find nothing due, and have done their work."
+    condition = (
+      google_logging_metric.late[0].filter == "${google_logging_metric.runs.filter} AND ((jsonPayload.keyAgeDays>=3))" &&
+      google_logging_metric.expiring[0].filter == "${google_logging_metric.runs.filter} AND jsonPayload.daysLeft<7"
+    )
+    error_message = "When every run rotates, the age of the key is what counts, and no key is ever too young to expire."
   }
 }
 
@@ -119,19 +132,30 @@ run "days_by_secret" {
   command = plan
 
   variables {
-    alerts = { no_rotation_days = 2, expiry_days = 10 }
+    renew_before = null
+    alerts       = { no_rotation_days = 2, expiry_days = 10 }
     secrets = {
-      daily  = {}
-      weekly = { schedule = "0 4 * * 1", no_rotation_days = 15, location = "europe-west3" }
+      daily   = {}
+      weekly  = { schedule = "0 4 * * 1", no_rotation_days = 15, location = "europe-west3" }
+      weekly2 = { schedule = "0 5 * * 1", no_rotation_days = 15 }
+      monthly = { schedule = "0 5 1 * *", no_rotation_days = 62 }
     }
   }
 
   assert {
-    condition = (
-      strcontains(google_monitoring_alert_policy.no_rotation["daily"].conditions[0].condition_prometheus_query_language[0].query, "secret=\"projects/test-project/secrets/daily\", outcome=~\"rotated|already_rotated|superseded\"}[2d])") &&
-      strcontains(google_monitoring_alert_policy.no_rotation["weekly"].conditions[0].condition_prometheus_query_language[0].query, "secret=\"projects/test-project/locations/europe-west3/secrets/weekly\", outcome=~\"rotated|already_rotated|superseded\"}[15d])")
-    )
+    condition = google_logging_metric.late[0].filter == join("", [
+      google_logging_metric.runs.filter,
+      " AND ((jsonPayload.keyAgeDays>=2 AND NOT (jsonPayload.secret=\"projects/test-project/locations/europe-west3/secrets/weekly\" OR jsonPayload.secret=\"projects/test-project/secrets/weekly2\")",
+      " AND NOT (jsonPayload.secret=\"projects/test-project/secrets/monthly\"))",
+      " OR (jsonPayload.keyAgeDays>=15 AND (jsonPayload.secret=\"projects/test-project/locations/europe-west3/secrets/weekly\" OR jsonPayload.secret=\"projects/test-project/secrets/weekly2\"))",
+      " OR (jsonPayload.keyAgeDays>=62 AND (jsonPayload.secret=\"projects/test-project/secrets/monthly\")))",
+    ])
     error_message = "A secret that is rotated more rarely has its own number of days."
+  }
+
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.no_success[0].conditions[0].condition_prometheus_query_language[0].query, "[172800s]")
+    error_message = "The secret that is rotated most often says when the function should have succeeded."
   }
 
   assert {
@@ -151,7 +175,7 @@ run "each_alert_can_be_left_out" {
   assert {
     condition = (
       length(google_monitoring_alert_policy.failed_run) == 0 && length(google_monitoring_alert_policy.failed_job) == 0 &&
-      length(google_monitoring_alert_policy.no_rotation) == 0 && length(google_monitoring_alert_policy.expiry) == 0 &&
+      length(google_monitoring_alert_policy.no_rotation) == 0 && length(google_monitoring_alert_policy.no_success) == 0 && length(google_monitoring_alert_policy.expiry) == 0 &&
       length(google_monitoring_dashboard.rotations) == 0
     )
     error_message = "What is turned off is not there."
@@ -168,14 +192,121 @@ run "all_alerts_can_be_left_out_and_the_metrics_stay" {
   assert {
     condition = (
       length(google_monitoring_alert_policy.failed_run) == 0 && length(google_monitoring_alert_policy.failed_job) == 0 &&
-      length(google_monitoring_alert_policy.no_rotation) == 0 && length(google_monitoring_alert_policy.expiry) == 0
+      length(google_monitoring_alert_policy.no_rotation) == 0 && length(google_monitoring_alert_policy.no_success) == 0 && length(google_monitoring_alert_policy.expiry) == 0
     )
     error_message = "alerts.enabled = false leaves no alert."
   }
 
   assert {
-    condition     = google_logging_metric.runs.name == "momento-key-rotator-runs" && length(google_logging_metric.expiring) == 1
+    condition     = google_logging_metric.runs.name == "momento-key-rotator-runs" && length(google_logging_metric.expiring) == 1 && length(google_logging_metric.late) == 1
     error_message = "The metrics are there for alerts of one's own."
+  }
+}
+
+# What Google accepts: 25 hours of a log-based metric, all in all; and for others, an interval that grows with the look-back.
+run "the_limits_of_every_look_back" {
+  command = plan
+
+  assert {
+    condition = alltrue(concat([for days, window in local.no_success_windows : (
+      window.look_back == days * 86400 && window.interval % 30 == 0 && window.interval >= one([
+        for step in [[0, 25 * 3600, 30], [25 * 3600, 8 * 86400, 300], [8 * 86400, 16 * 86400, 3600], [16 * 86400, 32 * 86400, 7200]] :
+        step[2] if window.look_back + window.duration + window.interval > step[0] && window.look_back + window.duration + window.interval <= step[1]
+      ])
+    )], [length(local.no_success_windows) == 31]))
+    error_message = "There is a number of days for which Google would refuse the look-back or the interval."
+  }
+}
+
+run "at_the_lower_limits" {
+  command = plan
+
+  variables {
+    timeout_seconds = 120
+    alerts          = { no_rotation_days = 1, expiry_days = 1 }
+  }
+
+  assert {
+    condition = alltrue([
+      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, google_monitoring_alert_policy.no_rotation, google_monitoring_alert_policy.expiry) : alltrue([
+        for condition in policy.conditions[0].condition_prometheus_query_language :
+        tonumber(regex("\\[([0-9]+)s\\]", condition.query)[0]) + tonumber(trimsuffix(condition.duration, "s")) + tonumber(trimsuffix(condition.evaluation_interval, "s")) <= 25 * 3600
+      ])
+    ])
+    error_message = "An alert on a log-based metric looks back more than 25 hours."
+  }
+
+  assert {
+    condition     = one(google_monitoring_alert_policy.no_success[*].conditions[0].condition_prometheus_query_language[0].evaluation_interval) == "300s"
+    error_message = "The look-back on Cloud Run's metric follows the days."
+  }
+}
+
+run "at_the_upper_limits" {
+  command = plan
+
+  variables {
+    timeout_seconds = 1800
+    alerts          = { no_rotation_days = 31, expiry_days = 3650 }
+  }
+
+  assert {
+    condition = alltrue([
+      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, google_monitoring_alert_policy.no_rotation, google_monitoring_alert_policy.expiry) : alltrue([
+        for condition in policy.conditions[0].condition_prometheus_query_language :
+        tonumber(regex("\\[([0-9]+)s\\]", condition.query)[0]) + tonumber(trimsuffix(condition.duration, "s")) + tonumber(trimsuffix(condition.evaluation_interval, "s")) <= 25 * 3600
+      ])
+    ])
+    error_message = "An alert on a log-based metric looks back more than 25 hours."
+  }
+
+  assert {
+    condition     = one(google_monitoring_alert_policy.no_success[*].conditions[0].condition_prometheus_query_language[0].evaluation_interval) == "7200s"
+    error_message = "The look-back on Cloud Run's metric follows the days."
+  }
+}
+
+run "beyond_what_can_be_looked_back" {
+  command = plan
+
+  variables {
+    renew_before = null
+    alerts       = { no_rotation_days = 400 }
+  }
+
+  assert {
+    condition = alltrue([
+      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, google_monitoring_alert_policy.no_rotation, google_monitoring_alert_policy.expiry) : alltrue([
+        for condition in policy.conditions[0].condition_prometheus_query_language :
+        tonumber(regex("\\[([0-9]+)s\\]", condition.query)[0]) + tonumber(trimsuffix(condition.duration, "s")) + tonumber(trimsuffix(condition.evaluation_interval, "s")) <= 25 * 3600
+      ])
+    ])
+    error_message = "An alert on a log-based metric looks back more than 25 hours."
+  }
+
+  assert {
+    condition     = length(google_monitoring_alert_policy.no_success) == 0 && endswith(google_logging_metric.late[0].filter, "((jsonPayload.keyAgeDays>=400))")
+    error_message = "The look-back on Cloud Run's metric follows the days."
+  }
+}
+
+run "a_filter_that_is_too_long" {
+  command = plan
+
+  variables {
+    secrets = { for n in range(100) : "${join("", [for i in range(10) : "0123456789"])}-${n}" => { no_rotation_days = 15, schedule = "0 4 * * 1" } }
+  }
+
+  expect_failures = [google_logging_metric.late]
+}
+
+# What Cloud Monitoring samples are counts of a minute: increase() takes a lower one for a reset, and interpolates.
+run "counts_are_counted" {
+  command = plan
+
+  assert {
+    condition     = !strcontains(replace(file("${path.module}/monitoring.tf"), "increase() would", ""), "increase(")
+    error_message = "A query does not count."
   }
 }
 
@@ -205,5 +336,28 @@ run "the_dashboard" {
       "${try(tile.xPos, 0)} ${try(tile.yPos, 0)}"
     ])) == 5
     error_message = "No tile lies on another one."
+  }
+}
+
+# An empty list would be missing from what Google answers, and be put back by every plan.
+run "a_dashboard_without_a_threshold" {
+  command = plan
+
+  variables {
+    alerts = { expiry_days = 0 }
+  }
+
+  assert {
+    condition     = !strcontains(google_monitoring_dashboard.rotations[0].dashboard_json, "thresholds")
+    error_message = "What there is none of is left out."
+  }
+}
+
+run "a_dashboard_with_a_threshold" {
+  command = plan
+
+  assert {
+    condition     = [for tile in jsondecode(google_monitoring_dashboard.rotations[0].dashboard_json).mosaicLayout.tiles : tile.widget.xyChart.thresholds if can(tile.widget.xyChart.thresholds)] == [[{ label = "Alert", value = 7 }]]
+    error_message = "The days left have the alert's threshold."
   }
 }

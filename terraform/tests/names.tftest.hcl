@@ -79,13 +79,13 @@ run "a_hundred_characters" {
   }
 
   assert {
-    condition     = alltrue([for job in values(google_cloud_scheduler_job.rotation) : can(regex("^[A-Za-z0-9_-]{1,500}$", job.name))])
+    condition     = alltrue([for job in concat(values(google_cloud_scheduler_job.rotation), values(google_cloud_scheduler_job.now)) : can(regex("^[A-Za-z0-9_-]{1,500}$", job.name))])
     error_message = "The jobs' names have at most 500 characters."
   }
 
   assert {
     condition = alltrue([
-      for metric in [google_logging_metric.runs, google_logging_metric.days_left, google_logging_metric.duration, google_logging_metric.expiring[0], google_logging_metric.failed_calls] :
+      for metric in [google_logging_metric.runs, google_logging_metric.days_left, google_logging_metric.duration, google_logging_metric.expiring[0], google_logging_metric.late[0], google_logging_metric.failed_calls] :
       length(metric.name) <= 100
     ])
     error_message = "The metrics' names have at most 100 characters."
@@ -93,7 +93,7 @@ run "a_hundred_characters" {
 
   assert {
     condition = alltrue([
-      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, values(google_monitoring_alert_policy.no_rotation), google_monitoring_alert_policy.expiry) :
+      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, google_monitoring_alert_policy.no_rotation, google_monitoring_alert_policy.no_success, google_monitoring_alert_policy.expiry) :
       length(policy.display_name) <= 512 && length(policy.documentation[0].content) < 8192
     ])
     error_message = "The alerts' titles have at most 512 characters, their texts at most 8 KiB."
@@ -156,5 +156,27 @@ run "a_prefix_that_continues_another_one" {
   assert {
     condition     = length(distinct(flatten([for deployment in values(output.deployments) : [for job in values(deployment.jobs) : job.name]]))) == 4
     error_message = "The job of a secret is never named like the common job of another deployment."
+  }
+}
+
+# The provider would create metrics under the new name and forget those under the old one.
+run "a_new_name_leaves_no_metric_behind" {
+  command = plan
+
+  variables {
+    name = "rotator"
+  }
+
+  assert {
+    condition     = terraform_data.name.input == "rotator"
+    error_message = "Metrics are replaced when the name changes."
+  }
+
+  assert {
+    condition = alltrue([
+      for block in split("\nresource ", file("${path.module}/monitoring.tf")) :
+      !startswith(block, "\"google_logging_metric\"") || strcontains(split("\n}\n", block)[0], "replace_triggered_by = [terraform_data.name]")
+    ]) && length(regexall("\nresource \"google_logging_metric\"", file("${path.module}/monitoring.tf"))) == 6
+    error_message = "A metric is not replaced when the name changes."
   }
 }

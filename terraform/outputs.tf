@@ -3,7 +3,7 @@ locals {
 
   run_command = "gcloud scheduler jobs run JOB --project=${var.project_id} --location=${coalesce(var.scheduler_region, var.region)}"
   run_commands = {
-    for key, job in local.jobs : key => replace(local.run_command, "JOB", job.name)
+    for key, job in local.jobs : key => replace(local.run_command, "JOB", local.now_names[key])
   }
 
   log_command = join(" ", [
@@ -38,7 +38,7 @@ output "secret_names" {
 }
 
 output "jobs" {
-  description = "The Cloud Scheduler jobs: their names, schedules, and the secrets that each rotates."
+  description = "The scheduled jobs: their names, schedules, and the secrets that each rotates."
   value = {
     for key, job in local.jobs : key => {
       name     = google_cloud_scheduler_job.rotation[key].name
@@ -75,7 +75,7 @@ output "store_credential_commands" {
 }
 
 output "run_commands" {
-  description = "The command that runs each job now."
+  description = "The command that rotates the secrets of each job now, due or not."
   value       = local.run_commands
 }
 

@@ -24,7 +24,11 @@ locals {
 
   # Every job names its secrets: what it rotates can be read from it, and does not change with the function's settings.
   job_bodies = {
-    for key, job in local.jobs : key => jsonencode({ secrets = [for id in job.secrets : local.secret_names[id]] })
+    for key, job in local.jobs : key => { secrets = [for id in job.secrets : local.secret_names[id]] }
+  }
+
+  now_names = {
+    for key, job in local.jobs : key => "${local.names.job}-NOW${trimprefix(job.name, local.names.job)}"
   }
 
   # Waits of 1, 2, 4, 8 and 16 minutes: an outage of half an hour is bridged by the retries, a longer one by the next run.
@@ -63,7 +67,7 @@ resource "google_cloud_scheduler_job" "rotation" {
     http_method = "POST"
     uri         = google_cloudfunctions2_function.rotator.service_config[0].uri
     headers     = { "Content-Type" = "application/json" }
-    body        = base64encode(local.job_bodies[each.key])
+    body        = base64encode(jsonencode(local.job_bodies[each.key]))
 
     oidc_token {
       service_account_email = google_service_account.scheduler.email
@@ -73,11 +77,42 @@ resource "google_cloud_scheduler_job" "rotation" {
 
   lifecycle {
     precondition {
-      condition     = length(local.job_bodies[each.key]) <= 16384
+      # The longer of the two bodies.
+      condition     = length(jsonencode(merge(local.job_bodies[each.key], { force = true }))) <= 16384
       error_message = "The names of the secrets on the common schedule take more than 16 KiB, which the function does not accept in one call. Give some of the secrets a schedule of their own."
     }
   }
 
   # The first run must not come before the right to make it.
+  depends_on = [google_cloud_run_v2_service_iam_member.scheduler]
+}
+
+# What a person runs to rotate now, due or not. A job of its own, because `gcloud scheduler jobs run` sends the job's body
+# and takes no other, and because a paused job cannot be run. It needs a schedule, so it has the rarest there is; the upper
+# case keeps it apart from the jobs of every other deployment. It has no retries, of which each would rotate once more.
+resource "google_cloud_scheduler_job" "now" {
+  for_each = local.jobs
+
+  project          = var.project_id
+  region           = google_cloud_scheduler_job.rotation[each.key].region
+  name             = local.now_names[each.key]
+  description      = "${each.value.description} At once, due or not: run it by hand."
+  schedule         = "0 0 29 2 *"
+  time_zone        = var.time_zone
+  paused           = false
+  attempt_deadline = "${local.attempt_deadline_seconds}s"
+
+  http_target {
+    http_method = "POST"
+    uri         = google_cloudfunctions2_function.rotator.service_config[0].uri
+    headers     = { "Content-Type" = "application/json" }
+    body        = base64encode(jsonencode(merge(local.job_bodies[each.key], { force = true })))
+
+    oidc_token {
+      service_account_email = google_service_account.scheduler.email
+      audience              = google_cloudfunctions2_function.rotator.service_config[0].uri
+    }
+  }
+
   depends_on = [google_cloud_run_v2_service_iam_member.scheduler]
 }

@@ -253,7 +253,7 @@ variable "scheduler_region" {
 }
 
 variable "paused" {
-  description = "Whether the jobs are paused. Rotations started by hand still work."
+  description = "Whether the scheduled jobs are paused. What run_commands has still works."
   type        = bool
   default     = false
   nullable    = false
@@ -262,13 +262,13 @@ variable "paused" {
 # ---- how ----
 
 variable "renew_before" {
-  description = "Rotate only once this little of a key's life remains: a duration (14d) or a share of its lifetime (33%). Unset: every run rotates."
+  description = "Rotate only once this little of a key's life remains: a duration (14d) or a share of its lifetime (33%). null: every run rotates."
   type        = string
-  default     = null
+  default     = "50%"
 
   validation {
     condition     = var.renew_before == null || can(regex("^(0*[1-9][0-9]*[smhd]|[1-9][0-9]?%)$", var.renew_before)) && length(coalesce(var.renew_before, "-")) <= 7
-    error_message = "renew_before must be a duration, a whole number above 0 (at most 6 digits) and one of s, m, h, d, such as \"14d\" or \"36h\", or a share of the key's lifetime from \"1%\" to \"99%\"."
+    error_message = "renew_before must be a duration, a whole number above 0 (at most 6 digits) and one of s, m, h, d, such as \"14d\" or \"36h\", or a share of the key's lifetime from \"1%\" to \"99%\"; null rotates in every run."
   }
 }
 
@@ -285,13 +285,13 @@ variable "grace_period" {
 }
 
 variable "destroy_after" {
-  description = "Destroy a disabled version this long after it was superseded. Unset: never; each one costs $0.06 a month."
+  description = "Destroy a disabled version this long after it was superseded. null: never; each one costs $0.06 a month."
   type        = string
-  default     = null
+  default     = "30d"
 
   validation {
     condition     = var.destroy_after == null || can(regex("^(0|[0-9]{1,6}[smhd])$", var.destroy_after))
-    error_message = "destroy_after must be \"0\" or a duration, a whole number (at most 6 digits) and one of s, m, h, d, such as \"30d\"; leave it out to keep versions for ever."
+    error_message = "destroy_after must be \"0\" or a duration, a whole number (at most 6 digits) and one of s, m, h, d, such as \"30d\"; null keeps versions for ever."
   }
 
   validation {
@@ -426,7 +426,7 @@ variable "notification_channels" {
 }
 
 variable "alerts" {
-  description = "Which alert policies there are: all of them (enabled), a failed run (failed_run), a job that failed for good (failed_job), no successful rotation in so many days (no_rotation_days, 0 = off), a key that expires within so many days (expiry_days, 0 = off)."
+  description = "Which alert policies there are: all of them (enabled), a failed run (failed_run), a job that failed for good (failed_job), a key that is so many days late, and no success at all in as many (no_rotation_days, 0 = off), a key that expires within so many days (expiry_days, 0 = off)."
   type = object({
     enabled          = optional(bool, true)
     failed_run       = optional(bool, true)
@@ -452,7 +452,7 @@ variable "alerts" {
       var.alerts.expiry_days * 86400 < tonumber(regex("^([0-9]+)[smhd]$", var.renew_before)[0]) * local.unit_seconds[substr(var.renew_before, -1, 1)],
       true,
     )
-    error_message = "alerts.expiry_days must be less than renew_before: a key that is not due yet must not raise an alarm."
+    error_message = "alerts.expiry_days must be less than renew_before: a key that is not due yet raises no alarm, so this one would come later than it says."
   }
 }
 

@@ -1,18 +1,19 @@
 # What `terraform apply -var project_id=...` makes, and nothing more.
 
 mock_provider "google" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 mock_provider "time" {}
 
 variables {
   project_id = "test-project"
-  # An ephemeral variable needs a value in every test that applies.
-  initial_credentials = {}
 }
 
 run "a_project_id_is_enough" {
+  command = plan
+
   assert {
     condition = keys(google_secret_manager_secret.created) == ["momento-api-key"] && alltrue([
       for secret in values(google_secret_manager_secret.created) :
@@ -36,10 +37,11 @@ run "a_project_id_is_enough" {
   assert {
     condition = (
       length(google_monitoring_alert_policy.failed_run) == 1 && length(google_monitoring_alert_policy.failed_job) == 1 &&
-      keys(google_monitoring_alert_policy.no_rotation) == ["momento-api-key"] && length(google_monitoring_alert_policy.expiry) == 1 &&
+      length(google_monitoring_alert_policy.no_rotation) == 1 && length(google_monitoring_alert_policy.no_success) == 1 &&
+      length(google_monitoring_alert_policy.expiry) == 1 &&
       length(google_monitoring_dashboard.rotations) == 1
     )
-    error_message = "By default there are all four alerts and the dashboard."
+    error_message = "By default there are all five alerts and the dashboard."
   }
 
   assert {
@@ -55,6 +57,8 @@ run "a_project_id_is_enough" {
 }
 
 run "apis_are_enabled_and_never_disabled" {
+  command = plan
+
   assert {
     condition = toset([for service in values(google_project_service.required) : service.service]) == toset([
       "artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "cloudfunctions.googleapis.com",
@@ -79,12 +83,36 @@ run "apis_can_be_left_to_others" {
   }
 
   assert {
-    condition     = length(google_project_service.required) == 0
-    error_message = "enable_apis = false leaves the APIs alone."
+    condition     = length(google_project_service.required) == 0 && length(time_sleep.apis) == 0
+    error_message = "enable_apis = false leaves the APIs alone, and waits for none."
+  }
+}
+
+run "what_is_new_is_waited_for" {
+  command = plan
+
+  assert {
+    condition     = time_sleep.apis[0].create_duration == "60s" && toset(keys(time_sleep.apis[0].triggers)) == toset(keys(google_project_service.required))
+    error_message = "After an API was enabled there is a wait of a minute, again only when there is another one."
+  }
+
+  assert {
+    condition     = time_sleep.grants.create_duration == "180s" && toset(keys(time_sleep.grants.triggers)) == toset(["roles/artifactregistry.writer", "roles/logging.logWriter", "source", "source_copy"])
+    error_message = "After the build was granted something there is a wait of three minutes, again only when there is another grant."
+  }
+
+  # depends_on leaves nothing to look at in a plan.
+  assert {
+    condition = alltrue([
+      for file in fileset(path.module, "*.tf") : !strcontains(replace(file("${path.module}/${file}"), "api, service in google_project_service.required", ""), "google_project_service.required")
+    ])
+    error_message = "Everything waits until an API can be used, not only until it is enabled."
   }
 }
 
 run "outputs_say_what_to_do_next" {
+  command = plan
+
   assert {
     condition     = output.function_name == "momento-key-rotator" && output.function_uri == "https://rotator-abc123-uc.a.run.app"
     error_message = "The outputs name the function."
@@ -103,8 +131,8 @@ run "outputs_say_what_to_do_next" {
   }
 
   assert {
-    condition     = output.run_commands == { common = "gcloud scheduler jobs run momento-key-rotator --project=test-project --location=us-central1" }
-    error_message = "An output has the command that runs the job now."
+    condition     = output.run_commands == { common = "gcloud scheduler jobs run momento-key-rotator-NOW --project=test-project --location=us-central1" }
+    error_message = "An output has the command that rotates now."
   }
 
   assert {

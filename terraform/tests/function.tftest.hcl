@@ -52,11 +52,36 @@ run "as_deployed_by_default" {
       LOG_EXECUTION_ID     = "true"
       GOOGLE_CLOUD_PROJECT = "test-project"
       SECRETS              = "projects/test-project/secrets/momento-api-key"
+      RENEW_BEFORE         = "50%"
+      GRACE_PERIOD         = "1h"
+      DESTROY_AFTER        = "30d"
+      VERIFY               = "true"
+      TIMEOUT              = "540s"
+    })
+    error_message = "The environment holds these settings and no others."
+  }
+}
+
+run "every_run_rotates_and_nothing_is_destroyed" {
+  command = plan
+
+  variables {
+    renew_before  = null
+    destroy_after = null
+  }
+
+  assert {
+    condition = google_cloudfunctions2_function.rotator.service_config[0].environment_variables == tomap({
+      NODE_ENV             = "production"
+      NODE_OPTIONS         = "--max-semi-space-size=4 --max-old-space-size=192"
+      LOG_EXECUTION_ID     = "true"
+      GOOGLE_CLOUD_PROJECT = "test-project"
+      SECRETS              = "projects/test-project/secrets/momento-api-key"
       GRACE_PERIOD         = "1h"
       VERIFY               = "true"
       TIMEOUT              = "540s"
     })
-    error_message = "The environment holds these settings and no others; what is unset is not there at all."
+    error_message = "What is null is not there at all."
   }
 }
 
@@ -162,6 +187,11 @@ run "the_source" {
   assert {
     condition     = google_cloudfunctions2_function.rotator.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.source.name
     error_message = "The function is built from this object."
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.build_config[0].environment_variables == tomap({ SOURCE_SHA256 = data.archive_file.source.output_sha256 })
+    error_message = "A deployment that failed shows in the next plan, by the hash that the last good build has not."
   }
 
   assert {

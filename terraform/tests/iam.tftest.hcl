@@ -37,9 +37,10 @@ variables {
   region              = "europe-west1"
   initial_credentials = {}
   secrets = {
-    ours            = {}
+    # Not protected: what a test applies it also destroys.
+    ours            = { deletion_protection = false }
     theirs          = { create = false, schedule = "0 4 * * 1" }
-    regional        = { location = "europe-west3" }
+    regional        = { location = "europe-west3", deletion_protection = false }
     theirs_regional = { location = "europe-west3", create = false }
   }
 }
@@ -49,7 +50,7 @@ run "three_accounts_three_duties" {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].service_account_email == "runtime@test-project.iam.gserviceaccount.com" &&
       google_cloudfunctions2_function.rotator.build_config[0].service_account == "projects/test-project/serviceAccounts/build@test-project.iam.gserviceaccount.com" &&
-      alltrue([for job in values(google_cloud_scheduler_job.rotation) : job.http_target[0].oidc_token[0].service_account_email == "scheduler@test-project.iam.gserviceaccount.com"])
+      alltrue([for job in concat(values(google_cloud_scheduler_job.rotation), values(google_cloud_scheduler_job.now)) : job.http_target[0].oidc_token[0].service_account_email == "scheduler@test-project.iam.gserviceaccount.com"])
     )
     error_message = "The function, its build and the jobs each have an account of their own; no default account is used."
   }

@@ -1,17 +1,19 @@
 # The jobs: who is called, when, with what, as whom, and how often again.
 
 mock_provider "google" {
-  source = "./tests/mocks"
+  source          = "./tests/mocks"
+  override_during = plan
 }
 
 mock_provider "time" {}
 
 variables {
-  project_id          = "test-project"
-  initial_credentials = {}
+  project_id = "test-project"
 }
 
 run "one_call" {
+  command = plan
+
   assert {
     condition = (
       google_cloud_scheduler_job.rotation["common"].http_target[0].http_method == "POST" &&
@@ -56,6 +58,8 @@ run "one_call" {
 }
 
 run "common_and_own_schedules" {
+  command = plan
+
   variables {
     region           = "europe-west1"
     scheduler_region = "europe-west3"
@@ -98,11 +102,35 @@ run "common_and_own_schedules" {
 
   assert {
     condition = output.run_commands == {
-      common        = "gcloud scheduler jobs run momento-key-rotator --project=test-project --location=europe-west3"
-      secret-weekly = "gcloud scheduler jobs run momento-key-rotator_weekly --project=test-project --location=europe-west3"
-      secret-far    = "gcloud scheduler jobs run momento-key-rotator_far --project=test-project --location=europe-west3"
+      common        = "gcloud scheduler jobs run momento-key-rotator-NOW --project=test-project --location=europe-west3"
+      secret-weekly = "gcloud scheduler jobs run momento-key-rotator-NOW_weekly --project=test-project --location=europe-west3"
+      secret-far    = "gcloud scheduler jobs run momento-key-rotator-NOW_far --project=test-project --location=europe-west3"
     }
     error_message = "There is a command for each job."
+  }
+
+  assert {
+    condition = { for key, job in google_cloud_scheduler_job.now : "gcloud scheduler jobs run ${job.name} --project=${job.project} --location=${job.region}" => jsondecode(base64decode(job.http_target[0].body)) } == {
+      for key, command in output.run_commands : command => merge(jsondecode(base64decode(google_cloud_scheduler_job.rotation[key].http_target[0].body)), { force = true })
+    }
+    error_message = "The command rotates the same secrets as the job, due or not."
+  }
+
+  # Cloud Scheduler runs no paused job, also not by hand.
+  assert {
+    condition     = alltrue([for job in values(google_cloud_scheduler_job.now) : !job.paused && job.schedule == "0 0 29 2 *" && length(job.retry_config) == 0])
+    error_message = "What a person runs works while the schedule is paused, comes by itself only on leap days, and never rotates twice."
+  }
+
+  assert {
+    condition = alltrue([
+      for key, job in google_cloud_scheduler_job.now :
+      job.http_target[0].uri == google_cloud_scheduler_job.rotation[key].http_target[0].uri &&
+      job.http_target[0].http_method == "POST" && job.http_target[0].headers == tomap({ "Content-Type" = "application/json" }) &&
+      job.http_target[0].oidc_token == google_cloud_scheduler_job.rotation[key].http_target[0].oidc_token &&
+      job.attempt_deadline == google_cloud_scheduler_job.rotation[key].attempt_deadline
+    ])
+    error_message = "What a person runs calls the same function in the same way."
   }
 }
 

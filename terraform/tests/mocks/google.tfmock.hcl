@@ -15,3 +15,9 @@ mock_resource "google_cloudfunctions2_function" {
     }
   }
 }
+
+mock_resource "google_monitoring_dashboard" {
+  defaults = {
+    id = "projects/123456789012/dashboards/11111111-2222-3333-4444-555555555555"
+  }
+}

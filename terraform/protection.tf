@@ -1,6 +1,6 @@
 # The provider refuses to delete a protected secret, but it comes last: when it refuses, the function has lost its grants on
 # that secret, or is gone. So each secret that is created here has a guard that goes first, because it depends on all that
-# there is, and that refuses before anything was touched. Its key has all that makes a secret another one in it.
+# there is, and that refuses before anything was touched. Its key and its trigger are what makes a secret another one.
 #
 # A destroy-time provisioner, because nothing else will do: prevent_destroy cannot be a variable, and no precondition is
 # looked at when something is destroyed. It is told what the last apply said of the secret, as the provider is.

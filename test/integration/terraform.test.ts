@@ -131,12 +131,13 @@ test('the metrics read fields that the log line has', async () => {
   const rotator = await FunctionProcess.start({
     env: {
       SECRETS: `${good.name},${bad.name}`,
+      RENEW_BEFORE: '50%',
       SECRET_MANAGER_EMULATOR_HOST: secretManager.host,
       MOMENTO_EMULATOR_HOST: momento.host,
     },
   });
   try {
-    await rotator.post();
+    await rotator.post({ force: true });
   } finally {
     await rotator.stop();
   }

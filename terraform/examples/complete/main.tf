@@ -46,13 +46,13 @@ module "momento_key_rotator" {
       labels              = { team = "orders" }
     }
 
-    # A regional secret: neither the payload nor the request leaves the region. Rotated on Mondays, so an alert only after
-    # the second missed run.
+    # A regional secret: neither the payload nor the request leaves the region. Looked at on Mondays, so it may be a week
+    # late before there is an alert.
     momento-api-key-billing = {
       location         = var.region
       kms_key          = local.kms_key
       schedule         = "5 4 * * MON"
-      no_rotation_days = 15
+      no_rotation_days = 8
     }
 
     # Created by somebody else; rotated here.

@@ -1,4 +1,4 @@
-# One secret, rotated daily: what most people need.
+# One secret, looked at daily and renewed when half of its life is over: what most people need.
 
 terraform {
   required_version = ">= 1.11"
@@ -16,10 +16,10 @@ module "momento_key_rotator" {
 }
 
 output "store_credential" {
-  description = "Store the first credential with this, then run the job."
+  description = "Store the first credential with this, then rotate it."
   value       = module.momento_key_rotator.store_credential_commands
 }
 
-output "run_now" {
+output "rotate_now" {
   value = module.momento_key_rotator.run_commands
 }

@@ -162,7 +162,7 @@ withProc('memory stays flat, whatever is sent', async () => {
   };
   const before = peak();
   await Promise.all(Array.from({ length: 16 }, (_, n) => send(n)));
-  // What is let go is garbage for a while: V8 lets 64 MiB of it pile up, whatever is sent.
-  expect(peak() - before).toBeLessThan(128);
+  // What is let go is garbage for a while: V8 lets 64 MiB of it pile up, and more on a busy machine. Kept, it would be 512.
+  expect(peak() - before).toBeLessThan(200);
   expect(await newLines(16)).toEqual(Array(16).fill(refused('INVALID_REQUEST')));
 });

@@ -9,18 +9,41 @@ export interface Host {
   stop(): Promise<void>;
 }
 
+/** A clock, and those who follow the changes: of one service, or of all that share what they know. */
+export class Ledger {
+  readonly #listeners = new Set<() => void>();
+
+  /** `now`: the clock, in epoch milliseconds. */
+  constructor(public now: () => number) {}
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
 /** What every local service has: a clock, an address, faults, those who follow its changes, an end. */
 export abstract class LocalService {
-  /** The service's clock, in epoch milliseconds. */
-  now: () => number;
-
   readonly #server: Host;
-  readonly #listeners = new Set<() => void>();
+  readonly #ledger: Ledger;
   #host = '';
 
-  protected constructor(server: Host, now: () => number) {
+  protected constructor(server: Host, ledger: Ledger) {
     this.#server = server;
-    this.now = now;
+    this.#ledger = ledger;
+  }
+
+  /** The clock, in epoch milliseconds: of this service, and of those that share its state. */
+  get now(): () => number {
+    return this.#ledger.now;
+  }
+
+  set now(now: () => number) {
+    this.#ledger.now = now;
   }
 
   /** `127.0.0.1:port` */
@@ -32,10 +55,12 @@ export abstract class LocalService {
     return this.#server.faults;
   }
 
-  /** Calls `listener` synchronously after every single change of state; returns how to end that. */
+  /**
+   * Calls `listener` synchronously after every single change of state; returns how to end that. Services that share their
+   * state tell of each other's changes, and a listener that follows several of them is called once.
+   */
   onChange(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return this.#ledger.onChange(listener);
   }
 
   /** Stops the service, whatever is still under way. */
@@ -50,6 +75,6 @@ export abstract class LocalService {
   }
 
   protected changed(): void {
-    for (const listener of this.#listeners) listener();
+    this.#ledger.changed();
   }
 }

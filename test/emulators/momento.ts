@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { auth, cache, control } from '@gomomento/generated-types';
 import { status, type Metadata } from '@grpc/grpc-js';
+import { Account, ENDPOINT, jwt, type IssuedV2Key, type Permissions } from './account';
 import { GrpcHost, Refusal, type Answer } from './grpc-host';
 import { LocalService } from './local-service';
 
@@ -8,13 +9,7 @@ const { _RefreshApiTokenResponse } = auth.auth;
 const { _Cache, _ListCachesResponse } = control.control_client;
 const { ECacheResult, _GetResponse } = cache.cache_client;
 
-// `.invalid` never resolves: a client that leaves the local endpoints cannot reach anybody.
-const ENDPOINT = 'cell-1.momento.invalid';
-
-/** What a key may do: everything, or only read and write items in caches. */
-export type Permissions = 'all' | 'data-only';
-
-/** A key as its owner holds it. */
+/** A v1 or legacy key as its owner holds it. */
 export interface IssuedKey {
   apiKey: string;
   refreshToken: string;
@@ -40,7 +35,10 @@ interface Key {
   refreshTokenSpent: boolean;
 }
 
-/** A local Momento: refreshes keys, lists caches, gets items. Everything else is UNIMPLEMENTED. */
+/**
+ * A local Momento: refreshes v1 keys, lists caches, gets items, the two latter also with the v2 keys of its account.
+ * Everything else is UNIMPLEMENTED.
+ */
 export class MomentoEmulator extends LocalService {
   /** What becomes of a refresh token that was used. The real service's way is not documented. */
   refreshTokens: 'reusable' | 'single-use' = 'reusable';
@@ -54,9 +52,12 @@ export class MomentoEmulator extends LocalService {
   readonly #keysByInner = new Map<string, Key>();
   readonly #keysByApiKey = new Map<string, Key>();
 
-  private constructor(now: () => number) {
+  private constructor(
+    /** Shared with the local key API of the same account. */
+    readonly account: Account,
+  ) {
     const grpc = new GrpcHost('momento');
-    super(grpc, now);
+    super(grpc, account);
     grpc.serve(auth.auth.UnimplementedAuthService.definition, {
       RefreshApiToken: (request: InstanceType<typeof auth.auth._RefreshApiTokenRequest>) =>
         this.#refresh(request.api_key, request.refresh_token),
@@ -70,11 +71,12 @@ export class MomentoEmulator extends LocalService {
   }
 
   /** Starts the service on a free loopback port. */
-  static start(options: { now?: () => number } = {}): Promise<MomentoEmulator> {
-    return new MomentoEmulator(options.now ?? Date.now).listen();
+  static start(options: { now?: () => number; account?: Account } = {}): Promise<MomentoEmulator> {
+    const { now = Date.now, account = new Account(now) } = options;
+    return new MomentoEmulator(account).listen();
   }
 
-  /** Issues a key as the console does: known at once. */
+  /** Issues a v1 or legacy key as the console does: known at once. */
   issueKey(
     options: {
       lifetimeSeconds?: number;
@@ -95,13 +97,18 @@ export class MomentoEmulator extends LocalService {
     return { apiKey, refreshToken, validUntil, endpoint: ENDPOINT, consoleJson };
   }
 
+  /** Issues a v2 key as the console and Momento's CLI do: known at once. */
+  issueV2Key(options?: Parameters<Account['issueV2Key']>[0]): IssuedV2Key {
+    return this.account.issueV2Key(options);
+  }
+
   /** Whether a call with this key would be let in now. */
   accepts(apiKey: string): boolean {
     const key = this.#keysByApiKey.get(apiKey);
-    return key !== undefined && this.#isKnown(key);
+    return key === undefined ? this.account.accepts(apiKey) : this.#isKnown(key);
   }
 
-  /** Whether this pair could be refreshed now. */
+  /** Whether this pair, of a v1 or legacy key, could be refreshed now. */
   acceptsRefresh(apiKey: string, refreshToken: string): boolean {
     const key = this.#keysByApiKey.get(apiKey);
     return this.accepts(apiKey) && key?.refreshToken === refreshToken && !key.refreshTokenSpent;
@@ -110,9 +117,12 @@ export class MomentoEmulator extends LocalService {
   /** Revokes a key, as a person does in the console. */
   revoke(apiKey: string): void {
     const key = this.#keysByApiKey.get(apiKey);
-    if (!key) throw new Error('no such key was issued');
-    key.revoked = true;
-    this.changed();
+    if (key === undefined) {
+      this.account.revoke(this.account.find(apiKey)?.info.key_id ?? '', 'person');
+    } else {
+      key.revoked = true;
+      this.changed();
+    }
   }
 
   /** Every key (also the part that travels) and refresh token that was ever issued. */
@@ -122,7 +132,7 @@ export class MomentoEmulator extends LocalService {
       inner,
       refreshToken,
     ]);
-    return [...new Set(all)];
+    return [...new Set(all), ...this.account.secrets()];
   }
 
   #isKnown(key: Key): boolean {
@@ -169,6 +179,13 @@ export class MomentoEmulator extends LocalService {
     return key;
   }
 
+  /** Lets a call in that brings a key of whatever kind; says what it may do. */
+  #admit(metadata: Metadata): Permissions {
+    const sent = metadata.get('authorization')[0]?.toString();
+    const admitted = this.account.admit(sent ?? '');
+    return admitted?.role.caches ?? this.#authenticate(sent).permissions;
+  }
+
   #refresh(
     inner: string,
     refreshToken: string,
@@ -198,8 +215,7 @@ export class MomentoEmulator extends LocalService {
   }
 
   #listCaches(metadata: Metadata): Answer<InstanceType<typeof _ListCachesResponse>> {
-    const { permissions } = this.#authenticate(authorization(metadata));
-    if (permissions === 'data-only') {
+    if (this.#admit(metadata) === 'data-only') {
       throw new Refusal(status.PERMISSION_DENIED, 'Insufficient permissions to list caches');
     }
     return {
@@ -211,7 +227,7 @@ export class MomentoEmulator extends LocalService {
   }
 
   #get(metadata: Metadata): Answer<InstanceType<typeof _GetResponse>> {
-    this.#authenticate(authorization(metadata));
+    this.#admit(metadata);
     if (!this.caches.includes(String(metadata.get('cache')[0]))) {
       throw new Refusal(status.NOT_FOUND, 'Cache not found');
     }
@@ -222,16 +238,6 @@ export class MomentoEmulator extends LocalService {
   }
 }
 
-function authorization(metadata: Metadata): string | undefined {
-  return metadata.get('authorization')[0]?.toString();
-}
-
 function v1(inner: string): string {
   return Buffer.from(JSON.stringify({ endpoint: ENDPOINT, api_key: inner })).toString('base64');
-}
-
-/** Has the form of a JSON web token; nobody checks the signature. */
-function jwt(claims: object): string {
-  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
-  return [part({ alg: 'HS256' }), part(claims), randomBytes(32).toString('base64url')].join('.');
 }

@@ -5,7 +5,7 @@ import { status, type Metadata, type ServiceDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
 import { errorInfo, statusDetails } from './google-rpc';
 import { GrpcHost, Refusal, type Answer, type Gate } from './grpc-host';
-import { LocalService } from './local-service';
+import { Ledger, LocalService } from './local-service';
 
 type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
 type VersionResource = protos.google.cloud.secretmanager.v1.ISecretVersion;
@@ -149,7 +149,7 @@ export class SecretManagerEmulator extends LocalService {
 
   private constructor(now: () => number) {
     const grpc = new GrpcHost('secretmanager', describe);
-    super(grpc, now);
+    super(grpc, new Ledger(now));
     grpc.serve(
       serviceDefinition(),
       {

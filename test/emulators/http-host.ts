@@ -1,10 +1,4 @@
-import {
-  createServer,
-  STATUS_CODES,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type ServerResponse,
-} from 'node:http';
+import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { FaultPlan, type Service } from './faults';
@@ -15,7 +9,8 @@ export interface HttpRequest {
   /** The named groups of the route's path, decoded. */
   readonly parts: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
-  readonly headers: IncomingHttpHeaders;
+  /** Each with all the values that it was sent with. */
+  readonly headers: IncomingMessage['headersDistinct'];
   /** The JSON that was sent; undefined where nothing was. */
   readonly body: unknown;
 }
@@ -42,6 +37,7 @@ export class HttpRefusal extends Error {
   constructor(
     readonly status: number,
     readonly body: object,
+    readonly headers: Readonly<Record<string, string>> = {},
   ) {
     super(JSON.stringify(body));
   }
@@ -49,6 +45,7 @@ export class HttpRefusal extends Error {
 
 interface Reply {
   readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
   readonly body: object;
   readonly corrupted: object;
 }
@@ -98,7 +95,7 @@ export class HttpHost implements Host {
       const asked = {
         parts: partsOf(route, pathname),
         query: searchParams,
-        headers: request.headers,
+        headers: request.headersDistinct,
         body: parsed(sent),
       };
       const received = this.faults.receive(this.#service, name, asked);
@@ -111,13 +108,14 @@ export class HttpHost implements Host {
               if (route === undefined) throw refusal(fitting.length > 0 ? 405 : 404);
               if (asked.body === NOT_JSON) throw refusal(400, 'The body is not JSON');
               const { answer, corrupted } = route.act(asked);
-              reply = { status: 200, body: answer, corrupted };
+              reply = { status: 200, headers: {}, body: answer, corrupted };
             } catch (error) {
               reply = refused(error);
             }
           },
           answer: (garbling) => {
-            const { status } = reply;
+            const { status, headers } = reply;
+            for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
             const body = JSON.stringify(garbling === 'corrupt' ? reply.corrupted : reply.body);
             if (garbling === 'half') sendHalf(response, status, body);
             // Everything is still there: the message of JSON.parse quotes what it could not read.
@@ -176,11 +174,11 @@ function refusal(status: number, message = STATUS_CODES[status] ?? ''): HttpRefu
 }
 
 function refused(error: unknown): Reply {
-  const { status, body } =
+  const { status, headers, body } =
     error instanceof HttpRefusal
       ? error
       : refusal(500, `the local service failed: ${String(error)}`);
-  return { status, body, corrupted: {} };
+  return { status, headers, body, corrupted: {} };
 }
 
 function send(response: ServerResponse, status: number, body: string): void {

@@ -895,7 +895,8 @@ describe('a local service over HTTP, through fetch', () => {
         method: 'POST',
         path: /^\/items$/,
         act: ({ body, headers }) => {
-          if (headers.authorization !== 'me') throw new HttpRefusal(401, { code: 'Unauthorized' });
+          if (headers.authorization?.join() !== 'me')
+            throw new HttpRefusal(401, { code: 'Unauthorized' });
           items.push(body);
           return { answer: { items }, corrupted: { items: [] } };
         },

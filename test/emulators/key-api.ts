@@ -1,0 +1,251 @@
+import { randomBytes } from 'node:crypto';
+import { Account, answerOf, type Key, type Lag } from './account';
+import { HttpHost, HttpRefusal, type HttpAnswer, type HttpRequest } from './http-host';
+import { LocalService } from './local-service';
+
+/** Where a refresh token is spent by default. A guess: Momento has not published the path. */
+export const REFRESH_PATH = '/api-keys/refresh';
+
+/** What a field has to be. */
+type Check = (value: unknown) => boolean;
+
+interface Fields {
+  readonly required: Readonly<Record<string, Check>>;
+  readonly optional: Readonly<Record<string, Check>>;
+}
+
+const isString: Check = (value) => typeof value === 'string';
+const isBoolean: Check = (value) => typeof value === 'boolean';
+const isEpochSeconds: Check = (value) => Number.isSafeInteger(value) && Number(value) >= 0;
+
+const CREATE: Fields = {
+  required: {
+    role_id: isString,
+    description: isString,
+    expiry: (value) => value === 'never' || isEpochSeconds(value),
+  },
+  optional: { exclude_refresh_token: isBoolean },
+};
+const REFRESH: Fields = { required: {}, optional: { expiration_epoch_seconds: isEpochSeconds } };
+
+/**
+ * Momento's HTTP API for the v2 keys of an account: makes, lists, revokes and refreshes them. It is as strict as the real
+ * one is documented to be, and in what is not documented as strict as it may be.
+ */
+export class KeyApiEmulator extends LocalService {
+  /** How many calls a second the account may make; the rest are throttled. Unlimited where undefined. */
+  callsPerSecond: number | undefined;
+  /** How long a key that was made here is still unknown, also to the local Momento. */
+  newKeyLagMs = 0;
+  /** How many calls with a key that was made here are rejected before it is known. */
+  newKeyRejections = 0;
+  /** What becomes of an expired key: it is listed and can be revoked like any other, or there is none. */
+  expiredKeys: 'gone' | 'listed' = 'gone';
+  /** Longer ones are bad requests. Momento's own limits are not documented. */
+  limits: { descriptionLength?: number; lifetimeSeconds?: number } = {};
+
+  readonly #http: HttpHost;
+  /** The number of the last key on a page, by the token that leads to the next. */
+  readonly #pages = new Map<string, number>();
+  #refreshPath = REFRESH_PATH;
+  #callTimes: number[] = [];
+
+  private constructor(
+    /** Shared with the local Momento of the same account. */
+    readonly account: Account,
+  ) {
+    const http = new HttpHost('keyapi');
+    super(http, account);
+    this.#http = http;
+    this.refreshPath = REFRESH_PATH;
+    http.serve({
+      CreateKey: { method: 'POST', path: /^\/api-keys$/, act: (request) => this.#create(request) },
+      ListKeys: { method: 'GET', path: /^\/api-keys$/, act: (request) => this.#list(request) },
+      RevokeKey: {
+        method: 'DELETE',
+        path: /^\/api-keys\/(?<id>[^/]+)$/,
+        act: (request) => this.#revoke(request),
+      },
+    });
+  }
+
+  /** Starts the service on a free loopback port. */
+  static start(options: { now?: () => number; account?: Account } = {}): Promise<KeyApiEmulator> {
+    const { now = Date.now, account = new Account(now) } = options;
+    return new KeyApiEmulator(account).listen();
+  }
+
+  /** Where a refresh token is spent. */
+  get refreshPath(): string {
+    return this.#refreshPath;
+  }
+
+  set refreshPath(path: string) {
+    this.#refreshPath = path;
+    const literally = path.replaceAll(/[^\w/]/g, '\\$&');
+    this.#http.serve({
+      RefreshKey: {
+        method: 'POST',
+        path: new RegExp(`^${literally}$`),
+        act: (request) => this.#refresh(request),
+      },
+    });
+  }
+
+  #create(request: HttpRequest): HttpAnswer {
+    this.#admit(request, 'write');
+    queryOf(request, []);
+    const fields = fieldsOf(request, CREATE) as {
+      role_id: string;
+      description: string;
+      expiry: 'never' | number;
+      exclude_refresh_token?: boolean;
+    };
+    const { role_id: role, description, expiry, exclude_refresh_token: excluded = false } = fields;
+    const { descriptionLength = Infinity, lifetimeSeconds = Infinity } = this.limits;
+    if (description.length > descriptionLength) throw badRequest('description is too long');
+    const left = (expiry === 'never' ? Infinity : expiry) - this.now() / 1000;
+    if (left <= 0) throw badRequest('expiry is in the past');
+    if (left > lifetimeSeconds) throw badRequest('expiry is too far away');
+    if (!this.account.roles.has(role)) throw notFound('No such role');
+    const expiresAt = expiry === 'never' ? undefined : expiry;
+    const terms = { role, description, expiresAt, withRefreshToken: !excluded };
+    const key = this.account.issue(terms, 'call', this.#lag());
+    return { answer: answerOf(key), corrupted: { key_info: {} } };
+  }
+
+  #list(request: HttpRequest): HttpAnswer {
+    this.#admit(request, 'list');
+    const { limit = '100', next_token: token } = queryOf(request, ['limit', 'next_token']);
+    if (!/^\d+$/.test(limit) || Number(limit) < 1 || Number(limit) > 100) {
+      throw badRequest('limit must be an integer from 1 to 100');
+    }
+    // Where the page before ended, whatever has been made or revoked since.
+    const after = token === undefined ? -1 : this.#pages.get(token);
+    if (after === undefined) throw badRequest('next_token is invalid');
+    const following = this.account.keys().filter((key) => key.number > after && this.#exists(key));
+    const page = following.slice(0, Number(limit));
+    const last = page.at(-1);
+    const answer = { key_info: page.map(({ info }) => info) };
+    if (last === undefined || page.length === following.length) {
+      return { answer, corrupted: { key_info: [{}] } };
+    }
+    const next = randomBytes(12).toString('base64url');
+    this.#pages.set(next, last.number);
+    return { answer: { ...answer, next_token: next }, corrupted: { key_info: [{}] } };
+  }
+
+  #revoke(request: HttpRequest): HttpAnswer {
+    this.#admit(request, 'write');
+    queryOf(request, []);
+    const key = this.account.keys().find(({ info }) => info.key_id === request.parts.id);
+    if (key === undefined || !this.#exists(key)) throw notFound('No such key');
+    this.account.revoke(key.info.key_id, 'call');
+    return { answer: {}, corrupted: { code: 'corrupted' } };
+  }
+
+  #refresh(request: HttpRequest): HttpAnswer {
+    const token = authorizationOf(request);
+    const refreshable = this.account.refreshable(token);
+    if (refreshable === undefined) throw unauthenticated();
+    this.#meter();
+    queryOf(request, []);
+    const fields = fieldsOf(request, REFRESH) as { expiration_epoch_seconds?: number };
+    const { key, longestUntil } = refreshable;
+    const { expiration_epoch_seconds: expiresAt = longestUntil } = fields;
+    if (expiresAt <= this.now() / 1000) {
+      throw badRequest('expiration_epoch_seconds is in the past');
+    }
+    if (expiresAt > longestUntil) {
+      throw badRequest("expiration_epoch_seconds exceeds the original key's lifetime");
+    }
+    const fresh = this.account.refresh(token, expiresAt, this.#lag());
+    return {
+      answer: { ...answerOf(fresh), previous_key_id: key.info.key_id },
+      corrupted: { key_info: {}, previous_key_id: key.info.key_id },
+    };
+  }
+
+  #admit(request: HttpRequest, permission: 'list' | 'write'): void {
+    const admitted = this.account.admit(authorizationOf(request));
+    if (admitted === undefined) throw unauthenticated();
+    this.#meter();
+    if (!admitted.role.keys.includes(permission)) {
+      throw refusal(403, 'PermissionDenied', 'The API key does not grant auth-management access');
+    }
+  }
+
+  #meter(): void {
+    const now = this.now();
+    this.#callTimes = this.#callTimes.filter((time) => time > now - 1000 && time <= now);
+    if (this.#callTimes.length >= (this.callsPerSecond ?? Infinity)) {
+      throw refusal(429, 'ResourceExhausted', 'Too many requests', { 'retry-after': '1' });
+    }
+    this.#callTimes.push(now);
+  }
+
+  #exists(key: Key): boolean {
+    return (
+      key.revoked === undefined && (this.expiredKeys === 'listed' || !this.account.isExpired(key))
+    );
+  }
+
+  #lag(): Lag {
+    return { ms: this.newKeyLagMs, rejections: this.newKeyRejections };
+  }
+}
+
+/** The key or refresh token that the caller sent: once, and with nothing before it. */
+function authorizationOf({ headers }: HttpRequest): string {
+  const [sent, ...more] = headers.authorization ?? [];
+  if (sent === undefined || more.length > 0) throw unauthenticated();
+  return sent;
+}
+
+function queryOf({ query }: HttpRequest, known: readonly string[]): Record<string, string> {
+  const names = [...query.keys()];
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw badRequest(`unknown query parameter ${unknown}`);
+  if (new Set(names).size < names.length) throw badRequest('a query parameter is repeated');
+  return Object.fromEntries(query);
+}
+
+function fieldsOf({ headers, body }: HttpRequest, { required, optional }: Fields): object {
+  const type = headers['content-type']?.join();
+  if (type === undefined || !/^application\/json(; ?charset=utf-8)?$/i.test(type)) {
+    throw badRequest('Content-Type must be application/json');
+  }
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw badRequest('the body must be a JSON object');
+  }
+  const checks = { ...required, ...optional };
+  const missing = Object.keys(required).find((name) => !(name in body));
+  if (missing !== undefined) throw badRequest(`missing field ${missing}`);
+  for (const [name, value] of Object.entries(body)) {
+    const check = Object.hasOwn(checks, name) ? checks[name] : undefined;
+    if (check === undefined) throw badRequest(`unknown field ${name}`);
+    if (!check(value)) throw badRequest(`invalid value for ${name}`);
+  }
+  return body;
+}
+
+function refusal(
+  status: number,
+  code: string,
+  message: string,
+  headers?: Readonly<Record<string, string>>,
+): HttpRefusal {
+  return new HttpRefusal(status, { code, message }, headers);
+}
+
+function badRequest(message: string): HttpRefusal {
+  return refusal(400, 'Bad Request', message);
+}
+
+function notFound(message: string): HttpRefusal {
+  return refusal(404, 'NotFound', message);
+}
+
+function unauthenticated(): HttpRefusal {
+  return refusal(401, 'Unauthenticated', 'Invalid or expired API key');
+}

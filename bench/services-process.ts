@@ -1,13 +1,9 @@
-/** The two local services, in a process of their own: see services.ts. */
-import { MomentoEmulator } from '../test/emulators/momento';
-import { SecretManagerEmulator } from '../test/emulators/secret-manager';
+/** The local services, in a process of their own: see services.ts. */
+import { startServices } from '../test/emulators/services';
 import type { Order } from './services';
 
 async function serve(): Promise<void> {
-  const [secretManager, momento] = await Promise.all([
-    SecretManagerEmulator.start(),
-    MomentoEmulator.start(),
-  ]);
+  const { secretManager, momento, keyApi } = await startServices();
   const carryOut = (order: Order): object => {
     switch (order.kind) {
       case 'hosts':
@@ -22,14 +18,14 @@ async function serve(): Promise<void> {
         for (const secret of order.secrets) secretManager.deleteSecret(secret);
         return {};
       case 'latency':
-        secretManager.faults.latencyMs = momento.faults.latencyMs = order.ms;
+        for (const { faults } of [secretManager, momento, keyApi]) faults.latencyMs = order.ms;
         return {};
       case 'quotas':
         secretManager.quotas = order.quotas;
         return {};
       case 'calls': {
         const counts: Record<string, number> = {};
-        for (const { faults } of [secretManager, momento]) {
+        for (const { faults } of [secretManager, momento, keyApi]) {
           for (const { method } of faults.calls) counts[method] = (counts[method] ?? 0) + 1;
           faults.forget();
         }

@@ -1,27 +1,23 @@
 import { FunctionProcess, type StartOptions } from '../test/function-process';
-import { MomentoEmulator } from '../test/emulators/momento';
-import { SecretManagerEmulator } from '../test/emulators/secret-manager';
+import { startServices, type Services } from '../test/emulators/services';
 
 export const SECRET = 'projects/demo/secrets/momento-api-key';
 
 const DAY_MS = 24 * 3600 * 1000;
 
-export interface LocalServices {
-  readonly secretManager: SecretManagerEmulator;
-  readonly momento: MomentoEmulator;
+export interface LocalServices extends Services {
   readonly rotator: FunctionProcess;
-  readonly stop: () => Promise<void>;
 }
 
 /**
- * Starts Secret Manager and Momento on this machine, stores a key that was issued 29 days ago for 30 days, and starts the
- * function against them in its own process.
+ * Starts Secret Manager, Momento and its key API on this machine, stores a key that was issued 29 days ago for 30 days, and
+ * starts the function against them in its own process.
  */
 export async function startLocalServices(
   options: Omit<StartOptions, 'env'> = {},
 ): Promise<LocalServices> {
-  const secretManager = await SecretManagerEmulator.start();
-  const momento = await MomentoEmulator.start();
+  const services = await startServices();
+  const { secretManager, momento } = services;
   const issuedAt = Date.now() - 29 * DAY_MS;
   momento.now = () => issuedAt;
   const { consoleJson } = momento.issueKey({ lifetimeSeconds: (30 * DAY_MS) / 1000 });
@@ -30,19 +26,14 @@ export async function startLocalServices(
   secretManager.addVersion(SECRET, consoleJson, { createTime: issuedAt });
   const rotator = await FunctionProcess.start({
     ...options,
-    env: {
-      SECRETS: SECRET,
-      SECRET_MANAGER_EMULATOR_HOST: secretManager.host,
-      MOMENTO_EMULATOR_HOST: momento.host,
-    },
+    env: { SECRETS: SECRET, ...services.env },
   });
   return {
-    secretManager,
-    momento,
+    ...services,
     rotator,
     stop: async () => {
       await rotator.stop();
-      await Promise.all([secretManager.stop(), momento.stop()]);
+      await services.stop();
     },
   };
 }

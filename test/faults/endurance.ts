@@ -4,8 +4,9 @@ import { resolve } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import { FunctionProcess } from '../function-process';
 import type { Call, Fault, Moment } from '../emulators/faults';
-import { MomentoEmulator } from '../emulators/momento';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
+import type { MomentoEmulator } from '../emulators/momento';
+import type { SecretManagerEmulator } from '../emulators/secret-manager';
+import { startServices } from '../emulators/services';
 import { leaks } from '../leaks';
 import type { Case, Group } from './campaign';
 import { Invariants } from './invariants';
@@ -30,8 +31,7 @@ interface Many {
 }
 
 async function withMany(count: number, play: (many: Many) => Promise<string[]>): Promise<string[]> {
-  const secretManager = await SecretManagerEmulator.start();
-  const momento = await MomentoEmulator.start();
+  const { secretManager, momento, env, stop } = await startServices();
   const names = Array.from({ length: count }, (_, index) => `projects/p/secrets/s${index}`);
   for (const name of names) {
     secretManager.createSecret(name);
@@ -39,9 +39,8 @@ async function withMany(count: number, play: (many: Many) => Promise<string[]>):
   }
   const process = await FunctionProcess.start({
     env: {
+      ...env,
       SECRETS: names.join(),
-      SECRET_MANAGER_EMULATOR_HOST: secretManager.host,
-      MOMENTO_EMULATOR_HOST: momento.host,
       NODE_OPTIONS: `--expose-gc --import=${resolve(__dirname, 'probe.mjs')}`,
     },
   });
@@ -49,7 +48,7 @@ async function withMany(count: number, play: (many: Many) => Promise<string[]>):
     return await play({ secretManager, momento, names, process });
   } finally {
     await process.stop();
-    await Promise.all([secretManager.stop(), momento.stop()]);
+    await stop();
   }
 }
 

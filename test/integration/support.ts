@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { MomentoEmulator, type IssuedKey } from '../emulators/momento';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
+import { REFRESH_PATH, type KeyApiEmulator } from '../emulators/key-api';
+import type { IssuedKey, MomentoEmulator } from '../emulators/momento';
+import type { SecretManagerEmulator } from '../emulators/secret-manager';
+import { startServices, type Services } from '../emulators/services';
 import type { Clock } from '../../src/retry';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 
@@ -54,40 +56,49 @@ export interface Seeded {
   readonly note: string;
 }
 
-/** The two local services, shared by the tests of a file: each test has secrets of its own. */
+/** The local services, shared by the tests of a file: each test has secrets of its own. */
 export class LocalServices {
   /** What was wrong for readers of `latest`, after any change at either service. */
   readonly complaints: string[] = [];
+  readonly secretManager: SecretManagerEmulator;
+  readonly momento: MomentoEmulator;
+  readonly keyApi: KeyApiEmulator;
+  readonly #services: Services;
   readonly #watched = new Set<string>();
   #names = 0;
   readonly #notes: string[] = [];
 
   private constructor(
-    readonly secretManager: SecretManagerEmulator,
-    readonly momento: MomentoEmulator,
+    services: Services,
     readonly clock: SkippingClock,
   ) {
-    secretManager.onChange(() => this.#lookAfterReaders());
-    momento.onChange(() => this.#lookAfterReaders());
+    this.#services = services;
+    this.secretManager = services.secretManager;
+    this.momento = services.momento;
+    this.keyApi = services.keyApi;
+    this.secretManager.onChange(() => this.#lookAfterReaders());
+    // The key API has the same account, and so the same changes.
+    this.momento.onChange(() => this.#lookAfterReaders());
   }
 
   static async start(): Promise<LocalServices> {
     const clock = new SkippingClock();
-    return new LocalServices(
-      await SecretManagerEmulator.start(clock),
-      await MomentoEmulator.start(clock),
-      clock,
-    );
+    return new LocalServices(await startServices(clock), clock);
   }
 
-  async stop(): Promise<void> {
-    await Promise.all([this.secretManager.stop(), this.momento.stop()]);
+  /** The environment in which the function calls these services. */
+  get env(): Services['env'] {
+    return this.#services.env;
+  }
+
+  stop(): Promise<void> {
+    return this.#services.stop();
   }
 
   /** Everything that a test may have changed is as at the start; secrets stay. */
   reset(): void {
-    const { secretManager, momento, clock } = this;
-    for (const { faults } of [secretManager, momento]) {
+    const { secretManager, momento, keyApi, clock } = this;
+    for (const { faults } of [secretManager, momento, keyApi]) {
       faults.clear();
       faults.forget();
     }
@@ -99,6 +110,12 @@ export class LocalServices {
     momento.refreshTokens = 'reusable';
     momento.newKeyLagMs = 0;
     momento.newKeyRejections = 0;
+    keyApi.refreshPath = REFRESH_PATH;
+    keyApi.callsPerSecond = undefined;
+    keyApi.newKeyLagMs = 0;
+    keyApi.newKeyRejections = 0;
+    keyApi.expiredKeys = 'gone';
+    keyApi.limits = {};
     this.#watched.clear();
     this.complaints.length = 0;
   }
@@ -150,9 +167,8 @@ export class LocalServices {
 
   /** The methods that were called, in order. */
   get called(): string[] {
-    return [...this.secretManager.faults.calls, ...this.momento.faults.calls].map(
-      ({ method }) => method,
-    );
+    const services = [this.secretManager, this.momento, this.keyApi];
+    return services.flatMap(({ faults }) => faults.calls.map(({ method }) => method));
   }
 
   timesCalled(method: string): number {

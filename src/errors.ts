@@ -1,7 +1,16 @@
 /**
- * The errors that the rotator reports. A code is stable: operators filter on it, and each has its line in the README's
- * runbook.
+ * What is known of an error by its code. A code is stable: operators filter on it, and each has its line in the runbook.
+ *
+ * `retryable`: the same call may succeed without anybody doing anything. `refused`: the issuer of keys said no to an
+ * issue. `quota`: it passes with time, for everybody who waits.
  */
+interface Traits {
+  readonly status: number;
+  readonly retryable: boolean;
+  readonly refused?: boolean;
+  readonly quota?: boolean;
+}
+
 const CODES = {
   INVALID_REQUEST: { status: 400, retryable: false },
   NOT_FOUND: { status: 404, retryable: false },
@@ -16,30 +25,46 @@ const CODES = {
   NO_ENABLED_VERSION: { status: 409, retryable: false },
   PAYLOAD_INVALID: { status: 422, retryable: false },
   PAYLOAD_CORRUPT: { status: 502, retryable: true },
-  KEY_NOT_REFRESHABLE: { status: 422, retryable: false },
 
+  KEY_NOT_REFRESHABLE: { status: 422, retryable: false },
   KEY_EXPIRED: { status: 422, retryable: false },
-  REFRESH_REFUSED: { status: 502, retryable: false },
+  ROLE_UNKNOWN: { status: 422, retryable: false },
+  LIFETIME_UNKNOWN: { status: 422, retryable: false },
+  MANAGEMENT_KEY_MISSING: { status: 422, retryable: false },
+  MANAGEMENT_KEY_INVALID: { status: 422, retryable: false },
+  MANAGEMENT_KEY_REFUSED: { status: 502, retryable: false, refused: true },
+
+  REFRESH_REFUSED: { status: 502, retryable: false, refused: true },
   REFRESH_ANSWER_LOST: { status: 502, retryable: false },
+  REFRESH_PATH_UNKNOWN: { status: 502, retryable: false },
+  MINT_REFUSED: { status: 502, retryable: false, refused: true },
   ISSUED_CREDENTIAL_INVALID: { status: 502, retryable: true },
   MOMENTO_UNAVAILABLE: { status: 503, retryable: true },
-  MOMENTO_LIMIT_EXCEEDED: { status: 429, retryable: true },
+  MOMENTO_LIMIT_EXCEEDED: { status: 429, retryable: true, quota: true },
 
   NEW_KEY_REJECTED: { status: 502, retryable: false },
   NEWEST_KEY_REJECTED: { status: 409, retryable: false },
   VERIFY_INCONCLUSIVE: { status: 503, retryable: true },
+  KEYS_NOT_REVOKED: { status: 503, retryable: true },
 
   SECRET_MANAGER_UNAVAILABLE: { status: 503, retryable: true },
-  SECRET_MANAGER_QUOTA_EXCEEDED: { status: 429, retryable: true },
+  SECRET_MANAGER_QUOTA_EXCEEDED: { status: 429, retryable: true, quota: true },
   SECRET_MANAGER_REFUSED: { status: 502, retryable: false },
   CREDENTIAL_NOT_STORED: { status: 503, retryable: true },
   DEADLINE_EXCEEDED: { status: 504, retryable: true },
   INTERNAL: { status: 500, retryable: false },
-} as const satisfies Record<string, { status: number; retryable: boolean }>;
+} as const satisfies Record<string, Traits>;
 
 export type ErrorCode = keyof typeof CODES;
 
 export const ERROR_CODES = Object.keys(CODES) as ErrorCode[];
+
+export interface RotationErrorOptions extends ErrorOptions {
+  /** The call that failed may have had its effect all the same. */
+  readonly mayHaveHadEffect?: boolean;
+  /** How long the service asked to wait before the next try. */
+  readonly retryAfterMs?: number;
+}
 
 /**
  * An error with a code. Its message tells an operator what happened, what it means for readers of the secret, and what
@@ -47,23 +72,41 @@ export const ERROR_CODES = Object.keys(CODES) as ErrorCode[];
  */
 export class RotationError extends Error {
   override readonly name = 'RotationError';
+  readonly mayHaveHadEffect: boolean;
+  readonly retryAfterMs: number;
 
   constructor(
     readonly code: ErrorCode,
     message: string,
-    options?: ErrorOptions,
+    { mayHaveHadEffect = false, retryAfterMs = 0, ...options }: RotationErrorOptions = {},
   ) {
     super(message, options);
+    this.mayHaveHadEffect = mayHaveHadEffect;
+    this.retryAfterMs = retryAfterMs;
   }
 
   /** The HTTP status of a request that ends with this error. */
   get status(): number {
-    return CODES[this.code].status;
+    return this.#traits.status;
   }
 
   /** Whether the same call may succeed without anybody doing anything. */
   get retryable(): boolean {
-    return CODES[this.code].retryable;
+    return this.#traits.retryable;
+  }
+
+  /** Whether the issuer of keys said no. */
+  get refused(): boolean {
+    return this.#traits.refused ?? false;
+  }
+
+  /** Whether a quota was used up, which passes with time. */
+  get quota(): boolean {
+    return this.#traits.quota ?? false;
+  }
+
+  get #traits(): Traits {
+    return CODES[this.code];
   }
 }
 

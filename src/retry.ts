@@ -17,7 +17,7 @@ const LONGEST_PAUSE_MS = 5_000;
 
 /**
  * Calls `attempt` until it succeeds, fails with an error that is not retryable, or `giveUpAt` of its error has passed.
- * The pauses double from 0.2 s to 5 s.
+ * The pauses double from 0.2 s to 5 s; a service that asks for a longer one gets it.
  *
  * @param giveUpAt for a failed attempt, the time (epoch ms) after which no new one is started
  * @throws the RotationError of the last attempt
@@ -32,8 +32,9 @@ export async function retry<T>(
       return await attempt();
     } catch (thrown) {
       const error = toRotationError(thrown);
-      if (!error.retryable || clock.now() + pause > giveUpAt(error)) throw error;
-      await clock.sleep(pause);
+      const wait = Math.max(pause, error.retryAfterMs);
+      if (!error.retryable || clock.now() + wait > giveUpAt(error)) throw error;
+      await clock.sleep(wait);
     }
   }
 }

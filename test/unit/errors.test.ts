@@ -1,44 +1,48 @@
 import { ERROR_CODES, RotationError, toRotationError, type ErrorCode } from '../../src/errors';
 
-const CODES: Record<ErrorCode, [status: number, retryable: boolean]> = {
-  INVALID_REQUEST: [400, false],
-  NOT_FOUND: [404, false],
-  METHOD_NOT_ALLOWED: [405, false],
-  SECRET_NOT_CONFIGURED: [404, false],
-  CONFIGURATION_INVALID: [500, false],
-  CREDENTIALS_UNAVAILABLE: [500, false],
-  PERMISSION_MISSING: [403, false],
-  SECRET_NOT_FOUND: [404, false],
-  NO_VERSION: [409, false],
-  NO_ENABLED_VERSION: [409, false],
-  PAYLOAD_INVALID: [422, false],
-  PAYLOAD_CORRUPT: [502, true],
-  KEY_NOT_REFRESHABLE: [422, false],
-  KEY_EXPIRED: [422, false],
-  REFRESH_REFUSED: [502, false],
-  REFRESH_ANSWER_LOST: [502, false],
-  ISSUED_CREDENTIAL_INVALID: [502, true],
-  MOMENTO_UNAVAILABLE: [503, true],
-  MOMENTO_LIMIT_EXCEEDED: [429, true],
-  NEW_KEY_REJECTED: [502, false],
-  NEWEST_KEY_REJECTED: [409, false],
-  VERIFY_INCONCLUSIVE: [503, true],
-  SECRET_MANAGER_UNAVAILABLE: [503, true],
-  SECRET_MANAGER_QUOTA_EXCEEDED: [429, true],
-  SECRET_MANAGER_REFUSED: [502, false],
-  CREDENTIAL_NOT_STORED: [503, true],
-  DEADLINE_EXCEEDED: [504, true],
-  INTERNAL: [500, false],
-};
+const errors = ERROR_CODES.map((code) => new RotationError(code, 'what happened'));
 
-test.each(ERROR_CODES)('%s has the status and the advice that callers rely on', (code) => {
-  const error = new RotationError(code, 'what happened');
-  expect([error.status, error.retryable]).toEqual(CODES[code]);
-  expect(error).toMatchObject({ code, name: 'RotationError', message: 'what happened' });
+test.each(errors)('$code is a name to filter on, with a status of HTTP', ({ code, status }) => {
+  expect(code).toMatch(/^[A-Z]+(_[A-Z]+)*$/);
+  expect(status).toBeGreaterThanOrEqual(400);
+  expect(status).toBeLessThan(600);
 });
 
-test('no code is without a test', () => {
-  expect([...ERROR_CODES].sort()).toEqual(Object.keys(CODES).sort());
+test('Cloud Scheduler repeats what may pass by itself: such errors have a status of the server, or 429', () => {
+  for (const { status } of errors.filter(({ retryable }) => retryable)) {
+    expect(status === 429 || status >= 500).toBe(true);
+  }
+});
+
+test('a refusal is final, and a quota passes with time', () => {
+  const refusals = errors.filter(({ refused }) => refused);
+  const quotas = errors.filter(({ quota }) => quota);
+  expect(refusals.length * quotas.length).toBeGreaterThan(0);
+  for (const { retryable } of refusals) expect(retryable).toBe(false);
+  for (const { retryable, status } of quotas) expect([retryable, status]).toEqual([true, 429]);
+});
+
+test.each<[ErrorCode, number, boolean]>([
+  ['INVALID_REQUEST', 400, false],
+  ['SECRET_NOT_CONFIGURED', 404, false],
+  ['METHOD_NOT_ALLOWED', 405, false],
+  ['PERMISSION_MISSING', 403, false],
+  ['SECRET_MANAGER_UNAVAILABLE', 503, true],
+  ['MOMENTO_LIMIT_EXCEEDED', 429, true],
+  ['CREDENTIAL_NOT_STORED', 503, true],
+  ['DEADLINE_EXCEEDED', 504, true],
+  ['INTERNAL', 500, false],
+])('%s answers %d, retryable: %s', (code, status, retryable) => {
+  expect(new RotationError(code, '')).toMatchObject({ name: 'RotationError', status, retryable });
+});
+
+test('an error had no effect and asks for no wait, unless it says so', () => {
+  expect(new RotationError('INTERNAL', '')).toMatchObject({
+    mayHaveHadEffect: false,
+    retryAfterMs: 0,
+  });
+  const told = { mayHaveHadEffect: true, retryAfterMs: 7, cause: 'c' };
+  expect(new RotationError('INTERNAL', '', told)).toMatchObject(told);
 });
 
 describe('toRotationError', () => {

@@ -1,22 +1,24 @@
-import type { Version } from '../../src/renewal';
 import type { Clock } from '../../src/retry';
+import type { Version } from '../../src/rotation/ports';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 
 export const SECOND = 1000;
-export const HOUR = 3600 * SECOND;
+export const MINUTE = 60 * SECOND;
+export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 
 /** The present of every test. */
 export const NOW = Date.parse('2026-11-01T00:00:00Z');
 
-/** A clock that moves with `sleep`, and by nothing else. */
+/** A clock that moves with `sleep`, and by nothing else. Who sleeps at the same time sleeps once. */
 export function fakeClock(): Clock {
   let now = NOW;
   return {
     now: () => now,
-    sleep: (ms) => {
-      now += ms;
-      return Promise.resolve();
+    sleep: async (ms) => {
+      const end = now + ms;
+      await Promise.resolve();
+      now = Math.max(now, end);
     },
   };
 }

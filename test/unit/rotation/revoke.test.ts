@@ -1,0 +1,249 @@
+import type { OwnKey, Verdict, Version } from '../../../src/rotation/ports';
+import {
+  foresee,
+  standing,
+  standingAfter,
+  sweep,
+  type Standing,
+} from '../../../src/rotation/sweep';
+import { HOUR, inTurn, NOW, version } from '../support';
+import { effects, error, key, ownKey, scene, SECRET, STORE_REFUSES, type Plan } from './scene';
+
+/** Version 4 is the newest, 3 enabled within its grace period, 2 was retired; each holds the key of its number. */
+const VERSIONS = [version(1, 'DESTROYED'), version(2, 'DISABLED'), version(3), version(4)];
+const ALL = ['k1', 'k2', 'k3', 'k4', 'orphan'].map((name) => ownKey(name));
+
+function plan({ session, policy, ...changes }: Plan = {}, keys: readonly OwnKey[] = ALL): Plan {
+  return {
+    versions: VERSIONS,
+    policy: { revoke: true, gracePeriodMs: 30 * 24 * HOUR, ...policy },
+    session: { ownKeys: () => Promise.resolve(keys), ...session },
+    renewal: { by: 'mint' },
+    ...changes,
+  };
+}
+
+async function sweepIn(planned: Plan, changes: Partial<Standing> = {}, waiting?: string) {
+  const { begin, calls, found, pending, clock } = scene(planned);
+  if (waiting !== undefined) {
+    pending.keep(SECRET, { credential: key(waiting), by: 'refresh', issuedAt: NOW, newest: 4 });
+  }
+  const run = begin();
+  const left = standing(found);
+  if (left !== undefined) await sweep(run, { ...left, ...changes });
+  const { outputs, failure } = run.trail;
+  return {
+    calls,
+    done: effects(calls).toSorted(),
+    revoked: outputs.revoke,
+    failure,
+    warnings: [...run.trail.warnings],
+    took: clock.now() - NOW,
+  };
+}
+
+describe('keys of ours end', () => {
+  test('that no enabled version holds, orphans included', async () => {
+    const { done, revoked, failure } = await sweepIn(plan());
+    expect(done).toEqual(['revoke k1', 'revoke k2', 'revoke orphan']);
+    expect(revoked).toEqual(['k1', 'k2', 'orphan']);
+    expect(failure).toBeUndefined();
+  });
+
+  test('only where that is wanted', async () => {
+    const session = { ownKeys: inTurn<never>(STORE_REFUSES) };
+    const { calls, failure } = await sweepIn(plan({ policy: { revoke: false }, session }));
+    expect([calls, failure]).toEqual([[], undefined]);
+  });
+
+  test('no others: those of people and of other secrets are not in the list of ours', async () => {
+    expect((await sweepIn(plan({}, []))).calls).toEqual([]);
+  });
+
+  test('with the version that holds them, in the run that retires it', async () => {
+    const { done } = await sweepIn(
+      plan({ policy: { gracePeriodMs: 0 } }, [ownKey('k3'), ownKey('k4')]),
+    );
+    expect(done).toEqual(['disable 3', 'revoke k3']);
+  });
+
+  test('unless the version could not be retired', async () => {
+    const planned = plan({ policy: { gracePeriodMs: 0 }, store: { disable: inTurn(false) } });
+    expect((await sweepIn(planned)).done).not.toContain('revoke k3');
+  });
+
+  test('not in the hour in which another run may be about to store them', async () => {
+    const { calls } = await sweepIn(plan({}, [ownKey('young', HOUR), ownKey('younger', 1)]));
+    expect(calls).toEqual([]);
+  });
+
+  test('not while they wait to be stored', async () => {
+    expect((await sweepIn(plan(), {}, 'orphan')).revoked).toEqual(['k1', 'k2']);
+  });
+
+  test('not in the newest version, which costs no look', async () => {
+    const store = { exists: inTurn<never>(STORE_REFUSES) };
+    expect(await sweepIn(plan({ store }, [ownKey('k4')]))).toMatchObject({
+      calls: [],
+      failure: undefined,
+    });
+  });
+});
+
+describe('a key lives as long as a version that holds it', () => {
+  const putBack = (versions: Version[], holds: Plan['holds']) =>
+    plan({ versions, holds: holds ?? {} });
+
+  test('into which a person put it back', async () => {
+    const { revoked } = await sweepIn(putBack(VERSIONS, { 3: key('k2') }));
+    expect(revoked).toEqual(['k1', 'k3', 'orphan']);
+  });
+
+  test('that the list takes for disabled, and that opens', async () => {
+    const access = (_: unknown, number: number | 'latest') =>
+      Promise.resolve({ number: Number(number) || 4, payload: key(`k${number}`).serialize() });
+    expect((await sweepIn(plan({ store: { access } }))).revoked).toEqual(['k1', 'orphan']);
+  });
+
+  test('that no list has shown, between those that are known', async () => {
+    const planned = plan({ holds: { 3: key('k2') } });
+    const listed = { versions: VERSIONS.filter(({ number }) => number !== 3) };
+    expect((await sweepIn(planned, listed)).revoked).toEqual(['k1', 'k3', 'orphan']);
+  });
+
+  test('that somebody added since the secret was looked at: then nothing ends', async () => {
+    const planned = putBack([...VERSIONS, version(5, 'ENABLED', NOW)], { 5: key('k2') });
+    const listed = { versions: VERSIONS, newest: { version: version(4), credential: key('k4') } };
+    const { done, failure } = await sweepIn(planned, listed);
+    expect(done).toEqual([]);
+    expect(failure).toBeUndefined();
+  });
+});
+
+describe('in doubt no key ends', () => {
+  const says = (verdict: Verdict) => ({ ownKeys: inTurn(ALL), verify: inTurn<Verdict>(verdict) });
+
+  test.each<[string, Plan, string]>([
+    ['the newest key is rejected', { session: says('rejected') }, 'NEWEST_KEY_REJECTED'],
+    ['the newest key is not proved', { session: says('unclear') }, 'VERIFY_INCONCLUSIVE'],
+    ['a version holds what nobody can read', { holds: { 3: '?' } }, 'KEYS_NOT_REVOKED'],
+    [
+      'a version cannot be looked at',
+      { store: { access: inTurn<never>(STORE_REFUSES) } },
+      'KEYS_NOT_REVOKED',
+    ],
+    [
+      'a newer version cannot be looked for',
+      { store: { exists: inTurn<never>(STORE_REFUSES) } },
+      'KEYS_NOT_REVOKED',
+    ],
+    [
+      'keys cannot be listed',
+      { session: { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) } },
+      'KEYS_NOT_REVOKED',
+    ],
+  ])('%s', async (_name, changes, code) => {
+    const { done, failure } = await sweepIn(plan(changes));
+    expect(done).toEqual([]);
+    expect(failure?.error.code).toBe(code);
+  });
+
+  test('and the run is incomplete, but retires versions as usual', async () => {
+    const session = { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) };
+    const { done, failure } = await sweepIn(plan({ policy: { gracePeriodMs: 0 }, session }));
+    expect(done).toEqual(['disable 3']);
+    expect(failure).toMatchObject({ outcome: 'incomplete', step: 'revoke' });
+    expect(failure?.error.message).toContain(
+      'MANAGEMENT_KEY_REFUSED: test: MANAGEMENT_KEY_REFUSED.',
+    );
+  });
+
+  test('a secret whose keys are refreshed does not fail for the management key', async () => {
+    const session = { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) };
+    const changes = { session, policy: { gracePeriodMs: 0 }, renewal: { by: 'refresh' } } as const;
+    const { done, failure, warnings } = await sweepIn(plan(changes));
+    expect(done).toEqual(['disable 3']);
+    expect(failure).toBeUndefined();
+    expect(warnings).toEqual([expect.stringContaining('MANAGEMENT_KEY_REFUSED')]);
+  });
+
+  test('the version that stands in the way is named, with what to do about it', async () => {
+    const { failure } = await sweepIn(plan({ holds: { 3: '?' } }));
+    expect(failure?.error.message).toContain(
+      'Which key version 3 of projects/p/secrets/s holds cannot be told',
+    );
+    expect(failure?.error.message).toContain('disable it');
+  });
+
+  test('a fault is told as one', async () => {
+    const session = { ownKeys: inTurn<never>(new TypeError('planted')) };
+    const { failure } = await sweepIn(plan({ session }));
+    expect(failure).toMatchObject({ outcome: 'incomplete', error: { code: 'INTERNAL' } });
+  });
+});
+
+test('a revocation that fails holds up no other, and makes the run incomplete', async () => {
+  const revoke = (keyId: string) =>
+    keyId === 'k2' ? Promise.reject(error('MANAGEMENT_KEY_REFUSED')) : Promise.resolve();
+  const { revoked, failure } = await sweepIn(plan({ session: { revoke } }));
+  expect(revoked).toEqual(['k1', 'orphan']);
+  expect(failure).toMatchObject({
+    outcome: 'incomplete',
+    step: 'revoke',
+    error: { code: 'MANAGEMENT_KEY_REFUSED' },
+  });
+});
+
+test('a revocation that fails for a passing reason is made again', async () => {
+  const revoke = inTurn<undefined>(
+    error('MOMENTO_UNAVAILABLE'),
+    error('MOMENTO_LIMIT_EXCEEDED'),
+    undefined,
+  );
+  const { revoked, failure } = await sweepIn(plan({ session: { revoke } }));
+  expect([revoked, failure]).toEqual([['k1', 'k2', 'orphan'], undefined]);
+});
+
+describe('foreseen', () => {
+  async function foreseeIn(planned: Plan, isDue: boolean) {
+    const { begin, calls, found } = scene(planned);
+    const run = begin({ dryRun: true });
+    const foreseen = isDue ? standingAfter(found, NOW) : standing(found);
+    if (foreseen !== undefined) await foresee(run, foreseen);
+    const { retire = [], revoke } = run.trail.outputs;
+    return {
+      calls,
+      retire: retire.map(({ number }) => number),
+      revoke,
+      failure: run.trail.failure,
+    };
+  }
+
+  test.each<[string, Partial<Plan>, boolean, number[], string[]]>([
+    ['without a rotation', {}, false, [], ['k1', 'k2', 'orphan']],
+    ['with one, within the grace period', {}, true, [], ['k1', 'k2', 'orphan']],
+    [
+      'after the grace period',
+      { policy: { gracePeriodMs: 0 } },
+      false,
+      [3],
+      ['k1', 'k2', 'k3', 'orphan'],
+    ],
+    [
+      'with a rotation and no grace',
+      { policy: { gracePeriodMs: 0 } },
+      true,
+      [3, 4],
+      ['k1', 'k2', 'k3', 'k4', 'orphan'],
+    ],
+    ['where it is not wanted', { policy: { revoke: false } }, true, [], []],
+  ])('%s', async (_name, changes, isDue, retire, revoke) => {
+    const foreseen = await foreseeIn(plan(changes), isDue);
+    expect(foreseen).toMatchObject({ retire, revoke, calls: [], failure: undefined });
+  });
+
+  test('and what would keep keys from being revoked is told', async () => {
+    const { failure } = await foreseeIn(plan({ holds: { 3: '?' } }), false);
+    expect(failure?.error.code).toBe('KEYS_NOT_REVOKED');
+  });
+});

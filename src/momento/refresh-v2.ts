@@ -1,0 +1,35 @@
+/** Refreshes v2 keys over HTTP. Their refresh token works once, so its answer is taken if readers can live with it. */
+import { SECOND } from '../duration';
+import type { Renewal } from '../rotation/ports';
+import type { SecretName } from '../secret-name';
+import type { RefreshedKey } from './answers';
+import type { Credential } from './credential';
+import { accept, invalidIssue } from './issued';
+import { readKey } from './key';
+import type { KeyApi } from './key-api';
+import { refreshRefused } from './words';
+
+export function refreshV2(
+  secret: SecretName,
+  current: Credential,
+  api: Pick<KeyApi, 'refresh'>,
+  now: () => number,
+): Renewal {
+  return {
+    by: 'refresh',
+    // The answer cannot be got back otherwise; that the token is spent is known after one more try.
+    lostAnswers: 1,
+    issue: async () => successor(current, await api.refresh(current.refreshToken ?? ''), now()),
+    refusal: (error, told) => refreshRefused(error, secret, current, told),
+  };
+}
+
+function successor(current: Credential, answer: RefreshedKey, now: number): Credential {
+  const { api_key: apiKey, refresh_token: refreshToken, key_info: keyInfo } = answer;
+  const key = readKey(apiKey);
+  const expiresAt = key?.expiresAt ?? (keyInfo?.expires_at_epoch_seconds ?? 0) * SECOND;
+  if (key?.kind !== 'v2' || expiresAt <= now) throw invalidIssue('refresh');
+  return accept('refresh', () =>
+    current.renewed({ apiKey, refreshToken, expiresAt, ...(keyInfo && { keyInfo }) }),
+  );
+}

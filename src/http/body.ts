@@ -22,6 +22,9 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
       if (length > MAX_BODY_BYTES) throw tooLong();
       chunks.push(chunk);
     }
+    // Read by somebody else before, it would pass for an empty one, which names all secrets.
+    if (length === 0 && Number(request.headers['content-length']) > 0)
+      throw badRequest('its body is gone');
     return Buffer.concat(chunks);
   } catch (thrown) {
     if (thrown instanceof RotationError) throw thrown;

@@ -1,0 +1,233 @@
+import { parseConfig } from '../../../src/config/config';
+import type { RotationError } from '../../../src/errors';
+import { DAY, HOUR, SECOND, secretName, thrownBy } from '../support';
+
+const NAME = 'projects/p/secrets/s';
+const MANAGEMENT_KEY = 'projects/p/secrets/management';
+const SECRET = { ...secretName(NAME), payload: 'json' };
+
+function config(env: Record<string, string>) {
+  return parseConfig({ SECRETS: NAME, ...env });
+}
+
+/** What a configuration is refused for, problem by problem. */
+function problems(env: Record<string, string>): string[] {
+  const { code, message } = thrownBy(() => config(env)) as RotationError;
+  expect(code).toBe('CONFIGURATION_INVALID');
+  const told =
+    /^The function does not start; .* put right: (.*)\. Every variable is in the README's/s;
+  return told.exec(message)?.[1]?.split('; ') ?? [];
+}
+
+test('a configuration needs SECRETS only', () => {
+  expect(parseConfig({ SECRETS: NAME })).toEqual({
+    secrets: [SECRET],
+    policy: { gracePeriodMs: 0, verify: true, revoke: false },
+    timeoutMs: 540 * SECOND,
+    traceProject: 'p',
+    momento: { refreshPath: '/api-keys/refresh' },
+  });
+});
+
+test('a configuration can set everything', () => {
+  expect(
+    parseConfig({
+      SECRETS: ` ${NAME}, projects/q/locations/eu/secrets/t,`,
+      MANAGEMENT_KEY: ` ${MANAGEMENT_KEY} `,
+      REVOKE: 'true',
+      RENEW_BEFORE: '14d',
+      GRACE_PERIOD: '36h',
+      DESTROY_AFTER: ' 30d ',
+      VERIFY: 'true',
+      TIMEOUT: '30m',
+      MOMENTO_ENDPOINT: 'cell-4-us-west-2-1.prod.a.momentohq.com',
+      MOMENTO_REFRESH_PATH: '/v2/keys/refresh',
+      GOOGLE_CLOUD_PROJECT: 'traces',
+      SECRET_MANAGER_EMULATOR_HOST: 'localhost:8085',
+      MOMENTO_EMULATOR_HOST: '127.0.0.1:8086',
+      MOMENTO_KEY_API_EMULATOR_HOST: '[::1]:8087',
+      UNRELATED: 'yes',
+    }),
+  ).toEqual({
+    secrets: [SECRET, { ...secretName('projects/q/locations/eu/secrets/t'), payload: 'json' }],
+    managementKey: secretName(MANAGEMENT_KEY),
+    policy: {
+      renewBefore: { ms: 14 * DAY },
+      gracePeriodMs: 36 * HOUR,
+      destroyAfterMs: 30 * DAY,
+      verify: true,
+      revoke: true,
+    },
+    timeoutMs: 1800 * SECOND,
+    momento: {
+      endpoint: 'cell-4-us-west-2-1.prod.a.momentohq.com',
+      refreshPath: '/v2/keys/refresh',
+      emulator: '127.0.0.1:8086',
+      keyApiEmulator: '[::1]:8087',
+    },
+    traceProject: 'traces',
+    secretManagerEmulator: 'localhost:8085',
+  });
+});
+
+test('an empty variable counts as unset', () => {
+  const names = [
+    ...['MANAGEMENT_KEY', 'REVOKE', 'RENEW_BEFORE', 'GRACE_PERIOD', 'DESTROY_AFTER', 'VERIFY'],
+    ...['TIMEOUT', 'MOMENTO_ENDPOINT', 'MOMENTO_REFRESH_PATH', 'GOOGLE_CLOUD_PROJECT'],
+    ...['SECRET_MANAGER_EMULATOR_HOST', 'MOMENTO_KEY_API_EMULATOR_HOST'],
+  ];
+  const empty = Object.fromEntries(names.map((name, i) => [name, ' '.repeat(i)]));
+  expect(config(empty)).toEqual(config({}));
+});
+
+test.each<[string, string, object]>([
+  ['RENEW_BEFORE', '1%', { policy: { renewBefore: { share: 0.01 } } }],
+  ['RENEW_BEFORE', '99%', { policy: { renewBefore: { share: 0.99 } } }],
+  ['RENEW_BEFORE', '90s', { policy: { renewBefore: { ms: 90 * SECOND } } }],
+  ['RENEW_BEFORE', '5m', { policy: { renewBefore: { ms: 300 * SECOND } } }],
+  ['GRACE_PERIOD', '0', { policy: { gracePeriodMs: 0 } }],
+  ['GRACE_PERIOD', '0s', { policy: { gracePeriodMs: 0 } }],
+  ['DESTROY_AFTER', '0', { policy: { destroyAfterMs: 0 } }],
+  ['DESTROY_AFTER', '999999h', { policy: { destroyAfterMs: 999_999 * HOUR } }],
+  ['VERIFY', 'false', { policy: { verify: false } }],
+  ['REVOKE', 'false', { policy: { revoke: false } }],
+  ['MANAGEMENT_KEY', NAME, { managementKey: secretName(NAME) }],
+  ['TIMEOUT', '120s', { timeoutMs: 120 * SECOND }],
+  ['TIMEOUT', '1h', { timeoutMs: 3600 * SECOND }],
+  ['MOMENTO_ENDPOINT', 'a.b', { momento: { endpoint: 'a.b' } }],
+  ['MOMENTO_REFRESH_PATH', '/r', { momento: { refreshPath: '/r' } }],
+  ['SECRET_MANAGER_EMULATOR_HOST', '[::1]:1', { secretManagerEmulator: '[::1]:1' }],
+  ['MOMENTO_EMULATOR_HOST', '127.8.9.1:65535', { momento: { emulator: '127.8.9.1:65535' } }],
+])('%s=%s', (name, text, expected) => {
+  expect(config({ [name]: text })).toMatchObject(expected);
+});
+
+describe('a wrong value is told by what it must be, and alone', () => {
+  const durations = ['1', 'd', '1w', '1.5h', '-1h', '1 h', '1D', '1h30m', '1000000s', 'soon'];
+  const hosts = ['localhost', 'localhost:', 'localhost:0', 'localhost:65536', ':8085', '8085'];
+  const elsewhere = ['example.com:80', '10.0.0.1:80', '0.0.0.0:80', '128.0.0.1:80', '[::]:80'];
+  const disguised = ['localhost.example.com:80', 'http://localhost:80', 'localhost:80/', '::1:80'];
+
+  test.each<[name: string, problem: string, texts: string[]]>([
+    [
+      'SECRETS',
+      'SECRETS must name at least one secret, as projects/PROJECT/secrets/SECRET',
+      ['', ' , '],
+    ],
+    [
+      'MANAGEMENT_KEY',
+      'MANAGEMENT_KEY must be the full name of a secret',
+      ['s', `${NAME}/versions/1`, `${NAME},${NAME}`],
+    ],
+    [
+      'RENEW_BEFORE',
+      'RENEW_BEFORE must be a whole number with a unit, s, m, h or d, such as 36h or 14d, or a share from 1% to 99%',
+      [...durations, '0', '0d', '0%', '100%', '5.5%', '05%', '%'],
+    ],
+    ['GRACE_PERIOD', 'GRACE_PERIOD must be 0 or a whole number with a unit', [...durations, '5%']],
+    [
+      'DESTROY_AFTER',
+      'DESTROY_AFTER must be 0 or a whole number with a unit',
+      [...durations, '5%'],
+    ],
+    ['VERIFY', 'VERIFY must be true or false', ['yes', '1', 'TRUE', 'off']],
+    ['REVOKE', 'REVOKE must be true or false', ['yes', '1', 'TRUE', 'on']],
+    [
+      'TIMEOUT',
+      'TIMEOUT must be a whole number with a unit, s, m, h or d, such as 540s, from 120s to 3600s',
+      [...durations, '0', '119s', '1m', '3601s', '2h'],
+    ],
+    [
+      'MOMENTO_ENDPOINT',
+      'MOMENTO_ENDPOINT must be a host without a scheme, such as cell-4-us-west-2-1.prod.a.momentohq.com',
+      [
+        'https://a.b',
+        'a.b:443',
+        'a.b/',
+        'a..b',
+        'host',
+        `${'a'.repeat(64)}.b`,
+        `${'a.'.repeat(130)}b`,
+      ],
+    ],
+    [
+      'MOMENTO_REFRESH_PATH',
+      'MOMENTO_REFRESH_PATH must be a path such as /api-keys/refresh',
+      ['/', 'refresh', '//host/x', '/a?b', '/a b', 'https://a.b/c', '/a/'],
+    ],
+    ...['SECRET_MANAGER', 'MOMENTO', 'MOMENTO_KEY_API'].map(
+      (service): [string, string, string[]] => [
+        `${service}_EMULATOR_HOST`,
+        `${service}_EMULATOR_HOST must be host:port on the loopback interface, such as localhost:8085`,
+        [...hosts, ...elsewhere, ...disguised],
+      ],
+    ),
+  ])('%s', (name, problem, texts) => {
+    for (const text of texts) {
+      const told = problems({ [name]: text });
+      expect([text, told]).toEqual([text, [expect.stringContaining(problem)]]);
+    }
+  });
+
+  test('no variable at all', () => {
+    expect(() => parseConfig({})).toThrow('SECRETS must name at least one secret');
+  });
+});
+
+describe('variables that do not go together', () => {
+  const REVOKES = { REVOKE: 'true', MANAGEMENT_KEY, GRACE_PERIOD: '1h' };
+
+  test.each<[string, Record<string, string>, string]>([
+    [
+      'destroyed before it is disabled',
+      { GRACE_PERIOD: '2d', DESTROY_AFTER: '47h' },
+      'DESTROY_AFTER must not be shorter than GRACE_PERIOD',
+    ],
+    ['nothing to revoke with', { ...REVOKES, MANAGEMENT_KEY: '' }, 'REVOKE needs MANAGEMENT_KEY'],
+    [
+      'no time for readers',
+      { ...REVOKES, GRACE_PERIOD: '59m' },
+      'REVOKE needs a GRACE_PERIOD of at least 1h',
+    ],
+    ['no proof of the newest key', { ...REVOKES, VERIFY: 'false' }, 'REVOKE needs VERIFY'],
+  ])('%s', (_name, env, problem) => {
+    expect(problems(env)).toEqual([expect.stringContaining(problem)]);
+  });
+
+  test.each<[string, Record<string, string>]>([
+    ['disabled and destroyed at once', { GRACE_PERIOD: '2d', DESTROY_AFTER: '48h' }],
+    ['an hour for readers', REVOKES],
+    [
+      'no time for readers with local services',
+      { ...REVOKES, GRACE_PERIOD: '0', MOMENTO_KEY_API_EMULATOR_HOST: 'localhost:1' },
+    ],
+    ['a management key that is one of the secrets', { MANAGEMENT_KEY: NAME }],
+  ])('but these do: %s', (_name, env) => {
+    expect(() => config(env)).not.toThrow();
+  });
+});
+
+test('one message names every problem and quotes no value', () => {
+  const planted = 'pLanted';
+  const names = [
+    ...['MANAGEMENT_KEY', 'REVOKE', 'RENEW_BEFORE', 'GRACE_PERIOD', 'DESTROY_AFTER', 'VERIFY'],
+    ...['TIMEOUT', 'MOMENTO_ENDPOINT', 'MOMENTO_REFRESH_PATH', 'SECRET_MANAGER_EMULATOR_HOST'],
+    ...['MOMENTO_EMULATOR_HOST', 'MOMENTO_KEY_API_EMULATOR_HOST'],
+  ];
+  const wrong = Object.fromEntries(names.map((name) => [name, planted]));
+  const told = problems({
+    ...wrong,
+    MOMENTO_REFRESH_PATH: `${planted}?`,
+    SECRETS: `${planted},${planted}`,
+  });
+  const expected = [
+    'entry 1 of SECRETS',
+    'entry 2 of SECRETS',
+    ...names.map((name) => `${name} must be`),
+  ];
+  expect(told).toHaveLength(expected.length);
+  expect(expected.filter((start) => !told.some((problem) => problem.startsWith(start)))).toEqual(
+    [],
+  );
+  expect(told.join()).not.toContain(planted);
+});

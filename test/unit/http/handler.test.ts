@@ -1,0 +1,297 @@
+import type { ErrorCode } from '../../../src/errors';
+import type { SecretStore } from '../../../src/rotation/ports';
+import { error, key, NEW_KEY, NOT_DUE, STORE_REFUSES, type Plan } from '../rotation/scene';
+import { inTurn, piecesIn, SECOND, version } from '../support';
+import { A, B, serve } from './serve';
+
+const TRACE = '0af7651916cd43dd8448eb211c80319c';
+
+describe('POST /', () => {
+  test('rotates all secrets, and answers in their order', async () => {
+    const { call, handled } = serve();
+    const { status, body, headers } = await call('/', { method: 'POST' });
+    expect(status).toBe(200);
+    expect(await handled[0]?.isAnswered).toBe(true);
+    expect(headers.get('content-type')).toBe('application/json; charset=utf-8');
+    expect(body).toEqual({
+      results: [A, B].map((secret) => ({
+        secret,
+        outcome: 'rotated',
+        reason: 'every run rotates',
+        version: '5',
+        previousVersion: '4',
+        issuedBy: 'refresh',
+        keyId: 'new',
+        expiresAt: '2026-12-01T00:00:00.000Z',
+        verified: true,
+        disabled: ['4'],
+      })),
+    });
+  });
+
+  test('rotates those that are named, and touches no other', async () => {
+    const { post, touched, entries } = serve();
+    const { body } = await post({ secrets: ['b'] });
+    expect(body.results).toMatchObject([{ secret: B, outcome: 'rotated' }]);
+    expect([...touched]).toEqual([B]);
+    expect(entries.map(({ secret }) => secret)).toEqual([B]);
+  });
+
+  test.each([
+    [{}, { outcome: 'not_due' }],
+    [{ force: true }, { outcome: 'rotated', reason: 'forced' }],
+    [{ dryRun: true }, { outcome: 'dry_run' }],
+    [
+      { force: true, dryRun: true },
+      { outcome: 'dry_run', reason: 'would rotate: forced' },
+    ],
+  ])('with %j', async (sent, expected) => {
+    const { body } = await serve({ policy: NOT_DUE }, { secrets: [A] }).post(sent);
+    expect(body.results).toMatchObject([expected]);
+  });
+
+  test.each([
+    ['2026-10-27T00:00:00Z', 'already_rotated'],
+    ['2026-10-27T00:00:01Z', 'rotated'],
+  ])('scheduled for %s: %s', async (time, outcome) => {
+    const { post } = serve({}, { secrets: [A] });
+    const { body } = await post({}, { 'x-cloudscheduler-scheduletime': time });
+    expect(body.results).toMatchObject([{ outcome }]);
+  });
+
+  test.each<[string, Partial<SecretStore>, number, string]>([
+    [
+      'failed',
+      { missingPermissions: ({ name }) => Promise.resolve(name === B ? ['add'] : []) },
+      403,
+      'failed',
+    ],
+    [
+      'is incomplete',
+      {
+        disable: ({ name }) => (name === B ? Promise.reject(STORE_REFUSES) : Promise.resolve(true)),
+      },
+      503,
+      'incomplete',
+    ],
+  ])(
+    'has the worst status of all when one %s, which holds up no other',
+    async (_name, store, status, outcome) => {
+      const answer = await serve({ store }).post();
+      expect(answer.status).toBe(status);
+      expect(answer.body.results).toMatchObject([
+        { secret: A, outcome: 'rotated' },
+        { secret: B, outcome },
+      ]);
+    },
+  );
+
+  test.each([
+    ['in time', 15 * SECOND, 200],
+    ['too late', 15 * SECOND + 1, 504],
+  ])('ends before the function is stopped: %s', async (_name, takes, status) => {
+    const plan = serve(
+      { store: { list: () => plan.clock.sleep(takes).then(() => [version(4)]) } },
+      { secrets: [A], timeoutMs: 120 * SECOND },
+    );
+    expect((await plan.post()).status).toBe(status);
+  });
+
+  test('a caller that goes away stops nothing', async () => {
+    const reached = Promise.withResolvers<undefined>();
+    const goOn = Promise.withResolvers<undefined>();
+    const issue = async () => {
+      reached.resolve(undefined);
+      await goOn.promise;
+      return NEW_KEY;
+    };
+    const { call, entries, handled } = serve({ renewal: { issue } }, { secrets: [A] });
+    const caller = new AbortController();
+    const answer = call('/', { method: 'POST', signal: caller.signal });
+    await reached.promise;
+    caller.abort();
+    await expect(answer).rejects.toThrow('abort');
+    await handled[0]?.closed;
+    goOn.resolve(undefined);
+    expect(await handled[0]?.isAnswered).toBe(false);
+    expect(entries).toMatchObject([{ outcome: 'rotated' }]);
+  });
+});
+
+describe('a request that is turned away', () => {
+  const planted = 'pLanted-Qz8';
+
+  test.each<[string, unknown, Record<string, string>, number, ErrorCode]>([
+    ['a body that is wrong', `{"secrets": ["${planted}"`, {}, 400, 'INVALID_REQUEST'],
+    ['a list', '[]', {}, 400, 'INVALID_REQUEST'],
+    ['too much', ' '.repeat(16 * 1024 + 1), {}, 400, 'INVALID_REQUEST'],
+    [
+      'a time that is none',
+      {},
+      { 'x-cloudscheduler-scheduletime': planted },
+      400,
+      'INVALID_REQUEST',
+    ],
+    [
+      'a secret that is not configured',
+      { secrets: ['a', planted] },
+      {},
+      404,
+      'SECRET_NOT_CONFIGURED',
+    ],
+  ])('%s: nothing is done for any secret', async (_name, sent, headers, status, code) => {
+    const { post, touched, entries } = serve();
+    const answer = await post(sent, { traceparent: `00-${TRACE}-b7ad6b71-01`, ...headers });
+    expect(answer.status).toBe(status);
+    expect(Object.keys(answer.body)).toEqual(['error']);
+    expect(answer.body.error).toMatchObject({ code, retryable: false });
+    expect(touched.size).toBe(0);
+    expect(entries).toEqual([
+      {
+        severity: 'WARNING',
+        message: `${code}: ${answer.body.error?.message ?? ''}`,
+        event: 'request',
+        error: answer.body.error,
+        'logging.googleapis.com/trace': `projects/traces/traces/${TRACE}`,
+        executionId: expect.any(String) as string,
+      },
+    ]);
+    expect(piecesIn(answer.text + JSON.stringify(entries), planted)).toEqual([]);
+  });
+
+  test.each(['PUT', 'DELETE', 'PATCH', 'OPTIONS', 'HEAD'])('%s: 405', async (method) => {
+    const { call, touched, entries } = serve();
+    const { status, headers, body } = await call('/', { method });
+    expect(status).toBe(405);
+    expect(headers.get('allow')).toBe('GET, POST');
+    if (method !== 'HEAD') expect(body.error?.code).toBe('METHOD_NOT_ALLOWED');
+    expect(touched.size).toBe(0);
+    expect(entries).toMatchObject([{ severity: 'WARNING', error: { code: 'METHOD_NOT_ALLOWED' } }]);
+  });
+
+  test.each(['GET', 'POST'])('%s of another path: 404', async (method) => {
+    const { call, touched } = serve();
+    const { status, headers, body } = await call('/rotate', { method });
+    expect(status).toBe(404);
+    expect(headers.get('allow')).toBeNull();
+    expect(body.error).toMatchObject({ code: 'NOT_FOUND', retryable: false });
+    expect(touched.size).toBe(0);
+  });
+
+  test('a query is no other path', async () => {
+    expect((await serve().call('/?key=value')).status).toBe(200);
+  });
+});
+
+describe('GET /', () => {
+  test('tells of every secret, changes nothing and logs nothing', async () => {
+    const { call, entries, calls } = serve();
+    const { status, body } = await call('/');
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      secrets: [A, B].map((secret) => ({ secret, version: '4', nextRenewal: 'every run' })),
+    });
+    expect(calls).toEqual([]);
+    expect(entries).toEqual([]);
+  });
+
+  test('has the worst status of all', async () => {
+    const list: SecretStore['list'] = ({ name }) =>
+      name === B ? Promise.reject(error('SECRET_NOT_FOUND')) : Promise.resolve([version(4)]);
+    const { status, body } = await serve({ store: { list } }).call('/');
+    expect(status).toBe(404);
+    expect(body.secrets).toMatchObject([
+      { secret: A, version: '4' },
+      { secret: B, error: { code: 'SECRET_NOT_FOUND', retryable: false } },
+    ]);
+  });
+
+  test('logs a fault, where its stack is', async () => {
+    const fault = new TypeError('planted');
+    const { call, entries } = serve({ store: { list: inTurn<never>(fault) } }, { secrets: [A] });
+    const { status, text } = await call('/');
+    expect(status).toBe(500);
+    expect(entries).toMatchObject([
+      { severity: 'ERROR', event: 'request', error: { code: 'INTERNAL' } },
+    ]);
+    expect(entries[0]?.stack).toContainEqual(expect.stringContaining('handler.test'));
+    expect(text + JSON.stringify(entries)).not.toContain('planted');
+  });
+});
+
+describe('the log', () => {
+  test('has one line for a secret and run, with the request that it belongs to', async () => {
+    const { post, entries } = serve({}, { secrets: [A] });
+    await post(
+      {},
+      {
+        'x-cloud-trace-context': `${TRACE}/123;o=1`,
+        'function-execution-id': 'abc-DEF_123',
+      },
+    );
+    expect(entries).toMatchObject([
+      {
+        severity: 'INFO',
+        event: 'rotation',
+        secret: A,
+        outcome: 'rotated',
+        'logging.googleapis.com/trace': `projects/traces/traces/${TRACE}`,
+        executionId: 'abc-DEF_123',
+      },
+    ]);
+  });
+
+  const TRACE_FIELD = 'logging.googleapis.com/trace';
+  const OTHER_TRACE = 'f'.repeat(32);
+
+  test.each<[Record<string, string>, string | undefined]>([
+    [{ 'x-cloud-trace-context': `${TRACE}/1` }, TRACE],
+    [{ traceparent: `00-${TRACE}-00f067aa0ba902b7-01` }, TRACE],
+    [{ 'x-cloud-trace-context': `${TRACE}/1`, traceparent: `00-${OTHER_TRACE}-00-01` }, TRACE],
+    [{ 'x-cloud-trace-context': 'no', traceparent: `00-${OTHER_TRACE}-00-01` }, OTHER_TRACE],
+    [{ 'x-cloud-trace-context': `${TRACE}0/1` }, undefined],
+    [{ traceparent: `00-${TRACE}` }, undefined],
+    [{}, undefined],
+  ])('has the trace of %j: %s', async (headers, trace) => {
+    const { post, entries } = serve({}, { secrets: [A] });
+    await post({}, headers);
+    expect(entries[0]?.[TRACE_FIELD]).toBe(trace && `projects/traces/traces/${trace}`);
+  });
+
+  test('has no execution id that does not look like one', async () => {
+    const { post, entries } = serve({}, { secrets: [A] });
+    await post({}, { 'function-execution-id': '{"severity": "CRITICAL"}' });
+    expect(entries).toHaveLength(1);
+    expect(entries[0]).not.toHaveProperty('executionId');
+  });
+
+  test('has one line for requests that shared a run', async () => {
+    const gate = Promise.withResolvers<undefined>();
+    const issue = () => gate.promise.then(() => NEW_KEY);
+    const { post, entries, handled } = serve({ renewal: { issue } }, { secrets: [A] });
+    const answers = Array.from({ length: 5 }, () => post());
+    while (handled.length < 5) await new Promise((resolve) => setImmediate(resolve));
+    gate.resolve(undefined);
+    for (const { status, body } of await Promise.all(answers)) {
+      expect(status).toBe(200);
+      expect(body.results).toMatchObject([{ outcome: 'rotated', version: '5' }]);
+    }
+    expect(entries).toHaveLength(1);
+  });
+
+  test('and the answers hold no piece of a payload', async () => {
+    const payload = 'sEcret-payload-Zk7Xw2';
+    const plan: Plan = {
+      holds: {
+        4: { ...key('k4'), serialize: () => Buffer.from(`{"name":"k4","x":"${payload}"}`) },
+      },
+      renewal: { issue: inTurn({ ...NEW_KEY, serialize: () => Buffer.from(payload) }) },
+    };
+    const outputs: unknown[] = [];
+    for (const store of [{}, { add: inTurn<never>(new Error(payload)) }]) {
+      const { post, call, entries } = serve({ ...plan, store });
+      outputs.push((await post()).text, (await call('/')).text, entries);
+    }
+    expect(piecesIn(JSON.stringify(outputs), payload)).toEqual([]);
+  });
+});

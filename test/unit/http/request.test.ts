@@ -1,0 +1,127 @@
+import type { RotationError } from '../../../src/errors';
+import { parseRotateRequest, parseScheduleTime } from '../../../src/http/request';
+import type { Secret } from '../../../src/rotation/ports';
+import { piecesIn, secretName, thrownBy } from '../support';
+
+const A = 'projects/p/secrets/a';
+const B = 'projects/p/secrets/b';
+const REGIONAL = 'projects/p/locations/eu/secrets/c';
+const TWIN = 'projects/q/secrets/b';
+const CONFIGURED = [A, B, REGIONAL, TWIN].map((name): Secret => ({
+  ...secretName(name),
+  payload: 'json',
+}));
+
+function parse(body: unknown) {
+  const text = typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
+  const { secrets, ...choices } = parseRotateRequest(Buffer.from(text), CONFIGURED);
+  return { secrets: secrets.map(({ name }) => name), ...choices };
+}
+
+describe('a request to rotate', () => {
+  const all = [A, B, REGIONAL, TWIN];
+  const plain = { force: false, dryRun: false };
+
+  test.each<[string, unknown, object]>([
+    ['nothing', '', { secrets: all, ...plain }],
+    ['an empty object', {}, { secrets: all, ...plain }],
+    ['false', { force: false, dryRun: false }, { secrets: all, ...plain }],
+    ['force', { force: true }, { secrets: all, force: true, dryRun: false }],
+    ['dryRun', { dryRun: true }, { secrets: all, force: false, dryRun: true }],
+    ['a full name', { secrets: [B] }, { secrets: [B], ...plain }],
+    ['a short name', { secrets: ['a'] }, { secrets: [A], ...plain }],
+    ['the short name of a regional secret', { secrets: ['c'] }, { secrets: [REGIONAL], ...plain }],
+    [
+      'the full name of a regional secret',
+      { secrets: [REGIONAL] },
+      { secrets: [REGIONAL], ...plain },
+    ],
+    [
+      'several, in the order asked for',
+      { secrets: [TWIN, 'a', B] },
+      { secrets: [TWIN, A, B], ...plain },
+    ],
+    ['one twice, by both names', { secrets: ['a', A, 'a'] }, { secrets: [A], ...plain }],
+  ])('with %s', (_name, body, expected) => {
+    expect(parse(body)).toEqual(expected);
+  });
+});
+
+describe('a request that is refused', () => {
+  const planted = 'pLanted-Qz8';
+  const noObject = 'it is not a JSON object';
+  const otherFields = "it has fields other than 'secrets', 'force' and 'dryRun'";
+
+  test.each<[string, unknown, string]>([
+    ['no JSON', `{"secrets": ["${planted}"`, 'it is not JSON in UTF-8'],
+    ['no UTF-8', Buffer.from('{"secrets":["\xff"]}', 'latin1'), 'it is not JSON in UTF-8'],
+    ['an empty list', [], noObject],
+    ['a list of names', ['a'], noObject],
+    ['null', 'null', noObject],
+    ['a string', JSON.stringify(planted), noObject],
+    ['a number', '1', noObject],
+    ['an unknown field', { secrets: ['a'], [planted]: true }, otherFields],
+    ['a field of another case', { dryrun: true }, otherFields],
+    ['__proto__', '{"__proto__": {"dryRun": true}}', otherFields],
+    ['a field that all objects have', { toString: 1 }, otherFields],
+    ['force as a text', { force: planted }, "'force' is not true or false"],
+    ['force as null', { force: null }, "'force' is not true or false"],
+    ['dryRun as a number', { dryRun: 1 }, "'dryRun' is not true or false"],
+    ['one secret without a list', { secrets: planted }, "'secrets' is not a list"],
+    ['an object for the list', { secrets: { 0: 'a', length: 1 } }, "'secrets' is not a list"],
+    ['null for the list', { secrets: null }, "'secrets' is not a list"],
+    [
+      'no secret in the list',
+      { secrets: [] },
+      "'secrets' is an empty list; leave it out to name all",
+    ],
+    ['a secret that is no string', { secrets: ['a', { planted }] }, 'secrets[1] is not a string'],
+    ['an ambiguous short name', { secrets: ['a', 'b'] }, 'secrets[1] is the short name of several'],
+  ])('%s', (_name, body, problem) => {
+    const { code, message } = thrownBy(() => parse(body)) as RotationError;
+    expect(code).toBe('INVALID_REQUEST');
+    expect(message).toContain(`The request is not valid: ${problem}`);
+    expect(piecesIn(message, planted)).toEqual([]);
+  });
+
+  test.each([
+    ['x', 0],
+    ['projects/p/secrets/x', 0],
+    ['projects/x/secrets/a', 0],
+    ['projects/p/locations/us/secrets/c', 0],
+    [`${A}/versions/1`, 0],
+    ['', 0],
+    [planted, 1],
+  ])('a secret that is not configured: %j', (name, index) => {
+    const secrets = index === 0 ? [name, 'a'] : ['a', name];
+    const { code, message } = thrownBy(() => parse({ secrets })) as RotationError;
+    expect(code).toBe('SECRET_NOT_CONFIGURED');
+    expect(message).toContain(`secrets[${index}] is not one of the secrets`);
+    expect(message).toContain(`They are: ${A}, ${B}, ${REGIONAL}, ${TWIN}.`);
+    expect(piecesIn(message, planted)).toEqual([]);
+  });
+});
+
+describe('the time that a run is scheduled for', () => {
+  const time = Date.parse('2026-10-27T00:00:00Z');
+
+  test.each<[string | undefined, number | undefined]>([
+    ['2026-10-27T00:00:00Z', time],
+    ['2026-10-27T02:00:00+02:00', time],
+    ['2026-10-27T00:00:00.000001+00:00', time],
+    ['2026-10-27T00:00:00.5Z', time + 500],
+    ['', undefined],
+    [undefined, undefined],
+  ])('%j', (header, expected) => {
+    expect(parseScheduleTime(header)).toBe(expected);
+  });
+
+  test.each([
+    ...['soon', '2026-10-27', '1793059200', '2026-10-27T00:00:00', '2026-13-27T00:00:00Z'],
+    ...['x2026-10-27T00:00:00Z', '2026-10-27T00:00:00Z or so', '2026-10-27 00:00:00Z'],
+  ])('%j is none', (header) => {
+    expect(() => parseScheduleTime(header)).toThrow(
+      'X-CloudScheduler-ScheduleTime is not an RFC 3339 time',
+    );
+  });
+});

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { startLocalServices } from './local-services';
+import { startLocalWorld } from './local-services';
 
 const root = resolve(__dirname, '..');
 
@@ -20,7 +20,7 @@ async function tryArtifact(folder: string): Promise<void> {
   const [built, tested] = [folder, root].map(hashOfCode);
   if (built !== tested) throw new Error('the build in an empty folder differs from the one here');
 
-  const { rotator, stop } = await startLocalServices({ source: folder });
+  const { rotator, stop } = await startLocalWorld({ source: folder });
   try {
     const { status, body } = await rotator.post();
     console.log(status, JSON.stringify(body));

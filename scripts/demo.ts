@@ -1,99 +1,109 @@
-/** Shows one rotation from beginning to end, and exits with 1 if anything is not as it says. */
-import { Credential } from '../src/credential';
-import { RefreshIssuer } from '../src/momento';
-import { SecretManagerStore } from '../src/secret-manager';
-import { parseSecretName } from '../src/secret-name';
-import { SECRET, startLocalServices } from './local-services';
+/** Shows rotations from beginning to end, and exits with 1 if anything is not as it says. */
+import { MomentoKeys } from '../src/momento/keys';
+import { systemClock } from '../src/retry';
+import type { RotationResult } from '../src/rotation/report';
+import { parseSecretName, type SecretName } from '../src/secret-name';
+import { SecretManagerStore } from '../src/secret-manager/store';
+import { startLocalWorld, V1_SECRET, V2_SECRET, type LocalWorld } from './local-services';
 
-const secret = parseSecretName(SECRET) ?? fail('the demo has no secret');
-
-interface Result {
-  outcome: string;
-  reason: string;
-  version: string;
-}
+const HOUR_MS = 3600 * 1000;
 
 async function demo(): Promise<void> {
-  say(
-    'Starting Secret Manager, Momento and the function on this machine (no cloud account is used).',
-  );
-  const { secretManager, momento, rotator, stop } = await startLocalServices();
-  // What an application would use to read the secret and to reach Momento.
-  const store = new SecretManagerStore(secretManager.host);
-  const issuer = new RefreshIssuer(momento.host);
-
-  const readKey = async (version: number | 'latest'): Promise<string> => {
-    const found = await store.access(secret, version);
-    if (found === undefined) return 'does not open';
-    const credential = Credential.parse(found.payload);
-    return `key ${credential.fingerprint}, which Momento ${(await issuer.verify(credential)) === 'accepted' ? 'accepts' : 'REJECTS'}`;
-  };
-  const showVersions = async (): Promise<void> => {
-    const versions = await store.list(secret);
-    say('');
-    say('  version  state     created           key       expires');
-    for (const { number, state, createdAt } of versions.toSorted((a, b) => b.number - a.number)) {
-      const found = await store.access(secret, number);
-      const key = found && Credential.parse(found.payload);
-      const columns = [
-        String(number).padEnd(8),
-        state.padEnd(9),
-        minute(createdAt).padEnd(17),
-        (key?.fingerprint ?? '-').padEnd(9),
-        key === undefined ? '-' : minute(key.expiresAt),
-      ];
-      say(`  ${columns.join(' ')}`);
-    }
-    say('');
-  };
-  const runJob = async (scheduleTime: string): Promise<Result> => {
-    say(`Cloud Scheduler calls the function (scheduled for ${minute(Date.parse(scheduleTime))}):`);
-    const { status, body } = await rotator.post(undefined, {
-      'x-cloudscheduler-scheduletime': scheduleTime,
-    });
-    const [result] = (body as { results: [Result] }).results;
-    say(
-      `  ${status} ${result.outcome}: version ${result.version} is the newest (${result.reason})`,
-    );
-    return result;
-  };
-
+  say('Secret Manager, Momento and the function, on this machine. No cloud account is used.');
+  const world = await startLocalWorld();
   try {
-    say(`${SECRET}, before:`);
-    await showVersions();
-    const before = await readKey('latest');
-
-    const scheduleTime = new Date().toISOString();
-    expect('the outcome', (await runJob(scheduleTime)).outcome, 'rotated');
-
-    say('The secret, after:');
-    await showVersions();
-    const after = await readKey('latest');
-    say(`Readers of latest get ${after}.`);
-    say(`Version 1 ${await readKey(1)}.`);
-    say('');
-    expect('the key is a new one', after !== before, true);
-    expect('the new key', after.endsWith('accepts'), true);
-    expect('version 1', await readKey(1), 'does not open');
-
-    say('The same scheduled run once more, as Cloud Scheduler may send it twice.');
-    expect('the second outcome', (await runJob(scheduleTime)).outcome, 'already_rotated');
-    expect('the number of versions', (await store.list(secret)).length, 2);
-    const leaked = momento.secrets().filter((text) => rotator.output.includes(text));
+    await rotateV1(world);
+    await mintAndRevoke(world);
+    const secrets = world.momento.secrets();
+    const leaked = secrets.filter((text) => world.rotator.output.includes(text));
     expect('secrets in the log', leaked.length, 0);
   } finally {
-    await stop();
+    await world.stop();
   }
+}
+
+/** A key from before December 2025, which its refresh token renews. */
+async function rotateV1(world: LocalWorld): Promise<void> {
+  const secret = nameOf(V1_SECRET);
+  say(`\n1. A v1 key that expires tomorrow, in ${secret.name}.\n`);
+  await showVersions(world, secret);
+  const scheduled = new Date().toISOString();
+  expect('the outcome', (await runJob(world, secret, scheduled)).outcome, 'rotated');
+  await showVersions(world, secret);
+  say('The same scheduled run once more, as Cloud Scheduler may send it twice.');
+  expect('the second outcome', (await runJob(world, secret, scheduled)).outcome, 'already_rotated');
+}
+
+/** v2 keys, which a management key makes and revokes. */
+async function mintAndRevoke(world: LocalWorld): Promise<void> {
+  const secret = nameOf(V2_SECRET);
+  say(`\n2. An empty secret, ${secret.name}: its keys are minted, and nobody ever sees one.\n`);
+  const first = await world.earlier(2 * HOUR_MS, () => runJob(world, secret));
+  expect('the first outcome', first.outcome, 'rotated');
+  await showVersions(world, secret);
+  say('Two hours later:');
+  const second = await runJob(world, secret);
+  expect('the second outcome', second.outcome, 'rotated');
+  expect('what is revoked', second.revoked?.join(), first.keyId);
+  await showVersions(world, secret);
+}
+
+async function runJob(
+  { rotator }: LocalWorld,
+  { id }: SecretName,
+  scheduleTime?: string,
+): Promise<RotationResult> {
+  const { status, body } = await rotator.post(
+    { secrets: [id] },
+    scheduleTime === undefined ? {} : { 'x-cloudscheduler-scheduletime': scheduleTime },
+  );
+  const [result] = (body as { results: [RotationResult] }).results;
+  const { outcome, version, reason, issuedBy, revoked = [] } = result;
+  say(
+    `POST / answers ${status} ${outcome}: version ${version ?? '-'} is the newest (${reason ?? ''}` +
+      `${issuedBy === undefined ? '' : `, by ${issuedBy}`})`,
+  );
+  if (revoked.length > 0) say(`  and the key before it is revoked at Momento: ${revoked.join()}`);
+  say('');
+  return result;
+}
+
+/** The versions, the newest first, as an application sees them. */
+async function showVersions({ secretManager, env }: LocalWorld, secret: SecretName): Promise<void> {
+  const store = new SecretManagerStore(secretManager.host);
+  const keys = new MomentoKeys({
+    emulator: env.MOMENTO_EMULATOR_HOST,
+    keyApiEmulator: env.MOMENTO_KEY_API_EMULATOR_HOST,
+    clock: systemClock,
+  });
+  const session = keys.open(undefined);
+  say('  version  state     key       expires           Momento');
+  for (const { version, state } of secretManager.versions(secret.name)) {
+    const found = await store.access(secret, Number(version));
+    const credential = found && keys.parse(found.payload);
+    const columns = [
+      version.padEnd(8),
+      state.padEnd(9),
+      (credential?.fingerprint ?? '-').padEnd(9),
+      (credential === undefined ? '-' : minute(credential.expiresAt)).padEnd(17),
+      credential === undefined ? '-' : await session.verify(credential),
+    ];
+    say(`  ${columns.join(' ')}`);
+  }
+  say('');
+  session.close();
+}
+
+function nameOf(name: string): SecretName {
+  const secret = parseSecretName(name);
+  if (secret === undefined) throw new Error(`${name} is not the name of a secret`);
+  return secret;
 }
 
 function expect(what: string, actual: unknown, expected: unknown): void {
   if (actual !== expected) {
     throw new Error(`${what}: expected ${String(expected)}, got ${String(actual)}`);
   }
-}
-
-function fail(message: string): never {
-  throw new Error(message);
 }
 
 function minute(epochMs: number): string {
@@ -105,7 +115,7 @@ function say(line: string): void {
 }
 
 demo().then(
-  () => say('\nEverything is as it should be, and no secret is on the screen or in the log.'),
+  () => say('Everything is as it should be, and no secret is on the screen or in the log.'),
   (error: unknown) => {
     console.error('\nNOT AS EXPECTED:', error);
     process.exitCode = 1;

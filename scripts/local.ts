@@ -1,15 +1,16 @@
 /** The local services and the function, left running to play with. */
-import { SECRET, startLocalServices } from './local-services';
+import { startLocalWorld, V1_SECRET, V2_SECRET } from './local-services';
 
 const PORT = Number(process.env.PORT ?? 8080);
 
 async function local(): Promise<void> {
-  const { secretManager, momento, rotator, stop } = await startLocalServices({
+  const { secretManager, momento, keyApi, rotator, stop } = await startLocalWorld({
     port: PORT,
     onOutput: (text) => process.stdout.write(text),
   });
-  console.log(`The function runs at ${rotator.url} for ${SECRET}.
-Secret Manager is at ${secretManager.host}, Momento at ${momento.host}: gRPC, in memory, on this machine only.
+  console.log(`The function runs at ${rotator.url} for ${V1_SECRET} (a v1 key) and ${V2_SECRET} (empty).
+Secret Manager is at ${secretManager.host} and Momento at ${momento.host} (gRPC), Momento's key API at ${keyApi.host} (HTTP):
+in memory, on this machine only.
 
 See what there is:
   curl -s ${rotator.url}
@@ -18,7 +19,7 @@ Rotate:
 What would be done:
   curl -s -X POST ${rotator.url} -d '{"dryRun": true}'
 As Cloud Scheduler calls it (the second call says already_rotated):
-  curl -s -X POST ${rotator.url} -H "X-CloudScheduler-ScheduleTime: $(date -u +%Y-%m-%dT%H:%M:%SZ)" -d '{"secrets": ["momento-api-key"]}'
+  curl -s -X POST ${rotator.url} -H "X-CloudScheduler-ScheduleTime: $(date -u +%Y-%m-%dT%H:%M:%SZ)" -d '{"secrets": ["cache-key"]}'
 
 The function's log follows. Ctrl-C stops everything.
 `);

@@ -1,12 +1,14 @@
 /** Nonsense at volume: payloads, environments, requests. Whatever comes, the answer is a clear one, and quotes nothing. */
 import { isDeepStrictEqual, inspect } from 'node:util';
 import fc from 'fast-check';
-import { parseConfig } from '../../src/config';
-import { Credential } from '../../src/credential';
+import { parseConfig } from '../../src/config/config';
+import { Credential } from '../../src/momento/credential';
+import { MomentoKeys } from '../../src/momento/keys';
+import { permissionMissing } from '../../src/secret-manager/permissions';
 import { RotationError } from '../../src/errors';
-import { createHandler, type Handler } from '../../src/handler';
-import type { SecretStore } from '../../src/ports';
-import { Rotator } from '../../src/rotator';
+import { createHandler, type Handler } from '../../src/http/handler';
+import type { KeySource, SecretStore } from '../../src/rotation/ports';
+import { Fleet } from '../../src/fleet/fleet';
 import { FunctionProcess } from '../function-process';
 import { leaks } from '../leaks';
 import { scene, type Case, type Group } from './campaign';
@@ -271,29 +273,45 @@ function quietHandler(): { handler: Handler; log: unknown[] } {
     refreshToken: 'r',
     validUntil: Math.floor(now / 1000) + 30 * 24 * 3600,
   };
+  const fail = (): never => {
+    throw new Error('nothing is to be changed');
+  };
   const never = () => Promise.reject(new Error('nothing is to be changed'));
   const store: SecretStore = {
     access: () => Promise.resolve({ number: 1, payload: Buffer.from(JSON.stringify(key)) }),
     list: () => Promise.resolve([{ number: 1, state: 'ENABLED', createdAt: now - 5 * DAY }]),
+    exists: never,
+    permissionMissing,
     missingPermissions: () => Promise.resolve([]),
     add: never,
     disable: never,
     destroy: never,
   };
-  const issuer = { check: () => undefined, issue: never, verify: never };
-  const policy = { gracePeriodMs: 0, renewBefore: { ms: DAY } };
+  const policy = { gracePeriodMs: 0, renewBefore: { ms: DAY }, verify: true, revoke: false };
   const clock = { now: () => now, sleep: () => Promise.resolve() };
-  const rotator = new Rotator({ store, issuer, policy, verify: true, clock });
-  const config = {
-    secrets: SECRETS.map(secretName),
-    policy,
-    verify: true,
-    timeoutMs: 540_000,
-    traceProject: 'p',
+  const momento = new MomentoKeys({ clock });
+  const keys: KeySource = {
+    vendor: momento.vendor,
+    remedy: momento.remedy,
+    parse: (payload) => momento.parse(payload),
+    open: () => {
+      const renewal = () =>
+        ({ by: 'refresh', lostAnswers: 0, issue: never, refusal: fail }) as const;
+      const calls = { verify: never, ownKeys: never, revoke: never };
+      return { ...calls, renewal, ready: () => Promise.resolve(), close: () => undefined };
+    },
   };
+  const secrets = SECRETS.map((name) => ({ ...secretName(name), payload: 'json' as const }));
+  const fleet = new Fleet({ secrets, store, keys, policy, clock });
   const log: unknown[] = [];
   return {
-    handler: createHandler({ config, rotator, clock, log: (entry) => log.push(entry) }),
+    handler: createHandler({
+      fleet,
+      timeoutMs: 540_000,
+      traceProject: 'p',
+      clock,
+      log: (entry) => log.push(entry),
+    }),
     log,
   };
 }

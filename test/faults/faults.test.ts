@@ -1,5 +1,5 @@
-import { Credential } from '../../src/credential';
-import { RefreshIssuer } from '../../src/momento';
+import { MomentoKeys } from '../../src/momento/keys';
+import type { Renewal } from '../../src/rotation/ports';
 import { play, type Group } from './campaign';
 import { GROUPS } from './groups';
 import { Invariants } from './invariants';
@@ -110,9 +110,13 @@ describe('the judge', () => {
   it('sees a rotation that adds a key before it is known everywhere', async () => {
     scene.momento.newKeyLagMs = 3000;
     const payload = scene.secretManager.latest(scene.secret.name);
-    const issuer = new RefreshIssuer(scene.momento.host);
-    const issued = await issuer.issue(Credential.parse(payload ?? Buffer.alloc(0)));
-    scene.secretManager.addVersion(scene.secret.name, issued.serialize());
+    const keys = new MomentoKeys({ emulator: scene.momento.host, clock: scene.clock });
+    const version = { number: 2, state: 'ENABLED', createdAt: 0 } as const;
+    const credential = keys.parse(payload ?? Buffer.alloc(0));
+    const secret = { ...scene.secret, payload: 'json' } as const;
+    const renewal = keys.open(undefined).renewal(secret, { version, credential }) as Renewal;
+    const issued = await renewal.issue();
+    scene.secretManager.addVersion(scene.secret.name, Buffer.from(issued.serialize()));
     expect(scene.invariants.violations).toHaveLength(1);
   });
 

@@ -3,9 +3,10 @@
  * in this process: neither shares memory with the other, so to the services they are two processes. What two real
  * processes do is tried as well, without control over their order.
  */
-import { RefreshIssuer } from '../../src/momento';
-import type { Issuer, SecretStore } from '../../src/ports';
-import { SecretManagerStore } from '../../src/secret-manager';
+import { RotationError } from '../../src/errors';
+import { MomentoKeys } from '../../src/momento/keys';
+import type { KeySource, SecretStore } from '../../src/rotation/ports';
+import { SecretManagerStore } from '../../src/secret-manager/store';
 import { FunctionProcess } from '../function-process';
 import { scene, type Case, type Group } from './campaign';
 import { Scene, type Instance, type Run, type SceneOptions, type Stage } from './scene';
@@ -33,7 +34,7 @@ class Turnstile {
   #running = 0;
 
   /** Ports whose calls wait here for their turn. */
-  ports(run: 0 | 1, store: SecretStore, issuer: Issuer): { store: SecretStore; issuer: Issuer } {
+  ports(run: 0 | 1, store: SecretStore, keys: KeySource): { store: SecretStore; keys: KeySource } {
     const turn = <T>(call: string, touches: Touch, make: () => Promise<T>): Promise<T> =>
       this.#turn({ run, call, touches }, make);
     return {
@@ -41,7 +42,10 @@ class Turnstile {
         access: (secret, version) =>
           turn('access', 'reads versions', () => store.access(secret, version)),
         list: (secret) => turn('list', 'reads versions', () => store.list(secret)),
+        exists: (secret, version) =>
+          turn('exists', 'reads versions', () => store.exists(secret, version)),
         missingPermissions: (secret, permissions) => store.missingPermissions(secret, permissions),
+        permissionMissing: (secret, permissions) => store.permissionMissing(secret, permissions),
         add: (secret, payload) => turn('add', 'changes versions', () => store.add(secret, payload)),
         disable: (secret, version) =>
           turn(`disable ${version.number}`, 'changes versions', () =>
@@ -52,11 +56,27 @@ class Turnstile {
             store.destroy(secret, version),
           ),
       },
-      issuer: {
-        check: (credential) => issuer.check(credential),
-        issue: (credential) => turn('issue', 'changes keys', () => issuer.issue(credential)),
-        // A key that was issued is known to everybody at once, so when it is verified does not matter.
-        verify: (credential) => issuer.verify(credential),
+      keys: {
+        vendor: keys.vendor,
+        remedy: keys.remedy,
+        parse: (payload) => keys.parse(payload),
+        open: (managementKey) => {
+          const session = keys.open(managementKey);
+          return {
+            ready: () => session.ready(),
+            renewal: (secret, current) => {
+              const renewal = session.renewal(secret, current);
+              if (renewal instanceof RotationError) return renewal;
+              const issue = () => turn('issue', 'changes keys', () => renewal.issue());
+              return { ...renewal, issue };
+            },
+            // A key that was issued is known to everybody at once, so when it is verified does not matter.
+            verify: (credential) => session.verify(credential),
+            ownKeys: (secret) => turn('list keys', 'reads keys', () => session.ownKeys(secret)),
+            revoke: (keyId) => turn(`revoke ${keyId}`, 'changes keys', () => session.revoke(keyId)),
+            close: () => session.close(),
+          };
+        },
       },
     };
   }
@@ -155,7 +175,11 @@ async function explore(
 
 function instanceOf(played: Scene, turnstile: Turnstile, run: 0 | 1): Instance {
   return played.newInstance(
-    turnstile.ports(run, stores[run](played), new RefreshIssuer(played.momento.host)),
+    turnstile.ports(
+      run,
+      stores[run](played),
+      new MomentoKeys({ emulator: played.momento.host, clock: played.clock }),
+    ),
   );
 }
 

@@ -2,16 +2,16 @@
 import { randomBytes } from 'node:crypto';
 import { PassThrough, Readable } from 'node:stream';
 import type { Request, Response } from '@google-cloud/functions-framework';
-import { createHandler, type Handler } from '../../src/handler';
+import { Fleet } from '../../src/fleet/fleet';
+import { createHandler, type Handler } from '../../src/http/handler';
 import type { LogEntry } from '../../src/log';
-import { RefreshIssuer } from '../../src/momento';
-import type { RenewalPolicy } from '../../src/renewal';
+import { MomentoKeys } from '../../src/momento/keys';
 import type { Clock } from '../../src/retry';
-import type { Issuer, SecretStore } from '../../src/ports';
-import type { RotationResult } from '../../src/rotation';
-import { Rotator } from '../../src/rotator';
-import { SecretManagerStore } from '../../src/secret-manager';
+import type { RenewalPolicy } from '../../src/rotation/decide';
+import type { KeySource, SecretStore } from '../../src/rotation/ports';
+import type { RotationResult } from '../../src/rotation/report';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
+import { SecretManagerStore } from '../../src/secret-manager/store';
 import type { Call, Fault, Moment } from '../emulators/faults';
 import { MomentoEmulator } from '../emulators/momento';
 import { SecretManagerEmulator } from '../emulators/secret-manager';
@@ -64,8 +64,7 @@ export interface Run extends Ending {
 }
 
 export interface SceneOptions {
-  readonly policy?: RenewalPolicy;
-  readonly verify?: boolean;
+  readonly policy?: Partial<RenewalPolicy>;
   readonly refreshTokens?: MomentoEmulator['refreshTokens'];
   readonly versionDestroyTtlMs?: number;
   /** How long ago the newest version was added, and how much longer its key lives. */
@@ -75,7 +74,7 @@ export interface SceneOptions {
 }
 
 /** With this a rotation makes every call there is: it disables one version and destroys another. */
-export const EVERY_CALL: RenewalPolicy = { gracePeriodMs: 0, destroyAfterMs: DAY };
+export const EVERY_CALL: Partial<RenewalPolicy> = { gracePeriodMs: 0, destroyAfterMs: DAY };
 
 /**
  * A Secret Manager and its clients, for one scene after the other: the client is slow to make, and knows nothing of any
@@ -189,19 +188,31 @@ export class Scene {
 
   /** Another instance of the function, as after a start of its process. */
   newInstance(
-    ports: { store?: SecretStore; issuer?: Issuer; clock?: Clock; secret?: SecretName } = {},
+    ports: { store?: SecretStore; keys?: KeySource; clock?: Clock; secret?: SecretName } = {},
   ): Instance {
-    const { policy = EVERY_CALL, verify = true, timeoutMs = TIMEOUT_MS } = this.#options;
+    const { timeoutMs = TIMEOUT_MS } = this.#options;
     const {
       store = this.#stage.store,
-      issuer = new RefreshIssuer(this.momento.host),
       clock = this.clock,
+      keys = new MomentoKeys({ emulator: this.momento.host, clock }),
       secret = this.secret,
     } = ports;
-    const rotator = new Rotator({ store, issuer, policy, verify, clock });
-    const config = { secrets: [secret], policy, verify, timeoutMs, traceProject: 'p' };
+    const policy: RenewalPolicy = {
+      gracePeriodMs: 0,
+      verify: true,
+      revoke: false,
+      ...(this.#options.policy ?? EVERY_CALL),
+    };
+    const secrets = [{ ...secret, payload: 'json' }] as const;
+    const fleet = new Fleet({ secrets, store, keys, policy, clock });
     const log: LogEntry[] = [];
-    const handler = createHandler({ config, rotator, clock, log: (entry) => log.push(entry) });
+    const handler = createHandler({
+      fleet,
+      timeoutMs,
+      traceProject: 'p',
+      clock,
+      log: (entry) => log.push(entry),
+    });
     return { handler, log };
   }
 

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
-import type { RotationResult } from '../../src/rotation';
+import type { RotationResult } from '../../src/rotation/report';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import type { Hook, Moment } from '../emulators/faults';
 import { FunctionProcess } from '../function-process';
@@ -171,6 +171,7 @@ describe('POST /', () => {
       reason: 'every run rotates',
       version: '2',
       previousVersion: '1',
+      issuedBy: 'refresh',
       expiresAt: new Date(Number(validUntil) * 1000).toISOString(),
       verified: true,
       disabled: ['1'],

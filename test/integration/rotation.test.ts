@@ -4,11 +4,12 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { v1 } from '@google-cloud/secret-manager';
 import { status } from '@grpc/grpc-js';
-import { RefreshIssuer } from '../../src/momento';
-import type { RenewalPolicy } from '../../src/renewal';
-import type { RotationReport, RunOptions } from '../../src/rotation';
-import { Rotator } from '../../src/rotator';
-import { SecretManagerStore } from '../../src/secret-manager';
+import { Fleet } from '../../src/fleet/fleet';
+import { MomentoKeys } from '../../src/momento/keys';
+import type { RenewalPolicy } from '../../src/rotation/decide';
+import type { Report } from '../../src/rotation/report';
+import type { RunOptions } from '../../src/rotation/run';
+import { SecretManagerStore } from '../../src/secret-manager/store';
 import type { SecretName } from '../../src/secret-name';
 import type { Fault, Hook, Moment } from '../emulators/faults';
 import type { State } from '../emulators/secret-manager';
@@ -23,14 +24,18 @@ const NOT_DUE: Partial<RenewalPolicy> = { renewBefore: { ms: HOUR } };
 
 let services: LocalServices;
 let store: SecretManagerStore;
-let issuer: RefreshIssuer;
+let keys: MomentoKeys;
 /** Everything that the rotator told. */
 let told: unknown[];
 
 beforeAll(async () => {
   services = await LocalServices.start();
   store = new SecretManagerStore(services.secretManager.host);
-  issuer = new RefreshIssuer(services.momento.host);
+  keys = new MomentoKeys({
+    emulator: services.momento.host,
+    keyApiEmulator: services.keyApi.host,
+    clock: services.clock,
+  });
 });
 
 afterAll(() => services.stop());
@@ -47,21 +52,33 @@ afterEach(() => {
 });
 
 /** A rotator as each instance of the function has its own. */
-function instance(policy: Partial<RenewalPolicy> = {}, verify = true) {
+function instance(policy: Partial<RenewalPolicy> = {}) {
   const { clock } = services;
-  const whole = { gracePeriodMs: 0, ...policy };
-  const rotator = new Rotator({ store, issuer, policy: whole, verify, clock });
+  const whole = { gracePeriodMs: 0, verify: true, revoke: false, ...policy };
+  const fleetOf = (secret: SecretName) =>
+    new Fleet({ ...shared, secrets: [{ ...secret, payload: 'json' }] });
+  const shared = { store, keys, policy: whole, clock };
+  const fleet = new Fleet({ ...shared, secrets: [] });
   const rotate = async (
     secret: SecretName,
     options: Partial<RunOptions> = {},
-  ): Promise<RotationReport & { joined: boolean }> => {
+  ): Promise<Report & { joined: boolean }> => {
     const deadline = clock.now() + RUN_MS;
     const all = { force: false, dryRun: false, deadline, ...options };
-    const { report, joined } = await rotator.rotate(secret, all);
+    let joined = true;
+    const [report] = await fleet.rotate([{ ...secret, payload: 'json' }], all, () => {
+      joined = false;
+    });
+    if (report === undefined) throw new Error('a run without a report');
     told.push(report);
     return { ...report, joined };
   };
-  return { rotator, rotate };
+  const status = async (secret: SecretName) => {
+    const [look] = await fleetOf(secret).status();
+    if (look === undefined) throw new Error('a look without a result');
+    return look;
+  };
+  return { rotate, status };
 }
 
 /** One run of an instance that has just started. */
@@ -69,7 +86,7 @@ function rotate(
   secret: SecretName,
   policy: Partial<RenewalPolicy> = {},
   options: Partial<RunOptions> = {},
-): Promise<RotationReport> {
+): Promise<Report> {
   return instance(policy).rotate(secret, options);
 }
 
@@ -143,6 +160,7 @@ describe('a rotation', () => {
       secret: seeded.secret.name,
       outcome: 'rotated',
       reason: 'every run rotates',
+      issuedBy: 'refresh',
       version: '2',
       previousVersion: '1',
       expiresAt: new Date(start * 1000 + 30 * DAY).toISOString(),
@@ -294,7 +312,7 @@ describe('a rotation', () => {
 
   it('does not ask Momento about keys when it is told not to', async () => {
     const seeded = services.seed();
-    const { result } = await instance({}, false).rotate(seeded.secret);
+    const { result } = await instance({ verify: false }).rotate(seeded.secret);
     expect(result).toMatchObject({ outcome: 'rotated', disabled: ['1'] });
     expect(result).not.toHaveProperty('verified');
     expect(services.timesCalled('ListCaches')).toBe(0);
@@ -583,8 +601,9 @@ describe('a missing permission', () => {
     );
     expect(result.error?.message).toContain(`Grant it ${role} on`);
     expect(httpStatus).toBe(403);
-    expect(services.momento.faults.calls).toEqual([]);
-    expectUntouched(secret, ['ENABLED', 'ENABLED']);
+    // What can be retired is, for that costs nothing.
+    const isRetired = verb === 'add' || verb === 'destroy';
+    expectUntouched(secret, [isRetired ? 'DISABLED' : 'ENABLED', 'ENABLED']);
   });
 
   it('to destroy does not matter when nothing is ever destroyed', async () => {
@@ -742,7 +761,7 @@ describe('a secret', () => {
     const key = services.momento.issueKey();
     services.secretManager.addVersion(secret.name, key.consoleJson, { createTime });
     services.secretManager.setState(secret.name, '1', 'DISABLED');
-    const { status: found, httpStatus } = await instance(NOT_DUE).rotator.status(secret);
+    const { status: found, httpStatus } = await instance(NOT_DUE).status(secret);
     told.push(found);
     expect(httpStatus).toBe(200);
     expect(found).toEqual({
@@ -754,6 +773,7 @@ describe('a secret', () => {
       expiresAt: new Date(key.validUntil * 1000).toISOString(),
       timeLeftSeconds: expect.closeTo(30 * 24 * 3600, -1) as number,
       nextRenewal: new Date(key.validUntil * 1000 - HOUR).toISOString(),
+      renewedBy: 'refresh',
       enabledVersions: 1,
       disabledVersions: 1,
     });
@@ -761,7 +781,7 @@ describe('a secret', () => {
   });
 
   it('that cannot be reported on says why', async () => {
-    const found = await instance().rotator.status(services.newName());
+    const found = await instance().status(services.newName());
     expect(found).toMatchObject({
       httpStatus: 404,
       status: { error: { code: 'SECRET_NOT_FOUND' } },
@@ -777,7 +797,8 @@ describe('a payload', () => {
 
   it.each<[string, NonNullable<Seed['payload']>, string, number]>([
     ['that is empty', () => '', 'PAYLOAD_INVALID', 422],
-    ['that is not JSON', ({ apiKey }) => apiKey, 'PAYLOAD_INVALID', 422],
+    ['that is neither JSON nor a key', ({ apiKey }) => `x${apiKey}`, 'PAYLOAD_INVALID', 422],
+    ['that is a bare v1 key', ({ apiKey }) => apiKey, 'KEY_NOT_REFRESHABLE', 422],
     ['that is JSON with rests', ({ consoleJson }) => `${consoleJson}x`, 'PAYLOAD_INVALID', 422],
     ['that is not an object', ({ apiKey }) => JSON.stringify([apiKey]), 'PAYLOAD_INVALID', 422],
     [
@@ -825,12 +846,6 @@ describe('a payload', () => {
       'KEY_NOT_REFRESHABLE',
       422,
     ],
-    [
-      'with a v2 key',
-      json((fields) => ({ ...fields, apiKey: v2Key() })),
-      'KEY_NOT_REFRESHABLE',
-      422,
-    ],
   ])('%s is refused before Momento is called', async (_, payload, code, httpStatus) => {
     const { secret } = services.seed({ payload, readersAreServed: false });
     const report = await rotate(secret);
@@ -872,12 +887,6 @@ describe('a payload', () => {
     expect(services.timesCalled('RefreshApiToken')).toBe(1);
     expect(services.states(secret)).toEqual(['ENABLED']);
   });
-
-  function v2Key(): string {
-    const part = (value: object): string =>
-      Buffer.from(JSON.stringify(value)).toString('base64url');
-    return `${part({ alg: 'HS256' })}.${part({ t: 'g', id: 'x' })}.signature`;
-  }
 });
 
 describe('one fault, and the run still succeeds', () => {
@@ -891,10 +900,9 @@ describe('one fault, and the run still succeeds', () => {
     ['AccessSecretVersion', 1, 'corrupt', { calls: 2 }],
     ['ListSecretVersions', 1, 'INTERNAL before', { calls: 3 }],
     ['ListSecretVersions', 1, 'drop before', { calls: 3 }],
-    ['ListSecretVersions', 1, 'corrupt', { calls: 3 }],
     ['ListSecretVersions', 2, 'UNAVAILABLE before', { calls: 3 }],
     ['ListSecretVersions', 2, 'drop after', { calls: 3 }],
-    ['ListSecretVersions', 2, 'corrupt', { calls: 3 }],
+    ['ListSecretVersions', 2, 'corrupt', { calls: 2 }],
     ['TestIamPermissions', 1, 'UNAVAILABLE before', { calls: 2 }],
     ['TestIamPermissions', 1, 'drop before', { calls: 2 }],
     ['RefreshApiToken', 1, 'UNAVAILABLE before', { calls: 2 }],
@@ -1072,14 +1080,7 @@ describe('a fault that stays', () => {
       { refreshes: 1 },
     ],
     ['AccessSecretVersion', 'corrupt', 'PAYLOAD_CORRUPT', 'gather', 502, { refreshes: 1 }],
-    [
-      'ListSecretVersions',
-      'corrupt',
-      'SECRET_MANAGER_UNAVAILABLE',
-      'gather',
-      503,
-      { refreshes: 1 },
-    ],
+    ['ListSecretVersions', 'corrupt', 'INTERNAL', 'gather', 500, { refreshes: 1 }],
     ['TestIamPermissions', 'corrupt', 'PERMISSION_MISSING', 'gather', 403, { refreshes: 1 }],
     ['RefreshApiToken', 'UNAVAILABLE before', 'MOMENTO_UNAVAILABLE', 'issue', 503, {}],
     ['RefreshApiToken', 'INTERNAL after', 'MOMENTO_UNAVAILABLE', 'issue', 503, {}],

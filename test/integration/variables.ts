@@ -1,4 +1,4 @@
-import { parseConfig } from '../../src/config';
+import { parseConfig } from '../../src/config/config';
 
 /** The names of the environment variables that the function reads, found by letting it read them. */
 export function variablesRead(): string[] {

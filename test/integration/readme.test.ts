@@ -1,22 +1,24 @@
 /** What the README says is checked against what is: a reader acts on it. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { parseConfig } from '../../src/config';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { parseConfig } from '../../src/config/config';
 import { ERROR_CODES, RotationError } from '../../src/errors';
+import { OUTCOMES } from '../../src/rotation/report';
 import { variablesRead } from './variables';
 
 const root = resolve(__dirname, '../..');
 const read = (path: string): string => readFileSync(resolve(root, path), 'utf8');
 const readme = read('README.md');
+const PAGES = ['README.md', ...globSync('docs/*.md', { cwd: root })];
 
 function section(title: string): string {
   return readme.split(/^## /m).find((text) => text.startsWith(`${title}\n`)) ?? '';
 }
 
-/** The cells of the rows of a section's table, of which the first is in backquotes. */
-function rows(title: string): string[][] {
-  return [...section(title).matchAll(/^\| `(.*) \|$/gm)].map(([, row = '']) =>
+/** The cells of the rows of a text's tables, of which the first is in backquotes. */
+function rows(text: string): string[][] {
+  return [...text.matchAll(/^\| `(.*) \|$/gm)].map(([, row = '']) =>
     row.split(' | ').map((cell) => cell.replaceAll('`', '')),
   );
 }
@@ -25,13 +27,17 @@ function rows(title: string): string[][] {
 function steady(output: string): string {
   return output
     .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d/g, 'TIME')
-    .replaceAll(/\b[0-9a-f]{8}\b/g, 'FINGERPRINT')
+    .replaceAll(/\b([0-9a-f]{16}|[0-9a-f]{8})\b/g, 'FINGERPRINT')
     .trim();
 }
 
 describe('the README', () => {
   test('has a line in the runbook for every error code, with its status and whether it is retried', () => {
-    const told = rows('Runbook').map(([code, status, retry]) => [code, status, retry]);
+    const told = rows(read('docs/runbook.md')).map(([code, status, retry]) => [
+      code,
+      status,
+      retry,
+    ]);
     const real = ERROR_CODES.map((code) => {
       const error = new RotationError(code, '');
       const status = code === 'CONFIGURATION_INVALID' ? 'no start' : String(error.status);
@@ -43,39 +49,41 @@ describe('the README', () => {
 
   test('names every variable that the function reads, and no other', () => {
     const asked = variablesRead();
-    expect(rows('Configuration').map(([name]) => name)).toEqual(expect.arrayContaining(asked));
-    expect(rows('Configuration')).toHaveLength(asked.length);
+    expect(rows(section('Configuration')).map(([name]) => name)).toEqual(
+      expect.arrayContaining(asked),
+    );
+    expect(rows(section('Configuration'))).toHaveLength(asked.length);
   });
 
   test('tells the defaults that are in force', () => {
-    const { policy, verify, timeoutMs } = parseConfig({ SECRETS: 'projects/p/secrets/s' });
-    const told = Object.fromEntries(rows('Configuration')) as Record<string, string>;
+    const { policy, timeoutMs, momento } = parseConfig({ SECRETS: 'projects/p/secrets/s' });
+    const told = Object.fromEntries(rows(section('Configuration'))) as Record<string, string>;
     expect(told).toMatchObject({
       GRACE_PERIOD: String(policy.gracePeriodMs),
-      VERIFY: String(verify),
+      VERIFY: String(policy.verify),
+      REVOKE: String(policy.revoke),
+      MOMENTO_REFRESH_PATH: momento.refreshPath,
       TIMEOUT: `${timeoutMs / 1000}s`,
     });
-    expect(policy).toEqual({ gracePeriodMs: 0 });
+    expect(policy).toEqual({ gracePeriodMs: 0, verify: true, revoke: false });
   });
 
   test('lists the outcomes that there are', () => {
-    const [, union = ''] = /type Outcome =([^;]*);/.exec(read('src/rotation.ts')) ?? [];
-    const real = [...union.matchAll(/'(\w+)'/g)].map(([, outcome]) => outcome);
-    expect(rows('HTTP').map(([outcome]) => outcome)).toEqual(real);
+    expect(rows(section('HTTP')).map(([outcome]) => outcome)).toEqual([...OUTCOMES]);
   });
 
-  test('calls only scripts that are there', () => {
+  test.each(PAGES)('%s calls only scripts that are there', (page) => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-    const called = [...readme.matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name);
-    expect(called).not.toHaveLength(0);
+    const called = [...read(page).matchAll(/npm run ([\w:-]+)/g)].map(([, name]) => name);
+    if (page === 'README.md') expect(called).not.toHaveLength(0);
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(called));
   });
 
-  test('links to files and headings that are there', () => {
-    const targets = [...readme.matchAll(/\]\((?!https?:)([^)]+)\)/g)].map(
+  test.each(PAGES)('%s links to files and headings that are there', (page) => {
+    const targets = [...read(page).matchAll(/\]\((?!https?:)([^)]+)\)/g)].map(
       ([, target = '']) => target,
     );
-    const headings = [...readme.matchAll(/^##+ (.*)$/gm)].map(
+    const headings = [...read(page).matchAll(/^##+ (.*)$/gm)].map(
       ([, title = '']) =>
         `#${title
           .toLowerCase()
@@ -83,7 +91,9 @@ describe('the README', () => {
           .replaceAll(' ', '-')}`,
     );
     const missing = targets.filter((target) =>
-      target.startsWith('#') ? !headings.includes(target) : !existsSync(resolve(root, target)),
+      target.startsWith('#')
+        ? !headings.includes(target)
+        : !existsSync(resolve(root, dirname(page), target)),
     );
     expect(missing).toEqual([]);
   });

@@ -3,13 +3,14 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { uploadedFiles } from '../../scripts/artifact';
-import { RefreshIssuer } from '../../src/momento';
-import { systemClock } from '../../src/retry';
-import { ROLES, type Permission } from '../../src/ports';
-import type { RotationResult } from '../../src/rotation';
-import { Rotator } from '../../src/rotator';
+import { Fleet } from '../../src/fleet/fleet';
+import { MomentoKeys } from '../../src/momento/keys';
+import { systemClock as clock } from '../../src/retry';
+import type { Permission } from '../../src/rotation/ports';
+import type { RotationResult } from '../../src/rotation/report';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { SecretManagerStore } from '../../src/secret-manager';
+import { iamName, ROLES } from '../../src/secret-manager/permissions';
+import { SecretManagerStore } from '../../src/secret-manager/store';
 import { MomentoEmulator } from '../emulators/momento';
 import { SecretManagerEmulator } from '../emulators/secret-manager';
 import { FunctionProcess } from '../function-process';
@@ -66,22 +67,26 @@ function seed(id: string): SecretName {
   return secret;
 }
 
-async function rotate(secret: SecretName): Promise<RotationResult> {
-  const rotator = new Rotator({
+async function rotate(secret: SecretName): Promise<RotationResult | undefined> {
+  const fleet = new Fleet({
+    secrets: [],
     store: new SecretManagerStore(secretManager.host),
-    issuer: new RefreshIssuer(momento.host),
-    policy: { gracePeriodMs: 0, destroyAfterMs: 0 },
-    verify: true,
-    clock: systemClock,
+    keys: new MomentoKeys({ emulator: momento.host, clock }),
+    policy: { gracePeriodMs: 0, destroyAfterMs: 0, verify: true, revoke: false },
+    clock,
   });
-  const deadline = Date.now() + 300_000;
-  const { report } = await rotator.rotate(secret, { force: false, dryRun: false, deadline });
-  return report.result;
+  const options = { force: false, dryRun: false, deadline: Date.now() + 300_000 };
+  const [report] = await fleet.rotate([{ ...secret, payload: 'json' }], options, () => undefined);
+  return report?.result;
 }
 
 describe('the permissions that Terraform grants', () => {
   test('are those that the function asks for, with the same roles', () => {
-    expect(permissions).toEqual(ROLES);
+    const asked = Object.entries(ROLES).map(([permission, role]) => [
+      iamName(permission as Permission),
+      role,
+    ]);
+    expect(permissions).toEqual(Object.fromEntries(asked));
   });
 
   test('are enough to access, add, disable and destroy', async () => {
@@ -95,7 +100,7 @@ describe('the permissions that Terraform grants', () => {
     });
   });
 
-  test.each(Object.keys(ROLES) as Permission[])(
+  test.each(Object.keys(permissions))(
     'are all needed: without %s nothing is spent',
     async (missing) => {
       const secret = seed(missing.replaceAll('.', '-'));
@@ -103,12 +108,12 @@ describe('the permissions that Terraform grants', () => {
         secret.name,
         granted.filter((permission) => permission !== missing),
       );
-      const callsBefore = momento.faults.calls.length;
-      const { outcome, error } = await rotate(secret);
+      const keysBefore = momento.secrets().length;
+      const { outcome, error } = (await rotate(secret)) ?? {};
       expect([outcome, error?.code]).toEqual(['failed', 'PERMISSION_MISSING']);
       expect(error?.message).toContain(missing);
       expect(error?.message).toContain(permissions[missing]);
-      expect(momento.faults.calls).toHaveLength(callsBefore);
+      expect(momento.secrets()).toHaveLength(keysBefore);
       expect(secretManager.versions(secret.name)).toHaveLength(3);
     },
   );
@@ -120,7 +125,9 @@ test('Terraform sets only variables that the function reads', () => {
     'SECRETS',
     'GOOGLE_CLOUD_PROJECT',
   ];
-  const local = ['SECRET_MANAGER_EMULATOR_HOST', 'MOMENTO_EMULATOR_HOST'];
+  const local = ['SECRET_MANAGER', 'MOMENTO', 'MOMENTO_KEY_API'].map(
+    (service) => `${service}_EMULATOR_HOST`,
+  );
   expect([...environment, ...local].sort()).toEqual(variablesRead().sort());
 });
 

@@ -27,12 +27,33 @@ locals {
   node_options = "--max-semi-space-size=4 --max-old-space-size=${local.memory_mib - 64}"
 
   settings = {
-    RENEW_BEFORE  = var.renew_before
-    GRACE_PERIOD  = var.grace_period
-    DESTROY_AFTER = var.destroy_after
-    VERIFY        = tostring(var.verify)
-    TIMEOUT       = "${var.timeout_seconds}s"
+    MANAGEMENT_KEY       = one(local.management_key[*].name)
+    RENEW_BEFORE         = var.renew_before
+    GRACE_PERIOD         = local.grace_period
+    DESTROY_AFTER        = var.destroy_after
+    VERIFY               = tostring(var.verify)
+    REVOKE               = var.revoke ? "true" : null
+    MOMENTO_ENDPOINT     = var.momento_endpoint
+    MOMENTO_REFRESH_PATH = var.momento_refresh_path
+    TIMEOUT              = "${var.timeout_seconds}s"
   }
+
+  # Names are enough where nothing more is said of any secret.
+  secret_entries = [
+    for id, secret in var.secrets : {
+      for key, value in {
+        name     = local.secret_names[id]
+        role     = secret.role
+        lifetime = secret.lifetime
+        payload  = secret.payload == "json" ? null : secret.payload
+      } : key => value if value != null
+    }
+  ]
+  secrets_setting = (
+    alltrue([for entry in local.secret_entries : keys(entry) == ["name"]])
+    ? join(",", values(local.secret_names))
+    : jsonencode(local.secret_entries)
+  )
 }
 
 data "archive_file" "source" {
@@ -144,10 +165,35 @@ resource "google_cloudfunctions2_function" "rotator" {
         NODE_OPTIONS         = local.node_options
         LOG_EXECUTION_ID     = "true"
         GOOGLE_CLOUD_PROJECT = var.project_id
-        SECRETS              = join(",", values(local.secret_names))
+        SECRETS              = local.secrets_setting
       },
       { for name, value in local.settings : name => value if value != null },
     )
+  }
+
+  lifecycle {
+    precondition {
+      condition     = var.renew_before == null || alltrue([for id, left in local.left_when_due : left < local.seconds[var.secrets[id].lifetime]])
+      error_message = "A lifetime must be longer than renew_before (${coalesce(var.renew_before, "-")}): a key that lives no longer is due as soon as it is made, and every run rotates it. Shorten renew_before or make it a share, such as \"50%\"; or set it to null, if every run is to rotate."
+    }
+
+    precondition {
+      condition = alltrue([
+        for id, left in local.left_when_due : left > (var.renew_before == null ? 0 : local.run_gaps[id])
+      ])
+      error_message = "A key must not expire before a run comes that renews it: what is left of its lifetime when its renewal is due (renew_before) must be longer than the time between two runs, better several times as long. Not so for: ${join(", ", [
+        for id, left in local.left_when_due : "${id} (lifetime ${var.secrets[id].lifetime}, schedule ${coalesce(var.secrets[id].schedule, var.schedule)})"
+        if left <= (var.renew_before == null ? 0 : local.run_gaps[id])
+      ])}."
+    }
+
+    precondition {
+      condition = alltrue([for id, left in local.left_when_due : local.seconds[local.grace_period] <= left])
+      error_message = "A superseded key must outlive its grace period (${local.grace_period}), in which readers may go on with it. Not so for: ${join(", ", [
+        for id, left in local.left_when_due : "${id} (lifetime ${var.secrets[id].lifetime}, of which ${floor(left / 3600)} hours are left when it is renewed)"
+        if local.seconds[local.grace_period] > left
+      ])}. Shorten grace_period, lengthen lifetime, or let renew_before begin earlier."
+    }
   }
 
   # A function that runs before it may read its secrets fails, and says so to whoever is on call.

@@ -40,27 +40,58 @@ locals {
     "secretmanager.versions.destroy" = "roles/secretmanager.secretVersionManager"
   }
 
-  runtime_grants = {
-    for pair in setproduct(keys(var.secrets), distinct(values(local.permissions))) :
-    "${pair[0]} ${pair[1]}" => { secret = pair[0], role = pair[1] }
+  # A management key is only read. The list is for when its newest version is not enabled: the function then takes the one
+  # before, or says that there is none. The smallest role that has it shows names and states, and nothing else.
+  management_key_permissions = {
+    "secretmanager.versions.access" = "roles/secretmanager.secretAccessor"
+    "secretmanager.versions.list"   = "roles/secretmanager.viewer"
   }
+
+  runtime_secrets = merge(
+    {
+      for id, secret in var.secrets : id => {
+        name        = local.secret_names[id]
+        is_created  = secret.create
+        permissions = local.permissions
+      }
+    },
+    {
+      for key in local.only_management_key : key.name => {
+        name        = key.name
+        is_created  = contains(values(local.created_names), key.name)
+        permissions = local.management_key_permissions
+      }
+    },
+  )
+
+  runtime_grants = merge([
+    for key, secret in local.runtime_secrets : {
+      for role in distinct(values(secret.permissions)) : "${key} ${role}" => {
+        project    = split("/", secret.name)[1]
+        location   = try(regex("/locations/([^/]+)/", secret.name)[0], null)
+        secret     = basename(secret.name)
+        is_created = secret.is_created
+        role       = role
+      }
+    }
+  ]...)
 }
 
 resource "google_secret_manager_secret_iam_member" "runtime" {
-  for_each = { for key, grant in local.runtime_grants : key => grant if var.secrets[grant.secret].location == null }
+  for_each = { for key, grant in local.runtime_grants : key => grant if grant.location == null }
 
-  project   = var.project_id
-  secret_id = var.secrets[each.value.secret].create ? google_secret_manager_secret.created[each.value.secret].secret_id : each.value.secret
+  project   = each.value.project
+  secret_id = each.value.is_created ? google_secret_manager_secret.created[each.value.secret].secret_id : each.value.secret
   role      = each.value.role
   member    = google_service_account.runtime.member
 }
 
 resource "google_secret_manager_regional_secret_iam_member" "runtime" {
-  for_each = { for key, grant in local.runtime_grants : key => grant if var.secrets[grant.secret].location != null }
+  for_each = { for key, grant in local.runtime_grants : key => grant if grant.location != null }
 
-  project   = var.project_id
-  location  = var.secrets[each.value.secret].location
-  secret_id = var.secrets[each.value.secret].create ? google_secret_manager_regional_secret.created[each.value.secret].secret_id : each.value.secret
+  project   = each.value.project
+  location  = each.value.location
+  secret_id = each.value.is_created ? google_secret_manager_regional_secret.created[each.value.secret].secret_id : each.value.secret
   role      = each.value.role
   member    = google_service_account.runtime.member
 }

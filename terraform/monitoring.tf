@@ -164,11 +164,11 @@ resource "google_logging_metric" "expiring" {
 
   project     = var.project_id
   name        = local.names.expiring_metric
-  description = "Runs that ended with less than ${var.alerts.expiry_days} days of life in the newest key."
+  description = "Runs that ended with less than ${local.expiry_days_text} of life in the newest key."
   filter = join(" AND ", concat(
-    [local.deployment_filter, "${local.rotation_fields.days_left}<${var.alerts.expiry_days}"],
+    [local.deployment_filter, local.day_filters.expiring],
     # A key that is not due yet raises no alarm, however short-lived it is. What a share of its lifetime is, only the
-    # function knows.
+    # function knows, where the lifetime is not configured.
     var.renew_before == null ? [] : ["${local.rotation_fields.overdue_days}>0"],
   ))
 
@@ -189,6 +189,11 @@ resource "google_logging_metric" "expiring" {
 
   lifecycle {
     replace_triggered_by = [terraform_data.name]
+
+    precondition {
+      condition     = length(local.day_filters.expiring) <= 19000
+      error_message = "The names of the secrets whose keys are too short-lived for alerts.expiry_days make the filter of a metric longer than the 20,000 characters that Google allows. Lower expiry_days (0: no such alert)."
+    }
   }
 }
 
@@ -198,7 +203,7 @@ resource "google_logging_metric" "late" {
   project     = var.project_id
   name        = local.names.late_metric
   description = "Runs that left a key in place that ${local.late_since} days ago."
-  filter      = local.late_filter
+  filter      = "${local.deployment_filter} AND ${local.day_filters.late}"
 
   metric_descriptor {
     metric_kind = "DELTA"
@@ -219,7 +224,7 @@ resource "google_logging_metric" "late" {
     replace_triggered_by = [terraform_data.name]
 
     precondition {
-      condition     = length(local.late_filter) <= 20000
+      condition     = length(local.day_filters.late) <= 19000
       error_message = "The names of the secrets with a no_rotation_days of their own make the filter of a metric longer than the 20,000 characters that Google allows. Leave it out for some of them."
     }
   }
@@ -278,7 +283,7 @@ resource "google_monitoring_alert_policy" "failed_run" {
     mime_type = "text/markdown"
     content   = <<-EOT
       A run of the function `${local.names.function}` did not do what it should. The labels of this incident name the
-      secret, the outcome and the error code; the README's runbook says what each code means and what to do.
+      secret, the outcome and the error code; docs/runbook.md says what each code means and what to do.
       `CREDENTIAL_NOT_STORED` cannot wait: the new credential is only in the memory of one instance, and the next run
       has to store it before that instance goes away.
 
@@ -358,7 +363,7 @@ resource "google_monitoring_alert_policy" "no_rotation" {
     content   = <<-EOT
       Runs for the secret that this incident names left a key in place that ${local.late_since} as many days ago as
       `no_rotation_days` says, or more. It expires some day, and everything that reads it stops. The runs tell why they
-      did not renew it; the README's runbook says what to do.
+      did not renew it; docs/runbook.md says what to do.
 
       This closes a day after the last run that saw such a key.
 
@@ -397,7 +402,7 @@ resource "google_monitoring_alert_policy" "no_success" {
       The function `${local.names.function}` has answered no call with success in ${local.no_success_days} days. The keys that it renews
       expire some day, and everything that reads them stops. Is the job paused or gone, or does every run fail?
 
-      On a new deployment this means: store the first credential, then `${values(local.run_commands)[0]}`
+      On a new deployment this means: store the ${var.management_key == null ? "first credential" : "management key"}, then `${values(local.run_commands)[0]}`
 
       Logs: `${local.log_command}`
     EOT
@@ -417,7 +422,7 @@ resource "google_monitoring_alert_policy" "expiry" {
   user_labels           = var.labels
 
   conditions {
-    display_name = "A run ended with less than ${var.alerts.expiry_days} days of life in the newest key"
+    display_name = "A run ended with less than ${local.expiry_days_text} of life in the newest key"
 
     condition_prometheus_query_language {
       query                     = "sum by (secret) (sum_over_time(${local.promql.expiring_metric}{monitored_resource=\"cloud_run_revision\"}[${local.windows.daily.look_back}s])) > 0"
@@ -430,9 +435,9 @@ resource "google_monitoring_alert_policy" "expiry" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      The newest key in the secret that this incident names has less than ${var.alerts.expiry_days} days left. Once it
-      has expired it can no longer be refreshed: a person has to make a new one in Momento's console and store it. Find
-      out why it is not renewed, or store a new one now.
+      The newest key in the secret that this incident names has less than ${local.expiry_days_text} left. Find out why
+      it is not renewed; docs/runbook.md says what to do. Once a key has expired, everything that reads it stops, and it
+      can no longer be refreshed: only a management key, or a person in Momento's console, can make another one.
 
       This closes a day after the last run that saw such a key.
 
@@ -444,27 +449,36 @@ resource "google_monitoring_alert_policy" "expiry" {
 }
 
 locals {
-  no_rotation_days = {
-    for id, secret in var.secrets : id => coalesce(secret.no_rotation_days, var.alerts.no_rotation_days)
-  }
-
   # With renew_before a good key may be old, so what counts is the time since its renewal was due.
   late_field = local.rotation_fields[var.renew_before == null ? "key_age_days" : "overdue_days"]
   late_since = var.renew_before == null ? "was stored" : "was due to be renewed"
 
+  expiry_days_text = (
+    alltrue([for days in values(local.expiry_days) : days == var.alerts.expiry_days])
+    ? "${var.alerts.expiry_days} days"
+    : "${var.alerts.expiry_days} days (short-lived keys: half of what is left when they are due)"
+  )
+
+  day_comparisons = {
+    expiring = { comparison = "${local.rotation_fields.days_left}<", common = var.alerts.expiry_days, days = local.expiry_days }
+    late     = { comparison = "${local.late_field}>=", common = var.alerts.no_rotation_days, days = local.no_rotation_days }
+  }
   # Most secrets have the common number of days. Those with another one are named, by that number.
   own_days = {
-    for id, days in local.no_rotation_days : days => "${local.rotation_fields.secret}=\"${local.secret_names[id]}\""...
-    if days != var.alerts.no_rotation_days
+    for kind, compared in local.day_comparisons : kind => {
+      for id, days in compared.days : days => "${local.rotation_fields.secret}=\"${local.secret_names[id]}\""...
+      if days != compared.common
+    }
   }
-  late_conditions = concat(
-    [join(" AND NOT ", concat(
-      ["${local.late_field}>=${var.alerts.no_rotation_days}"],
-      [for names in values(local.own_days) : "(${join(" OR ", names)})"],
-    ))],
-    [for days, names in local.own_days : "${local.late_field}>=${days} AND (${join(" OR ", names)})"],
-  )
-  late_filter = "${local.deployment_filter} AND (${join(" OR ", [for condition in local.late_conditions : "(${condition})"])})"
+  day_filters = {
+    for kind, compared in local.day_comparisons : kind => "(${join(" OR ", concat(
+      ["(${join(" AND NOT ", concat(
+        ["${compared.comparison}${compared.common}"],
+        [for names in values(local.own_days[kind]) : "(${join(" OR ", names)})"],
+      ))})"],
+      [for days, names in local.own_days[kind] : "(${compared.comparison}${days} AND (${join(" OR ", names)}))"],
+    ))})"
+  }
 
   # The calls of all jobs look alike to Cloud Run, so the most frequent one sets the time; what runs more rarely than once
   # a month cannot be watched this way.

@@ -35,6 +35,16 @@ output "service_accounts" {
 output "secret_names" {
   description = "The full names of the rotated secrets, by id."
   value       = local.secret_names
+
+  # The names are known before; but who uses them, to grant something on a secret, has to wait for it.
+  depends_on = [google_secret_manager_regional_secret.created, google_secret_manager_secret.created]
+}
+
+output "management_key" {
+  description = "The full name of the management key's secret; null, if there is none."
+  value       = one(local.management_key[*].name)
+
+  depends_on = [google_secret_manager_regional_secret.created, google_secret_manager_secret.created]
 }
 
 output "jobs" {
@@ -64,7 +74,7 @@ output "dashboard" {
 }
 
 output "store_credential_commands" {
-  description = "The command that stores a credential, for each secret: credential.json is what Momento's console downloads. For the first credential, and whenever a key has expired."
+  description = "The command that stores a credential, for each secret: credential.json is what Momento's console downloads. For the first credential, and whenever a key has expired that nothing renews. A secret with a role needs none."
   value = {
     for id, secret in var.secrets : id => join("", [
       "gcloud secrets versions add ${id} --project=${var.project_id}",
@@ -72,6 +82,17 @@ output "store_credential_commands" {
       " --data-file=credential.json",
     ])
   }
+}
+
+output "store_management_key_command" {
+  description = "The command that stores the management key, in any form in which Momento gives it, from standard input; null, if there is none."
+  value = one([
+    for key in local.management_key[*] : join("", [
+      "gcloud secrets versions add ${basename(key.name)} --project=${split("/", key.name)[1]}",
+      try(" --location=${regex("/locations/([^/]+)/", key.name)[0]}", ""),
+      " --data-file=-",
+    ])
+  ])
 }
 
 output "run_commands" {

@@ -5,7 +5,7 @@
 # A destroy-time provisioner, because nothing else will do: prevent_destroy cannot be a variable, and no precondition is
 # looked at when something is destroyed. It is told what the last apply said of the secret, as the provider is.
 resource "terraform_data" "deletion_protection" {
-  for_each = { for id, secret in var.secrets : local.secret_names[id] => secret if secret.create }
+  for_each = { for id, secret in local.created_secrets : local.created_names[id] => secret }
 
   input            = { secret = each.key, protected = each.value.deletion_protection }
   triggers_replace = sort(keys(each.value.replicas))

@@ -71,6 +71,9 @@ variable "secrets" {
     labels              = optional(map(string), {})
     version_destroy_ttl = optional(string)
     deletion_protection = optional(bool, true)
+    role                = optional(string)
+    lifetime            = optional(string)
+    payload             = optional(string, "json")
     schedule            = optional(string)
     no_rotation_days    = optional(number)
   }))
@@ -176,10 +179,67 @@ variable "secrets" {
     ])
     error_message = "A secret with create = false belongs to somebody else: replicas, kms_key, labels and version_destroy_ttl cannot be set here."
   }
+
+  validation {
+    condition = alltrue([
+      for secret in values(var.secrets) : secret.role == null || can(regex("^[A-Za-z0-9_.-]{1,100}$", secret.role))
+    ])
+    error_message = "role must be the id of a role at Momento, such as \"r-viewer\" or \"r-abcdefg\" (not its display name): 1 to 100 letters, digits, underscores, dots and hyphens."
+  }
+
+  validation {
+    condition = alltrue([
+      for secret in values(var.secrets) : secret.lifetime == null || can(regex("^0*[1-9][0-9]*[smhd]$", secret.lifetime)) && length(coalesce(secret.lifetime, "-")) <= 7
+    ])
+    error_message = "lifetime must be a duration, a whole number above 0 (at most 6 digits) and one of s, m, h, d, such as \"30d\"; leave it out for that of the current key."
+  }
+
+  validation {
+    condition     = alltrue([for secret in values(var.secrets) : contains(["json", "key"], secret.payload)])
+    error_message = "payload must be \"json\" (what Momento's API prints) or \"key\" (the bare key and nothing else)."
+  }
+
+  validation {
+    condition     = var.management_key != null || alltrue([for secret in values(var.secrets) : secret.role == null])
+    error_message = "role needs a management_key: keys of a role that you choose are minted, and that is what mints them. (Without one, a key is renewed by its own refresh token, and keeps its role.)"
+  }
+
+  validation {
+    condition     = var.management_key != null || alltrue([for secret in values(var.secrets) : secret.lifetime == null])
+    error_message = "lifetime needs a management_key: only keys that are minted get a lifetime that you choose. (Without one, a key is renewed by its own refresh token, and keeps its lifetime.)"
+  }
+
+  validation {
+    condition     = alltrue([for secret in values(var.secrets) : secret.payload != "key" || secret.role != null])
+    error_message = "payload = \"key\" needs a role: it is the form of a first key, and only a secret with a role gets that minted. Every other key keeps the form in which you store it."
+  }
+}
+
+variable "management_key" {
+  description = "The secret of the key by which other keys are minted and revoked: its id, and the module creates it, empty and protected; its full name where it exists already; or one of secrets, so that it renews itself. null: keys are renewed by their refresh tokens."
+  type = object({
+    secret              = optional(string, "momento-management-key")
+    create              = optional(bool)
+    deletion_protection = optional(bool, true)
+  })
+  default = null
+
+  validation {
+    condition = alltrue([
+      for key in var.management_key[*] :
+      can(regex("^(projects/[a-z][a-z0-9-]{4,28}[a-z0-9]/(locations/[a-z]+-[a-z]+[0-9]{1,2}/)?secrets/)?[A-Za-z0-9_-]{1,255}$", key.secret))
+    ])
+    error_message = "management_key.secret must be the id of a secret in this project, or a full name with the project's id (not its number) and without a version: projects/PROJECT/secrets/ID or projects/PROJECT/locations/REGION/secrets/ID."
+  }
+
+  validation {
+    condition     = alltrue([for key in var.management_key[*] : key.create != true || !startswith(key.secret, "projects/")])
+    error_message = "management_key.create goes with an id: a full name is that of a secret which exists already."
+  }
 }
 
 variable "initial_credentials" {
-  description = "First credentials, the JSON from Momento's console as it is, by secret id. Never in the plan or the state. For one apply, together with initial_credential_for."
+  description = "First credentials as Momento gave them, by secret id; that of the management key, too. Never in the plan or the state. For one apply, together with initial_credential_for."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -192,14 +252,13 @@ variable "initial_credentials" {
 
   validation {
     condition = alltrue([
-      for credential in values(var.initial_credentials) : length(credential) <= 65536 && try(
-        length(jsondecode(credential).refreshToken) > 0 && anytrue([
-          for field in ["apiKey", "authToken", "apiToken"] : length(try(jsondecode(credential)[field], "")) > 0
-        ]),
-        false,
-      )
+      for credential in values(var.initial_credentials) : length(credential) <= 65536 && anytrue([
+        for field in ["apiKey", "authToken", "apiToken", "api_key"] : try(length(jsondecode(credential)[field]) > 0, false)
+        ]) && (var.management_key != null || anytrue([
+          for field in ["refreshToken", "refresh_token"] : try(length(jsondecode(credential)[field]) > 0, false)
+      ])) || var.management_key != null && can(regex("^\\s*[A-Za-z0-9_.+/=-]{1,65536}\\s*$", credential))
     ])
-    error_message = "Each of initial_credentials must be the JSON that Momento's console downloads, as it is: an object with apiKey (or authToken, apiToken) and refreshToken, at most 64 KiB."
+    error_message = "Each of initial_credentials must be what Momento's console, API or CLI gave, as it is, at most 64 KiB: a JSON object with the key (apiKey, or api_key) and its refresh token (refreshToken, or refresh_token). With a management_key it needs no refresh token, and may be the bare key."
   }
 }
 
@@ -210,8 +269,13 @@ variable "initial_credential_for" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for id in var.initial_credential_for : try(var.secrets[id].create && var.secrets[id].location == null, false)])
-    error_message = "initial_credential_for may only name global secrets that this module creates: an existing secret has its credential, and the provider's regional secret version would write it into the state (output store_credential_commands has the command instead)."
+    condition     = alltrue([for id in var.initial_credential_for : try(local.created_secrets[id].location == null, false)])
+    error_message = "initial_credential_for may only name global secrets that this module creates: an existing secret has its credential, and the provider's regional secret version would write it into the state (outputs store_credential_commands and store_management_key_command have the commands instead)."
+  }
+
+  validation {
+    condition     = alltrue([for id in var.initial_credential_for : try(var.secrets[id].payload, "json") == "json"])
+    error_message = "initial_credential_for may not name a secret with payload = \"key\": that is the form of a first key that is minted. What is stored here keeps the form that it has, through every rotation; so leave payload out, and give the bare key if readers want that."
   }
 }
 
@@ -273,14 +337,21 @@ variable "renew_before" {
 }
 
 variable "grace_period" {
-  description = "How long a superseded version stays enabled. Secret Manager may take minutes until every reader of latest gets the new one; with 0, such a reader fails until then."
+  description = "How long a superseded version stays enabled, and with revoke its key good. null: 7d with revoke, else 1h. Secret Manager may take minutes until every reader of latest gets the new one; with 0, such a reader fails until then."
   type        = string
-  default     = "1h"
-  nullable    = false
+  default     = null
 
   validation {
-    condition     = can(regex("^(0|[0-9]{1,6}[smhd])$", var.grace_period))
-    error_message = "grace_period must be \"0\" or a duration, a whole number (at most 6 digits) and one of s, m, h, d, such as \"36h\"."
+    condition     = var.grace_period == null || can(regex("^(0|[0-9]{1,6}[smhd])$", var.grace_period))
+    error_message = "grace_period must be \"0\" or a duration, a whole number (at most 6 digits) and one of s, m, h, d, such as \"36h\"; null is 7d with revoke, and 1h without."
+  }
+
+  validation {
+    condition = var.grace_period == null || !var.revoke || try(
+      tonumber(regex("^[0-9]+", var.grace_period)) * lookup(local.unit_seconds, substr(var.grace_period, -1, 1), 0) >= 3600,
+      true,
+    )
+    error_message = "grace_period must be at least \"1h\" with revoke: a key that is revoked is good only for so long after its successor came, and readers need time to get that one."
   }
 }
 
@@ -297,10 +368,10 @@ variable "destroy_after" {
   validation {
     condition = var.destroy_after == null || try(
       tonumber(regex("^[0-9]+", var.destroy_after)) * lookup(local.unit_seconds, substr(var.destroy_after, -1, 1), 0) >=
-      tonumber(regex("^[0-9]+", var.grace_period)) * lookup(local.unit_seconds, substr(var.grace_period, -1, 1), 0),
+      tonumber(regex("^[0-9]+", local.grace_period)) * lookup(local.unit_seconds, substr(local.grace_period, -1, 1), 0),
       true,
     )
-    error_message = "destroy_after must not be shorter than grace_period, during which a version stays enabled."
+    error_message = "destroy_after must not be shorter than grace_period (7d with revoke, 1h without, unless you set it), during which a version stays enabled."
   }
 }
 
@@ -309,6 +380,45 @@ variable "verify" {
   type        = bool
   default     = true
   nullable    = false
+}
+
+variable "revoke" {
+  description = "Whether keys that were minted are revoked at Momento once no enabled version holds them any more. Otherwise they end at their own expiry."
+  type        = bool
+  default     = false
+  nullable    = false
+
+  validation {
+    condition     = !var.revoke || var.management_key != null
+    error_message = "revoke needs a management_key: it is what revokes keys."
+  }
+
+  validation {
+    condition     = !var.revoke || var.verify
+    error_message = "revoke needs verify: an old key is ended only when the new one is proved to work."
+  }
+}
+
+variable "momento_endpoint" {
+  description = "The host of the Momento region with which v2 keys are proved that are stored without an endpoint. null: those are proved by the API that makes keys."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.momento_endpoint == null || can(regex("^[A-Za-z0-9-]{1,63}(\\.[A-Za-z0-9-]{1,63})+$", var.momento_endpoint)) && length(coalesce(var.momento_endpoint, "-")) <= 253
+    error_message = "momento_endpoint must be a host without a scheme, a port or a path, such as \"cell-4-us-west-2-1.prod.a.momentohq.com\"."
+  }
+}
+
+variable "momento_refresh_path" {
+  description = "Where the refresh token of a v2 key is spent, on the host of Momento's API for keys. null: /api-keys/refresh. Not needed where keys are minted."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.momento_refresh_path == null || can(regex("^(/[A-Za-z0-9_.~-]+)+$", var.momento_refresh_path))
+    error_message = "momento_refresh_path must be a path such as \"/api-keys/refresh\", without a host."
+  }
 }
 
 # ---- the function ----

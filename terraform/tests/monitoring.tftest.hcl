@@ -42,7 +42,7 @@ run "the_metrics_read_the_one_log_line" {
       google_logging_metric.days_left.value_extractor == "EXTRACT(jsonPayload.daysLeft)" &&
       google_logging_metric.days_left.filter == "${google_logging_metric.runs.filter} AND jsonPayload.daysLeft:*" &&
       google_logging_metric.duration.value_extractor == "EXTRACT(jsonPayload.durationMs)" &&
-      google_logging_metric.expiring[0].filter == "${google_logging_metric.runs.filter} AND jsonPayload.daysLeft<7 AND jsonPayload.overdueDays>0"
+      google_logging_metric.expiring[0].filter == "${google_logging_metric.runs.filter} AND ((jsonPayload.daysLeft<7)) AND jsonPayload.overdueDays>0"
     )
     error_message = "Days left and duration are taken from the line, and a key that is not due raises no alarm."
   }
@@ -122,7 +122,7 @@ run "every_run_rotates" {
   assert {
     condition = (
       google_logging_metric.late[0].filter == "${google_logging_metric.runs.filter} AND ((jsonPayload.keyAgeDays>=3))" &&
-      google_logging_metric.expiring[0].filter == "${google_logging_metric.runs.filter} AND jsonPayload.daysLeft<7"
+      google_logging_metric.expiring[0].filter == "${google_logging_metric.runs.filter} AND ((jsonPayload.daysLeft<7))"
     )
     error_message = "When every run rotates, the age of the key is what counts, and no key is ever too young to expire."
   }
@@ -159,7 +159,7 @@ run "days_by_secret" {
   }
 
   assert {
-    condition     = endswith(google_logging_metric.expiring[0].filter, " AND jsonPayload.daysLeft<10")
+    condition     = endswith(google_logging_metric.expiring[0].filter, " AND ((jsonPayload.daysLeft<10))")
     error_message = "The days of the alert on expiry are in the metric's filter."
   }
 }

@@ -11,6 +11,7 @@ mock_provider "time" {}
 variables {
   project_id          = "test-project"
   initial_credentials = {}
+  management_key      = {}
   secrets = {
     global     = {}
     regional   = { location = "europe-west3", schedule = "0 4 * * 1" }
@@ -20,7 +21,7 @@ variables {
 
 run "everything" {
   assert {
-    condition     = length(terraform_data.deletion_protection) == 3
-    error_message = "Each secret that is created has a guard."
+    condition     = length(terraform_data.deletion_protection) == 4
+    error_message = "Each secret that is created has a guard, that of the management key too."
   }
 }

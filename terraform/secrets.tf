@@ -30,6 +30,7 @@ locals {
         replicas            = {}
         kms_key             = null
         labels              = {}
+        topics              = []
         version_destroy_ttl = null
         deletion_protection = key.deletion_protection
       } if coalesce(key.create, !startswith(key.secret, "projects/"))
@@ -94,7 +95,15 @@ resource "google_secret_manager_secret" "created" {
     }
   }
 
-  depends_on = [time_sleep.apis]
+  dynamic "topics" {
+    for_each = each.value.topics
+
+    content {
+      name = topics.value
+    }
+  }
+
+  depends_on = [time_sleep.apis, time_sleep.topic_grants]
 }
 
 resource "google_secret_manager_regional_secret" "created" {
@@ -115,7 +124,15 @@ resource "google_secret_manager_regional_secret" "created" {
     }
   }
 
-  depends_on = [time_sleep.apis]
+  dynamic "topics" {
+    for_each = each.value.topics
+
+    content {
+      name = topics.value
+    }
+  }
+
+  depends_on = [time_sleep.apis, time_sleep.topic_grants]
 }
 
 # The first credential, or the management key, for the one apply that is given it. From then on the versions belong to the function: Terraform

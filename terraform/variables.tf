@@ -71,6 +71,7 @@ variable "secrets" {
     labels              = optional(map(string), {})
     version_destroy_ttl = optional(string)
     deletion_protection = optional(bool, true)
+    topics              = optional(list(string), [])
     role                = optional(string)
     lifetime            = optional(string)
     payload             = optional(string, "json")
@@ -174,10 +175,25 @@ variable "secrets" {
   validation {
     condition = alltrue([
       for secret in values(var.secrets) : secret.create || (
-        length(secret.replicas) == 0 && secret.kms_key == null && length(secret.labels) == 0 && secret.version_destroy_ttl == null
+        length(secret.replicas) == 0 && secret.kms_key == null && length(secret.labels) == 0 && secret.version_destroy_ttl == null &&
+        length(secret.topics) == 0
       )
     ])
-    error_message = "A secret with create = false belongs to somebody else: replicas, kms_key, labels and version_destroy_ttl cannot be set here."
+    error_message = "A secret with create = false belongs to somebody else: replicas, kms_key, labels, version_destroy_ttl and topics cannot be set here."
+  }
+
+  validation {
+    condition = alltrue(flatten([
+      for secret in values(var.secrets) : [
+        for topic in secret.topics : can(regex("^projects/[a-z][a-z0-9-]{4,28}[a-z0-9]/topics/[A-Za-z][A-Za-z0-9_.~+%-]{2,254}$", topic))
+      ]
+    ]))
+    error_message = "topics must be full names of Pub/Sub topics, with the project's id: projects/PROJECT/topics/TOPIC."
+  }
+
+  validation {
+    condition     = alltrue([for secret in values(var.secrets) : length(secret.topics) <= 10 && length(distinct(secret.topics)) == length(secret.topics)])
+    error_message = "A secret has at most 10 topics, each of them once."
   }
 
   validation {

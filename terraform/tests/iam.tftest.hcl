@@ -162,6 +162,7 @@ run "and_there_is_no_other_grant" {
       "google_cloud_run_v2_service_iam_member.scheduler",
       "google_project_iam_member.build",
       "google_project_iam_member.build_source_copy",
+      "google_pubsub_topic_iam_member.secret_manager",
       "google_secret_manager_regional_secret_iam_member.runtime",
       "google_secret_manager_secret_iam_member.runtime",
       "google_storage_bucket_iam_member.build_source",

@@ -13,7 +13,7 @@ variables {
   initial_credentials = {}
   management_key      = {}
   secrets = {
-    global     = {}
+    global     = { topics = ["projects/test-project/topics/new-keys"] }
     regional   = { location = "europe-west3", schedule = "0 4 * * 1" }
     expendable = { deletion_protection = false }
   }

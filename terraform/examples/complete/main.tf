@@ -24,6 +24,18 @@ resource "google_monitoring_notification_channel" "oncall" {
   labels       = { email_address = var.oncall_email }
 }
 
+# Who deploys again when a key changes, instead of reading it in time, subscribes to this.
+resource "google_project_service" "pubsub" {
+  service            = "pubsub.googleapis.com"
+  disable_on_destroy = false
+}
+
+resource "google_pubsub_topic" "new_keys" {
+  name = "new-keys"
+
+  depends_on = [google_project_service.pubsub]
+}
+
 module "momento_key_rotator" {
   source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=TAG"
 
@@ -44,6 +56,8 @@ module "momento_key_rotator" {
       }
       version_destroy_ttl = "7d"
       labels              = { team = "orders" }
+      # Not the topic's id, which is known only after it was created.
+      topics = ["projects/${var.project_id}/topics/${google_pubsub_topic.new_keys.name}"]
     }
 
     # A regional secret: neither the payload nor the request leaves the region. Looked at on Mondays, so it may be a week
@@ -57,7 +71,16 @@ module "momento_key_rotator" {
 
     # Created by somebody else; rotated here.
     momento-api-key-legacy = { create = false }
+
+    # Minted keys, for readers that want the bare key.
+    momento-api-key-batch = { role = var.batch_role, lifetime = "60d", payload = "key" }
+
+    # The management key renews itself. Its role it keeps.
+    momento-management-key = { lifetime = "180d" }
   }
+
+  management_key = { secret = "momento-management-key" }
+  revoke         = true
 
   initial_credential_for = var.initial_credential_for
   initial_credentials    = var.initial_credentials
@@ -65,7 +88,8 @@ module "momento_key_rotator" {
   schedule  = "17 3 * * *"
   time_zone = "Europe/Berlin"
 
-  # Readers have a day to pick up the new key; what nobody can need any more is destroyed, because it costs.
+  # Readers have a day to pick up the new key, which is how long a revoked one is still good; what nobody can need any more is
+  # destroyed, because it costs.
   renew_before  = "14d"
   grace_period  = "24h"
   destroy_after = "30d"

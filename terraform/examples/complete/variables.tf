@@ -19,6 +19,11 @@ variable "kms_key" {
   type        = string
 }
 
+variable "batch_role" {
+  description = "The id of the role that keys get which are minted for the batch jobs, such as r-abcdefg."
+  type        = string
+}
+
 variable "initial_credentials" {
   description = "First credentials by secret id, for one apply. Ephemeral all the way: TF_VAR_initial_credentials in the environment."
   type        = map(string)

@@ -1,0 +1,30 @@
+variable "project_id" {
+  description = "The Google Cloud project."
+  type        = string
+}
+
+variable "region" {
+  description = "The region of the function and of the application: best the one where the cache is near."
+  type        = string
+  default     = "us-west1"
+}
+
+variable "image" {
+  description = "The application's container image. With a repository in Artifact Registry: `gcloud builds submit --pack image=REGION-docker.pkg.dev/PROJECT/REPOSITORY/application examples/application`."
+  type        = string
+}
+
+variable "cache" {
+  description = "The name of the cache at Momento."
+  type        = string
+}
+
+variable "momento_endpoint" {
+  description = "The host of the cache's region, as Momento's console shows it, such as cell-4-us-west-2-1.prod.a.momentohq.com."
+  type        = string
+}
+
+variable "role" {
+  description = "The id of the role that the application's keys get, such as r-abcdefg: one that may use this cache, and nothing else."
+  type        = string
+}

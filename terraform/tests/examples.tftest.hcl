@@ -1,0 +1,106 @@
+# The examples plan, and say what the README says. (examples/minimal is what defaults.tftest.hcl tests.)
+
+mock_provider "google" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  project_id = "test-project"
+}
+
+run "v2" {
+  command = plan
+
+  module {
+    source = "./examples/v2"
+  }
+
+  variables {
+    role = "r-abcdefg"
+  }
+
+  assert {
+    condition = (
+      output.store_management_key == "gcloud secrets versions add momento-management-key --project=test-project --data-file=-" &&
+      output.rotate_now == { common = "gcloud scheduler jobs run momento-key-rotator-NOW --project=test-project --location=us-central1" }
+    )
+    error_message = "After the apply, two commands are all it takes to the first key."
+  }
+
+  assert {
+    condition = alltrue([
+      for command in concat([output.store_management_key], values(output.rotate_now)) :
+      strcontains(replace(file("${path.module}/../../README.md"), "YOUR_PROJECT", "test-project"), "   ${command}\n")
+    ])
+    error_message = "The README has the same commands."
+  }
+}
+
+run "with_application" {
+  command = plan
+
+  module {
+    source = "./examples/with-application"
+  }
+
+  variables {
+    image            = "us-west1-docker.pkg.dev/test-project/images/application:1"
+    cache            = "items"
+    momento_endpoint = "cell-4-us-west-2-1.prod.a.momentohq.com"
+    role             = "r-abcdefg"
+  }
+
+  assert {
+    condition = (
+      google_secret_manager_secret_iam_member.application.secret_id == "projects/test-project/secrets/momento-api-key" &&
+      google_secret_manager_secret_iam_member.application.role == "roles/secretmanager.secretAccessor" &&
+      google_secret_manager_secret_iam_member.application.member == google_service_account.application.member
+    )
+    error_message = "The application may read its secret."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for file in fileset(path.module, "*.tf") : [
+        for block in regexall("resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")) : join(".", block)
+      ]
+    ])) == toset(["google_secret_manager_secret_iam_member.application"])
+    error_message = "The application may do nothing else."
+  }
+
+  assert {
+    condition = (
+      google_cloud_run_v2_service.application.template[0].service_account == google_service_account.application.email &&
+      google_cloud_run_v2_service.application.template[0].containers[0].image == "us-west1-docker.pkg.dev/test-project/images/application:1" &&
+      { for env in google_cloud_run_v2_service.application.template[0].containers[0].env : env.name => env.value } == {
+        SECRET           = "projects/test-project/secrets/momento-api-key"
+        CACHE            = "items"
+        REREAD_EVERY     = "5m"
+        MOMENTO_ENDPOINT = "cell-4-us-west-2-1.prod.a.momentohq.com"
+      }
+    )
+    error_message = "The application is told where its key and its cache are, and Cloud Run sets PORT."
+  }
+}
+
+run "complete" {
+  command = plan
+
+  module {
+    source = "./examples/complete"
+  }
+
+  variables {
+    region              = "europe-west1"
+    oncall_email        = "oncall@example.com"
+    kms_key             = "projects/test-project/locations/europe-west1/keyRings/ring/cryptoKeys/key"
+    batch_role          = "r-abcdefg"
+    initial_credentials = {}
+  }
+
+  assert {
+    condition     = length(output.rotator.secret_names) == 6 && output.rotator.management_key == "projects/test-project/secrets/momento-management-key"
+    error_message = "The longest deployment plans."
+  }
+}

@@ -190,3 +190,45 @@ run "for_a_regional_secret" {
 
   expect_failures = [var.initial_credential_for]
 }
+
+run "what_the_api_prints" {
+  command = plan
+
+  variables {
+    initial_credentials = { "momento-api-key" = "{\"api_key\":\"k\",\"refresh_token\":\"t\",\"key_info\":{\"key_id\":\"i\"}}" }
+  }
+
+  assert {
+    condition     = length(google_secret_manager_secret_version.initial) == 1
+    error_message = "The JSON of Momento's API is a credential, too."
+  }
+}
+
+run "what_the_api_prints_without_a_refresh_token" {
+  command = plan
+
+  variables {
+    initial_credentials = { "momento-api-key" = "{\"api_key\":\"k\",\"key_info\":{\"key_id\":\"i\"}}" }
+  }
+
+  expect_failures = [var.initial_credentials]
+}
+
+run "in_every_form_with_a_management_key" {
+  command = plan
+
+  variables {
+    management_key         = {}
+    initial_credential_for = ["momento-api-key", "momento-management-key", "other-key"]
+    initial_credentials = {
+      "momento-api-key"        = "{\"apiKey\":\"k\"}"
+      "momento-management-key" = "eyJhbGciOiJIUzI1NiJ9.eyJ0IjoiZyJ9.c2lnbmF0dXJl-_\n"
+      "other-key"              = "{\"api_key\":\"k\"}"
+    }
+  }
+
+  assert {
+    condition     = length(google_secret_manager_secret_version.initial) == 3
+    error_message = "A management key can renew what has no refresh token, in any form."
+  }
+}

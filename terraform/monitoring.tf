@@ -287,8 +287,9 @@ resource "google_monitoring_alert_policy" "failed_run" {
       `CREDENTIAL_NOT_STORED` cannot wait: the new credential is only in the memory of one instance, and the next run
       has to store it before that instance goes away.
 
-      Readers of the secret still get a key that works until it expires. Cloud Scheduler tries again
-      ${local.retries.count} times; if one of them succeeds, this closes within the hour.
+      Readers of the secret still get the key that it holds, which works until it expires; one that is still empty gets its
+      first key once the runs succeed. Cloud Scheduler tries again ${local.retries.count} times; if one of them succeeds,
+      this closes within the hour.
 
       Logs: `${local.log_command}`
     EOT

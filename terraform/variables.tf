@@ -268,11 +268,15 @@ variable "initial_credentials" {
 
   validation {
     condition = alltrue([
-      for credential in values(var.initial_credentials) : length(credential) <= 65536 && anytrue([
-        for field in ["apiKey", "authToken", "apiToken", "api_key"] : try(length(jsondecode(credential)[field]) > 0, false)
-        ]) && (var.management_key != null || anytrue([
+      for credential in values(var.initial_credentials) : length(credential) <= 65536 && (
+        var.management_key != null && can(regex("^\\s*[A-Za-z0-9_.+/=-]+\\s*$", credential)) ||
+        anytrue([
+          for field in ["apiKey", "authToken", "apiToken", "api_key"] : try(length(jsondecode(credential)[field]) > 0, false)
+        ]) &&
+        (var.management_key != null || anytrue([
           for field in ["refreshToken", "refresh_token"] : try(length(jsondecode(credential)[field]) > 0, false)
-      ])) || var.management_key != null && can(regex("^\\s*[A-Za-z0-9_.+/=-]+\\s*$", credential))
+        ]))
+      )
     ])
     error_message = "Each of initial_credentials must be what Momento's console, API or CLI gave, as it is, at most 64 KiB: a JSON object with the key (apiKey, or api_key) and its refresh token (refreshToken, or refresh_token). With a management_key it needs no refresh token, and may be the bare key."
   }

@@ -232,3 +232,14 @@ run "in_every_form_with_a_management_key" {
     error_message = "A management key can renew what has no refresh token, in any form."
   }
 }
+
+run "a_bare_key_over_64_KiB" {
+  command = plan
+
+  variables {
+    management_key      = {}
+    initial_credentials = { "momento-api-key" = join("", [for n in range(1024) : "x0123456789012345678901234567890123456789012345678901234567890123"]) }
+  }
+
+  expect_failures = [var.initial_credentials]
+}

@@ -6,8 +6,9 @@ import type { RenewalPolicy, RenewBefore } from '../rotation/decide';
 import type { Secret } from '../rotation/ports';
 import { parseSecretName, type SecretName } from '../secret-name';
 import { parseSecrets } from './secrets';
+import { reader, readServices, type Environment, type Services } from './variables';
 
-export interface Config {
+export interface Config extends Services {
   /** The secrets that may be rotated, and no others. */
   readonly secrets: readonly Secret[];
   /** The secret that holds the key by which keys are minted and revoked. */
@@ -17,47 +18,20 @@ export interface Config {
   readonly timeoutMs: number;
   /** The project in which traces are looked up. */
   readonly traceProject: string;
-  readonly momento: MomentoConfig;
-  /** `host:port` of a local service that stands in for Secret Manager. */
-  readonly secretManagerEmulator?: string;
-}
-
-export interface MomentoConfig {
-  /** The host at which v2 keys are proved whose payload names none. */
-  readonly endpoint?: string;
-  /** Where a v2 refresh token is spent. */
-  readonly refreshPath: string;
-  /** `host:port` of local services that stand in for Momento's gRPC and HTTP APIs. */
-  readonly emulator?: string;
-  readonly keyApiEmulator?: string;
 }
 
 // Time must remain to store what was issued. 3600 s is Cloud Run's own limit.
 const MIN_TIMEOUT = ISSUE_RESERVE + ADD_RESERVE;
 const MAX_TIMEOUT = HOUR;
 
-const LOOPBACK = 'host:port on the loopback interface, such as localhost:8085';
-
 /**
  * Reads the configuration from the environment. An empty variable counts as unset.
  *
  * @throws RotationError CONFIGURATION_INVALID, one that names every problem
  */
-export function parseConfig(env: Readonly<Record<string, string | undefined>>): Config {
+export function parseConfig(env: Environment): Config {
   const problems: string[] = [];
-
-  function read<T>(
-    name: string,
-    parse: (text: string) => T | undefined,
-    expected: string,
-  ): T | undefined {
-    const text = env[name]?.trim();
-    if (text === undefined || text === '') return undefined;
-    const value = parse(text);
-    if (value === undefined) problems.push(`${name} must be ${expected}`);
-    return value;
-  }
-
+  const read = reader(env, problems);
   const config: Config = defined({
     secrets: parseSecrets(env.SECRETS ?? '', problems),
     managementKey: read(
@@ -78,20 +52,8 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
         parseTimeout,
         `a whole number with a unit, s, m, h or d, such as 540s, from ${MIN_TIMEOUT / SECOND}s to ${MAX_TIMEOUT / SECOND}s`,
       ) ?? 540 * SECOND,
-    momento: defined<MomentoConfig>({
-      endpoint: read(
-        'MOMENTO_ENDPOINT',
-        parseHost,
-        'a host without a scheme, such as cell-4-us-west-2-1.prod.a.momentohq.com',
-      ),
-      refreshPath:
-        read('MOMENTO_REFRESH_PATH', parsePath, 'a path such as /api-keys/refresh') ??
-        '/api-keys/refresh',
-      emulator: read('MOMENTO_EMULATOR_HOST', parseLoopback, LOOPBACK),
-      keyApiEmulator: read('MOMENTO_KEY_API_EMULATOR_HOST', parseLoopback, LOOPBACK),
-    }),
     traceProject: read('GOOGLE_CLOUD_PROJECT', (text) => text, '') ?? '',
-    secretManagerEmulator: read('SECRET_MANAGER_EMULATOR_HOST', parseLoopback, LOOPBACK),
+    ...readServices(read),
   });
   problems.push(...contradictions(config));
   if (problems.length > 0) {
@@ -141,18 +103,4 @@ function parseTimeout(text: string): number | undefined {
 
 function parseBoolean(text: string): boolean | undefined {
   return text === 'true' ? true : text === 'false' ? false : undefined;
-}
-
-function parseHost(text: string): string | undefined {
-  return /^(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$/i.test(text) ? text : undefined;
-}
-
-function parsePath(text: string): string | undefined {
-  return /^(\/[\w.~-]+)+$/.test(text) ? text : undefined;
-}
-
-function parseLoopback(text: string): string | undefined {
-  const [, host = '', port] =
-    /^(localhost|127(?:\.\d{1,3}){3}|\[::1\]):(\d{1,5})$/.exec(text) ?? [];
-  return Number(port) > 0 && Number(port) < 65536 ? `${host}:${port ?? ''}` : undefined;
 }

@@ -2,10 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { auth, cache, control } from '@gomomento/generated-types';
 import { status, type Metadata } from '@grpc/grpc-js';
 import { Account, ENDPOINT, jwt, type IssuedV2Key, type Permissions } from './account';
+import { mayRead, readOrder, type Grant } from './generated-key';
 import { GrpcHost, Refusal, type Answer } from './grpc-host';
 import { LocalService } from './local-service';
 
-const { _RefreshApiTokenResponse } = auth.auth;
+const { _GenerateApiTokenResponse, _RefreshApiTokenResponse } = auth.auth;
 const { _Cache, _ListCachesResponse } = control.control_client;
 const { ECacheResult, _GetResponse } = cache.cache_client;
 
@@ -28,6 +29,8 @@ interface Key {
   readonly lifetimeSeconds: number;
   readonly validUntil: number;
   readonly permissions: Permissions;
+  /** What a key that was generated is for; keys from the console are for every cache. */
+  readonly grants: readonly Grant[] | undefined;
   /** Epoch milliseconds from which on the service knows the key. */
   readonly knownFrom: number;
   rejectionsLeft: number;
@@ -36,15 +39,15 @@ interface Key {
 }
 
 /**
- * A local Momento: refreshes v1 keys, lists caches, gets items, the two latter also with the v2 keys of its account.
- * Everything else is UNIMPLEMENTED.
+ * A local Momento: generates and refreshes v1 keys, lists caches, gets items, the two latter also with the v2 keys of its
+ * account. Everything else is UNIMPLEMENTED.
  */
 export class MomentoEmulator extends LocalService {
   /** What becomes of a refresh token that was used. The real service's way is not documented. */
   refreshTokens: 'reusable' | 'single-use' = 'reusable';
-  /** How long a refreshed key is still unknown to the service. */
+  /** How long a key that was refreshed or generated is still unknown to the service. */
   newKeyLagMs = 0;
-  /** How many calls with a refreshed key are rejected before it is known. */
+  /** How many calls with such a key are rejected before it is known. */
   newKeyRejections = 0;
   /** The caches that exist; all are empty. */
   caches: string[] = ['cache'];
@@ -59,6 +62,8 @@ export class MomentoEmulator extends LocalService {
     const grpc = new GrpcHost('momento');
     super(grpc, account);
     grpc.serve(auth.auth.UnimplementedAuthService.definition, {
+      GenerateApiToken: (request: InstanceType<typeof auth.auth._GenerateApiTokenRequest>) =>
+        this.#generate(request),
       RefreshApiToken: (request: InstanceType<typeof auth.auth._RefreshApiTokenRequest>) =>
         this.#refresh(request.api_key, request.refresh_token),
     });
@@ -85,7 +90,7 @@ export class MomentoEmulator extends LocalService {
     } = {},
   ): IssuedKey {
     const { lifetimeSeconds = 30 * 24 * 3600, permissions = 'all', format = 'v1' } = options;
-    const key = this.#issue(lifetimeSeconds, permissions, format);
+    const key = this.#issue({ lifetimeSeconds, permissions, grants: undefined, format });
     this.changed();
     const { apiKey, refreshToken, validUntil } = key;
     const consoleJson = JSON.stringify({
@@ -112,6 +117,11 @@ export class MomentoEmulator extends LocalService {
   acceptsRefresh(apiKey: string, refreshToken: string): boolean {
     const key = this.#keysByApiKey.get(apiKey);
     return this.accepts(apiKey) && key?.refreshToken === refreshToken && !key.refreshTokenSpent;
+  }
+
+  /** What a v1 key was generated for; undefined for any other key. */
+  grants(apiKey: string): readonly Grant[] | undefined {
+    return this.#keysByApiKey.get(apiKey)?.grants;
   }
 
   /** Revokes a key, as a person does in the console. */
@@ -145,11 +155,10 @@ export class MomentoEmulator extends LocalService {
   }
 
   #issue(
-    lifetimeSeconds: number,
-    permissions: Permissions,
-    format: 'v1' | 'legacy',
+    terms: Pick<Key, 'lifetimeSeconds' | 'permissions' | 'grants'> & { format: 'v1' | 'legacy' },
     lag?: { ms: number; rejections: number },
   ): Key {
+    const { lifetimeSeconds, permissions, grants, format } = terms;
     const validUntil = Math.floor(this.now() / 1000) + lifetimeSeconds;
     const claims = format === 'legacy' ? { cp: `control.${ENDPOINT}`, c: `cache.${ENDPOINT}` } : {};
     const inner = jwt({ ...claims, sub: 'local', exp: validUntil });
@@ -160,6 +169,7 @@ export class MomentoEmulator extends LocalService {
       lifetimeSeconds,
       validUntil,
       permissions,
+      grants,
       knownFrom: this.now() + (lag?.ms ?? -Infinity),
       rejectionsLeft: lag?.rejections ?? 0,
       revoked: false,
@@ -180,10 +190,27 @@ export class MomentoEmulator extends LocalService {
   }
 
   /** Lets a call in that brings a key of whatever kind; says what it may do. */
-  #admit(metadata: Metadata): Permissions {
+  #admit(metadata: Metadata): Pick<Key, 'permissions'> & Partial<Pick<Key, 'grants'>> {
     const sent = metadata.get('authorization')[0]?.toString();
     const admitted = this.account.admit(sent ?? '');
-    return admitted?.role.caches ?? this.#authenticate(sent).permissions;
+    return admitted ? { permissions: admitted.role.caches } : this.#authenticate(sent);
+  }
+
+  #generate(
+    request: InstanceType<typeof auth.auth._GenerateApiTokenRequest>,
+  ): Answer<InstanceType<typeof _GenerateApiTokenResponse>> {
+    if (this.#authenticate(request.auth_token).permissions !== 'all') {
+      throw new Refusal(status.PERMISSION_DENIED, 'Only a super user key may generate keys');
+    }
+    const fresh = this.#issue(
+      { ...readOrder(request), permissions: 'data-only', format: 'v1' },
+      this.#lag(),
+    );
+    this.changed();
+    return {
+      answer: new _GenerateApiTokenResponse(told(fresh)),
+      corrupted: new _GenerateApiTokenResponse(),
+    };
   }
 
   #refresh(
@@ -198,24 +225,16 @@ export class MomentoEmulator extends LocalService {
     }
     key.refreshTokenSpent = this.refreshTokens === 'single-use';
     // The SDK makes a v1 key of any answer, also of a legacy key's.
-    const fresh = this.#issue(key.lifetimeSeconds, key.permissions, 'v1', {
-      ms: this.newKeyLagMs,
-      rejections: this.newKeyRejections,
-    });
+    const fresh = this.#issue({ ...key, format: 'v1' }, this.#lag());
     this.changed();
     return {
-      answer: new _RefreshApiTokenResponse({
-        api_key: fresh.inner,
-        refresh_token: fresh.refreshToken,
-        endpoint: ENDPOINT,
-        valid_until: fresh.validUntil,
-      }),
+      answer: new _RefreshApiTokenResponse(told(fresh)),
       corrupted: new _RefreshApiTokenResponse(),
     };
   }
 
   #listCaches(metadata: Metadata): Answer<InstanceType<typeof _ListCachesResponse>> {
-    if (this.#admit(metadata) === 'data-only') {
+    if (this.#admit(metadata).permissions === 'data-only') {
       throw new Refusal(status.PERMISSION_DENIED, 'Insufficient permissions to list caches');
     }
     return {
@@ -227,8 +246,15 @@ export class MomentoEmulator extends LocalService {
   }
 
   #get(metadata: Metadata): Answer<InstanceType<typeof _GetResponse>> {
-    this.#admit(metadata);
-    if (!this.caches.includes(String(metadata.get('cache')[0]))) {
+    const { grants } = this.#admit(metadata);
+    const cache = String(metadata.get('cache')[0]);
+    if (grants && !mayRead(grants, cache)) {
+      throw new Refusal(
+        status.PERMISSION_DENIED,
+        'Insufficient permissions to read from the cache',
+      );
+    }
+    if (!this.caches.includes(cache)) {
       throw new Refusal(status.NOT_FOUND, 'Cache not found');
     }
     return {
@@ -236,6 +262,20 @@ export class MomentoEmulator extends LocalService {
       corrupted: new _GetResponse(),
     };
   }
+
+  #lag(): { ms: number; rejections: number } {
+    return { ms: this.newKeyLagMs, rejections: this.newKeyRejections };
+  }
+}
+
+/** What is answered of a key: the SDK makes of it what its owner holds. */
+function told({ inner, refreshToken, validUntil }: Key) {
+  return {
+    api_key: inner,
+    refresh_token: refreshToken,
+    endpoint: ENDPOINT,
+    valid_until: validUntil,
+  };
 }
 
 function v1(inner: string): string {

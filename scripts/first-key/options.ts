@@ -1,0 +1,141 @@
+/** What `npm run first-key` is asked for, or everything that is wrong with it. */
+import { parseArgs } from 'node:util';
+import {
+  AllCaches,
+  AllTopics,
+  CacheRole,
+  TopicRole,
+  type CacheSelector,
+  type Permission,
+  type Permissions,
+} from '@gomomento/sdk';
+import { reader, readServices, type Environment, type Services } from '../../src/config/variables';
+import { defined } from '../../src/defined';
+import { DURATION, parseDuration } from '../../src/duration';
+import { parseSecretName, type SecretName } from '../../src/secret-name';
+
+export interface Options extends Services {
+  readonly lifetimeMs: number;
+  readonly permissions: Permissions;
+  /** The secret with the super user key; without one it comes on standard input. */
+  readonly from?: SecretName;
+  /** The secret whose first version the new key becomes; without one it goes to standard output. */
+  readonly to?: SecretName;
+}
+
+export const USAGE = `npm run --silent first-key -- --lifetime 30d (--all-caches | --cache NAME ...)
+    [--access read|write|read-write] [--topics subscribe|publish|publish-subscribe] [--from SECRET] [--to SECRET]
+
+The super user key comes on standard input, or with --from out of a secret: never as an argument, which other processes see.
+The new key goes to standard output, or with --to into a secret that has no version yet.
+SECRET is projects/PROJECT/secrets/NAME or projects/PROJECT/locations/LOCATION/secrets/NAME.
+`;
+
+const OPTIONS = {
+  lifetime: { type: 'string' },
+  'all-caches': { type: 'boolean' },
+  cache: { type: 'string', multiple: true },
+  access: { type: 'string' },
+  topics: { type: 'string' },
+  from: { type: 'string' },
+  to: { type: 'string' },
+} as const;
+
+type Name = keyof typeof OPTIONS;
+
+const ACCESS = new Map([
+  ['read', CacheRole.ReadOnly],
+  ['write', CacheRole.WriteOnly],
+  ['read-write', CacheRole.ReadWrite],
+]);
+const TOPICS = new Map([
+  ['subscribe', TopicRole.SubscribeOnly],
+  ['publish', TopicRole.PublishOnly],
+  ['publish-subscribe', TopicRole.PublishSubscribe],
+]);
+
+/** @returns what is wrong, without quoting any of it: it may be a key in the wrong place */
+export function parseOptions(args: readonly string[], env: Environment): Options | string[] {
+  const problems: string[] = [];
+  const values = readArguments(args, problems);
+
+  function one<T>(name: Name, parse: (text: string) => T | undefined, expected: string) {
+    const [text = ''] = values.get(name) ?? [];
+    const value = text === '' ? undefined : parse(text);
+    if (text !== '' && value === undefined) problems.push(`--${name} must be ${expected}`);
+    return value;
+  }
+
+  const lifetimeMs = one('lifetime', parseLifetime, `more than 0: ${DURATION}`);
+  const cacheRole = one('access', (text) => ACCESS.get(text), 'read, write or read-write');
+  const topicRole = one(
+    'topics',
+    (text) => TOPICS.get(text),
+    'subscribe, publish or publish-subscribe',
+  );
+  const from = one('from', parseSecretName, 'the full name of a secret');
+  const to = one('to', parseSecretName, 'the full name of a secret');
+  const services = readServices(reader(env, problems));
+
+  if (!values.has('lifetime')) {
+    problems.push('--lifetime is missing: a key that never expires cannot be rotated');
+  }
+  if (values.has('all-caches') === values.has('cache')) {
+    problems.push('either --all-caches or --cache NAME is needed, and not both');
+  }
+  if (!values.has('access') && !values.has('topics')) {
+    problems.push('--access or --topics is needed: without, the key could do nothing');
+  }
+  if (problems.length > 0) return problems;
+
+  const caches: CacheSelector[] = values.get('cache') ?? [AllCaches];
+  const permissions = caches.flatMap((cache) => forCache(cache, cacheRole, topicRole));
+  return defined<Options>({ ...services, lifetimeMs, permissions: { permissions }, from, to });
+}
+
+function forCache(
+  cache: CacheSelector,
+  cacheRole: CacheRole | undefined,
+  topicRole: TopicRole | undefined,
+): Permission[] {
+  const permissions: Permission[] = [];
+  if (cacheRole !== undefined) permissions.push({ role: cacheRole, cache });
+  if (topicRole !== undefined) permissions.push({ role: topicRole, cache, topic: AllTopics });
+  return permissions;
+}
+
+/** The values of each option that is given. `parseArgs` alone would stop at the first problem, and quote it. */
+function readArguments(args: readonly string[], problems: string[]): Map<Name, string[]> {
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: OPTIONS,
+    strict: false,
+    tokens: true,
+  });
+  const values = new Map<Name, string[]>();
+  for (const token of tokens) {
+    if (token.kind !== 'option' || !isName(token.name)) {
+      problems.push(`argument ${token.index + 1} is none that is known`);
+      continue;
+    }
+    const { name, value, inlineValue } = token;
+    const { type, multiple = false }: { type: string; multiple?: boolean } = OPTIONS[name];
+    // `--lifetime --from`: what follows is no value, but the next option.
+    const isLeftOut =
+      value === undefined || value === '' || (!inlineValue && value.startsWith('-'));
+    if (type === 'string' && isLeftOut) problems.push(`--${name} has no value`);
+    if (type === 'boolean' && value !== undefined) problems.push(`--${name} takes no value`);
+    if (values.has(name) && !multiple) problems.push(`--${name} is given more than once`);
+    values.set(name, [...(values.get(name) ?? []), isLeftOut ? '' : value]);
+  }
+  return values;
+}
+
+function isName(name: string): name is Name {
+  return Object.hasOwn(OPTIONS, name);
+}
+
+function parseLifetime(text: string): number | undefined {
+  const ms = parseDuration(text);
+  return ms === 0 ? undefined : ms;
+}

@@ -1,0 +1,36 @@
+/** Runs a tool of `scripts` in its own process, as npm does. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+
+const ROOT = resolve(__dirname, '../..');
+
+export interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface ToolOptions {
+  readonly args?: readonly string[];
+  /** What comes on standard input, which then ends. */
+  readonly input?: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export async function runTool(name: string, options: ToolOptions): Promise<Ended> {
+  const { args = [], input = '', env } = options;
+  const child = spawn(process.execPath, ['--import', 'tsx', `scripts/${name}.ts`, ...args], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH, ...env },
+  });
+  // A tool that is done before it has read everything.
+  child.stdin.on('error', () => undefined).end(input);
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close') as Promise<[number]>,
+  ]);
+  return { code, stdout, stderr };
+}

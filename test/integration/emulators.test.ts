@@ -6,9 +6,13 @@ import {
   CacheClient,
   Configurations,
   CredentialProvider,
+  ExpiresIn,
+  GenerateApiKey,
   ListCaches,
   NoopMomentoLoggerFactory,
+  PermissionScopes,
   RefreshApiKey,
+  type PermissionScope,
 } from '@gomomento/sdk';
 import { v1 } from '@google-cloud/secret-manager';
 import { Client, credentials, Metadata, status, type ServiceError } from '@grpc/grpc-js';
@@ -751,6 +755,58 @@ describe('the local Momento, through the real SDK', () => {
       ];
       return all.map((answer) => ('errorCode' in answer ? answer.errorCode() : answer.type));
     });
+
+  const generate = (
+    apiKey: string,
+    scope: PermissionScope,
+    expiresIn = ExpiresIn.hours(1),
+  ): Promise<GenerateApiKey.Response> =>
+    new AuthClient({
+      credentialProvider: provider(apiKey),
+      configuration: AuthClientConfigurations.Default.latest(logger),
+    }).generateApiKey(scope, expiresIn);
+
+  it('generates a key that may do what was asked for, and so may its successor', async () => {
+    const start = Math.floor(Date.now() / 1000);
+    emulator.now = () => start * 1000;
+    const response = await generate(
+      emulator.issueKey().apiKey,
+      PermissionScopes.cacheReadOnly('cache'),
+    );
+    const { apiKey, refreshToken, expiresAt } = response as GenerateApiKey.Success;
+    expect(expiresAt.epoch()).toBe(start + HOUR);
+    const successor = await refreshed(apiKey, refreshToken);
+    for (const key of [apiKey, successor.apiKey]) {
+      expect(emulator.grants(key)).toEqual([{ to: 'cache', role: 'read', cache: 'cache' }]);
+      expect(await answers(key)).toEqual(['PERMISSION_ERROR', 'Miss', 'PERMISSION_ERROR']);
+    }
+  });
+
+  it('generates nothing that it cannot judge, and nothing for others than super users', async () => {
+    const { apiKey } = emulator.issueKey();
+    const scope = PermissionScopes.cacheReadOnly('cache');
+    const weak = emulator.issueKey({ permissions: 'data-only' }).apiKey;
+    const answered = await Promise.all([
+      generate(weak, scope),
+      generate('eyJ4IjoxfQ.eyJjcCI6IngiLCJjIjoieCJ9.x', scope),
+      generate(apiKey, scope, ExpiresIn.never()),
+      generate(apiKey, scope, ExpiresIn.seconds(0)),
+      generate(apiKey, { permissions: [] }),
+      generate(apiKey, PermissionScopes.cacheReadOnly('')),
+      generate(apiKey, PermissionScopes.topicPublishOnly('cache', 'one')),
+    ]);
+    expect(
+      answered.map((answer) => answer instanceof GenerateApiKey.Error && answer.errorCode()),
+    ).toEqual([
+      'PERMISSION_ERROR',
+      'AUTHENTICATION_ERROR',
+      'BAD_REQUEST_ERROR',
+      'INVALID_ARGUMENT_ERROR',
+      'INVALID_ARGUMENT_ERROR',
+      'INVALID_ARGUMENT_ERROR',
+      'BAD_REQUEST_ERROR',
+    ]);
+  });
 
   it.each(['v1', 'legacy'] as const)('refreshes a %s key', async (format) => {
     const start = Math.floor(Date.now() / 1000);

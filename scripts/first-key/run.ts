@@ -1,5 +1,4 @@
 /** Makes the first v1 key of a secret, with a super user key: from the arguments to the exit code. */
-import type { Readable, Writable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import type { Environment } from '../../src/config/variables';
 import { isoTime } from '../../src/duration';
@@ -10,19 +9,13 @@ import { STORE_PATIENCE } from '../../src/rotation/budget';
 import type { SecretName } from '../../src/secret-name';
 import { iamName } from '../../src/secret-manager/permissions';
 import { SecretManagerStore } from '../../src/secret-manager/store';
+import type { Terminal } from '../terminal';
 import { generate, Problem, readSuperUserKey } from './generate';
 import { parseOptions, USAGE, type Options } from './options';
 
 const DEPRECATED = `Momento has deprecated v1 keys: existing ones go on working, but support for them may be removed. For new secrets, use
 v2 keys: give the rotator a management key and the secret a role, and it mints the first key itself.
 `;
-
-/** Where a tool reads and writes. */
-export interface Terminal {
-  readonly stdin: Readable & { readonly isTTY?: boolean };
-  readonly stdout: Writable;
-  readonly stderr: Writable;
-}
 
 export async function firstKey(
   args: readonly string[],

@@ -8,7 +8,7 @@ import { invalidIssue } from './issued';
 import * as errors from './key-api-errors';
 import type { Pace } from './pace';
 
-const ADDRESS = 'https://mga.registry.prod.a.momentohq.com';
+export const ADDRESS = 'https://mga.registry.prod.a.momentohq.com';
 const PAGE_SIZE = 100;
 /** A list that does not end here never does. */
 const MAX_PAGES = 100;

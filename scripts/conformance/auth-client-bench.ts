@@ -1,0 +1,122 @@
+/** Asks Momento over gRPC, with v1 keys that it generates. Nobody can revoke those: they end soon by themselves. */
+import { randomBytes } from 'node:crypto';
+import {
+  AllCaches,
+  ExpiresIn,
+  GenerateApiKey,
+  ListCaches,
+  PermissionScopes,
+  RefreshApiKey,
+} from '@gomomento/sdk';
+import { MINUTE, SECOND } from '../../src/duration';
+import { Credential } from '../../src/momento/credential';
+import { refreshV1 } from '../../src/momento/refresh-v1';
+import { close, Sdk } from '../../src/momento/sdk';
+import { failed, NotChecked, once } from './assumption';
+import type { Bench } from './group';
+import type { Target } from './target';
+
+export const LIFETIME = 10 * MINUTE;
+/** Of a key that is to expire while somebody waits. */
+const SHORT_LIFETIME = MINUTE;
+
+export interface Generated {
+  readonly credential: Credential;
+  readonly askedAt: number;
+}
+
+export class AuthClientBench implements Bench {
+  readonly target: Target;
+  readonly superUserKey: Credential;
+  readonly sdk: Sdk;
+
+  /** @throws NotChecked without a super user key */
+  constructor(target: Target) {
+    if (target.v1Key === undefined) throw new NotChecked('CONFORMANCE_V1_KEY is not set');
+    this.target = target;
+    this.superUserKey = target.v1Key;
+    this.sdk = new Sdk(target.momento.emulator);
+  }
+
+  /** May read every cache, and do nothing else. */
+  readonly first = once(() => this.#generate(LIFETIME));
+  readonly expired = once(async () => {
+    const { clock } = this.target;
+    const { credential } = await this.#generate(SHORT_LIFETIME);
+    await clock.sleep(credential.expiresAt + 5 * SECOND - clock.now());
+    return credential;
+  });
+
+  readonly wrongToken = once(async () =>
+    this.refresh((await this.first()).credential, randomBytes(32).toString('base64url')),
+  );
+  /** Refreshed by the function's own call. */
+  readonly refreshed = once(async (): Promise<Generated> => {
+    const { credential } = await this.first();
+    const askedAt = this.target.clock.now();
+    const issued = await refreshV1(NO_SECRET, credential, this.sdk).issue();
+    if (!(issued instanceof Credential)) return failed('what was refreshed is no credential');
+    return { credential: issued, askedAt };
+  });
+  readonly refreshedAgain = once(async () => {
+    await this.refreshed();
+    const { credential } = await this.first();
+    return this.refresh(credential, credential.refreshToken ?? '');
+  });
+
+  /** `Success`, or the SDK's code. */
+  async refresh(credential: Credential, refreshToken: string): Promise<string> {
+    const client = this.sdk.authClient(credential);
+    try {
+      const answer = await client.refreshApiKey(refreshToken);
+      return answer instanceof RefreshApiKey.Error ? answer.errorCode() : 'Success';
+    } finally {
+      close(client);
+    }
+  }
+
+  /** `Success`, or the SDK's code. */
+  async listCaches(credential: Credential): Promise<string> {
+    const client = this.sdk.cacheClient(credential, '');
+    try {
+      const answer = await client.listCaches();
+      return answer instanceof ListCaches.Error ? answer.errorCode() : 'Success';
+    } finally {
+      client.close();
+    }
+  }
+
+  remove(): Promise<string[]> {
+    return Promise.resolve([]);
+  }
+
+  async #generate(lifetimeMs: number): Promise<Generated> {
+    await this.#agree();
+    const askedAt = this.target.clock.now();
+    const client = this.sdk.authClient(this.superUserKey);
+    try {
+      const answer = await client.generateApiKey(
+        PermissionScopes.cacheReadOnly(AllCaches),
+        ExpiresIn.seconds(lifetimeMs / SECOND),
+      );
+      if (!(answer instanceof GenerateApiKey.Success)) {
+        return failed(`no key was generated (${answer.errorCode()})`);
+      }
+      const { apiKey, refreshToken, expiresAt } = answer;
+      const payload = JSON.stringify({ apiKey, refreshToken, validUntil: expiresAt.epoch() });
+      return { credential: Credential.parse(Buffer.from(payload)), askedAt };
+    } finally {
+      close(client);
+    }
+  }
+
+  readonly #agree = once(async () => {
+    const question =
+      'Generate two v1 keys that may read every cache, for ten minutes and for one, and spend the refresh token of the first? ' +
+      'Nobody can revoke a v1 key: they and what is refreshed end by themselves.';
+    if (!(await this.target.agree(question))) throw new NotChecked('not agreed to');
+  });
+}
+
+/** For the words of a refusal, which nobody reads here. */
+const NO_SECRET = { name: '', project: '', id: '' };

@@ -1,0 +1,175 @@
+/** What the rotator assumes about v1 keys: Momento's AuthClient and ListCaches, over gRPC. */
+import { randomBytes } from 'node:crypto';
+import { SECOND } from '../../src/duration';
+import { Credential } from '../../src/momento/credential';
+import { verify } from '../../src/momento/verify';
+import { NEW_KEY_LAG } from '../../src/rotation/budget';
+import { Unanswered, type Assumption, type Observed } from './assumption';
+import { AuthClientBench, LIFETIME, type Generated } from './auth-client-bench';
+import { group } from './group';
+import { inTime } from './wait';
+
+/** What the rotator takes for a refusal to refresh; other codes pass, and are tried again. */
+const REFUSALS = [
+  'AUTHENTICATION_ERROR',
+  'INVALID_ARGUMENT_ERROR',
+  'PERMISSION_ERROR',
+  'NOT_FOUND_ERROR',
+  'FAILED_PRECONDITION_ERROR',
+  'BAD_REQUEST_ERROR',
+];
+
+export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
+  {
+    id: 'v1-refresh-token',
+    words: 'a key that expires is generated with a refresh token',
+    source: 'documented',
+    assumed: 'yes',
+    observe: async (bench) =>
+      (await bench.first()).credential.refreshToken === undefined ? 'no' : 'yes',
+  },
+  {
+    id: 'v1-generate-lifetime',
+    words: 'lifetime of a generated key',
+    source: 'documented',
+    assumed: 'as asked for',
+    observe: async (bench) => lifetime(await bench.first()),
+  },
+  {
+    id: 'v1-wrong-token',
+    words: 'a refresh with a wrong refresh token',
+    source: 'guess',
+    assumed: 'refused',
+    observe: async (bench) => told(await bench.wrongToken()),
+  },
+  {
+    id: 'v1-refresh',
+    words: 'a refreshed key comes with a refresh token',
+    source: 'documented',
+    assumed: 'another one',
+    observe: async (bench) => {
+      const old = (await bench.first()).credential.refreshToken;
+      const { refreshToken } = (await bench.refreshed()).credential;
+      return refreshToken === old ? 'the same one' : 'another one';
+    },
+  },
+  {
+    id: 'v1-refresh-lifetime',
+    words: 'lifetime of a refreshed key, from the refresh on',
+    source: 'documented',
+    assumed: 'as asked for',
+    observe: async (bench) => lifetime(await bench.refreshed()),
+  },
+  {
+    id: 'v1-refresh-lag',
+    words: 'a refreshed key is accepted',
+    source: 'guess',
+    assumed: `within ${NEW_KEY_LAG / SECOND} s`,
+    observe: async (bench) => {
+      const { credential } = await bench.refreshed();
+      return inTime(bench.target.clock, NEW_KEY_LAG, async () => {
+        return (await proved(bench, credential)) === 'accepted';
+      });
+    },
+  },
+  {
+    id: 'v1-refresh-old-key',
+    words: 'the key that was refreshed',
+    source: 'documented',
+    assumed: 'accepted',
+    observe: async (bench) => {
+      await bench.refreshed();
+      return proved(bench, (await bench.first()).credential);
+    },
+  },
+  {
+    id: 'v1-refresh-permissions',
+    words: 'ListCaches with a refreshed key, beside the one before it',
+    source: 'documented',
+    assumed: 'the same',
+    observe: async (bench) => {
+      const old = await bench.listCaches((await bench.first()).credential);
+      const now = await bench.listCaches((await bench.refreshed()).credential);
+      return old === now ? { is: 'the same', detail: old } : `${now} and not ${old}`;
+    },
+  },
+  {
+    id: 'v1-refresh-twice',
+    words: 'the same refresh token once more',
+    source: 'guess',
+    assumed: ['works', 'refused'],
+    observe: async (bench) => told(await bench.refreshedAgain()),
+  },
+  {
+    id: 'v1-list-caches',
+    words: 'ListCaches with the super user key',
+    source: 'documented',
+    assumed: 'Success',
+    observe: (bench) => bench.listCaches(bench.superUserKey),
+  },
+  {
+    id: 'v1-list-caches-data-only',
+    words: 'ListCaches with a key that may only read items',
+    source: 'guess',
+    assumed: ['PERMISSION_ERROR', 'Success'],
+    observe: async (bench) => bench.listCaches((await bench.first()).credential),
+  },
+  {
+    id: 'v1-unknown-key',
+    words: 'ListCaches with a key that Momento does not know',
+    source: 'documented',
+    assumed: 'AUTHENTICATION_ERROR',
+    observe: async (bench) => bench.listCaches(unknownKey((await bench.first()).credential)),
+  },
+  {
+    id: 'v1-expired',
+    words: 'ListCaches with a key that has expired',
+    source: 'documented',
+    assumed: 'AUTHENTICATION_ERROR',
+    observe: async (bench) => bench.listCaches(await bench.expired()),
+  },
+  {
+    id: 'v1-expired-refresh',
+    words: 'a refresh of a key that has expired',
+    source: 'documented',
+    assumed: ['AUTHENTICATION_ERROR', 'INVALID_ARGUMENT_ERROR'],
+    observe: async (bench) => {
+      const credential = await bench.expired();
+      return bench.refresh(credential, credential.refreshToken ?? '');
+    },
+  },
+];
+
+export const authClient = group({
+  title: 'v1 keys',
+  assumptions: ASSUMPTIONS,
+  open: (target) => new AuthClientBench(target),
+});
+
+/** What the rotator makes of the SDK's answer to a refresh. */
+function told(answer: string): Observed {
+  if (answer === 'Success') return 'works';
+  return REFUSALS.includes(answer) ? { is: 'refused', detail: answer } : answer;
+}
+
+/** By the function's own call. */
+function proved({ sdk }: AuthClientBench, credential: Credential): Promise<string> {
+  const unused = { verify: () => Promise.reject(new Unanswered('a v1 key went to the key API')) };
+  return verify(credential, { sdk, api: unused, endpoint: undefined });
+}
+
+function lifetime({ credential, askedAt }: Generated): string {
+  const seconds = Math.round((credential.expiresAt - askedAt - LIFETIME) / SECOND);
+  return Math.abs(seconds) <= 5 ? 'as asked for' : `${seconds} s longer`;
+}
+
+/** For the same host, in the form of a v1 key. */
+function unknownKey({ apiKey }: Credential): Credential {
+  const { endpoint } = JSON.parse(Buffer.from(apiKey, 'base64').toString()) as { endpoint: string };
+  const inner = [{ alg: 'HS256' }, { sub: 'conformance', exp: 4_000_000_000 }]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+    .concat(randomBytes(32).toString('base64url'))
+    .join('.');
+  const json = JSON.stringify({ endpoint, api_key: inner });
+  return Credential.parse(Buffer.from(Buffer.from(json).toString('base64')));
+}

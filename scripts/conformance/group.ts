@@ -1,0 +1,56 @@
+/** The assumptions about one service, and the bench on which they are checked. */
+import { check, NotChecked, type Assumption, type Line, type Source } from './assumption';
+import type { Target } from './target';
+
+/** Asks one service, and remembers what it made there. */
+export interface Bench {
+  /** Removes everything that was made, and says what could not be. */
+  remove(): Promise<string[]>;
+}
+
+export interface Group {
+  readonly title: string;
+  readonly assumptions: readonly { readonly id: string; readonly source: Source }[];
+  /** Each line as it is known; after the last one, everything that was made is removed. */
+  readonly check: (
+    target: Target,
+    signal: AbortSignal,
+    report: (line: Line) => void,
+  ) => Promise<string[]>;
+}
+
+export interface GroupOptions<B extends Bench> {
+  readonly title: string;
+  readonly assumptions: readonly Assumption<B>[];
+  /** @throws NotChecked where what it takes is not given */
+  readonly open: (target: Target) => B;
+}
+
+export function group<B extends Bench>({ title, assumptions, open }: GroupOptions<B>): Group {
+  return {
+    title,
+    assumptions,
+    check: async (target, signal, report) => {
+      let bench: B;
+      try {
+        bench = open(target);
+      } catch (thrown) {
+        if (!(thrown instanceof NotChecked)) throw thrown;
+        for (const assumption of assumptions) report(notChecked(assumption, thrown.message));
+        return [];
+      }
+      for (const assumption of assumptions) {
+        // `check` never throws, so what was made is removed whatever happens.
+        report(
+          signal.aborted ? notChecked(assumption, 'interrupted') : await check(assumption, bench),
+        );
+      }
+      return bench.remove();
+    },
+  };
+}
+
+function notChecked<B>(assumption: Assumption<B>, why: string): Line {
+  const { id, words, source, assumed } = assumption;
+  return { id, words, source, assumed, verdict: 'not checked', observed: why };
+}

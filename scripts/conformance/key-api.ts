@@ -1,0 +1,442 @@
+/** What the rotator assumes about v2 keys: Momento's key API over HTTP, and ListCaches with a key of this kind. */
+import { randomBytes } from 'node:crypto';
+import { SECOND } from '../../src/duration';
+import { Page, readAnswer, type KeyInfo } from '../../src/momento/answers';
+import { keyIdOfRefreshToken, readKey } from '../../src/momento/key';
+import { NEW_KEY_LAG } from '../../src/rotation/budget';
+import { failed, NotChecked, type Assumption } from './assumption';
+import { group } from './group';
+import { KeyApiBench, NO_ROLE } from './key-api-bench';
+import { howSoon, inTime } from './wait';
+
+const MANY_CALLS = 15;
+
+/** How the rotator takes a refusal to refresh for one: a 404 or 405 is the path's, a 429 or 5xx passes. */
+const REFUSALS = ['400', '401', '403'];
+
+export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
+  {
+    id: 'v2-refresh-path',
+    words: 'a refresh token at MOMENTO_REFRESH_PATH',
+    source: 'guess',
+    assumed: '200',
+    observe: async (bench) => (await bench.refreshed()).status,
+  },
+  {
+    id: 'v2-refresh-unknown-path',
+    words: 'a refresh token at a path that is none, which must not spend it',
+    source: 'guess',
+    assumed: ['404', '405'],
+    observe: async (bench) => (await bench.wrongPath()).status,
+  },
+  {
+    id: 'v2-refresh-token',
+    words: 'the refresh token of a minted key names as its key (akid)',
+    source: 'documented',
+    assumed: 'that key',
+    observe: async (bench) => {
+      const key = (await bench.refreshable()).key();
+      const named = keyIdOfRefreshToken(key.refresh_token ?? '');
+      return named === key.key_info.key_id ? 'that key' : named === undefined ? 'none' : 'another';
+    },
+  },
+  {
+    id: 'v2-refresh-kind',
+    words: 'role and description of a refreshed key',
+    source: 'documented',
+    assumed: 'as before',
+    observe: async (bench) => {
+      const { old, key } = await bench.refreshedKey();
+      return differing(old.key_info, key.key_info, ['role_id', 'description']);
+    },
+  },
+  {
+    id: 'v2-refresh-lifetime',
+    words: 'lifetime of a refreshed key, from the refresh on',
+    source: 'documented',
+    assumed: 'as before',
+    observe: async (bench) => {
+      const { old, key } = await bench.refreshedKey();
+      const seconds = lifetime(key.key_info) - lifetime(old.key_info);
+      return Math.abs(seconds) <= 5 ? 'as before' : `${seconds} s longer`;
+    },
+  },
+  {
+    id: 'v2-refresh-next-token',
+    words: 'a refreshed key comes with a refresh token',
+    source: 'documented',
+    assumed: 'another one',
+    observe: async (bench) => {
+      const { old, key } = await bench.refreshedKey();
+      if (key.refresh_token === undefined) return 'none';
+      return key.refresh_token === old.refresh_token ? 'the same one' : 'another one';
+    },
+  },
+  {
+    id: 'v2-refresh-old-key',
+    words: 'the key that was refreshed',
+    source: 'documented',
+    assumed: 'accepted',
+    observe: async (bench) => bench.api.verify((await bench.refreshedKey()).old.api_key),
+  },
+  {
+    id: 'v2-refresh-once',
+    words: 'a refresh token that is spent',
+    source: 'documented',
+    assumed: 'refused',
+    observe: async (bench) => (Number(await bench.spentAgain()) < 300 ? 'accepted' : 'refused'),
+  },
+  {
+    id: 'v2-refresh-refusal',
+    words: 'the answer that refuses it',
+    source: 'guess',
+    assumed: REFUSALS,
+    observe: (bench) => bench.spentAgain(),
+  },
+  {
+    id: 'v2-authorization',
+    words: 'the management key, in Authorization without Bearer, to list keys',
+    source: 'documented',
+    assumed: '200',
+    observe: (bench) => bench.status(bench.managementKey.apiKey),
+  },
+  {
+    id: 'v2-unknown-key',
+    words: 'a key that Momento does not know',
+    source: 'documented',
+    assumed: '401',
+    observe: (bench) => bench.status(unknownKey()),
+  },
+  {
+    id: 'v2-v1-key',
+    words: 'a v1 key at the key API',
+    source: 'documented',
+    assumed: ['401', '403'],
+    observe: (bench) => {
+      const { v1Key } = bench.target;
+      if (v1Key === undefined) throw new NotChecked('CONFORMANCE_V1_KEY is not set');
+      return bench.status(v1Key.apiKey);
+    },
+  },
+  {
+    id: 'v2-other-role',
+    words: 'a key of CONFORMANCE_ROLE, to list keys',
+    source: 'guess',
+    assumed: ['403', '200'],
+    observe: async (bench) => bench.status((await bench.first()).key.api_key),
+  },
+  {
+    id: 'v2-mint-id',
+    words: 'the id in a minted key (jti), and in what is told of it',
+    source: 'documented',
+    assumed: 'the same',
+    observe: async (bench) => {
+      const { key } = await bench.first();
+      return readKey(key.api_key)?.id === key.key_info.key_id ? 'the same' : 'different';
+    },
+  },
+  {
+    id: 'v2-mint-role',
+    words: 'the role of a minted key',
+    source: 'documented',
+    assumed: 'as asked for',
+    observe: async (bench) =>
+      (await bench.first()).key.key_info.role_id === bench.target.role ? 'as asked for' : 'another',
+  },
+  {
+    id: 'v2-mint-expiry',
+    words: 'the expiry of a minted key (exp), and what is told of it',
+    source: 'documented',
+    assumed: 'as asked for',
+    observe: async (bench) => {
+      const { key, expiresAt } = await bench.first();
+      const seconds = [
+        (readKey(key.api_key)?.expiresAt ?? Infinity) / SECOND,
+        key.key_info.expires_at_epoch_seconds ?? Infinity,
+      ].map((expiry) => expiry - expiresAt / SECOND);
+      const isAsAsked = seconds.every((difference) => difference === 0);
+      return isAsAsked ? 'as asked for' : seconds.map((late) => `${late} s later`).join(' and ');
+    },
+  },
+  {
+    id: 'v2-mint-no-token',
+    words: 'exclude_refresh_token: a refresh token is',
+    source: 'documented',
+    assumed: 'left out',
+    observe: async (bench) =>
+      (await bench.twin()).key().refresh_token === undefined ? 'left out' : 'there',
+  },
+  {
+    id: 'v2-mint-same-description',
+    words: 'minting a second key of the same description',
+    source: 'guess',
+    assumed: '200',
+    observe: async (bench) => (await bench.twin()).status,
+  },
+  {
+    id: 'v2-mint-old-key',
+    words: 'the first of two keys, when the second is minted',
+    source: 'documented',
+    assumed: 'accepted',
+    observe: async (bench) => {
+      await bench.twin();
+      return bench.api.verify((await bench.first()).key.api_key);
+    },
+  },
+  {
+    id: 'v2-mint-lag',
+    words: 'a new key is accepted',
+    source: 'guess',
+    assumed: `within ${NEW_KEY_LAG / SECOND} s`,
+    observe: async (bench) => {
+      const { api_key } = (await bench.longDescribed()).key();
+      return inTime(bench.target.clock, NEW_KEY_LAG, async () => {
+        return (await bench.api.verify(api_key)) === 'accepted';
+      });
+    },
+  },
+  {
+    id: 'v2-mint-unknown-role',
+    words: 'minting a key of a role that is none',
+    source: 'documented',
+    assumed: '404',
+    observe: async (bench) => String((await bench.mint({ role_id: NO_ROLE })).status),
+  },
+  {
+    id: 'v2-mint-own-role',
+    words: "minting a key of the management key's own role, which so renews itself",
+    source: 'guess',
+    assumed: '200',
+    observe: async (bench) => (await bench.ofOwnRole()).status,
+  },
+  {
+    id: 'v2-list-info',
+    words: 'role, issue and expiry of a key in the list, and in the answer that made it',
+    source: 'documented',
+    assumed: 'the same',
+    observe: async (bench) => {
+      const { key_info } = (await bench.first()).key;
+      const listed = find(await bench.list(), key_info.key_id);
+      const fields = ['role_id', 'issued_at_epoch_seconds', 'expires_at_epoch_seconds'] as const;
+      const found = listed && differing(key_info, listed, fields);
+      return found === 'as before' ? 'the same' : (found ?? 'not listed');
+    },
+  },
+  {
+    id: 'v2-list-description',
+    words: 'the description of a key in the list',
+    source: 'documented',
+    assumed: 'kept as a whole',
+    observe: async (bench) =>
+      kept(await bench.list(), (await bench.first()).key.key_info, bench.description),
+  },
+  {
+    id: 'v2-list-long-description',
+    words: 'the same of one as long as for the longest name of a secret',
+    source: 'guess',
+    assumed: 'kept as a whole',
+    observe: async (bench) => {
+      const { key_info } = (await bench.longDescribed()).key();
+      return kept(await bench.list(), key_info, bench.longDescription);
+    },
+  },
+  {
+    id: 'v2-list-issued-at',
+    words: "issued_at of a new key is this machine's time",
+    source: 'documented',
+    assumed: 'within a minute',
+    observe: async (bench) => {
+      const { issued_at_epoch_seconds: issued } = (await bench.first()).key.key_info;
+      const seconds = Math.round(bench.firstAskedAt / SECOND - issued);
+      return Math.abs(seconds) <= 60 ? 'within a minute' : `${seconds} s off`;
+    },
+  },
+  {
+    id: 'v2-list-itself',
+    words: 'the management key itself in the list',
+    source: 'guess',
+    assumed: 'listed',
+    observe: async (bench) => {
+      const { keyId } = bench.managementKey;
+      if (keyId === undefined) return 'it has no id';
+      return find(await bench.list(), keyId) === undefined ? 'missing' : 'listed';
+    },
+  },
+  {
+    id: 'v2-list-pages',
+    words: 'a list in several pages has every key',
+    source: 'documented',
+    assumed: 'once',
+    observe: pages,
+  },
+  {
+    id: 'v2-revoke',
+    words: 'revoking a key',
+    source: 'documented',
+    assumed: '200',
+    observe: async (bench) => (await bench.revoked()).status,
+  },
+  {
+    id: 'v2-revoke-at-once',
+    words: 'a revoked key is rejected',
+    source: 'documented',
+    assumed: 'at once',
+    observe: async (bench) => {
+      const { api_key } = (await bench.revoked()).key;
+      return howSoon(bench.target.clock, async () => {
+        return (await bench.api.verify(api_key)) === 'rejected';
+      });
+    },
+  },
+  {
+    id: 'v2-revoke-listed',
+    words: 'a revoked key in the list',
+    source: 'documented',
+    assumed: 'gone',
+    observe: async (bench) => {
+      const { key_info } = (await bench.revoked()).key;
+      return find(await bench.list(), key_info.key_id) === undefined ? 'gone' : 'listed';
+    },
+  },
+  {
+    id: 'v2-revoke-twice',
+    words: 'revoking a key that is revoked',
+    source: 'documented',
+    assumed: '404',
+    observe: async (bench) => bench.delete((await bench.revoked()).key.key_info.key_id),
+  },
+  {
+    id: 'v2-revoke-itself',
+    words: 'a key that revokes itself',
+    source: 'documented',
+    assumed: '200',
+    observe: async (bench) => {
+      const key = (await bench.ofOwnRole()).key();
+      return bench.delete(key.key_info.key_id, key.api_key);
+    },
+  },
+  {
+    id: 'v2-list-caches',
+    words: 'ListCaches with a key of CONFORMANCE_ROLE',
+    source: 'guess',
+    assumed: ['Success', 'PERMISSION_ERROR'],
+    observe: async (bench) => bench.listCaches((await bench.first()).key.api_key),
+  },
+  {
+    id: 'v2-list-caches-unknown',
+    words: 'ListCaches with a key that Momento does not know',
+    source: 'documented',
+    assumed: 'AUTHENTICATION_ERROR',
+    observe: (bench) => bench.listCaches(unknownKey()),
+  },
+  {
+    id: 'v2-list-caches-revoked',
+    words: 'ListCaches rejects a revoked key',
+    source: 'documented',
+    assumed: 'at once',
+    observe: async (bench) => {
+      const { api_key } = (await bench.revoked()).key;
+      return howSoon(bench.target.clock, async () => {
+        return (await bench.listCaches(api_key)) === 'AUTHENTICATION_ERROR';
+      });
+    },
+  },
+  {
+    id: 'v2-expired',
+    words: 'a key that has expired',
+    source: 'documented',
+    assumed: '401',
+    observe: async (bench) => bench.status((await bench.expired()).api_key),
+  },
+  {
+    id: 'v2-expired-refresh',
+    words: 'the refresh token of a key that has expired',
+    source: 'guess',
+    assumed: REFUSALS,
+    observe: async (bench) => bench.spend(await bench.expired()),
+  },
+  {
+    id: 'v2-expired-listed',
+    words: 'a key that has expired, in the list',
+    source: 'guess',
+    assumed: ['gone', 'listed with its expiry'],
+    observe: async (bench) => {
+      const { key_info } = await bench.expired();
+      const listed = find(await bench.list(), key_info.key_id);
+      if (listed === undefined) return 'gone';
+      return listed.expires_at_epoch_seconds === key_info.expires_at_epoch_seconds
+        ? 'listed with its expiry'
+        : 'listed without';
+    },
+  },
+  {
+    id: 'v2-pace',
+    words: `of ${MANY_CALLS} calls, five a second, Momento throttles`,
+    source: 'guess',
+    assumed: 'none',
+    observe: async (bench) => {
+      let throttled = 0;
+      for (let n = 0; n < MANY_CALLS; n += 1) {
+        if ((await bench.send(bench.managementKey.apiKey)).status === 429) throttled += 1;
+      }
+      return throttled === 0 ? 'none' : String(throttled);
+    },
+  },
+];
+
+export const keyApi = group({
+  title: 'v2 keys',
+  assumptions: ASSUMPTIONS,
+  open: (target) => new KeyApiBench(target),
+});
+
+/** In the form of a v2 key, with a signature that is none. */
+function unknownKey(): string {
+  const claims = { t: 'g', jti: 'conformance', exp: 4_000_000_000 };
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'HS256' })}.${part(claims)}.${randomBytes(32).toString('base64url')}`;
+}
+
+function lifetime({ expires_at_epoch_seconds: expires, issued_at_epoch_seconds: issued }: KeyInfo) {
+  return (expires ?? Infinity) - issued;
+}
+
+function find(keys: readonly KeyInfo[], keyId: string): KeyInfo | undefined {
+  return keys.find(({ key_id }) => key_id === keyId);
+}
+
+function differing(old: KeyInfo, other: KeyInfo, fields: readonly (keyof KeyInfo)[]): string {
+  const different = fields.filter((field) => old[field] !== other[field]);
+  return different.length === 0 ? 'as before' : `another ${different.join(' and ')}`;
+}
+
+function kept(keys: readonly KeyInfo[], { key_id }: KeyInfo, description: string): string {
+  const listed = find(keys, key_id);
+  if (listed === undefined) return 'not listed';
+  if (listed.description === description) return 'kept as a whole';
+  return `changed, to ${listed.description?.length ?? 0} characters`;
+}
+
+/** Reads the list in some three pages: an account may have many keys, and one page of one key each would take long. */
+async function pages(bench: KeyApiBench): Promise<string> {
+  await bench.longDescribed();
+  const whole = (await bench.list()).map(({ key_id }) => key_id);
+  const limit = Math.min(100, Math.ceil(whole.length / 3));
+  const seen: string[] = [];
+  let next: string | undefined;
+  do {
+    const query = new URLSearchParams({
+      limit: String(limit),
+      ...(next !== undefined && { next_token: next }),
+    });
+    const path = `/api-keys?${query.toString()}`;
+    const { status, text } = await bench.call(bench.managementKey.apiKey, { path });
+    const page =
+      readAnswer(Page, text) ?? failed(`a page of the list could not be read (${status})`);
+    seen.push(...(page.key_info ?? []).map(({ key_id }) => key_id));
+    next = page.next_token === '' ? undefined : (page.next_token ?? undefined);
+  } while (next !== undefined && seen.length <= whole.length);
+  const missing = whole.filter((keyId) => !seen.includes(keyId));
+  if (missing.length > 0) return `${missing.length} are missing`;
+  return new Set(seen).size === seen.length ? 'once' : 'some twice';
+}

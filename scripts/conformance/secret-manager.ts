@@ -1,0 +1,326 @@
+/** What the rotator assumes about Secret Manager. */
+import { crc32c } from '@aws-crypto/crc32c';
+import { MINUTE, SECOND } from '../../src/duration';
+import type { Permission } from '../../src/rotation/ports';
+import { callOptions } from '../../src/secret-manager/client';
+import { failed, type Assumption } from './assumption';
+import { group } from './group';
+import { beside, elsewhere, PATIENCE, SecretManagerBench } from './secret-manager-bench';
+import { inTime } from './wait';
+
+const PERMISSIONS: readonly Permission[] = ['access', 'list', 'add', 'disable', 'destroy'];
+/** For a name that nobody has there. */
+const LOCATION = 'europe-west3';
+const IN_TIME = `within ${PATIENCE / MINUTE} min`;
+
+type Access = (request: { name: string }, options: object) => Promise<unknown>;
+
+export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
+  {
+    id: 'sm-latest-of-none',
+    words: 'access to latest, where there is no version',
+    source: 'documented',
+    assumed: 'NOT_FOUND',
+    observe: (bench) => bench.accessedEmpty(),
+  },
+  {
+    id: 'sm-add-checksum',
+    words: 'the checksum (CRC32C) that an addition sends along',
+    source: 'documented',
+    assumed: 'checked',
+    observe: async (bench) =>
+      (await bench.first()).clientSpecifiedPayloadChecksum === true ? 'checked' : 'ignored',
+  },
+  {
+    id: 'sm-add-wrong-checksum',
+    words: 'an addition with a wrong checksum',
+    source: 'documented',
+    assumed: 'INVALID_ARGUMENT',
+    observe: (bench) => bench.wrongChecksum(),
+  },
+  {
+    id: 'sm-add-largest',
+    words: 'the addition of 64 KiB',
+    source: 'documented',
+    assumed: 'added',
+    observe: async (bench) => ((await bench.third()).state === 'ENABLED' ? 'added' : 'not enabled'),
+  },
+  {
+    id: 'sm-add-numbers',
+    words: 'the numbers of versions, one after the other',
+    source: 'measured',
+    assumed: '1, 2, 3',
+    observe: async (bench) => {
+      const first = /\d+$/.exec((await bench.first()).name ?? '')?.[0] ?? '?';
+      return [first, (await bench.second()).version.number, (await bench.third()).number].join(
+        ', ',
+      );
+    },
+  },
+  {
+    id: 'sm-add-time',
+    words: "the creation time of a version is this machine's time",
+    source: 'documented',
+    assumed: 'within a minute',
+    observe: async (bench) => {
+      const seconds = Number((await bench.first()).createTime?.seconds ?? 0);
+      const late = Math.round(bench.firstAskedAt / SECOND - seconds);
+      return Math.abs(late) * SECOND <= MINUTE ? 'within a minute' : `${late} s off`;
+    },
+  },
+  {
+    id: 'sm-access-number',
+    words: 'access by number, at once after the addition',
+    source: 'documented',
+    assumed: 'what was added',
+    observe: async (bench) => {
+      const { version, payload } = await bench.second();
+      const found = await bench.store.access(bench.secret, version.number);
+      if (found === undefined) return 'nothing';
+      return payload.equals(found.payload) ? 'what was added' : 'something else';
+    },
+  },
+  {
+    id: 'sm-access-checksum',
+    words: 'the checksum that comes with a payload',
+    source: 'documented',
+    assumed: 'right',
+    observe: async (bench) => {
+      const { payload } = await bench.second();
+      const client = await bench.client();
+      const [answer] = await client.accessSecretVersion({ name: bench.name(2) }, callOptions());
+      const checksum = answer.payload?.dataCrc32c;
+      if (checksum == null) return 'missing';
+      return Number(checksum) === crc32c(payload) ? 'right' : 'wrong';
+    },
+  },
+  {
+    id: 'sm-access-no-number',
+    words: 'access by a number that no version has',
+    source: 'documented',
+    assumed: 'NOT_FOUND',
+    observe: async (bench) => bench.access((await bench.third()).number + 1),
+  },
+  {
+    id: 'sm-access-latest',
+    words: 'latest is the version that was added last',
+    source: 'documented',
+    assumed: IN_TIME,
+    observe: async (bench) => {
+      const { number } = await bench.third();
+      return inTime(bench.target.clock, PATIENCE, async () => {
+        return (await bench.store.access(bench.secret, 'latest'))?.number === number;
+      });
+    },
+  },
+  {
+    id: 'sm-list',
+    words: 'a list has every version that was added',
+    source: 'documented',
+    assumed: IN_TIME,
+    observe: async (bench) => (await bench.listed()).isShown,
+  },
+  {
+    id: 'sm-list-order',
+    words: 'the order of a list',
+    source: 'measured',
+    assumed: ['newest first', 'oldest first', 'another one'],
+    observe: async (bench) => {
+      const numbers = (await bench.listed()).versions.map(({ number }) => number);
+      if (numbers.join() === '3,2,1') return 'newest first';
+      return numbers.join() === '1,2,3' ? 'oldest first' : 'another one';
+    },
+  },
+  {
+    id: 'sm-list-pages',
+    words: 'a list in pages of two has every version',
+    source: 'documented',
+    assumed: 'once',
+    observe: async (bench) => {
+      await bench.listed();
+      const client = await bench.client();
+      const seen: (string | null | undefined)[] = [];
+      let pageToken = '';
+      do {
+        const [page, , answer] = await client.listSecretVersions(
+          { parent: bench.secret.name, pageSize: 2, pageToken },
+          { ...callOptions(), autoPaginate: false },
+        );
+        if (page.length > 2) return `on a page of ${page.length}`;
+        seen.push(...page.map(({ name }) => name));
+        pageToken = answer.nextPageToken ?? '';
+      } while (pageToken !== '' && seen.length <= 3);
+      return seen.length === 3 && new Set(seen).size === 3 ? 'once' : `${seen.length} entries`;
+    },
+  },
+  {
+    id: 'sm-permissions',
+    words: `TestIamPermissions on the secret, for what the function needs: missing are`,
+    source: 'documented',
+    assumed: 'none',
+    observe: async (bench) => {
+      await bench.accessedEmpty();
+      const missing = await bench.store.missingPermissions(bench.secret, PERMISSIONS);
+      return missing.join(', ') || 'none';
+    },
+  },
+  {
+    id: 'sm-permissions-no-secret',
+    words: 'TestIamPermissions on a secret that does not exist',
+    source: 'guess',
+    assumed: ['none granted', 'NOT_FOUND', 'PERMISSION_DENIED'],
+    observe: async (bench) => {
+      const client = await bench.client();
+      const resource = beside(bench.secret, 'missing').name;
+      let granted = 0;
+      const permissions = ['secretmanager.versions.add'];
+      const status = await bench.outcome(
+        client.testIamPermissions({ resource, permissions }, callOptions()).then(([answer]) => {
+          granted = answer.permissions?.length ?? 0;
+        }),
+      );
+      if (status !== 'OK') return status;
+      return granted === 0 ? 'none granted' : 'granted';
+    },
+  },
+  {
+    id: 'sm-no-secret',
+    words: 'access to a secret that does not exist',
+    source: 'documented',
+    assumed: ['NOT_FOUND', 'PERMISSION_DENIED'],
+    observe: (bench) => bench.access('latest', beside(bench.secret, 'missing')),
+  },
+  {
+    id: 'sm-etag-listed',
+    words: 'disabling a version with the etag from the list',
+    source: 'documented',
+    assumed: 'done',
+    observe: async (bench) => {
+      const { isDone, version } = await bench.disabled();
+      if (version.etag === undefined) return 'there is no etag';
+      return isDone ? 'done' : 'refused';
+    },
+  },
+  {
+    id: 'sm-disabled-access',
+    words: 'access by number to a disabled version',
+    source: 'documented',
+    assumed: 'FAILED_PRECONDITION',
+    observe: (bench) => bench.accessedDisabled(),
+  },
+  {
+    id: 'sm-etag-changes',
+    words: 'the etag of a version whose state has changed',
+    source: 'documented',
+    assumed: 'another one',
+    observe: async (bench) => {
+      const { version } = await bench.disabled();
+      const { etag } = await bench.enabled();
+      if (etag == null || etag === '') return 'there is none';
+      return etag === version.etag ? 'the same one' : 'another one';
+    },
+  },
+  {
+    id: 'sm-etag-old',
+    words: 'disabling a version with an etag from before a change',
+    source: 'documented',
+    assumed: ['FAILED_PRECONDITION', 'ABORTED'],
+    observe: (bench) => bench.disabledByOldEtag(),
+  },
+  {
+    id: 'sm-destroy',
+    words: 'the state of a version that is destroyed',
+    source: 'documented',
+    assumed: 'DESTROYED',
+    observe: async (bench) => String((await bench.destroyed()).state),
+  },
+  {
+    id: 'sm-destroyed-access',
+    words: 'access by number to a destroyed version',
+    source: 'documented',
+    assumed: 'FAILED_PRECONDITION',
+    observe: async (bench) => {
+      await bench.destroyed();
+      return bench.access(1);
+    },
+  },
+  {
+    id: 'sm-destroyed-listed',
+    words: 'a list shows a destroyed version as such',
+    source: 'documented',
+    assumed: IN_TIME,
+    observe: async (bench) => {
+      await bench.destroyed();
+      return inTime(bench.target.clock, PATIENCE, async () => {
+        const versions = await bench.store.list(bench.secret);
+        return versions.find(({ number }) => number === 1)?.state === 'DESTROYED';
+      });
+    },
+  },
+  {
+    id: 'sm-destroy-delayed',
+    words: 'destroying a version where the secret delays that (version_destroy_ttl)',
+    source: 'documented',
+    assumed: 'DISABLED, with a time',
+    observe: async (bench) => {
+      const { state, scheduledDestroyTime } = await bench.destroyedWithDelay();
+      return `${String(state)}, with ${scheduledDestroyTime == null ? 'no' : 'a'} time`;
+    },
+  },
+  {
+    id: 'sm-latest-disabled',
+    words: 'access to latest, where the newest version is disabled, is refused',
+    source: 'documented',
+    assumed: IN_TIME,
+    observe: async (bench) => {
+      await bench.newestDisabled();
+      return inTime(bench.target.clock, PATIENCE, async () => {
+        return (await bench.access('latest')) === 'FAILED_PRECONDITION';
+      });
+    },
+  },
+  {
+    id: 'sm-endpoint-global',
+    words: 'access at the global endpoint to a regional name',
+    source: 'measured',
+    assumed: 'INVALID_ARGUMENT',
+    observe: (bench) => {
+      const { secret } = bench;
+      const regional = elsewhere(secret, secret.location ?? LOCATION);
+      return bench.access('latest', regional, elsewhere(secret));
+    },
+  },
+  {
+    id: 'sm-endpoint-regional',
+    words: 'access at the endpoint of a location to a name there that nobody has',
+    source: 'documented',
+    assumed: ['NOT_FOUND', 'PERMISSION_DENIED'],
+    observe: (bench) => {
+      const { secret } = bench;
+      const missing = beside(elsewhere(secret, secret.location ?? LOCATION), 'missing');
+      return bench.access('latest', missing);
+    },
+  },
+  {
+    id: 'sm-routing-header',
+    words: 'access with a routing header that names another secret',
+    source: 'guess',
+    assumed: ['OK', 'INVALID_ARGUMENT', 'PERMISSION_DENIED', 'NOT_FOUND'],
+    observe: async (bench) => {
+      await bench.second();
+      const client = await bench.client();
+      const other = encodeURIComponent(bench.name(2, beside(bench.secret, 'missing')));
+      // Below the client's own methods, which would write the right one.
+      const access = client.innerApiCalls.accessSecretVersion as Access | undefined;
+      if (access === undefined) return failed('the client has no such call');
+      const otherArgs = { headers: { 'x-goog-request-params': `name=${other}` } };
+      return bench.outcome(access({ name: bench.name(2) }, { ...callOptions(), otherArgs }));
+    },
+  },
+];
+
+export const secretManager = group({
+  title: 'Secret Manager',
+  assumptions: ASSUMPTIONS,
+  open: (target) => new SecretManagerBench(target),
+});

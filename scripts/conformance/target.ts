@@ -1,0 +1,102 @@
+/** Who is asked, and with what: the local services, or the real ones. */
+import { reader, readServices, type Environment, type Services } from '../../src/config/variables';
+import { defined } from '../../src/defined';
+import { Credential } from '../../src/momento/credential';
+import type { KeyKind } from '../../src/momento/key';
+import type { Clock } from '../../src/retry';
+import { parseSecretName, type SecretName } from '../../src/secret-name';
+import { startServices, type Services as LocalServices } from '../../test/emulators/services';
+
+export interface Keys {
+  /** A v2 key that may manage keys. */
+  readonly managementKey?: Credential;
+  /** A v1 super user key. */
+  readonly v1Key?: Credential;
+  /** Does not exist yet. */
+  readonly secret?: SecretName;
+}
+
+export interface Target extends Services, Keys {
+  /** The role of the v2 keys that are minted. */
+  readonly role: string;
+  readonly clock: Clock;
+  /** Asks whoever pays for it. */
+  readonly agree: (question: string) => Promise<boolean>;
+}
+
+const ROLE = 'r-viewer';
+
+/** @returns the real services, or undefined for the local ones; or what is wrong, without quoting any of it */
+export function readTarget(
+  env: Environment,
+): Omit<Target, 'agree' | 'clock'> | undefined | string[] {
+  const problems: string[] = [];
+  const read = reader(env, problems);
+  const keys = defined<Keys>({
+    managementKey: read(
+      'CONFORMANCE_MANAGEMENT_KEY',
+      (text) => parseKey(text, (kind) => kind === 'v2'),
+      'a v2 key, or the JSON that it came in',
+    ),
+    v1Key: read(
+      'CONFORMANCE_V1_KEY',
+      (text) => parseKey(text, (kind) => kind !== 'v2'),
+      'a v1 key, or the JSON that it came in',
+    ),
+    secret: read(
+      'CONFORMANCE_SECRET',
+      parseSecretName,
+      'the full name that a new secret is to have, such as projects/PROJECT/secrets/SECRET',
+    ),
+  });
+  const role = read(
+    'CONFORMANCE_ROLE',
+    (text) => (/^[\w.-]{1,100}$/.test(text) ? text : undefined),
+    'the id of a role, such as r-viewer',
+  );
+  const services = readServices(read);
+  if (problems.length > 0) return problems;
+  if (Object.keys(keys).length === 0) return undefined;
+  return { ...services, ...keys, role: role ?? ROLE };
+}
+
+export interface LocalTarget extends Target {
+  readonly services: LocalServices;
+}
+
+/** Everything is there, nothing costs anything, and nobody waits: the services have a clock that skips. */
+export async function startLocalTarget(): Promise<LocalTarget> {
+  let skipped = 0;
+  const clock: Clock = {
+    now: () => Date.now() + skipped,
+    sleep: (ms) => {
+      skipped += ms;
+      return new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+  const services = await startServices(clock);
+  const secret = parseSecretName('projects/conformance/secrets/scratch');
+  return {
+    ...readServices(reader(services.env, [])),
+    managementKey: credential(services.momento.issueV2Key({ role: 'r-operator' }).apiJson),
+    v1Key: credential(services.momento.issueKey().consoleJson),
+    ...(secret && { secret }),
+    role: ROLE,
+    clock,
+    agree: () => Promise.resolve(true),
+    services,
+  };
+}
+
+function parseKey(text: string, isRight: (kind: KeyKind) => boolean): Credential | undefined {
+  try {
+    const key = credential(text);
+    return isRight(key.kind) ? key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function credential(payload: string): Credential {
+  return Credential.parse(Buffer.from(payload));
+}

@@ -227,8 +227,10 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'the description of a key in the list',
     source: 'documented',
     assumed: 'kept as a whole',
-    observe: async (bench) =>
-      kept(await bench.list(), (await bench.first()).key.key_info, bench.description),
+    observe: async (bench) => {
+      const { key_info } = (await bench.first()).key;
+      return kept(await bench.list(), key_info, bench.description);
+    },
   },
   {
     id: 'v2-list-long-description',

@@ -86,6 +86,9 @@ export class Account extends Ledger {
     ['r-viewer', { keys: [], caches: 'all' }],
   ]);
 
+  /** Whether a v2 refresh token can be spent again; Momento's works once. */
+  refreshTokens: 'single-use' | 'reusable' = 'single-use';
+
   readonly #id = `a-${randomBytes(4).toString('hex')}`;
   readonly #keys = new Map<string, KeptKey>();
   readonly #byApiKey = new Map<string, KeptKey>();
@@ -140,7 +143,7 @@ export class Account extends Ledger {
     const key = this.#byRefreshToken.get(refreshToken);
     if (key === undefined || !this.refreshable(refreshToken))
       throw new Error('cannot be refreshed');
-    key.refreshTokenSpent = true;
+    key.refreshTokenSpent = this.refreshTokens === 'single-use';
     const { role_id: role, description } = key.info;
     const terms = { role, description, expiresAt, withRefreshToken: true };
     return this.#keep(terms, 'call', lag, key.lifetimeSeconds);

@@ -138,6 +138,8 @@ export class SecretManagerEmulator extends LocalService {
   staleLists = 0;
   /** How many of a secret's newest changes `latest` does not follow yet (at most 50). */
   staleLatest = 0;
+  /** Whether versions have etags, and changes heed them; other servers have none. */
+  hasEtags = true;
   /** Whether the API is switched on in the callers' projects. */
   isEnabled = true;
 
@@ -330,7 +332,7 @@ export class SecretManagerEmulator extends LocalService {
     const page = rest.slice(0, size);
     const last = page.at(-1);
     const answer = {
-      versions: page.map((version) => versionResource(secret, version)),
+      versions: page.map((version) => this.#told(secret, version)),
       nextPageToken: last && rest.length > size ? formatPageToken(last.number) : '',
       totalSize: filter === '' ? all.length : 0,
     };
@@ -351,7 +353,7 @@ export class SecretManagerEmulator extends LocalService {
       );
     }
     const version = this.#numbered(secret, target.ref);
-    checkEtag(etag, version.etag);
+    if (this.hasEtags) checkEtag(etag, version.etag);
     if (version.state === 'DESTROYED') {
       throw failedPrecondition('SecretVersion.state is already DESTROYED.');
     }
@@ -595,7 +597,12 @@ export class SecretManagerEmulator extends LocalService {
   }
 
   #versionAnswer(secret: Secret, version: Version): Answer<VersionResource> {
-    return { answer: versionResource(secret, version), corrupted: { name: 'corrupted' } };
+    return { answer: this.#told(secret, version), corrupted: { name: 'corrupted' } };
+  }
+
+  #told(secret: Secret, version: Version): VersionResource {
+    const resource = versionResource(secret, version);
+    return this.hasEtags ? resource : { ...resource, etag: '' };
   }
 
   #nextEtag(): string {

@@ -1,5 +1,5 @@
 /** The tool against the local services; once each as npm runs it, else in this process, which is faster. */
-import { Readable, Writable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
 import { MomentoKeys } from '../../src/momento/keys';
 import { systemClock } from '../../src/retry';
@@ -7,7 +7,7 @@ import { leaks } from '../leaks';
 import type { Fault } from '../emulators/faults';
 import { LocalServices } from './support';
 import { firstKey as run } from '../../scripts/first-key/run';
-import { runTool, type Ended } from './tool';
+import { runTool, Sink, type Ended } from './tool';
 
 let services: LocalServices;
 
@@ -27,15 +27,6 @@ async function firstKey(args: readonly string[], input = '', env = {}): Promise<
   const terminal = { stdin: Readable.from([Buffer.from(input)]), stdout, stderr };
   const code = await run(args, { ...services.env, ...env }, terminal);
   return { code, stdout: stdout.text, stderr: stderr.text };
-}
-
-class Sink extends Writable {
-  text = '';
-
-  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
-    this.text += chunk.toString();
-    done();
-  }
 }
 
 function superUserKey(): string {

@@ -104,6 +104,7 @@ export class LocalServices {
     }
     secretManager.quotas = {};
     secretManager.isEnabled = true;
+    secretManager.hasEtags = true;
     secretManager.staleLists = 0;
     secretManager.staleLatest = 0;
     momento.now = clock.now;
@@ -115,6 +116,7 @@ export class LocalServices {
     keyApi.newKeyLagMs = 0;
     keyApi.newKeyRejections = 0;
     keyApi.expiredKeys = 'gone';
+    momento.account.refreshTokens = 'single-use';
     keyApi.limits = {};
     this.#watched.clear();
     this.complaints.length = 0;

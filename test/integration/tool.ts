@@ -1,7 +1,8 @@
-/** Runs a tool of `scripts` in its own process, as npm does. */
+/** For the tools of `scripts`. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
+import { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 
 const ROOT = resolve(__dirname, '../..');
@@ -19,6 +20,7 @@ export interface ToolOptions {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** Runs a tool in its own process, as npm does. */
 export async function runTool(name: string, options: ToolOptions): Promise<Ended> {
   const { args = [], input = '', env } = options;
   const child = spawn(process.execPath, ['--import', 'tsx', `scripts/${name}.ts`, ...args], {
@@ -33,4 +35,14 @@ export async function runTool(name: string, options: ToolOptions): Promise<Ended
     once(child, 'close') as Promise<[number]>,
   ]);
   return { code, stdout, stderr };
+}
+
+/** Keeps what a tool writes. */
+export class Sink extends Writable {
+  text = '';
+
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.text += chunk.toString();
+    done();
+  }
 }

@@ -1,0 +1,691 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { resolve } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { status } from '@grpc/grpc-js';
+import {
+  check,
+  NotChecked,
+  type Assumption,
+  type Line,
+} from '../../scripts/conformance/assumption';
+import { ASSUMPTIONS as V1 } from '../../scripts/conformance/auth-client';
+import { AuthClientBench } from '../../scripts/conformance/auth-client-bench';
+import type { Bench } from '../../scripts/conformance/group';
+import { ASSUMPTIONS as V2 } from '../../scripts/conformance/key-api';
+import { KeyApiBench } from '../../scripts/conformance/key-api-bench';
+import { conformance } from '../../scripts/conformance/run';
+import { ASSUMPTIONS as SM } from '../../scripts/conformance/secret-manager';
+import { SecretManagerBench } from '../../scripts/conformance/secret-manager-bench';
+import { readTarget, type Target } from '../../scripts/conformance/target';
+import { jwt } from '../emulators/account';
+import type { FaultPlan, Hook } from '../emulators/faults';
+import { leaks } from '../leaks';
+import { LocalServices } from './support';
+import { Sink, runTool, type Ended } from './tool';
+
+const LINES = [...V2, ...V1, ...SM];
+
+let services: LocalServices;
+let proxy: Between;
+/** What the target that was made last may create. */
+let secretInUse: string;
+
+beforeAll(async () => {
+  services = await LocalServices.start();
+  proxy = await Between.start(services.keyApi.host);
+});
+
+afterAll(async () => {
+  proxy.stop();
+  await services.stop();
+});
+
+beforeEach(() => {
+  services.reset();
+  services.secretManager.now = services.clock.now;
+  proxy.change = undefined;
+});
+
+interface Exchange {
+  readonly method: string;
+  /** With its query. */
+  readonly path: string;
+  readonly authorization: string;
+  /** The answer, to be changed. */
+  status: number;
+  body: Record<string, unknown>;
+}
+
+interface Info {
+  key_id: string;
+  role_id: string;
+  description: string;
+  issued_at_epoch_seconds: number;
+  expires_at_epoch_seconds: number;
+}
+
+/** Between the function's client and the local key API, where an answer can become another one. */
+class Between {
+  change: ((exchange: Exchange) => void) | undefined;
+  readonly #server: Server;
+
+  private constructor(to: string) {
+    this.#server = createServer((request, response) => {
+      void (async () => {
+        const { method = '', url: path = '', headers } = request;
+        const sent = await text(request);
+        const { authorization = '' } = headers;
+        const answer = await fetch(`http://${to}${path}`, {
+          method,
+          headers: { authorization, 'content-type': 'application/json' },
+          ...(sent !== '' && { body: sent }),
+        });
+        const body = (await answer.json()) as Record<string, unknown>;
+        const exchange = { method, path, authorization, status: answer.status, body };
+        this.change?.(exchange);
+        response.writeHead(exchange.status, { 'content-type': 'application/json' });
+        response.end(JSON.stringify(exchange.body));
+      })();
+    });
+  }
+
+  static async start(to: string): Promise<Between> {
+    const proxy = new Between(to);
+    proxy.#server.listen(0, '127.0.0.1');
+    await once(proxy.#server, 'listening');
+    return proxy;
+  }
+
+  get host(): string {
+    const { address, port } = this.#server.address() as AddressInfo;
+    return `${address}:${port}`;
+  }
+
+  stop(): void {
+    this.#server.closeAllConnections();
+    this.#server.close();
+  }
+}
+
+/** A target as somebody with accounts would have one, except that these are local. */
+function target(): Target {
+  const made = readTarget({ ...env(), MOMENTO_KEY_API_EMULATOR_HOST: proxy.host });
+  if (made === undefined || Array.isArray(made)) throw new Error('no target');
+  return { ...made, clock: services.clock, agree: () => Promise.resolve(true) };
+}
+
+function env(): Record<string, string> {
+  secretInUse = services.newName().name;
+  return {
+    ...services.env,
+    CONFORMANCE_MANAGEMENT_KEY: services.momento.issueV2Key({ role: 'r-operator' }).apiJson,
+    CONFORMANCE_V1_KEY: services.momento.issueKey().consoleJson,
+    CONFORMANCE_SECRET: secretInUse,
+  };
+}
+
+async function line(id: string): Promise<Line> {
+  async function find<B extends Bench>(
+    assumptions: readonly Assumption<B>[],
+    open: (target: Target) => B,
+  ): Promise<Line | undefined> {
+    const assumption = assumptions.find((one) => one.id === id);
+    if (assumption === undefined) return undefined;
+    const bench = open(target());
+    const found = await check(assumption, bench);
+    await bench.remove();
+    return found;
+  }
+  const found =
+    (await find(V2, (target) => new KeyApiBench(target))) ??
+    (await find(V1, (target) => new AuthClientBench(target))) ??
+    (await find(SM, (target) => new SecretManagerBench(target)));
+  if (found === undefined) throw new Error(`there is no line ${id}`);
+  return found;
+}
+
+/** Changes the nth answer (from 1; by default every one) to requests that look like this. */
+function answer(request: RegExp, change: (exchange: Exchange) => void, nth?: number): void {
+  let seen = 0;
+  proxy.change = (exchange) => {
+    if (!request.test(`${exchange.method} ${exchange.path}`)) return;
+    seen += 1;
+    if (nth === undefined || seen === nth) change(exchange);
+  };
+}
+
+const MINT = /^POST \/api-keys$/;
+const LIST = /^GET .*limit=100/;
+const REFRESH = /^POST \/api-keys\/refresh$/;
+const REVOKE = /^DELETE /;
+
+/** Another status in the place of one. */
+function instead(of: number, status: number, request = /./, nth?: number): void {
+  answer(
+    request,
+    (exchange) => (exchange.status = exchange.status === of ? status : exchange.status),
+    nth,
+  );
+}
+
+function code(
+  plan: FaultPlan,
+  method: string,
+  name: keyof typeof status,
+  nth: number | 'every' = 'every',
+): void {
+  plan.inject(method, nth, { kind: 'error', code: status[name], when: 'before' });
+}
+
+function hook(plan: FaultPlan, method: string, n: number, act: () => void, at = 'before'): void {
+  const intercept: Hook = (call, when) => {
+    if (call.method === method && call.n === n && when === at) act();
+  };
+  plan.intercept = intercept;
+}
+
+const ACCESS = 'AccessSecretVersion';
+const ADD = 'AddSecretVersion';
+const DESTROY = 'DestroySecretVersion';
+const LIST_VERSIONS = 'ListSecretVersions';
+
+/** From this call on, Momento's clock is five minutes ahead. */
+function later(method: string): void {
+  hook(momento(), method, 1, () => (services.momento.now = () => services.clock.now() + 300_000));
+}
+
+function somebodyAdds(): void {
+  services.secretManager.addVersion(secretInUse, 'x');
+}
+
+const momento = (): FaultPlan => services.momento.faults;
+const store = (): FaultPlan => services.secretManager.faults;
+const info = ({ body }: Exchange): Info => body.key_info as Info;
+const infos = ({ body }: Exchange): Info[] => body.key_info as Info[];
+
+/** For each line a way in which the services can be different, and what the line says then. */
+const DIFFERENT: Readonly<Record<string, [differ: () => unknown, observed: string | RegExp]>> = {
+  'v2-refresh-path': [() => (services.keyApi.refreshPath = '/refresh'), '405'],
+  'v2-refresh-unknown-path': [() => instead(405, 403), '403'],
+  'v2-refresh-token': [
+    () => answer(MINT, ({ body }) => (body.refresh_token = jwt({ t: 'gr', akid: 'x' }))),
+    'another',
+  ],
+  'v2-refresh-kind': [
+    () => answer(REFRESH, (exchange) => (info(exchange).role_id = 'r-x')),
+    'another role_id',
+  ],
+  'v2-refresh-lifetime': [
+    () => answer(REFRESH, (exchange) => (info(exchange).expires_at_epoch_seconds += 3600)),
+    '3600 s longer',
+  ],
+  'v2-refresh-next-token': [() => answer(REFRESH, ({ body }) => delete body.refresh_token), 'none'],
+  'v2-refresh-old-key': [
+    () =>
+      answer(REFRESH, ({ body }) =>
+        services.momento.account.revoke(body.previous_key_id as string, 'person'),
+      ),
+    'rejected',
+  ],
+  'v2-refresh-once': [() => (services.momento.account.refreshTokens = 'reusable'), 'accepted'],
+  'v2-refresh-refusal': [() => instead(401, 404, REFRESH), '404'],
+  'v2-authorization': [() => instead(200, 403), '403'],
+  'v2-unknown-key': [() => instead(401, 403), '403'],
+  'v2-v1-key': [() => instead(401, 200), '200'],
+  'v2-other-role': [() => instead(403, 401), '401'],
+  'v2-mint-id': [() => answer(MINT, (exchange) => (info(exchange).key_id = 'x')), 'different'],
+  'v2-mint-role': [() => answer(MINT, (exchange) => (info(exchange).role_id = 'r-x')), 'another'],
+  'v2-mint-expiry': [
+    () => answer(MINT, (exchange) => (info(exchange).expires_at_epoch_seconds += 60)),
+    '0 s later and 60 s later',
+  ],
+  'v2-mint-no-token': [() => answer(MINT, ({ body }) => (body.refresh_token = 'x')), 'there'],
+  'v2-mint-same-description': [() => instead(200, 409, MINT, 2), '409'],
+  'v2-mint-old-key': [
+    () =>
+      answer(
+        MINT,
+        (exchange) => {
+          const [first] = services.momento.account.keys(info(exchange).description);
+          services.momento.account.revoke(first?.info.key_id ?? '', 'person');
+        },
+        2,
+      ),
+    'rejected',
+  ],
+  'v2-mint-lag': [() => (services.keyApi.newKeyLagMs = 60_000), 'not within 10 s'],
+  'v2-mint-unknown-role': [() => instead(404, 400), '400'],
+  'v2-mint-own-role': [() => instead(200, 403, MINT), '403'],
+  'v2-list-info': [
+    () =>
+      answer(LIST, (exchange) =>
+        infos(exchange).forEach((info) => (info.issued_at_epoch_seconds += 1)),
+      ),
+    'another issued_at_epoch_seconds',
+  ],
+  'v2-list-description': [
+    () =>
+      answer(LIST, (exchange) => infos(exchange).forEach((info) => (info.description = 'short'))),
+    'changed, to 5 characters',
+  ],
+  'v2-list-long-description': [
+    () =>
+      answer(LIST, (exchange) =>
+        infos(exchange).forEach((info) => (info.description = info.description.slice(0, 256))),
+      ),
+    'changed, to 256 characters',
+  ],
+  'v2-list-issued-at': [
+    () => answer(MINT, (exchange) => (info(exchange).issued_at_epoch_seconds += 600)),
+    /^-(599|600|601) s off$/,
+  ],
+  'v2-list-itself': [
+    () =>
+      answer(LIST, (exchange) => {
+        exchange.body.key_info = infos(exchange).filter(({ role_id }) => role_id !== 'r-operator');
+      }),
+    'missing',
+  ],
+  'v2-list-pages': [
+    () => answer(/^GET .*next_token/, (exchange) => infos(exchange).shift(), 1),
+    '1 are missing',
+  ],
+  'v2-revoke': [() => instead(200, 202, REVOKE), '202'],
+  'v2-revoke-at-once': [() => instead(401, 403), 'not within a minute'],
+  'v2-revoke-listed': [
+    () => {
+      const minted: Info[] = [];
+      proxy.change = (exchange) => {
+        const request = `${exchange.method} ${exchange.path}`;
+        if (MINT.test(request)) minted.push(info(exchange));
+        if (LIST.test(request)) infos(exchange).push(...minted);
+      };
+    },
+    'listed',
+  ],
+  'v2-revoke-twice': [() => instead(404, 200), '200'],
+  'v2-revoke-itself': [() => instead(200, 403, REVOKE), '403'],
+  'v2-list-caches': [
+    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED'),
+    'AUTHENTICATION_ERROR',
+  ],
+  'v2-list-caches-unknown': [
+    () => code(momento(), 'ListCaches', 'PERMISSION_DENIED'),
+    'PERMISSION_ERROR',
+  ],
+  'v2-list-caches-revoked': [
+    () => code(momento(), 'ListCaches', 'PERMISSION_DENIED'),
+    'not within a minute',
+  ],
+  'v2-expired': [() => instead(401, 403), '403'],
+  'v2-expired-refresh': [() => instead(401, 404), '404'],
+  'v2-expired-listed': [
+    () => {
+      services.keyApi.expiredKeys = 'listed';
+      answer(LIST, (exchange) =>
+        infos(exchange).forEach((info: Partial<Info>) => delete info.expires_at_epoch_seconds),
+      );
+    },
+    'listed without',
+  ],
+  'v2-pace': [() => (services.keyApi.callsPerSecond = 3), /^[1-9]\d*$/],
+
+  'v1-refresh-token': [
+    () => momento().inject('GenerateApiToken', 'every', { kind: 'corrupt' }),
+    'PAYLOAD_INVALID',
+  ],
+  'v1-generate-lifetime': [() => later('GenerateApiToken'), /^(299|300|301) s longer$/],
+  'v1-wrong-token': [() => code(momento(), 'RefreshApiToken', 'UNAVAILABLE'), 'SERVER_UNAVAILABLE'],
+  'v1-refresh': [
+    () => momento().inject('RefreshApiToken', 'every', { kind: 'corrupt' }),
+    'ISSUED_CREDENTIAL_INVALID',
+  ],
+  'v1-refresh-lifetime': [() => later('RefreshApiToken'), /^(299|300|301) s longer$/],
+  'v1-refresh-lag': [
+    () => hook(momento(), 'RefreshApiToken', 1, () => (services.momento.newKeyLagMs = 60_000)),
+    'not within 10 s',
+  ],
+  'v1-refresh-old-key': [() => code(momento(), 'ListCaches', 'UNAUTHENTICATED'), 'rejected'],
+  'v1-refresh-permissions': [
+    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED', 2),
+    'AUTHENTICATION_ERROR and not PERMISSION_ERROR',
+  ],
+  'v1-refresh-twice': [
+    () => code(momento(), 'RefreshApiToken', 'INTERNAL', 2),
+    'INTERNAL_SERVER_ERROR',
+  ],
+  'v1-list-caches': [() => code(momento(), 'ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
+  'v1-list-caches-data-only': [
+    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED'),
+    'AUTHENTICATION_ERROR',
+  ],
+  'v1-unknown-key': [() => code(momento(), 'ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
+  'v1-expired': [() => code(momento(), 'ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
+  'v1-expired-refresh': [
+    () => code(momento(), 'RefreshApiToken', 'PERMISSION_DENIED'),
+    'PERMISSION_ERROR',
+  ],
+
+  'sm-latest-of-none': [() => code(store(), ACCESS, 'FAILED_PRECONDITION'), 'FAILED_PRECONDITION'],
+  'sm-add-checksum': [() => store().inject(ADD, 1, { kind: 'corrupt' }), 'ignored'],
+  'sm-add-wrong-checksum': [() => code(store(), ADD, 'INTERNAL', 2), 'INTERNAL'],
+  'sm-add-largest': [() => code(store(), ADD, 'INVALID_ARGUMENT', 4), 'SECRET_MANAGER_REFUSED'],
+  'sm-add-numbers': [() => hook(store(), ADD, 3, somebodyAdds), '1, 3, 4'],
+  'sm-add-time': [
+    () => (services.secretManager.now = () => services.clock.now() + 600_000),
+    /^-(599|600|601) s off$/,
+  ],
+  'sm-access-number': [() => code(store(), ACCESS, 'NOT_FOUND', 2), 'nothing'],
+  'sm-access-checksum': [() => code(store(), ACCESS, 'INTERNAL', 2), 'INTERNAL'],
+  'sm-access-no-number': [() => hook(store(), ACCESS, 2, somebodyAdds), 'OK'],
+  'sm-access-latest': [() => (services.secretManager.staleLatest = 1), 'not within 5 min'],
+  'sm-list': [() => (services.secretManager.staleLists = 1), 'not within 5 min'],
+  'sm-list-order': [() => code(store(), LIST_VERSIONS, 'UNIMPLEMENTED'), 'SECRET_MANAGER_REFUSED'],
+  'sm-list-pages': [
+    () => hook(store(), LIST_VERSIONS, 2, () => (services.secretManager.staleLists = 1)),
+    '2 entries',
+  ],
+  'sm-permissions': [
+    () =>
+      hook(store(), 'TestIamPermissions', 1, () =>
+        services.secretManager.grant(
+          secretInUse,
+          ['access', 'list', 'add'].map((name) => `secretmanager.versions.${name}`),
+        ),
+      ),
+    'disable, destroy',
+  ],
+  'sm-permissions-no-secret': [
+    () => code(store(), 'TestIamPermissions', 'UNIMPLEMENTED'),
+    'UNIMPLEMENTED',
+  ],
+  'sm-no-secret': [() => code(store(), ACCESS, 'UNIMPLEMENTED'), 'UNIMPLEMENTED'],
+  'sm-etag-listed': [() => (services.secretManager.hasEtags = false), 'there is no etag'],
+  'sm-disabled-access': [() => code(store(), ACCESS, 'NOT_FOUND', 2), 'NOT_FOUND'],
+  'sm-etag-changes': [() => (services.secretManager.hasEtags = false), 'there is none'],
+  'sm-etag-old': [() => (services.secretManager.hasEtags = false), 'OK'],
+  'sm-destroy': [() => store().inject(DESTROY, 1, { kind: 'corrupt' }), 'STATE_UNSPECIFIED'],
+  'sm-destroyed-access': [() => code(store(), ACCESS, 'NOT_FOUND', 3), 'NOT_FOUND'],
+  'sm-destroyed-listed': [
+    () => hook(store(), DESTROY, 1, () => (services.secretManager.staleLists = 1)),
+    'not within 5 min',
+  ],
+  'sm-destroy-delayed': [
+    () => store().inject(DESTROY, 1, { kind: 'corrupt' }),
+    'STATE_UNSPECIFIED, with no time',
+  ],
+  'sm-latest-disabled': [
+    () => hook(store(), 'DisableSecretVersion', 3, () => (services.secretManager.staleLatest = 1)),
+    'not within 5 min',
+  ],
+  'sm-endpoint-global': [() => code(store(), ACCESS, 'NOT_FOUND'), 'NOT_FOUND'],
+  'sm-endpoint-regional': [() => code(store(), ACCESS, 'INVALID_ARGUMENT'), 'INVALID_ARGUMENT'],
+  'sm-routing-header': [() => code(store(), ACCESS, 'INTERNAL', 2), 'INTERNAL'],
+};
+
+describe('every line', () => {
+  it('has an id of its own, and a way to differ that is tried here', () => {
+    expect(Object.keys(DIFFERENT).sort()).toEqual(LINES.map(({ id }) => id).sort());
+  });
+
+  it.each(Object.entries(DIFFERENT))('%s', async (id, [differ, observed]) => {
+    differ();
+    const found = await line(id);
+    expect(found.observed).toMatch(observed);
+    // The code of an error that the rotator has is no answer to look at.
+    const isNoAnswer = /^[A-Z]+_[A-Z]+(_[A-Z]+)*$|^INTERNAL$/.test(found.observed);
+    expect(found.verdict).toBe(isNoAnswer ? found.verdict : 'DIFFERS');
+    expect(found.verdict).not.toBe('not checked');
+  });
+});
+
+describe('npm run conformance', () => {
+  async function ask(
+    answers: readonly string[],
+    changes: Readonly<Record<string, string>> = {},
+    { args = [] as string[], signal = new AbortController().signal } = {},
+  ): Promise<Ended & { lines: Record<string, string> }> {
+    const stdout = new Sink();
+    const stderr = new Sink();
+    const stdin = Readable.from(answers.map((answer) => `${answer}\n`));
+    const terminal = { stdin, stdout, stderr };
+    const { clock } = services;
+    const code = await conformance(args, { ...env(), ...changes }, terminal, { signal, clock });
+    expect(leaks(services.secrets, [stdout.text, stderr.text])).toEqual([]);
+    const lines = [...stdout.text.matchAll(/^(same|DIFFERS|NO ANSWER|not checked) +\w+ +(\S+)/gm)];
+    return {
+      code,
+      stdout: stdout.text,
+      stderr: stderr.text,
+      lines: Object.fromEntries(lines.map(([, verdict = '', id = '']) => [id, verdict])),
+    };
+  }
+
+  const all = (verdict: string, lines: readonly { id: string }[] = LINES) =>
+    Object.fromEntries(lines.map(({ id }) => [id, verdict]));
+  let keysBefore: number;
+
+  beforeEach(() => {
+    keysBefore = services.momento.account.keys().length;
+  });
+
+  const ours = () =>
+    services.momento.account
+      .keys()
+      .slice(keysBefore)
+      .filter(({ info }) => info.description.startsWith('momento-key-rotator conformance'));
+  const live = () => ours().filter((key) => services.momento.account.isLive(key));
+  const exists = () =>
+    services.secretManager.permissions(secretInUse).size > 0 &&
+    services.secretManager.versions(secretInUse).length > 0;
+
+  it('asks the local services where nothing else is given', async () => {
+    const ended = await runTool('conformance', { env: {} });
+    expect(ended).toMatchObject({ code: 0, stderr: '' });
+    expect(ended.stdout).toContain(`${LINES.length} lines: ${LINES.length} same, 0 DIFFERS`);
+  });
+
+  it('asks before it spends anything, spends no more than that, and removes what it made', async () => {
+    const ended = await ask(['y', 'yes', 'Y', 'y']);
+    expect(ended).toMatchObject({ code: 0, lines: all('same') });
+    const questions = ended.stderr.trim().split('\n');
+    expect(questions).toEqual([
+      expect.stringContaining('Mint six v2 keys'),
+      expect.stringContaining('Spend the refresh token of one of the keys'),
+      expect.stringContaining('Generate two v1 keys'),
+      expect.stringContaining(
+        `Create the secrets ${secretInUse} and ${secretInUse}-delayed with four`,
+      ),
+    ]);
+    // The seventh was refreshed.
+    expect(ours().map(({ info }) => info.role_id)).toEqual(
+      expect.arrayContaining(['r-operator', 'r-viewer']),
+    );
+    expect(ours()).toHaveLength(7);
+    expect(live()).toEqual([]);
+    expect(services.timesCalled('GenerateApiToken')).toBe(2);
+    expect(exists()).toBe(false);
+  });
+
+  it('spends nothing that is not agreed to, and checks what costs nothing', async () => {
+    const ended = await ask(['n', '', 'of course not']);
+    expect(ended.code).toBe(0);
+    const checked = Object.entries(ended.lines).filter(([, verdict]) => verdict !== 'not checked');
+    expect(Object.fromEntries(checked)).toEqual({
+      'v2-authorization': 'same',
+      'v2-unknown-key': 'same',
+      'v2-v1-key': 'same',
+      'v2-list-itself': 'same',
+      'v2-list-caches-unknown': 'same',
+      'v2-pace': 'same',
+      'v1-list-caches': 'same',
+      'sm-permissions-no-secret': 'same',
+      'sm-no-secret': 'same',
+      'sm-endpoint-global': 'same',
+      'sm-endpoint-regional': 'same',
+    });
+    expect(ended.stdout).toContain('observed not agreed to');
+    expect(ours()).toEqual([]);
+    for (const method of ['CreateKey', 'RefreshKey', 'GenerateApiToken', 'CreateSecret']) {
+      expect(services.timesCalled(method)).toBe(0);
+    }
+  });
+
+  it('takes the end of the input for a no', async () => {
+    expect(await ask([])).toMatchObject({ code: 0 });
+    expect(ours()).toEqual([]);
+  });
+
+  it('checks what it has a key for', async () => {
+    const { lines, stdout } = await ask(['y'], {
+      CONFORMANCE_MANAGEMENT_KEY: '',
+      CONFORMANCE_V1_KEY: '',
+    });
+    expect(lines).toEqual({ ...all('not checked'), ...all('same', SM) });
+    expect(stdout).toContain('observed CONFORMANCE_V1_KEY is not set');
+  });
+
+  it('needs a host for ListCaches with v2 keys', async () => {
+    const given = target();
+    const { refreshPath } = given.momento;
+    const bench = new KeyApiBench({ ...given, momento: { refreshPath } });
+    await expect(bench.listCaches('x')).rejects.toThrow(NotChecked);
+    await bench.remove();
+  });
+
+  it.each(['projects/p', 'projects/p/locations/europe-west4'])(
+    'creates its secret in %s',
+    async (parent) => {
+      const { name } = services.newName(parent);
+      const changes = {
+        CONFORMANCE_MANAGEMENT_KEY: '',
+        CONFORMANCE_V1_KEY: '',
+        CONFORMANCE_SECRET: name,
+      };
+      expect(await ask(['y'], changes)).toMatchObject({ code: 0, lines: all('same', SM) });
+      expect(services.secretManager.versions(name)).toEqual([]);
+    },
+  );
+
+  it('leaves a secret alone that is there already', async () => {
+    const { secret } = services.seed();
+    const ended = await ask(['n', 'n', 'y'], { CONFORMANCE_SECRET: secret.name });
+    expect(ended).toMatchObject({ code: 1 });
+    expect(ended.stdout).toContain(`the secret ${secret.id} could not be created (ALREADY_EXISTS)`);
+    expect(ended.stdout).not.toContain('NOT REMOVED');
+    expect(services.states(secret)).toEqual(['ENABLED']);
+    const deleted = services.secretManager.faults.calls
+      .filter(({ method }) => method === 'DeleteSecret')
+      .map(({ request }) => (request as { name: string }).name);
+    expect(deleted).toEqual([`${secret.name}-delayed`]);
+  });
+
+  it('fails where something is not as assumed', async () => {
+    services.keyApi.refreshPath = '/elsewhere';
+    const { code, lines, stdout } = await ask(['y', 'y', 'y', 'y']);
+    expect(code).toBe(1);
+    expect(lines).toMatchObject({
+      'v2-refresh-path': 'DIFFERS',
+      'v2-refresh-old-key': 'NO ANSWER',
+      'v2-mint-id': 'same',
+    });
+    expect(stdout).toContain('assumed 200; observed 405');
+    expect(stdout).toContain('observed no key was refreshed (HTTP 405)');
+  });
+
+  it('removes what it made when somebody interrupts it, also at a question', async () => {
+    const interruption = new AbortController();
+    services.secretManager.faults.intercept = ({ method, n }) => {
+      if (method === 'AddSecretVersion' && n === 2) interruption.abort();
+    };
+    const { lines } = await ask(['y', 'y', 'n', 'y'], {}, { signal: interruption.signal });
+    expect(lines).toMatchObject({
+      'sm-add-wrong-checksum': 'same',
+      'sm-add-largest': 'not checked',
+    });
+    expect(exists()).toBe(false);
+
+    const { clock } = services;
+    const atQuestion = new AbortController();
+    const stdin = new PassThrough();
+    const stderr = new PassThrough();
+    stderr.once('data', () => atQuestion.abort());
+    const terminal = { stdin, stdout: new Sink(), stderr };
+    expect(await conformance([], env(), terminal, { clock, signal: atQuestion.signal })).toBe(0);
+  });
+
+  it('says what it could not remove', async () => {
+    services.keyApi.faults.intercept = ({ method }, when) =>
+      // Whatever is revoked by a line, and then everything at the end.
+      method === 'RevokeKey' && when === 'before' && services.timesCalled('CreateSecret') === 0
+        ? { kind: 'status', status: 403, when: 'before' }
+        : undefined;
+    services.secretManager.faults.inject('DeleteSecret', 2, {
+      kind: 'error',
+      code: status.PERMISSION_DENIED,
+      when: 'before',
+    });
+    const { code, stdout } = await ask(['y', 'y', 'y', 'y']);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(/^NOT REMOVED: the v2 key [0-9a-f]+ \(MANAGEMENT_KEY_REFUSED\)$/m);
+    expect(stdout).toMatch(/^NOT REMOVED: the secret \S+-delayed \(PERMISSION_DENIED\)$/m);
+  });
+
+  it('removes keys whose answer was lost', async () => {
+    services.keyApi.faults.inject('CreateKey', 2, { kind: 'drop', when: 'after' });
+    expect(await ask(['y', 'y', 'y', 'y'])).toMatchObject({ code: 1 });
+    expect(ours().length).toBeGreaterThan(1);
+    expect(live()).toEqual([]);
+  });
+
+  it('names every problem with what it is given, and quotes none', async () => {
+    const { apiKey } = services.momento.issueKey();
+    const v2 = services.momento.issueV2Key().apiKey;
+    const ended = await ask(
+      [],
+      {
+        CONFORMANCE_MANAGEMENT_KEY: apiKey,
+        CONFORMANCE_V1_KEY: v2,
+        CONFORMANCE_SECRET: 'secret',
+        CONFORMANCE_ROLE: 'r viewer',
+        MOMENTO_ENDPOINT: 'https://x',
+      },
+      { args: [apiKey] },
+    );
+    expect(ended).toMatchObject({ code: 1, stdout: '' });
+    expect(ended.stderr).toBe(
+      [
+        'conformance: nothing was checked: CONFORMANCE_MANAGEMENT_KEY must be a v2 key, or the JSON that it came in',
+        'CONFORMANCE_V1_KEY must be a v1 key, or the JSON that it came in',
+        'CONFORMANCE_SECRET must be the full name that a new secret is to have, such as projects/PROJECT/secrets/SECRET',
+        'CONFORMANCE_ROLE must be the id of a role, such as r-viewer',
+        'MOMENTO_ENDPOINT must be a host without a scheme, such as cell-4-us-west-2-1.prod.a.momentohq.com',
+        'there are no arguments: keys come in the environment.\n',
+      ].join('; '),
+    );
+  });
+});
+
+describe('docs/conformance.md', () => {
+  const page = readFileSync(resolve(__dirname, '../../docs/conformance.md'), 'utf8');
+
+  it('lists the guesses of today, and what each is worth', () => {
+    const [, section = ''] = /## Guesses today(.*?)\n## /s.exec(page) ?? [];
+    const told = [...section.matchAll(/^\| `(.+?)` \|/gm)].map(([, id]) => id);
+    const guesses = LINES.filter(({ source }) => source === 'guess').map(({ id }) => id);
+    expect(told.sort()).toEqual(guesses.sort());
+  });
+
+  it('names the variables that are read, and no other', () => {
+    const asked = new Set<string>();
+    readTarget(new Proxy({}, { get: (_, name) => void asked.add(String(name)) }));
+    const [, section = ''] = /## Against a real account(.*?)\n## /s.exec(page) ?? [];
+    const told = [...section.matchAll(/^\| `(.+?)` \|/gm)].map(([, name]) => name);
+    const forLocalServices = (name: string) => name.endsWith('_EMULATOR_HOST');
+    expect(told.sort()).toEqual([...asked].filter((name) => !forLocalServices(name)).sort());
+  });
+});

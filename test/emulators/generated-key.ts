@@ -37,11 +37,12 @@ export function readOrder(request: Request): Order {
   return { lifetimeSeconds, grants };
 }
 
-export function mayRead(grants: readonly Grant[], cache: string): boolean {
+/** Whether the items of a cache may be read, or written. */
+export function mayUse(grants: readonly Grant[], cache: string, access: 'read' | 'write'): boolean {
   return grants.some(
     (grant) =>
       grant.to === 'cache' &&
-      grant.role !== 'write' &&
+      grant.role.includes(access) &&
       (grant.cache === undefined || grant.cache === cache),
   );
 }

@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { auth, cache, control } from '@gomomento/generated-types';
 import { status, type Metadata } from '@grpc/grpc-js';
 import { Account, ENDPOINT, jwt, type IssuedV2Key, type Permissions } from './account';
-import { mayRead, readOrder, type Grant } from './generated-key';
+import { mayUse, readOrder, type Grant } from './generated-key';
 import { GrpcHost, Refusal, type Answer } from './grpc-host';
 import { LocalService } from './local-service';
 
 const { _GenerateApiTokenResponse, _RefreshApiTokenResponse } = auth.auth;
 const { _Cache, _ListCachesResponse } = control.control_client;
-const { ECacheResult, _GetResponse } = cache.cache_client;
+const { ECacheResult, _GetResponse, _SetResponse } = cache.cache_client;
 
 /** A v1 or legacy key as its owner holds it. */
 export interface IssuedKey {
@@ -39,8 +39,8 @@ interface Key {
 }
 
 /**
- * A local Momento: generates and refreshes v1 keys, lists caches, gets items, the two latter also with the v2 keys of its
- * account. Everything else is UNIMPLEMENTED.
+ * A local Momento: generates and refreshes v1 keys, lists caches, gets and sets items, all but the first two also with the
+ * v2 keys of its account. Everything else is UNIMPLEMENTED.
  */
 export class MomentoEmulator extends LocalService {
   /** What becomes of a refresh token that was used. The real service's way is not documented. */
@@ -49,9 +49,10 @@ export class MomentoEmulator extends LocalService {
   newKeyLagMs = 0;
   /** How many calls with such a key are rejected before it is known. */
   newKeyRejections = 0;
-  /** The caches that exist; all are empty. */
+  /** The caches that exist, empty at first. */
   caches: string[] = ['cache'];
 
+  readonly #items = new Map<string, { value: Uint8Array; expiresAt: number }>();
   readonly #keysByInner = new Map<string, Key>();
   readonly #keysByApiKey = new Map<string, Key>();
 
@@ -71,7 +72,12 @@ export class MomentoEmulator extends LocalService {
       ListCaches: (_request: object, metadata: Metadata) => this.#listCaches(metadata),
     });
     grpc.serve(cache.cache_client.UnimplementedScsService.definition, {
-      Get: (_request: object, metadata: Metadata) => this.#get(metadata),
+      Get: (
+        { cache_key }: InstanceType<typeof cache.cache_client._GetRequest>,
+        metadata: Metadata,
+      ) => this.#get(metadata, cache_key),
+      Set: (request: InstanceType<typeof cache.cache_client._SetRequest>, metadata: Metadata) =>
+        this.#set(metadata, request.cache_key, request.cache_body, request.ttl_milliseconds),
     });
   }
 
@@ -245,22 +251,43 @@ export class MomentoEmulator extends LocalService {
     };
   }
 
-  #get(metadata: Metadata): Answer<InstanceType<typeof _GetResponse>> {
+  #get(metadata: Metadata, key: Uint8Array): Answer<InstanceType<typeof _GetResponse>> {
+    const item = this.#items.get(this.#address(metadata, key, 'read'));
+    const answer =
+      item === undefined || this.now() >= item.expiresAt
+        ? new _GetResponse({ result: ECacheResult.Miss })
+        : new _GetResponse({ result: ECacheResult.Hit, cache_body: item.value });
+    return { answer, corrupted: new _GetResponse() };
+  }
+
+  #set(
+    metadata: Metadata,
+    key: Uint8Array,
+    value: Uint8Array,
+    ttlMs: number,
+  ): Answer<InstanceType<typeof _SetResponse>> {
+    this.#items.set(this.#address(metadata, key, 'write'), {
+      value,
+      expiresAt: this.now() + ttlMs,
+    });
+    return {
+      answer: new _SetResponse({ result: ECacheResult.Ok }),
+      corrupted: new _SetResponse(),
+    };
+  }
+
+  /** Where an item is, for those who may use it. */
+  #address(metadata: Metadata, key: Uint8Array, access: 'read' | 'write'): string {
     const { grants } = this.#admit(metadata);
-    const cache = String(metadata.get('cache')[0]);
-    if (grants && !mayRead(grants, cache)) {
+    const name = String(metadata.get('cache')[0]);
+    if (grants && !mayUse(grants, name, access)) {
       throw new Refusal(
         status.PERMISSION_DENIED,
-        'Insufficient permissions to read from the cache',
+        `Insufficient permissions to ${access === 'read' ? 'read from' : 'write to'} the cache`,
       );
     }
-    if (!this.caches.includes(cache)) {
-      throw new Refusal(status.NOT_FOUND, 'Cache not found');
-    }
-    return {
-      answer: new _GetResponse({ result: ECacheResult.Miss }),
-      corrupted: new _GetResponse(),
-    };
+    if (!this.caches.includes(name)) throw new Refusal(status.NOT_FOUND, 'Cache not found');
+    return `${name}/${Buffer.from(key).toString('base64')}`;
   }
 
   #lag(): { ms: number; rejections: number } {

@@ -827,6 +827,23 @@ describe('the local Momento, through the real SDK', () => {
     expect(emulator.accepts(fresh.apiKey)).toBe(false);
   });
 
+  it('keeps items for their time, each in its cache', async () => {
+    emulator.caches = ['cache', 'other'];
+    const { apiKey } = emulator.issueKey({ permissions: 'data-only' });
+    const read = (name: string): Promise<string | undefined> =>
+      withCache(apiKey, async (client) => (await client.get(name, 'k')).value());
+    await withCache(apiKey, (client) => client.set('cache', 'k', 'an item'));
+    expect([await read('cache'), await read('other')]).toEqual(['an item', undefined]);
+    const answer = await withCache(apiKey, (client) => client.set('x', 'k', 'an item'));
+    expect('errorCode' in answer && answer.errorCode()).toBe('NOT_FOUND_ERROR');
+    const start = emulator.now();
+    emulator.now = () => start + 60_000;
+    expect(await read('cache')).toBeUndefined();
+    emulator.revoke(apiKey);
+    const refused = await withCache(apiKey, (client) => client.set('cache', 'k', 'another'));
+    expect('errorCode' in refused && refused.errorCode()).toBe('AUTHENTICATION_ERROR');
+  });
+
   it('refuses to refresh what is expired, revoked, wrong or of another key', async () => {
     const [key, other] = [emulator.issueKey(), emulator.issueKey()];
     expect(await refusal(key.apiKey, 'wrong')).toBe('INVALID_ARGUMENT_ERROR');
@@ -878,7 +895,7 @@ describe('the local Momento, through the real SDK', () => {
     const forged = Buffer.from(JSON.stringify({ endpoint: key.endpoint, api_key: 'x' }));
     expect(await answers(forged.toString('base64'))).toEqual(Array(3).fill('AUTHENTICATION_ERROR'));
     expect(emulator.accepts('nonsense')).toBe(false);
-    expect(await withCache(key.apiKey, (client) => client.set('cache', 'k', 'v'))).toMatchObject({
+    expect(await withCache(key.apiKey, (client) => client.delete('cache', 'k'))).toMatchObject({
       _innerException: { _errorCode: 'BAD_REQUEST_ERROR' },
     });
     const caches = await withCache(key.apiKey, (client) => client.listCaches());

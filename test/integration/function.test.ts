@@ -572,7 +572,7 @@ describe('the start', () => {
     }).catch((thrown: unknown) => thrown);
     const { message } = failure as Error;
     const [first, output = ''] = message.split(': {');
-    expect(first).toBe('the function exited with 1');
+    expect(first).toBe('the process exited with 1');
     const lines = `{${output}`.trim().split('\n');
     expect(lines).toHaveLength(1);
     const line = JSON.parse(lines[0] ?? '') as { severity: string; message: string };

@@ -1,0 +1,193 @@
+/** A service that keeps items in a Momento cache, and does not notice that its key is rotated. */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import * as momento from '@gomomento/sdk';
+import { localServices } from './local-services.ts';
+import { NoKey, RotatingCacheClient, type Settings } from './rotating-cache-client.ts';
+
+const { CacheGet, CacheSet, MomentoErrorCode } = momento;
+const ITEM_TTL_SECONDS = 3600;
+const MAX_ITEM_BYTES = 1024 * 1024;
+/** Cloud Run kills an instance ten seconds after its SIGTERM. */
+const DRAIN_MS = 9000;
+const SECRET = /^projects\/[^/]+(\/locations\/[a-z0-9-]+)?\/secrets\/[\w-]+$/;
+const LOOPBACK = /^((localhost|127(\.\d{1,3}){3}|\[::1\]):\d{1,5})?$/;
+const DURATION = /^[1-9]\d{0,5}[smhd]$/;
+const UNITS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+interface Reply {
+  readonly status: number;
+  readonly body?: Uint8Array | object;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const { port, settings } = readEnvironment(process.env);
+const cache = new RotatingCacheClient(settings);
+
+const server = createServer((request, response) => {
+  void answer(request)
+    .catch((error: unknown) => explain(error, request))
+    .then((reply) => {
+      // Why a probe fails is told by the one who looks for a key.
+      if (reply.status >= 500 && request.url !== '/healthz')
+        log('ERROR', 'a request failed', reply);
+      send(response, reply);
+    });
+});
+server.listen(port, () => log('INFO', `listens on port ${port}`));
+process.once('SIGTERM', drain).once('SIGINT', drain);
+// The first request need not wait for the key.
+void health().catch(() => undefined);
+
+async function answer(request: IncomingMessage): Promise<Reply> {
+  const { method, url = '' } = request;
+  const [path = ''] = url.split('?');
+  if (path === '/healthz') return method === 'GET' ? health() : notAllowed('GET');
+  const [, encoded] = /^\/items\/([^/]+)$/.exec(path) ?? [];
+  if (encoded === undefined) return failure(404, 'NOT_FOUND', 'try /items/{key} or /healthz');
+  const key = decode(encoded);
+  if (key === undefined) return failure(400, 'INVALID_KEY', 'the key is not percent-encoded UTF-8');
+  if (method === 'GET') return getItem(key);
+  if (method === 'PUT') return putItem(key, request);
+  return notAllowed('GET, PUT');
+}
+
+/**
+ * Whether there is a key that works, for a probe that lets requests in. Not for one that restarts the instance, which would
+ * only get the same key. From outside, Cloud Run answers this path itself.
+ */
+async function health(): Promise<Reply> {
+  const answer = await cache.use((client) => client.get(settings.cache, 'healthz'));
+  const code = answer instanceof CacheGet.Error ? answer.errorCode() : undefined;
+  if (code !== MomentoErrorCode.AUTHENTICATION_ERROR) return { status: 200, body: { ok: true } };
+  return failure(503, code, 'the cache rejects the key');
+}
+
+async function getItem(key: string): Promise<Reply> {
+  const answer = await cache.use((client) => client.get(settings.cache, key));
+  if (answer instanceof CacheGet.Error) return refusal(answer.errorCode());
+  const item = answer instanceof CacheGet.Hit ? answer.valueUint8Array() : undefined;
+  return item ? { status: 200, body: item } : failure(404, 'NO_SUCH_ITEM', 'there is no such item');
+}
+
+async function putItem(key: string, request: IncomingMessage): Promise<Reply> {
+  const item = await readBody(request);
+  if (item === undefined) {
+    return failure(413, 'ITEM_TOO_LARGE', `an item has at most ${MAX_ITEM_BYTES} bytes`);
+  }
+  const answer = await cache.use((client) => client.set(settings.cache, key, item));
+  return answer instanceof CacheSet.Error ? refusal(answer.errorCode()) : { status: 204 };
+}
+
+/** What is too long is read to its end, so that its sender hears of it, but not kept. */
+async function readBody(request: IncomingMessage): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Uint8Array>) {
+    bytes += chunk.length;
+    if (bytes <= MAX_ITEM_BYTES) chunks.push(chunk);
+  }
+  return bytes <= MAX_ITEM_BYTES ? Buffer.concat(chunks) : undefined;
+}
+
+function refusal(code: momento.MomentoErrorCode): Reply {
+  switch (code) {
+    case MomentoErrorCode.INVALID_ARGUMENT_ERROR:
+      return failure(400, code, 'the cache cannot hold such an item');
+    case MomentoErrorCode.TIMEOUT_ERROR:
+      return failure(504, code, 'the cache did not answer in time');
+    case MomentoErrorCode.LIMIT_EXCEEDED_ERROR:
+    case MomentoErrorCode.SERVER_UNAVAILABLE:
+      return failure(503, code, 'the cache cannot answer now');
+    default:
+      return failure(502, code, 'the cache refused the request');
+  }
+}
+
+function explain(error: unknown, request: IncomingMessage): Reply {
+  if (error instanceof NoKey) return failure(503, 'NO_KEY', 'there is no key for the cache');
+  if (request.errored) return failure(400, 'INCOMPLETE', 'the request ended too early');
+  // Without its message, which may quote anything.
+  const frames = error instanceof Error ? error.stack?.match(/^ +at .*$/gm) : undefined;
+  log('ERROR', 'a fault of this service', { frames });
+  return failure(500, 'INTERNAL', 'a fault of this service');
+}
+
+function notAllowed(allow: string): Reply {
+  return { ...failure(405, 'METHOD_NOT_ALLOWED', `use ${allow}`), headers: { allow } };
+}
+
+function failure(status: number, code: string, message: string): Reply {
+  return { status, body: { error: { code, message } } };
+}
+
+function send(response: ServerResponse, { status, body, headers = {} }: Reply): void {
+  const isItem = body instanceof Uint8Array;
+  const type = isItem ? 'application/octet-stream' : 'application/json';
+  response.statusCode = status;
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+  if (body !== undefined) response.setHeader('content-type', type);
+  if (status === 503) response.setHeader('retry-after', '1');
+  if (!server.listening) response.setHeader('connection', 'close');
+  response.end(isItem ? body : body && JSON.stringify(body));
+}
+
+/** Lets the requests under way end, and takes no more. */
+function drain(signal: NodeJS.Signals): void {
+  log('INFO', `${signal}: ends after the requests that are under way`);
+  server.close(() => {
+    cache.close();
+    process.exit();
+  });
+  setTimeout(() => server.closeAllConnections(), DRAIN_MS).unref();
+}
+
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Writes one line, which Cloud Run takes for a structured entry. */
+function log(severity: string, message: string, fields: object = {}): void {
+  process.stdout.write(`${JSON.stringify({ severity, message, ...fields })}\n`);
+}
+
+/** Ends the process with one line if anything is wrong. It quotes no value, which may be a secret in the wrong place. */
+function readEnvironment(env: NodeJS.ProcessEnv): { port: number; settings: Settings } {
+  const problems: string[] = [];
+  const read = (name: string, pattern: RegExp, expected: string, byDefault = ''): string => {
+    const value = (env[name] ?? '').trim() || byDefault;
+    if (!pattern.test(value)) problems.push(`${name} must be ${expected}`);
+    return value;
+  };
+  const secret = read('SECRET', SECRET, 'projects/P/secrets/S or projects/P/locations/L/secrets/S');
+  const cache = read('CACHE', /./, 'the name of a cache');
+  const every = read('REREAD_EVERY', DURATION, 'a duration such as 90s, 5m or 1h', '5m');
+  const endpoint = read('MOMENTO_ENDPOINT', /^[a-z0-9.-]*$/i, 'the name of a host');
+  const port = read('PORT', /^\d{1,5}$/, 'a number', '8080');
+  const localSecretManager = read('SECRET_MANAGER_EMULATOR_HOST', LOOPBACK, 'localhost:PORT');
+  const localMomento = read('MOMENTO_EMULATOR_HOST', LOOPBACK, 'localhost:PORT');
+  if (problems.length > 0) {
+    log('CRITICAL', `does not start: ${problems.join('; ')}`);
+    process.exit(1);
+  }
+  const { Configurations, NoopMomentoLoggerFactory } = momento;
+  return {
+    port: Number(port),
+    settings: {
+      secret,
+      cache,
+      endpoint,
+      rereadEvery: parseInt(every) * UNITS[every.at(-1) as keyof typeof UNITS],
+      client: {
+        configuration: Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory()),
+        defaultTtlSeconds: ITEM_TTL_SECONDS,
+        eagerConnectTimeout: 5,
+      },
+      log,
+      ...localServices(localSecretManager, localMomento),
+    },
+  };
+}

@@ -1,0 +1,13 @@
+import { resolve } from 'node:path';
+import { freePort, ServerProcess } from './server-process';
+
+const EXAMPLE = resolve(__dirname, '../examples/application');
+
+/** The example of an application in its own process, as it is deployed. */
+export class ApplicationProcess extends ServerProcess {
+  /** Starts the application and waits until it listens; rejects with what it printed if it exits before. */
+  static async start(env: Readonly<Record<string, string>>): Promise<ApplicationProcess> {
+    const port = await freePort();
+    return new ApplicationProcess({ args: ['server.ts'], cwd: EXAMPLE, env, port }).listening();
+  }
+}

@@ -1,0 +1,244 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { Configurations, NoopMomentoLoggerFactory, type CacheClient } from '@gomomento/sdk';
+import type { Call, Moment } from '../emulators/faults';
+import type { MomentoEmulator } from '../emulators/momento';
+import type { SecretManagerEmulator } from '../emulators/secret-manager';
+import { startServices, type Services } from '../emulators/services';
+import { localServices } from '../../examples/application/local-services';
+import {
+  RotatingCacheClient,
+  type Settings,
+} from '../../examples/application/rotating-cache-client';
+
+export const MINUTE = 60_000;
+export const REREAD_EVERY = 5 * MINUTE;
+
+/** How many connections a client has to where the items are, and how many in all. */
+export const CHANNELS = 2;
+export const CONNECTIONS = CHANNELS + 1;
+
+/** What is not as usual about a client. */
+export type Changes = Partial<Settings> & { timeoutMs?: number };
+
+/** The local services with, for each test, a secret and connections of its own, and a clock that stands still. */
+export class World {
+  readonly secretManager: SecretManagerEmulator;
+  readonly momento: MomentoEmulator;
+  readonly logged: { severity: string; message: string }[] = [];
+  /** Where the keys that were taken into use would have been used. */
+  readonly endpoints: string[] = [];
+  readonly #services: Services;
+  readonly #clients: RotatingCacheClient[] = [];
+  #toSecretManager: CountingProxy;
+  #toMomento: CountingProxy;
+  #secret = '';
+  #secrets = 0;
+  #now = Date.now();
+
+  private constructor(services: Services) {
+    this.#services = services;
+    this.secretManager = services.secretManager;
+    this.momento = services.momento;
+    this.momento.now = this.now;
+    this.#toSecretManager = new CountingProxy(this.secretManager.host);
+    this.#toMomento = new CountingProxy(this.momento.host);
+  }
+
+  static async start(): Promise<World> {
+    return new World(await startServices());
+  }
+
+  now = (): number => this.#now;
+
+  advance(ms: number): void {
+    this.#now += ms;
+  }
+
+  /** Forgets what the last test did, and gives the next one a secret without versions. */
+  async reset(): Promise<void> {
+    await this.#disconnect();
+    for (const { faults } of [this.secretManager, this.momento]) {
+      faults.clear();
+      faults.forget();
+    }
+    this.secretManager.staleLatest = 0;
+    this.logged.length = 0;
+    this.endpoints.length = 0;
+    this.#secrets += 1;
+    this.#secret = `projects/p/secrets/s${this.#secrets}`;
+    this.secretManager.createSecret(this.#secret);
+    this.#toSecretManager = await new CountingProxy(this.secretManager.host).listen();
+    this.#toMomento = await new CountingProxy(this.momento.host).listen();
+  }
+
+  async stop(): Promise<void> {
+    await this.#disconnect();
+    await this.#services.stop();
+  }
+
+  async #disconnect(): Promise<void> {
+    for (const client of this.#clients.splice(0)) client.close();
+    await Promise.all([this.#toSecretManager.stop(), this.#toMomento.stop()]);
+  }
+
+  /** Stores what readers of `latest` get from now on. */
+  store(payload: string): void {
+    this.secretManager.addVersion(this.#secret, payload);
+  }
+
+  /** Stores a new v2 key, and says how to end it. */
+  rotate(lifetimeSeconds: number | 'never' = 'never'): { revoke: () => void } {
+    const { apiKey } = this.momento.issueV2Key({ lifetimeSeconds });
+    this.store(apiKey);
+    return { revoke: () => this.momento.revoke(apiKey) };
+  }
+
+  client({ timeoutMs = 5000, ...settings }: Changes = {}): RotatingCacheClient {
+    const configuration = Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory());
+    const { secretManager, redirect } = localServices(
+      this.#toSecretManager.host,
+      this.#toMomento.host,
+    );
+    const client = new RotatingCacheClient({
+      secret: this.#secret,
+      cache: 'cache',
+      endpoint: 'cell-2.momento.invalid',
+      rereadEvery: REREAD_EVERY,
+      client: {
+        configuration: configuration
+          .withNumConnections(CHANNELS)
+          .withClientTimeoutMillis(timeoutMs),
+        defaultTtlSeconds: 60,
+      },
+      log: (severity, message) => void this.logged.push({ severity, message }),
+      now: this.now,
+      secretManager,
+      redirect: (credentials) => {
+        this.endpoints.push(credentials.getCacheEndpoint());
+        return redirect?.(credentials) ?? credentials;
+      },
+      ...settings,
+    });
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** How often `latest` was read, or another version, since the test began. */
+  reads(version: string): number {
+    return this.secretManager.faults.calls.filter(
+      ({ method, request }) =>
+        method === 'AccessSecretVersion' &&
+        (request as { name: string }).name === `${this.#secret}/versions/${version}`,
+    ).length;
+  }
+
+  get isReading(): boolean {
+    return this.#toSecretManager.open > 0;
+  }
+
+  /** How many connections the clients have to Momento, or wait for. */
+  get connections(): number {
+    return this.#toMomento.open;
+  }
+
+  /** Lets new connections to Momento wait. */
+  holdConnections(): { release: () => void } {
+    return this.#toMomento.hold();
+  }
+}
+
+/** One call of a client: what its answer was. */
+export async function outcome(client: RotatingCacheClient): Promise<string> {
+  const answer = await client.use((momento: CacheClient) => momento.get('cache', 'item'));
+  return 'errorCode' in answer ? answer.errorCode() : answer.type;
+}
+
+/** Holds calls that arrive, until they may go on. */
+export class Hold {
+  readonly #released = Promise.withResolvers<undefined>();
+  #calls = 0;
+
+  /** `when`: before or after a call has its effect. */
+  constructor(
+    { faults }: SecretManagerEmulator | MomentoEmulator,
+    when: Moment,
+    isHeld: (call: Call) => boolean,
+  ) {
+    faults.intercept = async (call, moment) => {
+      if (moment !== when || !isHeld(call)) return;
+      this.#calls += 1;
+      await this.#released.promise;
+    };
+  }
+
+  /** How many calls have arrived. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  release(): void {
+    this.#released.resolve(undefined);
+  }
+}
+
+/** A read of the secret. */
+export function isRead({ method }: Call): boolean {
+  return method === 'AccessSecretVersion';
+}
+
+/** A read of the item that `outcome` asks for. */
+export function isItem({ method, request }: Call): boolean {
+  const { cache_key: key } = request as { cache_key?: Uint8Array };
+  return method === 'Get' && Buffer.from(key ?? []).toString() === 'item';
+}
+
+/** Passes TCP connections on, and counts those that are open. */
+class CountingProxy {
+  readonly #server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+  readonly #target: string;
+  readonly #open = new Set<Socket>();
+  #held: Promise<unknown> = Promise.resolve();
+
+  constructor(target: string) {
+    this.#target = target;
+  }
+
+  async listen(): Promise<this> {
+    await once(this.#server.listen(0, '127.0.0.1'), 'listening');
+    return this;
+  }
+
+  get host(): string {
+    const { address, port } = this.#server.address() as AddressInfo;
+    return `${address}:${port}`;
+  }
+
+  get open(): number {
+    return this.#open.size;
+  }
+
+  hold(): { release: () => void } {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#held = promise;
+    return { release: () => resolve(undefined) };
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.#open) socket.destroy();
+    if (this.#server.listening) await once(this.#server.close(), 'close');
+  }
+
+  #accept(socket: Socket): void {
+    const [host, port] = this.#target.split(':');
+    const onward = connect({ host, port: Number(port), noDelay: true });
+    this.#open.add(socket);
+    socket.on('close', () => {
+      this.#open.delete(socket);
+      onward.destroy();
+    });
+    onward.on('close', () => socket.destroy());
+    for (const end of [socket, onward]) end.on('error', () => end.destroy());
+    void this.#held.then(() => socket.pipe(onward).pipe(socket));
+  }
+}

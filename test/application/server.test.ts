@@ -9,6 +9,8 @@ import { Hold, isItem } from './support';
 const MISS = { status: 404, body: { error: { code: 'NO_SUCH_ITEM' } } };
 const UNAVAILABLE = { kind: 'error', code: status.UNAVAILABLE, when: 'before' } as const;
 
+jest.setTimeout(20_000);
+
 let services: Services;
 let application: ApplicationProcess;
 let secret: string;
@@ -74,7 +76,7 @@ function put(path: string, body: string): Promise<Reply> {
 
 /** Asks again and again until the answer has this status; returns its body. */
 async function eventually(path: string, code: number): Promise<unknown> {
-  const giveUpAt = Date.now() + 4000;
+  const giveUpAt = Date.now() + 10_000;
   for (;;) {
     const reply = await get(path);
     if (reply.status === code) return reply.body;
@@ -207,7 +209,7 @@ describe('no request fails', () => {
   /** Resolves when the application uses the newest version. */
   async function newestInUse(): Promise<void> {
     const newest = `version in use: ${services.secretManager.versions(secret).length}"`;
-    await until(() => application.output.includes(newest));
+    await until(() => application.output.includes(newest), 10_000);
   }
 
   /** Resolves when every request that is under way has ended. */

@@ -94,7 +94,7 @@ export class World {
     return { revoke: () => this.momento.revoke(apiKey) };
   }
 
-  client({ timeoutMs = 5000, ...settings }: Changes = {}): RotatingCacheClient {
+  client({ timeoutMs = 15_000, ...settings }: Changes = {}): RotatingCacheClient {
     const configuration = Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory());
     const { secretManager, redirect } = localServices(
       this.#toSecretManager.host,

@@ -27,8 +27,8 @@ export class SkippingClock implements Clock {
 }
 
 /** Resolves when something has become so; rejects when it does not within a time that is long for anything local. */
-export async function until(condition: () => boolean): Promise<void> {
-  const giveUpAt = Date.now() + 3000;
+export async function until(condition: () => boolean, withinMs = 3000): Promise<void> {
+  const giveUpAt = Date.now() + withinMs;
   while (!condition()) {
     if (Date.now() > giveUpAt) throw new Error(`never became true: ${condition.toString()}`);
     await new Promise((resolve) => setImmediate(resolve));

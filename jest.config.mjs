@@ -1,6 +1,8 @@
 export default {
   preset: 'ts-jest',
   testEnvironment: 'node',
+  // Only how long a busy machine may take: no test measures time.
+  testTimeout: 30_000,
   roots: ['<rootDir>/src', '<rootDir>/test'],
   transform: {
     '/examples/.+\\.ts$': '<rootDir>/test/to-commonjs.mjs',

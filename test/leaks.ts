@@ -52,13 +52,16 @@ function runs(pattern: RegExp, text: string): string[] {
 }
 
 function secretsIn(text: string, pieces: ReadonlyMap<string, number>): number[] {
-  return piecesOf(text).flatMap((piece) => pieces.get(piece) ?? []);
+  const found: number[] = [];
+  for (const piece of piecesOf(text)) {
+    const index = pieces.get(piece);
+    if (index !== undefined) found.push(index);
+  }
+  return found;
 }
 
 /** Every part of a text that is just too long to be written. */
-function piecesOf(text: string): string[] {
+function* piecesOf(text: string): Generator<string> {
   const length = HARMLESS_LENGTH + 1;
-  return Array.from({ length: Math.max(0, text.length - length + 1) }, (_, start) =>
-    text.slice(start, start + length),
-  );
+  for (let end = length; end <= text.length; end += 1) yield text.slice(end - length, end);
 }

@@ -119,6 +119,14 @@ export class MomentoEmulator extends LocalService {
     return key === undefined ? this.account.accepts(apiKey) : this.#isKnown(key);
   }
 
+  /** When a key expires, in epoch milliseconds; undefined for one that never does, or was never issued. */
+  expiryOf(apiKey: string): number | undefined {
+    const seconds =
+      this.#keysByApiKey.get(apiKey)?.validUntil ??
+      this.account.find(apiKey)?.info.expires_at_epoch_seconds;
+    return seconds === undefined ? undefined : seconds * 1000;
+  }
+
   /** Whether this pair, of a v1 or legacy key, could be refreshed now. */
   acceptsRefresh(apiKey: string, refreshToken: string): boolean {
     const key = this.#keysByApiKey.get(apiKey);

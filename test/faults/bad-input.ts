@@ -12,7 +12,7 @@ import { Fleet } from '../../src/fleet/fleet';
 import { FunctionProcess } from '../function-process';
 import { leaks } from '../leaks';
 import { scene, type Case, type Group } from './campaign';
-import { call, DAY, secretName } from './scene';
+import { call, DAY, secretName } from './stage';
 
 /** A run of the campaign tries the same as the one before. */
 const SEED = 20_261_123;

@@ -1,5 +1,7 @@
 /** What a campaign is made of, and how its cases are played. */
-import { Scene, Stage, type SceneOptions } from './scene';
+import './quick-errors';
+import { Scene, type SceneOptions } from './scene';
+import { Stage } from './stage';
 
 /** One thing that is tried. */
 export interface Case {

@@ -142,7 +142,7 @@ function manySecrets(count: number): Case {
         // Every change is judged for one secret in fifty: to judge it for all would take hours.
         const watched = names
           .filter((_, index) => index % 50 === 0)
-          .map((name) => new Invariants({ secretManager, momento }, name));
+          .map((name) => new Invariants({ secretManager, momento, secret: name }));
         secretManager.faults.intercept = momento.faults.intercept = unreliable;
         const startedAt = performance.now();
         const first = await process.post();

@@ -3,7 +3,8 @@ import type { Renewal } from '../../src/rotation/ports';
 import { play, type Group } from './campaign';
 import { GROUPS } from './groups';
 import { Invariants } from './invariants';
-import { EVERY_CALL, Scene, Stage, type Run } from './scene';
+import { EVERY_CALL, Scene, type Run } from './scene';
+import { Stage } from './stage';
 
 jest.setTimeout(60_000);
 
@@ -124,7 +125,7 @@ describe('the judge', () => {
     await scene.run({
       strike: ({ method, when, n }) => {
         if (method !== 'ListSecretVersions' || n !== 2 || when !== 'after') return undefined;
-        scene.invariants.person(() => add());
+        scene.person(() => add());
         disable('3');
         return undefined;
       },
@@ -135,7 +136,7 @@ describe('the judge', () => {
   });
 
   it('blames no run for what a person does', () => {
-    scene.invariants.person(() => disable('2'));
+    scene.person(() => disable('2'));
     scene.invariants.ends(ending(), 0);
     expect(scene.invariants.violations).toEqual([]);
   });
@@ -195,7 +196,8 @@ describe('the judge', () => {
 
   it('sees a first version that is no good', () => {
     disable('2');
-    const late = new Invariants(scene, scene.secret.name);
+    const { secretManager, momento, secret } = scene;
+    const late = new Invariants({ secretManager, momento, secret: secret.name });
     late.stop();
     expect(late.violations).toEqual(['invariant 1: readers of latest get an error, at the start']);
   });

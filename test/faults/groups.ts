@@ -2,19 +2,26 @@ import { badInput } from './bad-input';
 import type { Group } from './campaign';
 import { endurance } from './endurance';
 import { everyFault, everyHang, everyPair, everyPairInOneRun } from './every-call';
+import { everyFaultV2, everyHangV2, everyPairInOneRunV2, everyPairV2 } from './every-call-v2';
 import { killed } from './killed';
 import { person } from './person';
 import { races } from './races';
+import { randomSchedules } from './random';
 import { time } from './time';
 
 /** All that the campaign tries, in the order in which it is tried. */
 export const GROUPS: readonly Group[] = [
   everyHang,
+  everyHangV2,
   endurance,
   killed,
   everyFault,
   everyPair,
   everyPairInOneRun,
+  everyFaultV2,
+  everyPairV2,
+  everyPairInOneRunV2,
+  randomSchedules,
   races,
   person,
   time,

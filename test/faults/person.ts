@@ -136,7 +136,7 @@ function acts(act: Act, [method, n]: readonly [string, number], when: Moment): C
       strike: (site) => {
         if (site.method === method && site.n === n && site.when === when) {
           times += 1;
-          played.invariants.person(() => act.do(played));
+          played.person(() => act.do(played));
         }
         return undefined;
       },
@@ -145,7 +145,7 @@ function acts(act: Act, [method, n]: readonly [string, number], when: Moment): C
     if (times !== 1) violations.push(`the call was made ${times} times`);
     if (act.mend !== undefined) {
       expectKnown(await played.run(), 'the run before the mending');
-      played.invariants.person(() => act.mend?.(played));
+      played.person(() => act.mend?.(played));
     }
     await played.runLast();
     return violations;

@@ -9,7 +9,8 @@ import type { KeySource, SecretStore } from '../../src/rotation/ports';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import { FunctionProcess } from '../function-process';
 import { scene, type Case, type Group } from './campaign';
-import { Scene, type Instance, type Run, type SceneOptions, type Stage } from './scene';
+import { Scene, type Instance, type Run, type SceneOptions } from './scene';
+import type { Stage } from './stage';
 
 /** One call that a run is about to make. */
 interface Step {

@@ -1,49 +1,34 @@
 /** One secret, the services that hold it, and the function in this process: what a case of the campaign plays in. */
-import { randomBytes } from 'node:crypto';
-import { PassThrough, Readable } from 'node:stream';
-import type { Request, Response } from '@google-cloud/functions-framework';
 import { Fleet } from '../../src/fleet/fleet';
 import { createHandler, type Handler } from '../../src/http/handler';
 import type { LogEntry } from '../../src/log';
 import { MomentoKeys } from '../../src/momento/keys';
 import type { Clock } from '../../src/retry';
 import type { RenewalPolicy } from '../../src/rotation/decide';
-import type { KeySource, SecretStore } from '../../src/rotation/ports';
+import type { KeySource, Secret, SecretStore } from '../../src/rotation/ports';
 import type { RotationResult } from '../../src/rotation/report';
-import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { SecretManagerStore } from '../../src/secret-manager/store';
+import type { SecretName } from '../../src/secret-name';
+import { ENDPOINT } from '../emulators/account';
 import type { Call, Fault, Moment } from '../emulators/faults';
+import { KeyApiEmulator } from '../emulators/key-api';
 import { MomentoEmulator } from '../emulators/momento';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
+import type { SecretManagerEmulator } from '../emulators/secret-manager';
+import {
+  begin,
+  credential,
+  LIFETIME_MS,
+  managementOf,
+  ROLE,
+  type Kind,
+  type Start,
+} from './beginnings';
 import { Invariants, type Ending } from './invariants';
-
-export const SECOND = 1000;
-export const HOUR = 3600 * SECOND;
-export const DAY = 24 * HOUR;
+import { KeyInvariants, ours } from './key-invariants';
+import { keyIn, readPayload, type Form, type Read } from './payloads';
+import { call, DAY, HOUR, MINUTE, SECOND, secretName, SkippingClock, type Stage } from './stage';
 
 /** The function's timeout in all cases; the platform kills a run that takes longer. */
 export const TIMEOUT_MS = 540 * SECOND;
-
-/**
- * Real time, in which nobody has to wait: a sleep is over at once, and moves the clock. Sleeps at the same time move it
- * once, as they would real time.
- */
-export class SkippingClock implements Clock {
-  #skipped = 0;
-
-  readonly now = (): number => Date.now() + this.#skipped;
-
-  async sleep(ms: number): Promise<void> {
-    const end = this.now() + ms;
-    // What is under way goes on first.
-    await new Promise((resolve) => setImmediate(resolve));
-    this.advance(Math.max(0, end - this.now()));
-  }
-
-  advance(ms: number): void {
-    this.#skipped += ms;
-  }
-}
 
 /** Where a call is in a run: which method, the how manieth call of it. */
 export interface Site {
@@ -71,36 +56,22 @@ export interface SceneOptions {
   readonly ageMs?: number;
   readonly lifeLeftMs?: number;
   readonly timeoutMs?: number;
+  readonly kind?: Kind;
+  /** The form of the secret's payloads, where its keys are v2 keys. */
+  readonly form?: Form;
+  readonly start?: Start;
+  /** Who tells whether a v2 key is good. */
+  readonly verifiedBy?: 'key API' | 'endpoint';
+  /** Where role and lifetime of keys that are minted come from. */
+  readonly terms?: 'configured' | 'of the current key';
+  /** Whether the secret of the management key is rotated as well, in the same requests. */
+  readonly renewsItself?: boolean;
+  /** Whether the function's clock is that of the services. */
+  readonly isClockRight?: boolean;
 }
 
 /** With this a rotation makes every call there is: it disables one version and destroys another. */
 export const EVERY_CALL: Partial<RenewalPolicy> = { gracePeriodMs: 0, destroyAfterMs: DAY };
-
-/**
- * A Secret Manager and its clients, for one scene after the other: the client is slow to make, and knows nothing of any
- * secret.
- */
-export class Stage {
-  readonly store: SecretManagerStore;
-  #scenes = 0;
-
-  private constructor(readonly secretManager: SecretManagerEmulator) {
-    this.store = new SecretManagerStore(secretManager.host);
-  }
-
-  static async start(): Promise<Stage> {
-    return new Stage(await SecretManagerEmulator.start());
-  }
-
-  stop(): Promise<void> {
-    return this.secretManager.stop();
-  }
-
-  nextName(): string {
-    this.#scenes += 1;
-    return `projects/p/secrets/s${this.#scenes}`;
-  }
-}
 
 /** One instance of the function: what it keeps in memory is its own. */
 export interface Instance {
@@ -111,100 +82,142 @@ export interface Instance {
 export class Scene {
   readonly clock = new SkippingClock();
   readonly secretManager: SecretManagerEmulator;
-  readonly momento: MomentoEmulator;
   readonly secret: SecretName;
+  /** The secret of the management key, where there is one. */
+  readonly management: SecretName;
+  readonly kind: Kind;
   readonly invariants: Invariants;
+  /** About v2 keys. */
+  readonly keys: KeyInvariants;
   /** Refreshes that took effect, and whose answer did not reach the function. */
   lostAnswers = 0;
 
   readonly #options: SceneOptions;
   readonly #stage: Stage;
+  readonly #managementInvariants: Invariants | undefined;
   readonly #counts = new Map<string, number>();
   readonly #arrivals = new WeakMap<Call, { n: number; keys: number }>();
   #direct: Director | undefined;
   #instance: Instance;
 
-  private constructor(stage: Stage, momento: MomentoEmulator, options: SceneOptions) {
-    const { ageMs = 29 * DAY, lifeLeftMs = DAY, versionDestroyTtlMs } = options;
+  private constructor(
+    stage: Stage,
+    readonly momento: MomentoEmulator,
+    readonly keyApi: KeyApiEmulator,
+    options: SceneOptions,
+  ) {
+    const { ageMs = 29 * DAY, lifeLeftMs = DAY, kind = 'v1', form = 'api' } = options;
+    const { start = 'minted', versionDestroyTtlMs, renewsItself = false } = options;
     this.#options = options;
     this.#stage = stage;
-    this.secretManager = stage.secretManager;
-    this.momento = momento;
-    this.secretManager.now = momento.now = this.clock.now;
-    this.secretManager.staleLists = this.secretManager.staleLatest = 0;
-    this.secretManager.quotas = {};
+    this.kind = kind;
+    const secretManager = (this.secretManager = stage.secretManager);
+    secretManager.now = momento.now = this.clock.now;
+    secretManager.staleLists = secretManager.staleLatest = 0;
+    secretManager.quotas = {};
     momento.refreshTokens = options.refreshTokens ?? 'reusable';
     this.secret = secretName(stage.nextName());
-
     const { name } = this.secret;
-    const note = randomBytes(12).toString('base64url');
-    const now = this.clock.now();
-    this.secretManager.createSecret(name, {
-      ...(versionDestroyTtlMs !== undefined && { versionDestroyTtlMs }),
+    this.management = secretName(managementOf(name));
+
+    const beginning = { secretManager, momento, name, kind, form, start, ageMs, lifeLeftMs };
+    const notes = begin({ ...beginning, versionDestroyTtlMs });
+    const graceMs = this.#policy.gracePeriodMs;
+    const services = { secretManager, momento, graceMs };
+    // Listens first: it knows what readers may be without a key for.
+    this.keys = new KeyInvariants({
+      secretManager,
+      account: momento.account,
+      secrets: kind === 'mint' ? this.#rotated.map((secret) => secret.name) : [],
+      isPersonActing: () => this.invariants.isPersonActing,
+      violated: (invariant, what) => this.invariants.violated(invariant, what),
+      excused: () => this.invariants.excuse('a person put back a key that was about to end'),
     });
-    this.secretManager.addVersion(name, 'an older credential', {
-      createTime: now - ageMs - DAY,
-      state: 'DISABLED',
+    this.invariants = new Invariants({
+      ...services,
+      secret: name,
+      notes,
+      isClockRight: options.isClockRight ?? true,
+      ...(kind === 'mint' && start === 'nothing' && { excuse: 'there is no key yet' }),
+      ...(kind !== 'v1' && { lastRefused: (last) => this.#refusedV2(last) }),
     });
-    this.secretManager.addVersion(name, this.credential({ ageMs, lifeLeftMs, note }), {
-      createTime: now - ageMs,
-    });
-    this.invariants = new Invariants(this, name, [note]);
+    if (renewsItself) {
+      const lastRefused = () => undefined;
+      const watch = { ...services, secret: this.management.name, lastRefused };
+      this.#managementInvariants = new Invariants(watch);
+    }
     this.#instance = this.newInstance();
 
     const intercept = (call: Call, when: Moment) => this.#intercept(call, when);
-    for (const { faults } of [this.secretManager, momento]) {
+    for (const { faults } of [secretManager, momento, keyApi]) {
       faults.forget();
       faults.intercept = intercept;
     }
   }
 
   static async open(stage: Stage, options: SceneOptions = {}): Promise<Scene> {
-    return new Scene(stage, await MomentoEmulator.start(), options);
+    const momento = await MomentoEmulator.start();
+    const keyApi = await KeyApiEmulator.start({ account: momento.account });
+    return new Scene(stage, momento, keyApi, options);
   }
 
   /** Ends the scene; returns what was violated. */
   async close(): Promise<readonly string[]> {
-    this.invariants.judgeWritten();
-    this.invariants.stop();
-    this.secretManager.faults.clear();
-    if (this.secretManager.versions(this.secret.name).length > 0) {
-      this.secretManager.deleteSecret(this.secret.name);
+    const { invariants, secretManager, momento, keyApi, secret, management } = this;
+    invariants.judgeWritten();
+    for (const watch of [invariants, this.#managementInvariants, this.keys]) watch?.stop();
+    secretManager.faults.clear();
+    for (const { name } of [secret, management]) {
+      if (secretManager.versions(name).length > 0) secretManager.deleteSecret(name);
     }
-    await this.momento.stop();
-    return this.invariants.violations;
+    await Promise.all([momento.stop(), keyApi.stop()]);
+    const ofManagement = this.#managementInvariants?.violations ?? [];
+    return [...invariants.violations, ...ofManagement.map((what) => `management key: ${what}`)];
   }
 
-  /** A credential as the console gives it. */
+  /** A credential as a person stores it. */
   credential(options: { ageMs?: number; lifeLeftMs?: number; note?: string } = {}): string {
-    const { ageMs = 0, lifeLeftMs = 30 * DAY, note = 'of a person' } = options;
-    const { momento } = this;
-    const now = momento.now;
-    momento.now = () => now() - ageMs;
-    const { consoleJson } = momento.issueKey({ lifetimeSeconds: (ageMs + lifeLeftMs) / SECOND });
-    momento.now = now;
-    return JSON.stringify({ ...(JSON.parse(consoleJson) as object), note });
+    return credential({ momento: this.momento, kind: this.kind, form: this.#form }, options);
+  }
+
+  /** Does what a person does at any of the services. */
+  person(act: () => void): void {
+    const management = this.#managementInvariants;
+    this.invariants.person(management === undefined ? act : () => management.person(act));
   }
 
   /** Another instance of the function, as after a start of its process. */
-  newInstance(
-    ports: { store?: SecretStore; keys?: KeySource; clock?: Clock; secret?: SecretName } = {},
-  ): Instance {
+  newInstance(ports: { store?: SecretStore; keys?: KeySource; clock?: Clock } = {}): Instance {
     const { timeoutMs = TIMEOUT_MS } = this.#options;
+    const { kind, secret, management, momento, keyApi } = this;
     const {
       store = this.#stage.store,
       clock = this.clock,
-      keys = new MomentoKeys({ emulator: this.momento.host, clock }),
-      secret = this.secret,
+      keys = new MomentoKeys({
+        emulator: momento.host,
+        keyApiEmulator: keyApi.host,
+        ...(this.#options.verifiedBy === 'endpoint' && { endpoint: ENDPOINT }),
+        clock,
+      }),
     } = ports;
-    const policy: RenewalPolicy = {
-      gracePeriodMs: 0,
-      verify: true,
-      revoke: false,
-      ...(this.#options.policy ?? EVERY_CALL),
-    };
-    const secrets = [{ ...secret, payload: 'json' }] as const;
-    const fleet = new Fleet({ secrets, store, keys, policy, clock });
+    const terms = this.#options.terms === 'of the current key' ? {} : TERMS;
+    const secrets: Secret[] =
+      kind === 'mint'
+        ? this.#rotated.map(({ name }) => ({
+            ...secretName(name),
+            payload: this.#form === 'key' ? 'key' : 'json',
+            ...(name === secret.name && terms),
+          }))
+        : [{ ...secret, payload: 'json' }];
+    const policy = this.#policy;
+    const fleet = new Fleet({
+      secrets,
+      store,
+      keys,
+      policy,
+      clock,
+      ...(kind === 'mint' && { managementKey: management }),
+    });
     const log: LogEntry[] = [];
     const handler = createHandler({
       fleet,
@@ -226,6 +239,7 @@ export class Scene {
     options: { strike?: Director; headers?: Readonly<Record<string, string>> } = {},
   ): Promise<Run> {
     const unseen = new Set(['AccessSecretVersion', 'ListSecretVersions']);
+    this.keys.runBegins();
     let ended = (): void => undefined;
     this.aim(async (site) => {
       const fault = await options.strike?.(site);
@@ -269,15 +283,31 @@ export class Scene {
     return run;
   }
 
-  /** The last run of a case, without faults, which has to put everything right unless a key is `lost` for good. */
+  /**
+   * The last run of a case, without faults, which has to put everything right unless a key is `lost` for good. Where keys
+   * are minted, another one follows when every superseded key may be revoked.
+   */
   async runLast(
-    options: { lost?: boolean; headers?: Readonly<Record<string, string>> } = {},
+    options: {
+      lost?: boolean;
+      headers?: Readonly<Record<string, string>>;
+      /** Called between the two. */
+      afterFirst?: () => void;
+    } = {},
   ): Promise<Run> {
-    const { lost = false, headers = {} } = options;
+    const { lost = false, headers = {}, afterFirst } = options;
     this.clock.advance(SECOND);
     const run = await this.run({ headers });
-    const isSingleUse = this.momento.refreshTokens === 'single-use';
+    const isSingleUse = this.kind === 'refresh' || this.momento.refreshTokens === 'single-use';
     this.invariants.judgeLastRun(run, isSingleUse && (lost || this.lostAnswers > 0));
+    afterFirst?.();
+    if (this.kind !== 'mint') return run;
+    this.clock.advance(Math.max(HOUR, this.#policy.gracePeriodMs) + MINUTE);
+    const inUse = this.secretManager.latest(this.management.name);
+    const second = await this.run();
+    this.invariants.judgeLastRun(second, false);
+    this.#managementInvariants?.judgeLastRun(second, false);
+    if (this.#policy.revoke) this.keys.judgeEnd(inUse && keyIn(inUse));
     return run;
   }
 
@@ -292,21 +322,97 @@ export class Scene {
     return this.secretManager.versions(this.secret.name).length;
   }
 
+  /** How often the secret's versions have changed. */
+  get changes(): number {
+    return this.invariants.changesOfVersions;
+  }
+
+  /** In how many milliseconds the key that readers of `latest` get expires; Infinity where they get none. */
+  get newestKeyEndsIn(): number {
+    const payload = this.secretManager.latest(this.secret.name);
+    const expiresAt = payload && this.momento.expiryOf(keyIn(payload) ?? '');
+    return (expiresAt ?? Infinity) - this.clock.now();
+  }
+
+  /** Whether readers of `latest` have a key that works, and of which a run can make another one. */
+  get canGoOn(): boolean {
+    const payload = this.secretManager.latest(this.secret.name);
+    const last = payload && readPayload(payload);
+    if (last === undefined) return false;
+    if (this.kind !== 'v1') return this.#refusedV2(last) === undefined;
+    return this.momento.acceptsRefresh(last.apiKey, last.refreshToken ?? '');
+  }
+
+  get #policy(): RenewalPolicy {
+    const { kind } = this;
+    const given = this.#options.policy ?? EVERY_CALL;
+    return { gracePeriodMs: 0, verify: true, revoke: kind === 'mint', ...given };
+  }
+
+  get #form(): Form {
+    return this.#options.form ?? 'api';
+  }
+
+  get #rotated(): readonly SecretName[] {
+    return this.#options.renewsItself === true ? [this.secret, this.management] : [this.secret];
+  }
+
+  /** Why a v2 credential cannot be the last of a case. */
+  #refusedV2({ apiKey, refreshToken }: Read): string | undefined {
+    const { account } = this.momento;
+    const key = account.find(apiKey);
+    if (!account.accepts(apiKey)) return 'does not work';
+    if (this.kind === 'refresh') {
+      const isItsOwn = key?.refreshToken === refreshToken;
+      return isItsOwn && account.refreshable(refreshToken ?? '')
+        ? undefined
+        : 'cannot be refreshed';
+    }
+    if (key?.info.description !== ours(this.secret.name)) return undefined;
+    if (refreshToken !== undefined) return 'has a refresh token of another key';
+    const { role_id, expires_at_epoch_seconds: expiry = Infinity } = key.info;
+    const isAsAsked = role_id === ROLE && expiry * SECOND - key.issuedAt <= LIFETIME_MS;
+    return isAsAsked || this.#options.terms !== undefined ? undefined : 'is not what was asked for';
+  }
+
   async #intercept(call: Call, when: Moment): Promise<Fault | undefined> {
-    const { method } = call;
-    const keys = this.momento.secrets().length;
-    const arrival = this.#arrivals.get(call) ?? { n: this.#next(method), keys };
+    const method = this.#methodOf(call);
+    // An effect is one moment with what follows until the first wait.
+    const seen = when === 'after' ? this.#look(call) : undefined;
+    const isRefresh = REFRESHES.includes(method);
+    const countKeys = () => (isRefresh ? this.momento.secrets().length : 0);
+    const arrival = this.#arrivals.get(call) ?? { n: this.#next(method), keys: countKeys() };
     this.#arrivals.set(call, arrival);
-    const refreshed = method === 'RefreshApiToken' && when === 'after' && keys > arrival.keys;
+    const refreshed = isRefresh && when === 'after' && countKeys() > arrival.keys;
     const fault = await this.#direct?.({ call, when, method, n: arrival.n });
     // What a person did before the call took effect is not the call's effect.
-    if (when === 'before') arrival.keys = this.momento.secrets().length;
+    if (when === 'before') arrival.keys = countKeys();
     if (fault?.kind === 'slow') {
       await this.clock.sleep(fault.ms);
       return undefined;
     }
+    if (fault === undefined) seen?.();
     if (refreshed && fault !== undefined) this.lostAnswers += 1;
     return fault;
+  }
+
+  /** Calls for the management key, and those that only prove a key, have names of their own. */
+  #methodOf({ service, method, request }: Call): string {
+    if (service === 'keyapi') {
+      const { query } = request as { query: URLSearchParams };
+      return method === 'ListKeys' && query.get('limit') === '1' ? 'ProveKey' : method;
+    }
+    const resource = resourceOf(request);
+    return resource === this.management.name || resource.startsWith(`${this.management.name}/`)
+      ? `Management${method}`
+      : method;
+  }
+
+  /** Notes what a call learns of a version by its number. */
+  #look({ method, request }: Call): (() => void) | undefined {
+    if (method !== 'AccessSecretVersion') return undefined;
+    const [secret = '', version] = resourceOf(request).split('/versions/');
+    return version === 'latest' ? undefined : this.keys.looks(secret, Number(version));
   }
 
   #next(method: string): number {
@@ -316,43 +422,12 @@ export class Scene {
   }
 }
 
-interface HandlerCall {
-  readonly method?: string;
-  readonly path?: string;
-  readonly body?: Buffer;
-  readonly headers?: Readonly<Record<string, string>>;
-}
+const TERMS = { role: ROLE, lifetimeMs: LIFETIME_MS };
+const REFRESHES: readonly string[] = ['RefreshApiToken', 'RefreshKey'];
 
-/** Calls a handler without a server, which is functions-framework's part. */
-export async function call(
-  handler: Handler,
-  { method = 'POST', path = '/', body, headers = {} }: HandlerCall = {},
-): Promise<{ status: number; body: unknown }> {
-  const answer: { status: number; body: unknown } = { status: 0, body: undefined };
-  const response = Object.assign(new PassThrough(), {
-    set: () => response,
-    status: (code: number) => {
-      answer.status = code;
-      return response;
-    },
-    json: (json: unknown) => {
-      answer.body = json;
-      response.end();
-      response.resume();
-    },
-  }) as unknown as Response & PassThrough;
-  const request = Object.assign(Readable.from(body === undefined ? [] : [body]), {
-    method,
-    path,
-    headers,
-    get: (name: string) => headers[name.toLowerCase()],
-  });
-  await handler(request as unknown as Request, response);
-  return answer;
-}
-
-export function secretName(name: string): SecretName {
-  const secret = parseSecretName(name);
-  if (secret === undefined) throw new Error(`${name} is not a secret's name`);
-  return secret;
+/** The secret or version that a call of Secret Manager is about. */
+function resourceOf(request: unknown): string {
+  const { name, parent, resource } = request as Record<string, string | undefined>;
+  // Of a field that a request has not, an empty text is what arrives.
+  return [name, parent, resource].find((named) => named !== undefined && named !== '') ?? '';
 }

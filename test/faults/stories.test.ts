@@ -1,6 +1,7 @@
 /** What the campaign found, each told as what happened. */
 import { status } from '@grpc/grpc-js';
-import { SECOND, Scene, Stage, type Director, type SceneOptions } from './scene';
+import { Scene, type Director, type SceneOptions } from './scene';
+import { SECOND, Stage } from './stage';
 
 describe('the story of', () => {
   let stage: Stage;
@@ -37,13 +38,13 @@ describe('the story of', () => {
     'a person who deleted the secret and made it anew (at %s, %s), and whose first version was disabled for being older than a version of the deleted one',
     async (method, when, withCredential) => {
       await told({}, async (scene) => {
-        const { secretManager, secret, invariants } = scene;
+        const { secretManager, secret } = scene;
         const anew = () => {
           secretManager.deleteSecret(secret.name);
           secretManager.createSecret(secret.name);
           if (withCredential) secretManager.addVersion(secret.name, scene.credential());
         };
-        await scene.run({ strike: at(method, when, () => invariants.person(anew)) });
+        await scene.run({ strike: at(method, when, () => scene.person(anew)) });
         expect(scene.states.at(-1)).toBe('ENABLED');
         await scene.runLast();
       });

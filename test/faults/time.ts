@@ -3,9 +3,9 @@ import { status } from '@grpc/grpc-js';
 import type { Moment } from '../emulators/faults';
 import { everyNth, scene, type Case, type Group } from './campaign';
 import { CALLS } from './every-call';
-import { DAY, HOUR, SECOND, type Run, type Scene, type SceneOptions } from './scene';
+import type { Run, Scene, SceneOptions } from './scene';
+import { DAY, HOUR, MINUTE, SECOND } from './stage';
 
-const MINUTE = 60 * SECOND;
 const TOKENS = ['reusable', 'single-use'] as const;
 
 /** Runs that an operator would see, one line for each that is not as expected. */
@@ -18,9 +18,7 @@ function unexpected(runs: readonly Run[], expected: readonly string[]): string[]
 }
 
 function storeNewCredential(played: Scene): void {
-  played.invariants.person(() =>
-    played.secretManager.addVersion(played.secret.name, played.credential()),
-  );
+  played.person(() => played.secretManager.addVersion(played.secret.name, played.credential()));
 }
 
 const expired: Case = scene('the key has expired', { lifeLeftMs: MINUTE }, async (played) => {
@@ -59,7 +57,7 @@ function skewed(options: SceneOptions, skewMs: number, schedulerSkewMs: number):
   const name =
     `the function's clock is ${skewMs / MINUTE} min ahead, Cloud Scheduler's ${schedulerSkewMs / MINUTE} min, ` +
     `${refreshTokens ?? ''}${policy === undefined ? '' : ', 5 min of grace'}`;
-  return scene(name, options, async (played) => {
+  return scene(name, { ...options, isClockRight: false }, async (played) => {
     const { clock, invariants } = played;
     const own = { now: () => clock.now() + skewMs, sleep: (ms: number) => clock.sleep(ms) };
     const instance = played.newInstance({ clock: own });

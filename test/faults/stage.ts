@@ -1,0 +1,101 @@
+/** What scenes are played on and in: the services that several of them share, their time, a way to call the function. */
+import { PassThrough, Readable } from 'node:stream';
+import type { Request, Response } from '@google-cloud/functions-framework';
+import type { Handler } from '../../src/http/handler';
+import type { Clock } from '../../src/retry';
+import { parseSecretName, type SecretName } from '../../src/secret-name';
+import { SecretManagerStore } from '../../src/secret-manager/store';
+import { SecretManagerEmulator } from '../emulators/secret-manager';
+
+export const SECOND = 1000;
+export const MINUTE = 60 * SECOND;
+export const HOUR = 60 * MINUTE;
+export const DAY = 24 * HOUR;
+
+/**
+ * Real time, in which nobody has to wait: a sleep is over at once, and moves the clock. Sleeps at the same time move it
+ * once, as they would real time.
+ */
+export class SkippingClock implements Clock {
+  #skipped = 0;
+
+  readonly now = (): number => Date.now() + this.#skipped;
+
+  async sleep(ms: number): Promise<void> {
+    const end = this.now() + ms;
+    // What is under way goes on first.
+    await new Promise((resolve) => setImmediate(resolve));
+    this.advance(Math.max(0, end - this.now()));
+  }
+
+  advance(ms: number): void {
+    this.#skipped += ms;
+  }
+}
+
+/**
+ * A Secret Manager and its clients, for one scene after the other: the client is slow to make, and knows nothing of any
+ * secret.
+ */
+export class Stage {
+  readonly store: SecretManagerStore;
+  #scenes = 0;
+
+  private constructor(readonly secretManager: SecretManagerEmulator) {
+    this.store = new SecretManagerStore(secretManager.host);
+  }
+
+  static async start(): Promise<Stage> {
+    return new Stage(await SecretManagerEmulator.start());
+  }
+
+  stop(): Promise<void> {
+    return this.secretManager.stop();
+  }
+
+  nextName(): string {
+    this.#scenes += 1;
+    return `projects/p/secrets/s${this.#scenes}`;
+  }
+}
+
+interface HandlerCall {
+  readonly method?: string;
+  readonly path?: string;
+  readonly body?: Buffer;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Calls a handler without a server, which is functions-framework's part. */
+export async function call(
+  handler: Handler,
+  { method = 'POST', path = '/', body, headers = {} }: HandlerCall = {},
+): Promise<{ status: number; body: unknown }> {
+  const answer: { status: number; body: unknown } = { status: 0, body: undefined };
+  const response = Object.assign(new PassThrough(), {
+    set: () => response,
+    status: (code: number) => {
+      answer.status = code;
+      return response;
+    },
+    json: (json: unknown) => {
+      answer.body = json;
+      response.end();
+      response.resume();
+    },
+  }) as unknown as Response & PassThrough;
+  const request = Object.assign(Readable.from(body === undefined ? [] : [body]), {
+    method,
+    path,
+    headers,
+    get: (name: string) => headers[name.toLowerCase()],
+  });
+  await handler(request as unknown as Request, response);
+  return answer;
+}
+
+export function secretName(name: string): SecretName {
+  const secret = parseSecretName(name);
+  if (secret === undefined) throw new Error(`${name} is not a secret's name`);
+  return secret;
+}

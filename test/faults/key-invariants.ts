@@ -92,8 +92,6 @@ export class KeyInvariants {
         .keys(ours(secret))
         .filter((key) => account.isLive(key) && !held.has(key) && key.apiKey !== inUse);
       if (left.length > 0) violated(9, `${left.length} keys are left that no version holds`);
-      const dead = [...held].filter((key) => key !== undefined && !account.isLive(key));
-      if (dead.length > 0) violated(9, `${dead.length} enabled versions hold a key that ended`);
     }
   }
 

@@ -94,6 +94,7 @@ export class Scene {
 
   readonly #options: SceneOptions;
   readonly #stage: Stage;
+  readonly #beganAt: number;
   readonly #managementInvariants: Invariants | undefined;
   readonly #counts = new Map<string, number>();
   readonly #arrivals = new WeakMap<Call, { n: number; keys: number }>();
@@ -111,6 +112,7 @@ export class Scene {
     this.#options = options;
     this.#stage = stage;
     this.kind = kind;
+    this.#beganAt = this.clock.now();
     const secretManager = (this.secretManager = stage.secretManager);
     secretManager.now = momento.now = this.clock.now;
     secretManager.staleLists = secretManager.staleLatest = 0;
@@ -303,6 +305,7 @@ export class Scene {
     afterFirst?.();
     if (this.kind !== 'mint') return run;
     this.clock.advance(Math.max(HOUR, this.#policy.gracePeriodMs) + MINUTE);
+    if (this.newestKeyEndsIn <= 0) this.invariants.excuse('it expired with no run for days');
     const inUse = this.secretManager.latest(this.management.name);
     const second = await this.run();
     this.invariants.judgeLastRun(second, false);
@@ -361,7 +364,7 @@ export class Scene {
   #refusedV2({ apiKey, refreshToken }: Read): string | undefined {
     const { account } = this.momento;
     const key = account.find(apiKey);
-    if (!account.accepts(apiKey)) return 'does not work';
+    if (!this.momento.accepts(apiKey)) return 'does not work';
     if (this.kind === 'refresh') {
       const isItsOwn = key?.refreshToken === refreshToken;
       return isItsOwn && account.refreshable(refreshToken ?? '')
@@ -370,9 +373,11 @@ export class Scene {
     }
     if (key?.info.description !== ours(this.secret.name)) return undefined;
     if (refreshToken !== undefined) return 'has a refresh token of another key';
+    // What the scene began with was minted by nobody.
+    if (key.issuedAt < this.#beganAt || this.#options.terms !== undefined) return undefined;
     const { role_id, expires_at_epoch_seconds: expiry = Infinity } = key.info;
     const isAsAsked = role_id === ROLE && expiry * SECOND - key.issuedAt <= LIFETIME_MS;
-    return isAsAsked || this.#options.terms !== undefined ? undefined : 'is not what was asked for';
+    return isAsAsked ? undefined : 'is not what was asked for';
   }
 
   async #intercept(call: Call, when: Moment): Promise<Fault | undefined> {

@@ -1,6 +1,6 @@
 /**
- * Secret Manager and Momento as far as one good rotation needs them: every answer is the expected one, and nothing else
- * is known. The local services of the tests can do more, and change more often than what is deployed should.
+ * Secret Manager and Momento as far as a good rotation of each kind needs them: every answer is the expected one, and
+ * nothing else is known. The local services of the tests can do more, and change more often than what is deployed should.
  */
 import { Crc32c } from '@aws-crypto/crc32c';
 import { auth, control } from '@gomomento/generated-types';
@@ -34,8 +34,22 @@ interface Version extends Named {
 const ENDPOINT = 'cell-1.momento.invalid';
 const DAY_S = 24 * 3600;
 
-/** Starts both services on one port, with a secret that holds a key; returns `host:port`. */
-export async function startServices(secret: string): Promise<string> {
+/** A v1 key as the console gives it. */
+export function consoleJson(): string {
+  const apiKey = Buffer.from(JSON.stringify({ endpoint: ENDPOINT, api_key: 'old' }));
+  return JSON.stringify({
+    apiKey: apiKey.toString('base64'),
+    refreshToken: 'old',
+    validUntil: inDays(1),
+  });
+}
+
+/**
+ * Starts both services on one port; returns `host:port`.
+ *
+ * @param secrets names, and what the first version of each holds
+ */
+export async function startServices(secrets: Readonly<Record<string, string>>): Promise<string> {
   const server = new Server();
   const serve = (definition: unknown, answers: Answers): void =>
     server.addService(
@@ -52,7 +66,7 @@ export async function startServices(secret: string): Promise<string> {
     defaults: true,
     longs: String,
   });
-  serve(secretManager, secretManagerAnswers(secret));
+  serve(secretManager, secretManagerAnswers(secrets));
   serve(auth.auth.UnimplementedAuthService.definition, {
     RefreshApiToken: () =>
       new _RefreshApiTokenResponse({
@@ -73,12 +87,16 @@ export async function startServices(secret: string): Promise<string> {
   );
 }
 
-function secretManagerAnswers(secret: string): Answers {
+function secretManagerAnswers(secrets: Readonly<Record<string, string>>): Answers {
+  /** Of all secrets, newest first. */
   const versions: Version[] = [];
 
-  function add(data: Buffer): Version {
+  function versionsOf(secret: string): Version[] {
+    return versions.filter(({ name }) => name.startsWith(`${secret}/`));
+  }
+  function add(secret: string, data: Buffer): Version {
     const version = {
-      name: `${secret}/versions/${versions.length + 1}`,
+      name: `${secret}/versions/${versionsOf(secret).length + 1}`,
       state: 'ENABLED',
       createTime: { seconds: inDays(0) },
       etag: '"1"',
@@ -88,30 +106,28 @@ function secretManagerAnswers(secret: string): Answers {
     return version;
   }
   function find(wanted: string): Version {
-    const [newest] = versions;
-    const found = wanted.endsWith('/latest')
-      ? newest
-      : versions.find(({ name }) => name === wanted);
+    const [found] = wanted.endsWith('/latest')
+      ? versionsOf(wanted.replace('/versions/latest', ''))
+      : versions.filter(({ name }) => name === wanted);
     if (found === undefined) throw new Error(`there is no ${wanted}`);
     return found;
   }
 
-  const apiKey = Buffer.from(JSON.stringify({ endpoint: ENDPOINT, api_key: 'old' }));
-  const first = { apiKey: apiKey.toString('base64'), refreshToken: 'old', validUntil: inDays(1) };
-  add(Buffer.from(JSON.stringify(first)));
+  for (const [secret, payload] of Object.entries(secrets)) add(secret, Buffer.from(payload));
   return {
     AccessSecretVersion: (request: Named) => {
       const { name, data } = find(request.name);
       return { name, payload: { data, dataCrc32c: new Crc32c().update(data).digest() } };
     },
-    ListSecretVersions: () => ({ versions }),
+    ListSecretVersions: ({ parent }: { parent: string }) => ({ versions: versionsOf(parent) }),
     TestIamPermissions: ({ permissions }: { permissions: string[] }) => ({ permissions }),
-    AddSecretVersion: ({ payload }: { payload: { data: Buffer } }) => add(payload.data),
+    AddSecretVersion: ({ parent, payload }: { parent: string; payload: { data: Buffer } }) =>
+      add(parent, payload.data),
     DisableSecretVersion: ({ name }: Named) => Object.assign(find(name), { state: 'DISABLED' }),
   };
 }
 
 /** In epoch seconds. */
-function inDays(days: number): number {
+export function inDays(days: number): number {
   return Math.floor(Date.now() / 1000) + days * DAY_S;
 }

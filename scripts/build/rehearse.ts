@@ -1,6 +1,6 @@
 /**
- * Lets the bundle rotate a key against a fixture, and keeps the code that V8 compiled for that. So a bundle that does not
- * work is never deployed, and a cold start does not compile what its first rotation needs.
+ * Lets the bundle refresh a v1 key and mint a v2 key against a fixture, and keeps the code that V8 compiled for that. So a
+ * bundle that does not work is never deployed, and a cold start does not compile what its first rotation needs.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -10,17 +10,26 @@ import type { AddressInfo } from 'node:net';
 import { resolve } from 'node:path';
 import vm from 'node:vm';
 import { getTestServer } from '@google-cloud/functions-framework/testing';
-import { startServices } from './fixture';
+import { consoleJson, inDays, startServices } from './fixture';
+import { startKeyApi, v2Key } from './fixture-key-api';
 
-const SECRET = 'projects/rehearsal/secrets/key';
+const V1_SECRET = 'projects/rehearsal/secrets/v1';
+const V2_SECRET = 'projects/rehearsal/secrets/v2';
+const MANAGEMENT_KEY = 'projects/rehearsal/secrets/management-key';
 const ROOT = resolve(__dirname, '../..');
 
 async function rehearse(): Promise<void> {
-  const host = await startServices(SECRET);
+  const host = await startServices({
+    [V1_SECRET]: consoleJson(),
+    [V2_SECRET]: JSON.stringify({ api_key: v2Key('old', inDays(1)) }),
+    [MANAGEMENT_KEY]: v2Key('management'),
+  });
   Object.assign(process.env, {
-    SECRETS: SECRET,
+    SECRETS: JSON.stringify([V1_SECRET, { name: V2_SECRET, role: 'r-any', lifetime: '30d' }]),
+    MANAGEMENT_KEY,
     SECRET_MANAGER_EMULATOR_HOST: host,
     MOMENTO_EMULATOR_HOST: host,
+    MOMENTO_KEY_API_EMULATOR_HOST: await startKeyApi(),
   });
 
   const script = loadBundle();
@@ -30,7 +39,12 @@ async function rehearse(): Promise<void> {
   const response = await fetch(`http://127.0.0.1:${port}/`, { method: 'POST' });
   const answer = await response.text();
   assert.equal(response.status, 200, answer);
-  assert.match(answer, /"outcome":"rotated"/);
+  const { results } = JSON.parse(answer) as { results: { outcome: string; issuedBy: string }[] };
+  assert.deepEqual(
+    results.map(({ outcome, issuedBy }) => `${outcome} by ${issuedBy}`),
+    ['rotated by refresh', 'rotated by mint'],
+    answer,
+  );
 
   writeFileSync(resolve(ROOT, 'dist/function.cache'), script.createCachedData());
 }

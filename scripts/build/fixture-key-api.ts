@@ -1,4 +1,4 @@
-/** Momento's key API as far as a good mint needs it: see fixture.ts. */
+/** Momento's key API as far as a good mint, with nothing to revoke, needs it: see fixture.ts. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
@@ -17,7 +17,8 @@ export function v2Key(id: string, expiry?: number): string {
 /** Returns `host:port`. */
 export async function startKeyApi(): Promise<string> {
   const server = createServer((request, response) => {
-    const answer = request.method === 'POST' ? json(request).then(mint) : Promise.resolve({});
+    const list = { key_info: [] };
+    const answer = request.method === 'POST' ? json(request).then(mint) : Promise.resolve(list);
     void answer.then((body) => response.end(JSON.stringify(body)));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

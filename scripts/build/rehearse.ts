@@ -27,6 +27,7 @@ async function rehearse(): Promise<void> {
   Object.assign(process.env, {
     SECRETS: JSON.stringify([V1_SECRET, { name: V2_SECRET, role: 'r-any', lifetime: '30d' }]),
     MANAGEMENT_KEY,
+    REVOKE: 'true',
     SECRET_MANAGER_EMULATOR_HOST: host,
     MOMENTO_EMULATOR_HOST: host,
     MOMENTO_KEY_API_EMULATOR_HOST: await startKeyApi(),

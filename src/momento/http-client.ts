@@ -1,5 +1,6 @@
 /** HTTP with bounds: on the time of a whole exchange, on the size of an answer, on who is asked. */
-import type { ClientRequest, IncomingMessage } from 'node:http';
+import http, { type ClientRequest, type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import { urlToHttpOptions } from 'node:url';
 import { SECOND } from '../duration';
 import { RotationError } from '../errors';
@@ -35,14 +36,13 @@ const BOUNDS: Bounds = { timeoutMs: 10 * SECOND, maxBytes: 1024 * 1024 };
 export class HttpClient {
   readonly #base: URL;
   readonly #bounds: Bounds;
-  // Loaded here and not with the file: many runs never need it.
-  readonly #http: typeof import('node:http') | typeof import('node:https');
+  readonly #http: typeof http | typeof https;
   readonly #agent;
 
   constructor(base: URL, bounds: Partial<Bounds> = {}) {
     this.#base = base;
     this.#bounds = { ...BOUNDS, ...bounds };
-    this.#http = process.getBuiltinModule(base.protocol === 'http:' ? 'node:http' : 'node:https');
+    this.#http = base.protocol === 'http:' ? http : https;
     this.#agent = new this.#http.Agent({ keepAlive: true, ...TLS });
   }
 

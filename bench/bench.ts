@@ -6,7 +6,8 @@
  * Only ratios can be compared between machines. Whether a goal is met changes nothing about the exit code.
  */
 import { parseArgs } from 'node:util';
-import { coldStart, endurance, fleet, roundTrips, sizes } from './measurements';
+import { endurance, mintedFleet, refreshedFleet } from './load';
+import { coldStart, roundTrips, sizes } from './measurements';
 import { circumstances, table, type Measurement } from './report';
 import { Services } from './services';
 
@@ -31,7 +32,9 @@ async function bench(): Promise<void> {
       ...sizes(),
     );
     if (options.endurance) measurements.push(...(await endurance(services)));
-    if (options.fleet) measurements.push(...(await fleet(services)));
+    if (options.fleet) {
+      measurements.push(...(await refreshedFleet(services)), ...(await mintedFleet(services)));
+    }
   } finally {
     services.stop();
   }

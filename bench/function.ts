@@ -7,6 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../test/server-process';
 
 export const ROOT = resolve(__dirname, '..');
+
+/** What Terraform sets for the default memory of 256 MiB. */
+export const AS_DEPLOYED = { NODE_OPTIONS: '--max-semi-space-size=4 --max-old-space-size=192' };
+
 const FRAMEWORK = resolve(ROOT, 'node_modules/@google-cloud/functions-framework/build/src/main.js');
 
 /** A function in its own process under functions-framework, as it is deployed. */

@@ -54,6 +54,13 @@ export function measurement(
   };
 }
 
+/** How long it takes, in ms. */
+export async function timed(action: () => Promise<unknown>): Promise<number> {
+  const startedAt = performance.now();
+  await action();
+  return performance.now() - startedAt;
+}
+
 export function table(measurements: readonly Measurement[]): string {
   const rows = [
     ['', 'min', 'median', 'max', '', 'goal', 'met'],

@@ -2,26 +2,51 @@
 import { startServices } from '../test/emulators/services';
 import type { Order } from './services';
 
+const MANAGEMENT_KEY = 'projects/bench/secrets/management-key';
+const HOUR = 3600_000;
+
 async function serve(): Promise<void> {
-  const { secretManager, momento, keyApi } = await startServices();
+  const { secretManager, momento, keyApi, env } = await startServices();
+  const { account } = momento;
+  secretManager.createSecret(MANAGEMENT_KEY);
+  secretManager.addVersion(MANAGEMENT_KEY, account.issueV2Key({ role: 'r-operator' }).apiKey);
+
+  const mintedKey = (secret: string): string =>
+    account.issueV2Key({ description: description(secret) }).apiKey;
   const carryOut = (order: Order): object => {
     switch (order.kind) {
-      case 'hosts':
-        return { secretManager: secretManager.host, momento: momento.host };
+      case 'env':
+        return { ...env, managementKey: MANAGEMENT_KEY };
       case 'create':
         for (const secret of order.secrets) {
           secretManager.createSecret(secret);
-          secretManager.addVersion(secret, momento.issueKey().consoleJson);
+          secretManager.addVersion(
+            secret,
+            order.keys === 'v1' ? momento.issueKey().consoleJson : mintedKey(secret),
+          );
         }
         return {};
       case 'delete':
-        for (const secret of order.secrets) secretManager.deleteSecret(secret);
+        for (const secret of order.secrets) {
+          secretManager.deleteSecret(secret);
+          for (const { info } of account.keys(description(secret))) {
+            account.revoke(info.key_id, 'person');
+          }
+        }
+        return {};
+      case 'orphans':
+        account.now = () => Date.now() - 2 * HOUR;
+        for (const secret of order.secrets) mintedKey(secret);
+        account.now = Date.now;
         return {};
       case 'latency':
         for (const { faults } of [secretManager, momento, keyApi]) faults.latencyMs = order.ms;
         return {};
       case 'quotas':
         secretManager.quotas = order.quotas;
+        return {};
+      case 'limit':
+        keyApi.callsPerSecond = order.callsPerSecond;
         return {};
       case 'calls': {
         const counts: Record<string, number> = {};
@@ -35,6 +60,11 @@ async function serve(): Promise<void> {
   };
   process.on('message', (order: Order) => process.send?.(carryOut(order)));
   process.on('disconnect', () => process.exit());
+}
+
+/** By which the function knows the keys that it minted for a secret. */
+function description(secret: string): string {
+  return `momento-key-rotator ${secret}`;
 }
 
 void serve();

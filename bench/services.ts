@@ -6,15 +6,29 @@ import type { Quotas } from '../test/emulators/secret-manager';
 
 /** What the process of the services is told to do. */
 export type Order =
-  | { kind: 'hosts' | 'calls' }
-  | { kind: 'create' | 'delete'; secrets: readonly string[] }
+  | { kind: 'env' | 'calls' }
+  | { kind: 'create'; secrets: readonly string[]; keys: Keys }
+  | { kind: 'delete' | 'orphans'; secrets: readonly string[] }
   | { kind: 'latency'; ms: number }
-  | { kind: 'quotas'; quotas: Quotas };
+  | { kind: 'quotas'; quotas: Quotas }
+  | { kind: 'limit'; callsPerSecond: number | undefined };
 
-/** The two local services in a process of their own, so that what they use is not counted as the function's. */
+/** Of v1, which are refreshed, or of v2, which are minted. */
+export type Keys = 'v1' | 'v2';
+
+/** What is configured of the keys that are minted for a secret. */
+export interface Terms {
+  readonly role?: string;
+  readonly lifetime: string;
+}
+
+export type Env = Readonly<Record<string, string>>;
+
+/** The local services in a process of their own, so that what they use is not counted as the function's. */
 export class Services {
   readonly #child: ChildProcess;
-  #env: Readonly<Record<string, string>> = {};
+  #env: Env = {};
+  #managementKey = '';
   #client: Client | undefined;
   #secrets = 0;
 
@@ -24,36 +38,49 @@ export class Services {
 
   static async start(): Promise<Services> {
     const services = new Services(fork(resolve(__dirname, 'services-process.ts')));
-    const hosts = (await services.#tell({ kind: 'hosts' })) as Record<string, string>;
-    services.#env = {
-      SECRET_MANAGER_EMULATOR_HOST: hosts.secretManager ?? '',
-      MOMENTO_EMULATOR_HOST: hosts.momento ?? '',
-    };
+    const { managementKey = '', ...env } = (await services.#tell({ kind: 'env' })) as Env;
+    services.#env = env;
+    services.#managementKey = managementKey;
     return services;
   }
 
   /** The function's environment for these secrets, with `others` beside it. */
-  env(
-    secrets: readonly string[],
-    others: Readonly<Record<string, string>>,
-  ): Record<string, string> {
+  env(secrets: readonly string[], others: Env): Env {
     return { ...others, ...this.#env, SECRETS: secrets.join(',') };
   }
 
+  /** The same where keys are minted for them. */
+  mintingEnv(
+    secrets: readonly string[],
+    others: Env,
+    terms: Terms = { role: 'r-viewer', lifetime: '30d' },
+  ): Env {
+    return {
+      ...this.env(secrets, others),
+      SECRETS: JSON.stringify(secrets.map((name) => ({ name, ...terms }))),
+      MANAGEMENT_KEY: this.#managementKey,
+    };
+  }
+
   /** Makes secrets with a fresh key in each, and returns their names. Each project has quotas of its own. */
-  async createSecrets(count: number, project = 'bench'): Promise<string[]> {
+  async createSecrets(count: number, keys: Keys, project = 'bench'): Promise<string[]> {
     const secrets = Array.from(
       { length: count },
       () => `projects/${project}/secrets/momento-api-key-${(this.#secrets += 1)}`,
     );
-    await this.#tell({ kind: 'create', secrets });
+    await this.#tell({ kind: 'create', secrets, keys });
     return secrets;
   }
 
-  /** Gives secrets a new beginning: one version, with a fresh key. */
-  async resetSecrets(secrets: readonly string[]): Promise<void> {
+  /** Gives secrets a new beginning: one version, with a fresh key, and no others at Momento that were minted for them. */
+  async resetSecrets(secrets: readonly string[], keys: Keys): Promise<void> {
     await this.#tell({ kind: 'delete', secrets });
-    await this.#tell({ kind: 'create', secrets });
+    await this.#tell({ kind: 'create', secrets, keys });
+  }
+
+  /** Leaves a key at Momento for each secret that was minted for it two hours ago and is in no version. */
+  async leaveOrphans(secrets: readonly string[]): Promise<void> {
+    await this.#tell({ kind: 'orphans', secrets });
   }
 
   async setLatency(ms: number): Promise<void> {
@@ -64,18 +91,23 @@ export class Services {
     await this.#tell({ kind: 'quotas', quotas });
   }
 
+  /** Limits the calls of the key API; undefined for no limit. */
+  async setLimit(callsPerSecond: number | undefined): Promise<void> {
+    await this.#tell({ kind: 'limit', callsPerSecond });
+  }
+
   /** How often each method was called since this was asked last. */
   async takeCalls(): Promise<Record<string, number>> {
     return (await this.#tell({ kind: 'calls' })) as Record<string, number>;
   }
 
   /** One call to Secret Manager and nothing else: the measure of a round trip. */
-  async access(secret: string): Promise<void> {
+  async access(): Promise<void> {
     this.#client ??= new Client(
       this.#env.SECRET_MANAGER_EMULATOR_HOST ?? '',
       credentials.createInsecure(),
     );
-    const version = `${secret}/versions/latest`;
+    const version = `${this.#managementKey}/versions/latest`;
     const name = Buffer.from(version);
     const metadata = new Metadata();
     metadata.set('x-goog-request-params', `name=${encodeURIComponent(version)}`);

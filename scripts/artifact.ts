@@ -11,8 +11,8 @@ import { startLocalWorld } from './local-services';
 
 const root = resolve(__dirname, '..');
 
-async function tryArtifact(folder: string): Promise<void> {
-  for (const file of uploadedFiles()) cpSync(join(root, file), join(folder, file));
+/** Builds the files in a folder, and lets the result rotate a key. */
+export async function tryArtifact(folder: string): Promise<void> {
   run(folder, 'npm', 'ci');
   run(folder, 'npm', 'run', 'gcp-build');
   run(folder, 'npm', 'prune', '--omit=dev');
@@ -54,6 +54,7 @@ function hashOfCode(folder: string): string {
 
 if (require.main === module) {
   const folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
+  for (const file of uploadedFiles()) cpSync(join(root, file), join(folder, file));
   tryArtifact(folder)
     .catch((error: unknown) => {
       console.error(error);

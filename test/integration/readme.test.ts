@@ -10,7 +10,7 @@ import { variablesRead } from './variables';
 const root = resolve(__dirname, '../..');
 const read = (path: string): string => readFileSync(resolve(root, path), 'utf8');
 const readme = read('README.md');
-const PAGES = ['README.md', ...globSync('docs/*.md', { cwd: root })];
+const PAGES = ['README.md', ...globSync(['docs/*.md', '.github/*.md'], { cwd: root })];
 
 function section(title: string): string {
   return readme.split(/^## /m).find((text) => text.startsWith(`${title}\n`)) ?? '';

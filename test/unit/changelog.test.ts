@@ -1,0 +1,86 @@
+import { readChangelog, readVersion, released, sectionOf } from '../../scripts/changelog';
+
+const CHANGELOG = `# Changelog
+
+Words before all.
+
+## [Unreleased]
+
+### Added
+
+- Something new.
+
+## [1.1.0] - 2027-02-01
+
+### Fixed
+
+- One thing.
+
+### Changed
+
+- Another.
+
+## [1.1.0-rc.1] - 2027-01-01
+
+- A candidate.
+
+## [1.0.0] - 2026-12-01
+
+The first one.
+`;
+
+describe('the section of a version', () => {
+  test.each([
+    ['Unreleased', '### Added\n\n- Something new.'],
+    ['1.1.0', '### Fixed\n\n- One thing.\n\n### Changed\n\n- Another.'],
+    ['1.0.0', 'The first one.'],
+  ])('%s', (version, text) => {
+    expect(sectionOf(CHANGELOG, version)).toBe(text);
+  });
+
+  test.each(['1.1', '1.1.0-rc', '2.0.0', ''])('there is none of %j', (version) => {
+    expect(() => sectionOf(CHANGELOG, version)).toThrow('says nothing');
+  });
+});
+
+describe('a release', () => {
+  const after = released(CHANGELOG, '1.2.0', '2027-03-01');
+
+  test('makes what is unreleased the section of its version', () => {
+    expect(after).toContain('\n## [Unreleased]\n\n## [1.2.0] - 2027-03-01\n\n### Added\n');
+    expect(sectionOf(after, '1.2.0')).toBe(sectionOf(CHANGELOG, 'Unreleased'));
+    expect(sectionOf(after, '1.1.0')).toBe(sectionOf(CHANGELOG, '1.1.0'));
+  });
+
+  test('has something to tell, and is made once', () => {
+    expect(() => released(after, '1.3.0', '2027-03-01')).toThrow('nothing of Unreleased');
+    expect(() => released(CHANGELOG, '1.1.0', '2027-03-01')).toThrow('released already');
+  });
+});
+
+describe('CHANGELOG.md', () => {
+  const changelog = readChangelog();
+  const versions = [...changelog.matchAll(/^## (.*)$/gm)].map(([, heading = '']) => heading);
+
+  test('has what is unreleased first, then versions with their dates', () => {
+    const [first, ...rest] = versions;
+    expect(first).toBe('[Unreleased]');
+    for (const heading of rest) expect(heading).toMatch(/^\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d$/);
+  });
+
+  test('has each kind of change once in a section', () => {
+    const [, ...sections] = changelog.split(/^## /m);
+    for (const section of sections) {
+      const kinds = [...section.matchAll(/^### (.*)$/gm)].map(([, kind]) => kind);
+      expect(kinds).toEqual(
+        ['Added', 'Changed', 'Deprecated', 'Removed', 'Fixed', 'Security'].filter((kind) =>
+          kinds.includes(kind),
+        ),
+      );
+    }
+  });
+
+  test('tells of the version in package.json, once there is a release', () => {
+    if (versions.length > 1) expect(versions[1]).toContain(`[${readVersion()}] - `);
+  });
+});

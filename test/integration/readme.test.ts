@@ -1,7 +1,7 @@
 /** What the README says is checked against what is: a reader acts on it. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { parseConfig } from '../../src/config/config';
 import { ERROR_CODES, RotationError } from '../../src/errors';
 import { OUTCOMES } from '../../src/rotation/report';
@@ -14,6 +14,16 @@ const PAGES = ['README.md', ...globSync(['docs/*.md', '.github/*.md'], { cwd: ro
 
 function section(title: string): string {
   return readme.split(/^## /m).find((text) => text.startsWith(`${title}\n`)) ?? '';
+}
+
+/** What a page's headings are linked by. */
+function anchorsOf(text: string): string[] {
+  return [...text.matchAll(/^##+ (.*)$/gm)].map(([, title = '']) =>
+    title
+      .toLowerCase()
+      .replaceAll(/[^\w\s-]/g, '')
+      .replaceAll(' ', '-'),
+  );
 }
 
 /** The cells of the rows of a text's tables, of which the first is in backquotes. */
@@ -83,18 +93,12 @@ describe('the README', () => {
     const targets = [...read(page).matchAll(/\]\((?!https?:)([^)]+)\)/g)].map(
       ([, target = '']) => target,
     );
-    const headings = [...read(page).matchAll(/^##+ (.*)$/gm)].map(
-      ([, title = '']) =>
-        `#${title
-          .toLowerCase()
-          .replaceAll(/[^\w\s-]/g, '')
-          .replaceAll(' ', '-')}`,
-    );
-    const missing = targets.filter((target) =>
-      target.startsWith('#')
-        ? !headings.includes(target)
-        : !existsSync(resolve(root, dirname(page), target)),
-    );
+    const missing = targets.filter((target) => {
+      const [file = '', anchor] = target.split('#');
+      const path = file === '' ? page : join(dirname(page), file);
+      const isThere = existsSync(resolve(root, path));
+      return !isThere || (anchor !== undefined && !anchorsOf(read(path)).includes(anchor));
+    });
     expect(missing).toEqual([]);
   });
 

@@ -68,15 +68,18 @@ export async function sweep(run: Run, standing: Standing): Promise<void> {
 
   await each(run, 'retire', retire, (version) => store.disable(secret, version));
   await each(run, 'destroy', destroy, (version) => store.destroy(secret, version));
-  const unheld = await orNone(run, false, () => unheldKeys(run, old, standing.versions));
+  const versions = inState('DISABLED', standing.versions, run.trail.outputs.retire);
+  const unheld = await orNone(run, false, () => unheldKeys(run, old, versions));
   await each(run, 'revoke', unheld, (keyId) => session.revoke(keyId).then(() => true));
 }
 
 /** What a sweep would end. */
 export async function foresee(run: Run, standing: Standing): Promise<void> {
   const { retire, destroy } = dueVersions(run, standing);
+  // What is retired holds nothing, though it can still be read.
+  const versions = inState('DESTROYED', standing.versions, retire);
   const revoke = await orNone(run, false, async () =>
-    unheldKeys(run, await oldKeys(run), standing.versions, retire),
+    unheldKeys(run, await oldKeys(run), versions),
   );
   Object.assign(run.trail.outputs, { retire, destroy, revoke });
 }
@@ -105,44 +108,58 @@ async function oldKeys(
   return keysToRevoke(keys, new Set(held), clock.now());
 }
 
+/** The versions, with some of them in another state. */
+function inState(
+  state: Version['state'],
+  versions: readonly Version[],
+  changed: readonly Version[] = [],
+): Version[] {
+  const numbers = changed.map(({ number }) => number);
+  return versions.map((version) =>
+    numbers.includes(version.number) ? { ...version, state } : version,
+  );
+}
+
 /**
  * Of `keys`, the ids of those that no version holds. A list may lag, in its states and by whole versions, so every number
- * that may be that of an enabled version is tried: what can be read is. None where a version was added since the secret
- * was looked at, for it may hold any key.
- *
- * @param retired versions that would not be enabled any more
+ * that may be that of an enabled version is tried: what can be read is. None where what is held is not certain: a version
+ * was added since the secret was looked at, and may hold any key; or one that is listed as enabled cannot be read.
  */
 export async function unheldKeys(
   run: Pick<Run, 'secret' | 'store' | 'keys' | 'budget'>,
   keys: readonly OwnKey[],
   versions: readonly Version[],
-  retired: readonly Version[] = [],
 ): Promise<string[]> {
   if (keys.length === 0) return [];
   const { secret, store, budget } = run;
   const last = newestVersion(versions)?.number ?? 0;
-  const destroyed = versions.filter(({ state }) => state === 'DESTROYED');
-  const closed = new Set([...destroyed, ...retired].map(({ number }) => number));
+  const states = new Map(versions.map(({ number, state }) => [number, state]));
   const readable = Array.from({ length: last }, (_, index) => index + 1).filter(
-    (number) => !closed.has(number),
+    (number) => states.get(number) !== 'DESTROYED',
   );
   const [held, isSuperseded] = await Promise.all([
     mapConcurrently(CONCURRENCY, readable, (number) => heldKey(run, number)),
     budget.patiently(() => store.exists(secret, last + 1)),
   ]);
-  if (isSuperseded) return [];
-  return keys.map(({ keyId }) => keyId).filter((keyId) => !held.includes(keyId));
+  // The key of the newest is known.
+  const isUncertain = readable.some(
+    (number, index) =>
+      number < last && held[index] === 'not enabled' && states.get(number) === 'ENABLED',
+  );
+  if (isSuperseded || isUncertain) return [];
+  const ids = held.map((key) => (typeof key === 'object' ? key.id : undefined));
+  return keys.map(({ keyId }) => keyId).filter((keyId) => !ids.includes(keyId));
 }
 
-/** The id of the key in a version, if the version is enabled and its key has one. */
+/** The key in a version. */
 async function heldKey(
   { secret, store, keys, budget }: Pick<Run, 'secret' | 'store' | 'keys' | 'budget'>,
   version: number,
-): Promise<string | undefined> {
+): Promise<{ id: string | undefined } | 'not enabled'> {
   const accessed = await budget.patiently(() => store.access(secret, version));
-  if (accessed === undefined) return undefined;
+  if (accessed === undefined) return 'not enabled';
   try {
-    return keys.parse(accessed.payload).keyId;
+    return { id: keys.parse(accessed.payload).keyId };
   } catch (cause) {
     throw new RotationError(
       'KEYS_NOT_REVOKED',

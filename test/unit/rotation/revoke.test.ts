@@ -111,6 +111,14 @@ describe('a key lives as long as a version that holds it', () => {
     expect((await sweepIn(planned, listed)).revoked).toEqual(['k1', 'k3', 'orphan']);
   });
 
+  test('that is listed as enabled and does not open, which is not certain: then nothing ends', async () => {
+    const access = (_: unknown, number: number | 'latest') =>
+      Promise.resolve(number === 3 ? undefined : { number: 4, payload: key('k4').serialize() });
+    const { done, failure } = await sweepIn(plan({ store: { access } }));
+    expect(done).toEqual([]);
+    expect(failure).toBeUndefined();
+  });
+
   test('that somebody added since the secret was looked at: then nothing ends', async () => {
     const planned = putBack([...VERSIONS, version(5, 'ENABLED', NOW)], { 5: key('k2') });
     const listed = { versions: VERSIONS, newest: { version: version(4), credential: key('k4') } };

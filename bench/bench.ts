@@ -1,5 +1,6 @@
 /**
- * Measures what the function costs, beside an empty one ("hello") and what one would write at first ("obvious").
+ * Measures what the function costs with v1 keys and with v2 keys, beside an empty one ("hello") and what one would write at
+ * first ("obvious", with v1 keys).
  *
  *     npm run bench -- [--runs=N] [--fleet] [--endurance] [--json]
  *

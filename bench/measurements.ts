@@ -31,6 +31,7 @@ export async function coldStart(services: Services, runs: number): Promise<Measu
       if (round > 0) starts.push(start);
     }
   }
+  const goal = { text: '<= 0.30', isMet: (ratio: number) => ratio <= 0.3 };
   const all = [
     measurement('first rotation: hello', 'ms', figures(hello, 'time')),
     measurement('first rotation: obvious', 'ms', figures(obvious, 'time')),
@@ -44,11 +45,8 @@ export async function coldStart(services: Services, runs: number): Promise<Measu
       };
       return [
         measurement(`first rotation: ${name}`, 'ms', figures(ours, 'time')),
-        measurement(`(${name} - hello) / (obvious - hello)`, '', ratios('time'), {
-          text: '<= 0.30',
-          isMet: (ratio) => ratio <= 0.3,
-        }),
-        measurement('the same in CPU time of the main thread', '', ratios('cpu')),
+        measurement(`(${name} - hello) / (obvious - hello)`, '', ratios('time'), goal),
+        measurement('the same in CPU time of the main thread', '', ratios('cpu'), goal),
       ];
     }),
     measurement('peak RSS: hello', 'MiB', figures(hello, 'peak')),
@@ -102,7 +100,7 @@ async function startOnce(source: string, env: Env): Promise<Start> {
  */
 export async function roundTrips(services: Services, runs: number): Promise<Measurement[]> {
   const cases: Warm[] = [
-    { name: 'refresh', keys: 'v1', atMost: 5 },
+    { name: 'refresh', keys: 'v1', atMost: 5, inCalls: 5.2 },
     { name: 'mint', keys: 'v2', atMost: 5 },
     { name: 'mint, role from the list', keys: 'v2', atMost: 6, terms: { lifetime: '30d' } },
     { name: 'mint, nothing to revoke', keys: 'v2', atMost: 6, others: { REVOKE: 'true' } },
@@ -124,6 +122,8 @@ interface Warm {
   readonly keys: Keys;
   /** Round trips. */
   readonly atMost: number;
+  /** The goal for all of the time, the work of all processes counted in. */
+  readonly inCalls?: number;
   readonly terms?: Terms;
   readonly others?: Env;
   /** Whether there is a key at Momento that nobody holds. */
@@ -133,7 +133,7 @@ interface Warm {
 async function warm(
   services: Services,
   runs: number,
-  { name, keys, atMost, terms, others, orphan = false }: Warm,
+  { name, keys, atMost, inCalls, terms, others, orphan = false }: Warm,
 ): Promise<Measurement[]> {
   const secrets = await services.createSecrets(1, keys);
   const settings = { ...AS_DEPLOYED, ...others };
@@ -157,7 +157,10 @@ async function warm(
     }
     return { call: measurement('', '', calls).median, rotations };
   };
-  const limit = atMost + 0.2;
+  const goal = (limit: number) => ({
+    text: `<= ${limit}`,
+    isMet: (median: number) => median <= limit,
+  });
   try {
     await before();
     await started.post();
@@ -170,12 +173,13 @@ async function warm(
         far.rotations.map(
           (time, run) => (time - (near.rotations[run] ?? NaN)) / (far.call - near.call),
         ),
-        { text: `<= ${limit}`, isMet: (median) => median <= limit },
+        goal(atMost + 0.2),
       ),
       measurement(
         `warm ${name}: in bare calls of 50 ms`,
         '',
         near.rotations.map((time) => time / near.call),
+        inCalls === undefined ? undefined : goal(inCalls),
       ),
     ];
   } finally {

@@ -92,7 +92,16 @@ test.each(jobs)('%s calls only scripts that are there', (_name, { steps }) => {
 
 test('what is claimed to work is what is tried', () => {
   const { engines } = JSON.parse(read('package.json')) as { engines: { node: string } };
-  const { 'oldest-node': oldest, terraform } = workflow('.github/workflows/ci.yml').jobs;
+  const {
+    everything,
+    'oldest-node': oldest,
+    terraform,
+  } = workflow('.github/workflows/ci.yml').jobs;
+  const [, toInstall] = /Node (\d+) or newer with npm/.exec(read('README.md')) ?? [];
+  expect(everything?.steps?.map((step) => step.with?.['node-version'])).toContain(
+    Number(toInstall),
+  );
+
   const oldestNode = Number(/^>=(\d+)$/.exec(engines.node)?.[1]);
   expect(oldest?.steps).toContainEqual({ run: `npm install --no-save node@${oldestNode}` });
 

@@ -6,8 +6,12 @@ const EXAMPLE = resolve(__dirname, '../examples/application');
 /** The example of an application in its own process, as it is deployed. */
 export class ApplicationProcess extends ServerProcess {
   /** Starts the application and waits until it listens; rejects with what it printed if it exits before. */
-  static async start(env: Readonly<Record<string, string>>): Promise<ApplicationProcess> {
+  static async start(
+    env: Readonly<Record<string, string>>,
+    onOutput?: (text: string) => void,
+  ): Promise<ApplicationProcess> {
     const port = await freePort();
-    return new ApplicationProcess({ args: ['server.ts'], cwd: EXAMPLE, env, port }).listening();
+    const args = ['server.ts'];
+    return new ApplicationProcess({ args, cwd: EXAMPLE, env, port, onOutput }).listening();
   }
 }

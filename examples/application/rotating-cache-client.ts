@@ -52,10 +52,10 @@ export class RotatingCacheClient {
   }
 
   /**
-   * Makes one call, and repeats it with a newer key if Momento rejects the one at hand: a rejected call had no effect.
-   * Throws if there is no key that works. Do not keep the client: it will be closed.
+   * Makes one call, which returns what the SDK answers, and repeats it with a newer key if Momento rejects the one at hand: a
+   * rejected call had no effect. Throws if there is no key that works. Do not keep the client: it will be closed.
    */
-  async use<T>(call: (client: CacheClient) => Promise<T>): Promise<T> {
+  async use<T extends object>(call: (client: CacheClient) => Promise<T>): Promise<T> {
     const { now, secret } = this.#settings;
     // Read on use, not by a timer: see ASLEEP_MS. The old key serves meanwhile.
     if (now() >= this.#dueAt) void this.#read();

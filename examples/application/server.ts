@@ -7,6 +7,8 @@ import { NoKey, RotatingCacheClient, type Settings } from './rotating-cache-clie
 const { CacheGet, CacheSet, MomentoErrorCode } = momento;
 const ITEM_TTL_SECONDS = 3600;
 const MAX_ITEM_BYTES = 1024 * 1024;
+/** Longer than Google's proxies keep a connection, so that none is closed while a request is on its way. */
+const KEEP_ALIVE_MS = 620_000;
 /** Cloud Run kills an instance ten seconds after its SIGTERM. */
 const DRAIN_MS = 9000;
 const SECRET = /^projects\/[^/]+(\/locations\/[a-z0-9-]+)?\/secrets\/[\w-]+$/;
@@ -23,7 +25,7 @@ interface Reply {
 const { port, settings } = readEnvironment(process.env);
 const cache = new RotatingCacheClient(settings);
 
-const server = createServer((request, response) => {
+const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
   void answer(request)
     .catch((error: unknown) => explain(error, request))
     .then((reply) => {

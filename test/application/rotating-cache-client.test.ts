@@ -69,6 +69,12 @@ async function callsDuringRead(client: RotatingCacheClient): Promise<Set<string>
   return callsUntil(client, () => world.reads('latest') > reads && !world.isReading);
 }
 
+/** Uses the client for as long as a read of the secret would take to arrive. */
+async function someCalls(client: RotatingCacheClient): Promise<Set<string>> {
+  let calls = 0;
+  return callsUntil(client, () => (calls += 1) > 50);
+}
+
 const severities = (): string[] => world.logged.map(({ severity }) => severity);
 
 describe('the forms of a payload', () => {
@@ -104,7 +110,7 @@ describe('a rotation', () => {
     const client = await started();
     world.rotate();
     world.advance(0.79 * REREAD_EVERY);
-    expect(await outcome(client)).toBe('Miss');
+    expect(await someCalls(client)).toEqual(new Set(['Miss']));
     expect(world.reads('latest')).toBe(0);
     const reading = new Hold(world.secretManager, 'before', isRead);
     world.advance(0.21 * REREAD_EVERY);
@@ -233,7 +239,7 @@ describe('a key that is revoked', () => {
     expect(world.reads('latest')).toBe(1);
     for (const [reads, seconds] of [1, 2, 4, 8].entries()) {
       world.advance(0.79 * seconds * 1000);
-      expect(await outcomes(client, 10)).toEqual(['AUTHENTICATION_ERROR']);
+      expect(await someCalls(client)).toEqual(new Set(['AUTHENTICATION_ERROR']));
       expect(world.reads('latest')).toBe(1 + reads);
       world.advance(0.21 * seconds * 1000);
       expect(await outcomes(client, 10)).toEqual(['AUTHENTICATION_ERROR']);
@@ -300,7 +306,7 @@ describe('a key that expires', () => {
     }
     // It has not expired after all, so there is no hurry any more.
     world.advance(500 * MINUTE);
-    expect(await outcomes(client, 100)).toEqual(['Miss']);
+    expect(await someCalls(client)).toEqual(new Set(['Miss']));
     expect(world.reads('latest')).toBe(3);
   });
 });

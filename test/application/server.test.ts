@@ -109,6 +109,7 @@ describe('items', () => {
     expect((await fetch(url, { method: 'PUT', body })).status).toBe(204);
     const response = await fetch(url);
     expect(response.headers.get('content-type')).toBe('application/octet-stream');
+    expect(response.headers.get('keep-alive')).toBe('timeout=620');
     expect(Buffer.from(await response.arrayBuffer()).equals(body)).toBe(true);
   });
 

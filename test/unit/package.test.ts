@@ -10,9 +10,13 @@ function read(file: string): Package {
   return JSON.parse(readFileSync(resolve(__dirname, '../..', file), 'utf8')) as Package;
 }
 
-test('every package with an install script is judged, and no other', () => {
-  const scripted = Object.entries(read('package-lock.json').packages)
-    .filter(([, { hasInstallScript }]) => hasInstallScript === true)
-    .map(([path]) => path.replace(/^.*node_modules\//, ''));
-  expect(Object.keys(read('package.json').allowScripts).sort()).toEqual(scripted.sort());
-});
+test.each(['.', 'examples/application'])(
+  'every package with an install script is judged, and no other: %s',
+  (folder) => {
+    const scripted = Object.entries(read(`${folder}/package-lock.json`).packages)
+      .filter(([, { hasInstallScript }]) => hasInstallScript === true)
+      .map(([path]) => path.replace(/^.*node_modules\//, ''));
+    const { allowScripts } = read(`${folder}/package.json`);
+    expect(Object.keys(allowScripts).sort()).toEqual(scripted.sort());
+  },
+);

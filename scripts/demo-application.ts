@@ -1,0 +1,199 @@
+/**
+ * Rotates an application's key every few seconds while it is under load, and exits with 1 if one request fails. Draws what
+ * happened: docs/application.svg.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { RotationResult } from '../src/rotation/report';
+import { ApplicationProcess } from '../test/application-process';
+import type { Key } from '../test/emulators/account';
+import { startServices } from '../test/emulators/services';
+import { FunctionProcess } from '../test/function-process';
+import { draw, type KeyLife } from './application-picture';
+import { Load, type Sent } from './load';
+
+const PICTURE = join(__dirname, '../docs/application.svg');
+
+const SECRET = 'projects/demo/secrets/cache-key';
+const MANAGEMENT_SECRET = 'projects/demo/secrets/momento-management-key';
+
+const REQUESTS_PER_SECOND = 300;
+const ROTATE_EVERY_MS = 5000;
+const GRACE_SECONDS = 3;
+
+/** After these rotations the old key is good for its grace period; after the rest somebody revokes it at once. */
+const GRACEFUL_ROTATIONS = 6;
+const ROTATIONS = 8;
+
+/** A request is around a swap of keys if it begins this close to it. */
+const AROUND_MS = 500;
+
+/**
+ * The rotator spares a key that is younger than an hour and in no version: another run may be about to store it. So that it
+ * need not wait here, the services are two hours behind, and their keys two hours old when they come.
+ */
+const BEHIND_MS = 2 * 3600 * 1000;
+
+/** The moment at which the application took a version into use. */
+interface Swap {
+  readonly version: number;
+  readonly at: number;
+}
+
+async function demo(): Promise<void> {
+  say(
+    'Secret Manager, Momento, the rotator and an application, on this machine. No cloud account is used.\n',
+  );
+  const services = await startServices({ now: () => Date.now() - BEHIND_MS });
+  const stops = [services.stop];
+  try {
+    const { secretManager, momento, env } = services;
+    for (const name of [SECRET, MANAGEMENT_SECRET]) secretManager.createSecret(name);
+    secretManager.addVersion(MANAGEMENT_SECRET, momento.issueV2Key({ role: 'r-operator' }).apiKey);
+    const keys = (): Key[] => momento.account.keys(`momento-key-rotator ${SECRET}`);
+
+    const rotator = await FunctionProcess.start({
+      env: {
+        ...env,
+        SECRETS: JSON.stringify([{ name: SECRET, role: 'r-viewer', lifetime: '30d' }]),
+        MANAGEMENT_KEY: MANAGEMENT_SECRET,
+        REVOKE: 'true',
+        GRACE_PERIOD: `${BEHIND_MS / 1000 + GRACE_SECONDS}s`,
+      },
+    });
+    stops.push(() => rotator.stop());
+    await rotate(rotator);
+
+    const swaps: Swap[] = [];
+    const application = await ApplicationProcess.start(
+      {
+        ...env,
+        SECRET,
+        CACHE: 'cache',
+        MOMENTO_ENDPOINT: 'cell-1.momento.invalid',
+        REREAD_EVERY: '2s',
+      },
+      (text) => swaps.push(...swapsIn(text)),
+    );
+    stops.push(() => application.stop());
+
+    const load = new Load(application.url, REQUESTS_PER_SECOND);
+    await load.start();
+    const startedAt = Date.now();
+    for (let rotations = 1; rotations <= ROTATIONS; rotations += 1) {
+      await sleep(startedAt + rotations * ROTATE_EVERY_MS - Date.now());
+      const old = keys().at(-1);
+      const version = await rotate(rotator);
+      const isGraceful = rotations <= GRACEFUL_ROTATIONS;
+      if (!isGraceful && old !== undefined) momento.revoke(old.apiKey);
+      const end = isGraceful ? 'is good for its grace period' : 'is revoked in the same moment';
+      say(`${seconds(Date.now() - startedAt)} s: version ${version}; the old key ${end}`);
+    }
+    await sleep(ROTATE_EVERY_MS);
+    const sent = await load.stop();
+    const endedAt = Date.now();
+
+    const lives = keys().map((key, index) => life(key, swaps, index + 1, startedAt, endedAt));
+    writeFileSync(
+      PICTURE,
+      draw({
+        endedAt: endedAt - startedAt,
+        requests: sent.map(({ at, failed }) => ({ at: at - startedAt, failed })),
+        keys: lives,
+      }),
+    );
+    report(sent, swaps);
+    const output = `${rotator.output}${application.output}`;
+    const failures = sent.filter(({ failed }) => failed).map(({ outcome }) => outcome);
+    expect('failed requests', failures.join(), '');
+    expect('rotations that the application has seen', swaps.length - 1, ROTATIONS);
+    expect(
+      'secrets in the logs',
+      momento.secrets().filter((text) => output.includes(text)).length,
+      0,
+    );
+  } finally {
+    for (const stop of stops.toReversed()) await stop();
+  }
+}
+
+/** Lets the rotator run; returns the newest version's number. */
+async function rotate(rotator: FunctionProcess): Promise<string> {
+  const { body } = await rotator.post();
+  const [result] = (body as { results: [RotationResult] }).results;
+  expect('the outcome of a rotation', result.outcome, 'rotated');
+  return result.version ?? '';
+}
+
+function swapsIn(log: string): Swap[] {
+  return [...log.matchAll(/version in use: (\d+)"/g)].map(([, version]) => ({
+    version: Number(version),
+    at: Date.now(),
+  }));
+}
+
+function life(
+  { issuedAt, revoked }: Key,
+  swaps: readonly Swap[],
+  version: number,
+  startedAt: number,
+  endedAt: number,
+): KeyLife {
+  const sinceStart = (at: number): number => Math.max(0, at - startedAt);
+  const from = swaps.find((swap) => swap.version === version)?.at;
+  const until = swaps.find((swap) => swap.version > version)?.at ?? endedAt;
+  return {
+    name: `version ${version}`,
+    issuedAt: sinceStart(issuedAt + BEHIND_MS),
+    used: from === undefined ? undefined : { from: sinceStart(from), until: sinceStart(until) },
+    revokedAt: revoked && sinceStart(revoked.at + BEHIND_MS),
+  };
+}
+
+function report(sent: readonly Sent[], swaps: readonly Swap[]): void {
+  const isAround = ({ at }: Sent): boolean =>
+    swaps.slice(1).some((swap) => Math.abs(swap.at - at) < AROUND_MS);
+  const failed = sent.filter((request) => request.failed).length;
+  say(`\n${sent.length} requests, ${failed} failed. ${swaps.length - 1} rotations.\n`);
+  say('                  requests     p50      p99');
+  for (const [name, some] of [
+    ['calm', sent.filter((request) => !isAround(request))],
+    ['around a swap', sent.filter(isAround)],
+  ] as const) {
+    const times = some.map(({ took }) => took).sort((a, b) => a - b);
+    const columns = [
+      name.padEnd(15),
+      String(times.length).padStart(10),
+      ...[0.5, 0.99].map((share) => milliseconds(times[Math.floor(times.length * share)] ?? NaN)),
+    ];
+    say(`  ${columns.join(' ')}`);
+  }
+  say('');
+}
+
+function expect(what: string, actual: unknown, expected: unknown): void {
+  if (actual !== expected) {
+    throw new Error(`${what}: expected ${String(expected)}, got ${String(actual)}`);
+  }
+}
+
+function milliseconds(ms: number): string {
+  return `${ms.toFixed(1)} ms`.padStart(8);
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(1).padStart(5);
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+demo().then(
+  () => say(`Nobody has noticed, and no secret is in a log. The picture: ${PICTURE}`),
+  (error: unknown) => {
+    console.error('\nNOT AS EXPECTED:', error);
+    process.exitCode = 1;
+  },
+);

@@ -84,7 +84,9 @@ describe('the README', () => {
 
   test.each(PAGES)('%s calls only scripts that are there', (page) => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
-    const called = [...read(page).matchAll(/npm run (?:--silent )?([\w:-]+)/g)].map(([, name]) => name);
+    const called = [...read(page).matchAll(/npm run (?:--silent )?([\w:-]+)/g)].map(
+      ([, name]) => name,
+    );
     if (page === 'README.md') expect(called).not.toHaveLength(0);
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(called));
   });

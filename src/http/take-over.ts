@@ -1,4 +1,4 @@
-import { subscribe } from 'node:diagnostics_channel';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Log } from '../log';
@@ -13,12 +13,14 @@ interface Exchange {
 /**
  * Leaves every request to the handler. Left to itself functions-framework would read up to 1 GiB of a body, inflate it
  * and parse it before, and answer some paths in HTML or with nothing; Node answers what is not HTTP with nothing. The
- * framework does not hand out its server, so this listens to what Node tells of all servers.
+ * framework does not hand out its server, so this listens to what Node tells of all servers of the process.
+ *
+ * @returns ends it, for tests, whose process has other servers
  */
-export function takeOverRequests(log: Log): void {
+export function takeOverRequests(log: Log): () => void {
   const lastExchange = new WeakMap<Socket, Exchange>();
 
-  subscribe('http.server.request.start', (message) => {
+  const takeOver = (message: unknown): void => {
     const exchange = message as Exchange;
     const { request, socket } = exchange;
     lastExchange.set(socket, exchange);
@@ -26,10 +28,10 @@ export function takeOverRequests(log: Log): void {
     delete request.headers['content-type'];
     // It answers what it cannot decode. The handler knows one path, and everything else is alike.
     request.url = isRoot(request.url ?? '') ? '/' : '/elsewhere';
-  });
+  };
 
   const known = new WeakSet<Server>();
-  subscribe('net.server.socket', (message) => {
+  const listen = (message: unknown): void => {
     const { server } = (message as { socket: Socket & { server: Server } }).socket;
     if (known.has(server)) return;
     known.add(server);
@@ -48,7 +50,14 @@ export function takeOverRequests(log: Log): void {
       if (socket.writable && last?.response.headersSent !== true) socket.write(rawAnswer(answer));
       socket.destroySoon();
     });
-  });
+  };
+
+  subscribe('http.server.request.start', takeOver);
+  subscribe('net.server.socket', listen);
+  return () => {
+    unsubscribe('http.server.request.start', takeOver);
+    unsubscribe('net.server.socket', listen);
+  };
 }
 
 /** Whether a request's target, a path or a whole URL, leads to `/`. */

@@ -15,7 +15,10 @@ export const A = 'projects/p/secrets/a';
 export const B = 'projects/p/secrets/b';
 
 // As in the function: nothing of a request is read before the handler reads it.
-beforeAll(() => takeOverRequests(() => undefined));
+let giveBack: () => void;
+beforeAll(() => (giveBack = takeOverRequests(() => undefined)));
+// Other tests have servers in this process, too.
+afterAll(() => giveBack());
 
 const cleanUp: (() => void)[] = [];
 afterEach(() => {

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { ApplicationProcess } from '../application-process';
 import { startServices, type Services } from '../emulators/services';
@@ -133,6 +135,16 @@ describe('items', () => {
       body: { error: { code: 'ITEM_TOO_LARGE' } },
     });
     expect(await get('items/large')).toMatchObject(MISS);
+  });
+
+  it('do not mind an upload that ends too early', async () => {
+    const before = application.output;
+    const socket = connect(Number(new URL(application.url).port), '127.0.0.1');
+    socket.write('PUT /items/half HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf of it');
+    socket.end();
+    await once(socket.resume(), 'close');
+    expect(await get('items/half')).toMatchObject(MISS);
+    expect(application.output).toBe(before);
   });
 
   it.each<[keyof typeof status, number, string]>([

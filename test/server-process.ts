@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, connect, type AddressInfo } from 'node:net';
 
@@ -96,14 +97,23 @@ export class ServerProcess {
   }
 }
 
-/** A port that nothing listens at. */
+/**
+ * A port that nothing listens at. It is below those that systems give to whoever asks for any: a local service that starts
+ * before the process does would be given the same, and be taken for the process.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const server = createServer().listen(randomInt(10_240, 32_768), '127.0.0.1');
+    try {
+      await once(server, 'listening');
+    } catch {
+      continue;
+    }
+    const { port } = server.address() as AddressInfo;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 /** Resolves when something accepts connections at the port: in production the framework says nothing of it. */

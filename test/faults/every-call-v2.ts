@@ -24,7 +24,7 @@ export interface Play {
   readonly calls: readonly CallSite[];
 }
 
-const REFRESH: Play = {
+export const REFRESH: Play = {
   name: 'refresh',
   options: { kind: 'refresh' },
   calls: [
@@ -41,7 +41,7 @@ const REFRESH: Play = {
 };
 
 /** Two versions are disabled, one is destroyed; of five numbers that are looked at one is absent; four keys are revoked. */
-const MINT: Play = {
+export const MINT: Play = {
   name: 'mint',
   options: { kind: 'mint' },
   calls: [
@@ -65,7 +65,7 @@ const MINT: Play = {
 };
 
 /** A bare key tells nothing, so that the list is read before anything is made. */
-const LISTED: Play = {
+export const LISTED: Play = {
   name: 'mint what the list tells',
   options: { kind: 'mint', terms: 'of the current key', form: 'key' },
   calls: MINT.calls,

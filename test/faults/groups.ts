@@ -3,9 +3,10 @@ import type { Group } from './campaign';
 import { endurance } from './endurance';
 import { everyFault, everyHang, everyPair, everyPairInOneRun } from './every-call';
 import { everyFaultV2, everyHangV2, everyPairInOneRunV2, everyPairV2 } from './every-call-v2';
-import { killed } from './killed';
+import { killed, killedV2 } from './killed';
 import { person } from './person';
-import { races } from './races';
+import { personV2 } from './person-v2';
+import { races, racesV2 } from './races';
 import { randomSchedules } from './random';
 import { time } from './time';
 
@@ -15,12 +16,15 @@ export const GROUPS: readonly Group[] = [
   everyHangV2,
   endurance,
   killed,
+  killedV2,
   everyFault,
   everyPair,
   everyPairInOneRun,
   everyFaultV2,
   everyPairV2,
   everyPairInOneRunV2,
+  racesV2,
+  personV2,
   randomSchedules,
   races,
   person,

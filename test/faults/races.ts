@@ -3,125 +3,13 @@
  * in this process: neither shares memory with the other, so to the services they are two processes. What two real
  * processes do is tried as well, without control over their order.
  */
-import { RotationError } from '../../src/errors';
-import { MomentoKeys } from '../../src/momento/keys';
-import type { KeySource, SecretStore } from '../../src/rotation/ports';
-import { SecretManagerStore } from '../../src/secret-manager/store';
 import { FunctionProcess } from '../function-process';
 import { scene, type Case, type Group } from './campaign';
-import { Scene, type Instance, type Run, type SceneOptions } from './scene';
-import type { Stage } from './stage';
-
-/** One call that a run is about to make. */
-interface Step {
-  readonly run: 0 | 1;
-  readonly call: string;
-  readonly touches: Touch;
-}
-
-/** What a call reads or changes: two calls of which neither changes what the other touches can change places. */
-type Touch = 'reads versions' | 'changes versions' | 'changes keys' | 'reads keys';
-
-interface Waiting extends Step {
-  readonly name: string;
-  readonly go: () => void;
-}
-
-/** Lets two runs make their calls one at a time. */
-class Turnstile {
-  readonly #waiting = new Map<string, Waiting>();
-  readonly #counts = new Map<string, number>();
-  #underWay = 0;
-  #running = 0;
-
-  /** Ports whose calls wait here for their turn. */
-  ports(run: 0 | 1, store: SecretStore, keys: KeySource): { store: SecretStore; keys: KeySource } {
-    const turn = <T>(call: string, touches: Touch, make: () => Promise<T>): Promise<T> =>
-      this.#turn({ run, call, touches }, make);
-    return {
-      store: {
-        access: (secret, version) =>
-          turn('access', 'reads versions', () => store.access(secret, version)),
-        list: (secret) => turn('list', 'reads versions', () => store.list(secret)),
-        exists: (secret, version) =>
-          turn('exists', 'reads versions', () => store.exists(secret, version)),
-        missingPermissions: (secret, permissions) => store.missingPermissions(secret, permissions),
-        permissionMissing: (secret, permissions) => store.permissionMissing(secret, permissions),
-        add: (secret, payload) => turn('add', 'changes versions', () => store.add(secret, payload)),
-        disable: (secret, version) =>
-          turn(`disable ${version.number}`, 'changes versions', () =>
-            store.disable(secret, version),
-          ),
-        destroy: (secret, version) =>
-          turn(`destroy ${version.number}`, 'changes versions', () =>
-            store.destroy(secret, version),
-          ),
-      },
-      keys: {
-        vendor: keys.vendor,
-        remedy: keys.remedy,
-        parse: (payload) => keys.parse(payload),
-        open: (managementKey) => {
-          const session = keys.open(managementKey);
-          return {
-            ready: () => session.ready(),
-            renewal: (secret, current) => {
-              const renewal = session.renewal(secret, current);
-              if (renewal instanceof RotationError) return renewal;
-              const issue = () => turn('issue', 'changes keys', () => renewal.issue());
-              return { ...renewal, issue };
-            },
-            // A key that was issued is known to everybody at once, so when it is verified does not matter.
-            verify: (credential) => session.verify(credential),
-            ownKeys: (secret) => turn('list keys', 'reads keys', () => session.ownKeys(secret)),
-            revoke: (keyId) => turn(`revoke ${keyId}`, 'changes keys', () => session.revoke(keyId)),
-            close: () => session.close(),
-          };
-        },
-      },
-    };
-  }
-
-  during<T>(work: Promise<T>): Promise<T> {
-    this.#running += 1;
-    return work.finally(() => (this.#running -= 1));
-  }
-
-  /** The calls that can be made next, once no run does anything but wait; none when both have ended. */
-  async choices(): Promise<Waiting[]> {
-    // A run that has neither a call under way nor one waiting is busy; a pause of the skipping clock is one round.
-    for (let quiet = 0; quiet < 4 && this.#running > 0;) {
-      await new Promise((resolve) => setImmediate(resolve));
-      const isBusy = this.#underWay > 0 || this.#waitingRuns() < this.#running;
-      quiet = isBusy ? 0 : quiet + 1;
-    }
-    return [...this.#waiting.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-  }
-
-  #waitingRuns(): number {
-    return new Set([...this.#waiting.values()].map(({ run }) => run)).size;
-  }
-
-  async #turn<T>(step: Step, make: () => Promise<T>): Promise<T> {
-    const label = `${'AB'.charAt(step.run)}:${step.call}`;
-    const n = (this.#counts.get(label) ?? 0) + 1;
-    this.#counts.set(label, n);
-    const name = n === 1 ? label : `${label}(${n})`;
-    await new Promise<void>((go) => this.#waiting.set(name, { ...step, name, go }));
-    this.#waiting.delete(name);
-    this.#underWay += 1;
-    try {
-      return await make();
-    } finally {
-      this.#underWay -= 1;
-    }
-  }
-}
-
-function canChangePlaces(a: Step, b: Step): boolean {
-  const [what, other] = [a.touches.split(' '), b.touches.split(' ')];
-  return what[1] !== other[1] || (what[0] === 'reads' && other[0] === 'reads');
-}
+import { Scene, type Run, type SceneOptions } from './scene';
+import { HOUR, type Stage } from './stage';
+import { LISTED } from './every-call-v2';
+import { Chance } from './random';
+import { canChangePlaces, instanceOf, Turnstile, type Step } from './turnstile';
 
 /** A point at which several calls could have come next. */
 interface Branching {
@@ -152,7 +40,7 @@ async function explore(
   let path: Branching[] = [];
   do {
     const played = await Scene.open(stage, options);
-    const turnstile = new Turnstile();
+    const turnstile = new Turnstile(played);
     const runs = ([0, 1] as const).map((run) =>
       turnstile.during(played.runOn(instanceOf(played, turnstile, run))),
     );
@@ -173,24 +61,6 @@ async function explore(
   } while (path.length > 0 && explored.schedules < limit);
   return failures;
 }
-
-function instanceOf(played: Scene, turnstile: Turnstile, run: 0 | 1): Instance {
-  return played.newInstance(
-    turnstile.ports(
-      run,
-      stores[run](played),
-      new MomentoKeys({ emulator: played.momento.host, clock: played.clock }),
-    ),
-  );
-}
-
-const clients = new Map<string, readonly [SecretManagerStore, SecretManagerStore]>();
-/** Each run has its own client. */
-const stores = ([0, 1] as const).map((run) => ({ secretManager: { host } }: Scene) => {
-  const pair = clients.get(host) ?? [new SecretManagerStore(host), new SecretManagerStore(host)];
-  clients.set(host, pair);
-  return pair[run];
-}) as [(played: Scene) => SecretManagerStore, (played: Scene) => SecretManagerStore];
 
 /** Takes the choices of the path, and from its end on the first that is not asleep; false if there is none. */
 async function follow(turnstile: Turnstile, path: Branching[]): Promise<boolean> {
@@ -236,6 +106,38 @@ function next(path: Branching[]): Branching[] {
     path.pop();
   }
   return path;
+}
+
+/** Plays orders that are drawn, where there are too many to play them all. */
+function drawn(name: string, options: SceneOptions, orders: number): Case {
+  return {
+    name,
+    tries: () => orders,
+    play: async (stage) => {
+      const failures: string[] = [];
+      for (let seed = 0; seed < orders; seed += 1) {
+        const chance = new Chance(seed);
+        const played = await Scene.open(stage, options);
+        const turnstile = new Turnstile(played);
+        const runs = ([0, 1] as const).map((run) =>
+          turnstile.during(played.runOn(instanceOf(played, turnstile, run))),
+        );
+        const taken: string[] = [];
+        for (;;) {
+          const choices = await turnstile.choices();
+          if (choices.length === 0) break;
+          const { name: next, go } = chance.of(choices);
+          taken.push(next);
+          go();
+        }
+        judgeBoth(played, await Promise.all(runs));
+        await played.runLast();
+        const violations = await played.close();
+        if (violations.length > 0) failures.push(`${violations.join('; ')} [${taken.join(' ')}]`);
+      }
+      return failures;
+    },
+  };
 }
 
 /** One newest version, none lost: at least one run has put its key in place, and is told so. */
@@ -338,6 +240,23 @@ function twoProcesses(refreshTokens: 'reusable' | 'single-use'): Case {
     tries: () => ROUNDS,
   };
 }
+
+/** For v2 keys that are refreshed the token works once, as for v1 keys where it does. */
+export const racesV2: Group = {
+  name: 'v2-races',
+  title: 'v2 keys: two runs at once, orders of their calls',
+  concurrency: 4,
+  cases: (extent) => {
+    const orders = extent === 'full' ? 1000 : 10;
+    return [
+      interleavings('refresh', { kind: 'refresh' }, extent === 'full' ? Infinity : 10),
+      drawn('mint and revoke', { kind: 'mint' }, orders),
+      drawn('mint what the list tells', LISTED.options, orders),
+      drawn('first key', { kind: 'mint', start: 'nothing' }, orders),
+      drawn('grace', { kind: 'mint', policy: { gracePeriodMs: HOUR } }, orders),
+    ];
+  },
+};
 
 export const races: Group = {
   name: 'races',

@@ -188,20 +188,20 @@ export class Scene {
     this.invariants.person(management === undefined ? act : () => management.person(act));
   }
 
+  newKeys(clock: Clock = this.clock): MomentoKeys {
+    return new MomentoKeys({
+      emulator: this.momento.host,
+      keyApiEmulator: this.keyApi.host,
+      ...(this.#options.verifiedBy === 'endpoint' && { endpoint: ENDPOINT }),
+      clock,
+    });
+  }
+
   /** Another instance of the function, as after a start of its process. */
   newInstance(ports: { store?: SecretStore; keys?: KeySource; clock?: Clock } = {}): Instance {
     const { timeoutMs = TIMEOUT_MS } = this.#options;
-    const { kind, secret, management, momento, keyApi } = this;
-    const {
-      store = this.#stage.store,
-      clock = this.clock,
-      keys = new MomentoKeys({
-        emulator: momento.host,
-        keyApiEmulator: keyApi.host,
-        ...(this.#options.verifiedBy === 'endpoint' && { endpoint: ENDPOINT }),
-        clock,
-      }),
-    } = ports;
+    const { kind, secret, management } = this;
+    const { store = this.#stage.store, clock = this.clock, keys = this.newKeys(clock) } = ports;
     const terms = this.#options.terms === 'of the current key' ? {} : TERMS;
     const secrets: Secret[] =
       kind === 'mint'
@@ -229,6 +229,21 @@ export class Scene {
       log: (entry) => log.push(entry),
     });
     return { handler, log };
+  }
+
+  /** The environment of the function in a process of its own. */
+  get env(): Readonly<Record<string, string>> {
+    const { secret, management, secretManager, momento, keyApi, kind } = this;
+    return {
+      SECRETS:
+        kind === 'mint'
+          ? JSON.stringify([{ name: secret.name, role: ROLE, lifetime: `${LIFETIME_MS / DAY}d` }])
+          : secret.name,
+      ...(kind === 'mint' && { MANAGEMENT_KEY: management.name, REVOKE: 'true' }),
+      SECRET_MANAGER_EMULATOR_HOST: secretManager.host,
+      MOMENTO_EMULATOR_HOST: momento.host,
+      MOMENTO_KEY_API_EMULATOR_HOST: keyApi.host,
+    };
   }
 
   /** From now on the function runs in a new process. */

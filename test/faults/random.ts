@@ -177,7 +177,8 @@ function drawOptions(chance: Chance): SceneOptions {
   };
 }
 
-function draw(seed: number): Schedule {
+/** The same for a seed whenever it is drawn. */
+export function draw(seed: number): Schedule {
   const chance = new Chance(seed);
   const options = drawOptions(chance);
   const kind = options.kind ?? 'v1';
@@ -262,11 +263,11 @@ export const FOR_A_PERSON: ReadonlySet<string> = new Set([
 const NOTHING_STALE = { lists: 0, latest: 0 };
 
 function random(seed: number): Case {
-  const schedule = draw(seed);
-  const { options, steps } = schedule;
   return {
     name: `seed ${seed}`,
     play: async (stage) => {
+      const schedule = draw(seed);
+      const { options, steps } = schedule;
       const one = scene('', options, async (played) => {
         const violations: string[] = [];
         const chance = new Chance(~seed);

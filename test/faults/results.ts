@@ -58,18 +58,29 @@ played beside all others.
 
 ## What is judged
 
-After every single change of state in either service, over the real clients and real sockets ([invariants.ts](invariants.ts)):
+After every single change of state in any of the services, over the real clients and real sockets ([invariants.ts](invariants.ts)):
 
 1. A reader of \`latest\` gets an enabled version whose key Momento accepts.
 2. The newest version is never disabled or destroyed.
 3. No version that a person added is disabled by a run that had looked at the secret before it was there.
-4. When faults stop, one more run ends with exactly one enabled version, the newest, whose key and refresh token work.
-   If a single-use refresh token's answer was lost for good, that run says so, with the right code, and readers keep a working key.
-5. Nothing secret is written anywhere, also not a piece of seven characters, nor encoded.
+4. When faults stop, one more run ends with exactly one enabled version beside those in their grace period, the newest, whose key
+   works and can be renewed. If a single-use refresh token's answer was lost for good, that run says so, with the right code, and
+   readers keep a working key.
+5. Nothing secret is written anywhere (keys, refresh tokens, the management key, what else a payload holds), also not a piece of
+   seven characters, nor encoded.
 6. Every run ends with an answer, before the function's timeout.
+7. No enabled version holds a key that the rotator revoked ([key-invariants.ts](key-invariants.ts)).
+8. Nothing of another secret or of a person is revoked: only keys with exactly the secret's own description. There are always keys
+   around with nearly the same one, old enough to be taken for orphans.
+9. When faults stop, two runs, the second after an hour and the grace period, leave one key of ours for each enabled version, and
+   no other.
+10. No version is disabled by a run before its grace period is over.
+
+7 has one excuse, because no service offers to look at a version and to end a key in one step: a person enabled or added that very
+version after the run's last look at its number, so in the moment between that look and the revocation.
 
 That the judge can find each of these broken is proved by rotations that are broken on purpose
-([faults.test.ts](faults.test.ts)).
+([faults.test.ts](faults.test.ts), [judge-v2.test.ts](judge-v2.test.ts)).
 
 ## How it is tried
 
@@ -85,6 +96,17 @@ That the judge can find each of these broken is proved by rotations that are bro
 - **time**: expiry at every call, clocks five minutes apart, lists and \`latest\` up to four changes old, new keys that are unknown for
   up to a minute, delayed destruction, grace periods, calls that take as long as they may.
 - **input**: property-based, with a fixed seed.
+- **v2-calls, v2-hangs**: a v2 key that is refreshed, one that is minted by configured terms, one by what Momento's list tells, a first
+  key; each call of the key API with twelve HTTP statuses (429 with Retry-After) and a proxy's HTML before and after its effect, the
+  connection cut before and after, a slow answer, half of one, one that is no JSON, another one, none; each call of Secret Manager with
+  one of each class; once and persistently, and as Cloud Scheduler's repeat. A minted key's run disables, destroys, and revokes four keys.
+- **v2-pairs, v2-pairs-in-one-run**: every pair of one fault of each class, of which at least one strikes the key API.
+- **v2-killed, v2-races, v2-person**: as for v1 keys. Refreshing runs in every order of their calls; there are too many for minting runs, of
+  which a thousand orders each are drawn. People besides put old payloads back, revoke keys at the console, and disable, replace
+  and revoke the management key.
+- **random**: 20,000 schedules of two to four runs with three to six faults, drawn from a seed: v1 and v2 keys in every form, with and
+  without grace, rotated always or when due; minutes to days between runs, in which keys expire; new processes, two runs at once,
+  people, lists and \`latest\` that lag, a management key that renews itself. \`-- --only=random --case='seed N'\` plays one again.
 - **endurance**: memory after a full collection, at eighty points; its growth is the median of the slopes between all pairs
   of them (Theil-Sen), and more than 100 bytes for each rotation fail. Here not every change is judged: of the thousand secrets every fiftieth is watched, of
   the ten thousand rotations the answers, and what was written is searched in samples.
@@ -107,7 +129,14 @@ Waiting between tries is skipped, by a clock that the function is given; deadlin
 - **A new key that nobody could prove.** When Momento does not answer the check, the key is added all the same, because it must not be
   lost; if it was still unknown somewhere, readers would be refused for that long. The old version stays enabled then. With
   \`VERIFY=false\` that holds for every rotation.
-- **Services other than described.** The two services here are local ones that follow what is published, and where nothing is, the
+- **A key that a person puts back in the moment in which it is revoked.** Between a run's last look at a version and Momento's ending of
+  a key, a person may enable or add a version that holds it. The run cannot see it, readers of that version are refused, and the
+  next rotation heals \`latest\`.
+- **Readers that see an old \`latest\` when its key is revoked.** The same lag as above, which is why \`REVOKE\` asks for a grace period of an
+  hour at least.
+- **A v2 refresh token whose answer is lost.** It works once, as documented: what is said of single-use tokens above holds for
+  every v2 key that is refreshed. Minting has no such moment.
+- **Services other than described.** The three services here are local ones that follow what is published, and where nothing is, the
   harsher reading.
 `;
 }

@@ -1,7 +1,7 @@
 /** What the campaign found, each told as what happened. */
 import { status } from '@grpc/grpc-js';
 import { Scene, type Director, type SceneOptions } from './scene';
-import { SECOND, Stage } from './stage';
+import { DAY, SECOND, Stage } from './stage';
 
 describe('the story of', () => {
   let stage: Stage;
@@ -87,4 +87,22 @@ describe('the story of', () => {
       expect(scene.lostAnswers).toBe(0);
     });
   });
+
+  it('a version that could not be found by its number, was in its list, and whose key was revoked', async () => {
+    await told({ kind: 'mint', policy: { gracePeriodMs: 60 * DAY } }, async (scene) => {
+      const run = await scene.run({
+        strike: ({ call, when }) =>
+          when === 'before' && versionAsked(call.request) === '2'
+            ? { kind: 'error', code: status.NOT_FOUND, when }
+            : undefined,
+      });
+      expect(run.outcome).toBe('rotated');
+      expect(run.result.revoked).toBeUndefined();
+      expect((await scene.runLast()).result.revoked).toHaveLength(2);
+    });
+  });
 });
+
+function versionAsked(request: unknown): string | undefined {
+  return /\/versions\/(\d+)$/.exec((request as { name?: string }).name ?? '')?.[1];
+}

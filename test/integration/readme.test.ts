@@ -4,6 +4,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseConfig } from '../../src/config/config';
 import { ERROR_CODES, RotationError } from '../../src/errors';
+import { ANSWER_RESERVE, ISSUE_RESERVE } from '../../src/rotation/budget';
 import { OUTCOMES } from '../../src/rotation/report';
 import { variablesRead } from './variables';
 
@@ -76,6 +77,14 @@ describe('the README', () => {
       TIMEOUT: `${timeoutMs / 1000}s`,
     });
     expect(policy).toEqual({ gracePeriodMs: 0, verify: true, revoke: false });
+  });
+
+  test('tells the deadlines that are in force', () => {
+    const seconds = (ms: number) => String(ms / 1000);
+    expect(section('Configuration')).toContain(
+      `A run ends ${seconds(ANSWER_RESERVE)} s before it, and issues no key in the last ` +
+        `${seconds(ANSWER_RESERVE + ISSUE_RESERVE)} s`,
+    );
   });
 
   test('lists the outcomes that there are', () => {

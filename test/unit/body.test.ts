@@ -1,6 +1,7 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
 import { toRotationError, type RotationError } from '../../src/errors';
 import { readBody } from '../../src/http/body';
 
@@ -99,4 +100,12 @@ test.each([
   await new Promise((next) => setImmediate(next));
   expect(caught).toMatchObject({ code: 'INVALID_REQUEST', status: 400 });
   expect(caught?.message).toContain('it ended before all of it had arrived');
+});
+
+test('one that somebody else has read is not taken for an empty one, which names all secrets', async () => {
+  const read = Object.assign(Readable.from([]), { headers: { 'content-length': '2' } });
+  await expect(readBody(read as unknown as IncomingMessage)).rejects.toMatchObject({
+    code: 'INVALID_REQUEST',
+    message: expect.stringContaining('its body is gone') as string,
+  });
 });

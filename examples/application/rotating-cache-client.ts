@@ -93,8 +93,8 @@ export class RotatingCacheClient {
       if (isRejected && key.id === held.id) key = await this.#access(Number(key.version) + 1);
       if (key.id !== held?.id) await this.#take(key);
     } catch (error) {
-      const code = codeOf(error);
-      trouble = code ? `Momento cannot be reached (${code})` : (error as Error).message;
+      const reason = codeOf(error) || (error as Error).message;
+      trouble = isRejected ? `Momento rejects it and no other is found: ${reason}` : reason;
     }
     if (this.#dueAt === Infinity || (trouble && now() - began > ASLEEP_MS)) return;
     const severity = !trouble ? 'INFO' : held && !isRejected ? 'WARNING' : 'ERROR';

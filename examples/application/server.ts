@@ -30,8 +30,8 @@ const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, respo
     .catch((error: unknown) => explain(error, request))
     .then((reply) => {
       // Why a probe fails is told by the one who looks for a key.
-      if (reply.status >= 500 && request.url !== '/healthz')
-        log('ERROR', 'a request failed', reply);
+      const isFailure = reply.status >= 500 && request.url !== '/healthz';
+      if (isFailure) log('ERROR', 'a request failed', reply);
       send(response, reply);
     });
 });

@@ -245,7 +245,12 @@ describe('a key that is revoked', () => {
       expect(await outcomes(client, 10)).toEqual(['AUTHENTICATION_ERROR']);
       expect(world.reads('latest')).toBe(2 + reads);
     }
-    expect(severities()).toEqual(['ERROR']);
+    expect(world.logged).toEqual([
+      {
+        severity: 'ERROR',
+        message: expect.stringContaining('in use: 1; Momento rejects it') as string,
+      },
+    ]);
     world.rotate();
     world.advance(16_000);
     expect(await outcomes(client, 10)).toEqual(['Miss']);

@@ -102,7 +102,7 @@ That the judge can find each of these broken is proved by rotations that are bro
   one of each class; once and persistently, and as Cloud Scheduler's repeat. A minted key's run disables, destroys, and revokes four keys.
 - **v2-pairs, v2-pairs-in-one-run**: every pair of one fault of each class, of which at least one strikes the key API.
 - **v2-killed, v2-races, v2-person**: as for v1 keys. Refreshing runs in every order of their calls; there are too many for minting runs, of
-  which a thousand orders each are drawn. People besides put old payloads back, revoke keys at the console, and disable, replace
+  which 1,600 are drawn. People besides put old payloads back, revoke keys at the console, and disable, replace
   and revoke the management key.
 - **random**: 20,000 schedules of two to four runs with three to six faults, drawn from a seed: v1 and v2 keys in every form, with and
   without grace, rotated always or when due; minutes to days between runs, in which keys expire; new processes, two runs at once,

@@ -143,8 +143,13 @@ export class LocalServices {
     this.secretManager.addVersion(secret.name, payload?.(key) ?? withNote(key, note), {
       ...(createTime !== undefined && { createTime }),
     });
-    if (readersAreServed) this.#watched.add(secret.name);
+    if (readersAreServed) this.watch(secret);
     return { secret, key, note };
+  }
+
+  /** From now on whoever reads the secret has to be served. */
+  watch({ name }: SecretName): void {
+    this.#watched.add(name);
   }
 
   /** Everything that the function may not tell anybody. */
@@ -191,10 +196,12 @@ export class LocalServices {
   }
 }
 
-/** The API key in a payload, by whichever name. */
-function keyIn(payload: Buffer): string {
-  const fields = JSON.parse(payload.toString()) as Record<string, unknown>;
-  return String(fields.apiKey ?? fields.authToken ?? fields.apiToken).trim();
+/** The API key in a payload of any form, by whichever name. */
+export function keyIn(payload: Buffer): string {
+  const text = payload.toString().trim();
+  if (!text.startsWith('{')) return text;
+  const fields = JSON.parse(text) as Record<string, unknown>;
+  return String(fields.apiKey ?? fields.authToken ?? fields.apiToken ?? fields.api_key).trim();
 }
 
 function withNote({ consoleJson }: IssuedKey, note: string): string {

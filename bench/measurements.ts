@@ -103,11 +103,11 @@ export async function roundTrips(services: Services, runs: number): Promise<Meas
     { name: 'refresh', keys: 'v1', atMost: 5, inCalls: 5.2 },
     { name: 'mint', keys: 'v2', atMost: 5 },
     { name: 'mint, role from the list', keys: 'v2', atMost: 6, terms: { lifetime: '30d' } },
-    { name: 'mint, nothing to revoke', keys: 'v2', atMost: 6, others: { REVOKE: 'true' } },
+    { name: 'mint, nothing to revoke', keys: 'v2', atMost: 5, others: { REVOKE: 'true' } },
     {
       name: 'mint, a key to revoke',
       keys: 'v2',
-      atMost: 8,
+      atMost: 7,
       others: { REVOKE: 'true' },
       orphan: true,
     },

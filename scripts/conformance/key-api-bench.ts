@@ -6,7 +6,7 @@ import { HOUR, MINUTE, SECOND } from '../../src/duration';
 import { MintedKey, readAnswer, type KeyInfo } from '../../src/momento/answers';
 import { Credential } from '../../src/momento/credential';
 import { HttpClient, type Answer, type Exchange } from '../../src/momento/http-client';
-import { ADDRESS, KeyApi } from '../../src/momento/key-api';
+import { ADDRESS, KeyApi, REFRESH_PATH } from '../../src/momento/key-api';
 import { Pace } from '../../src/momento/pace';
 import { Sdk } from '../../src/momento/sdk';
 import { failed, NotChecked, once, reasonOf } from './assumption';
@@ -48,6 +48,7 @@ export class KeyApiBench implements Bench {
   readonly #http: HttpClient;
   readonly #pace: Pace;
   readonly #sdk: Sdk;
+  readonly #refreshPath: string;
   #hasMinted = false;
   firstAskedAt = 0;
 
@@ -61,7 +62,8 @@ export class KeyApiBench implements Bench {
     this.#sdk = new Sdk(momento.emulator);
     const emulator = momento.keyApiEmulator;
     this.#http = new HttpClient(new URL(emulator === undefined ? ADDRESS : `http://${emulator}`));
-    const { refreshPath } = momento;
+    const { refreshPath = REFRESH_PATH } = momento;
+    this.#refreshPath = refreshPath;
     this.api = new KeyApi({ emulator, refreshPath, pace: this.#pace, now: () => clock.now() });
   }
 
@@ -103,10 +105,7 @@ export class KeyApiBench implements Bench {
 
   readonly wrongPath = once(async () => {
     const key = (await this.refreshable()).key();
-    const { status } = await this.#spend(
-      `${this.target.momento.refreshPath}-conformance`,
-      key.refresh_token,
-    );
+    const { status } = await this.#spend(`${this.#refreshPath}-conformance`, key.refresh_token);
     return { status: String(status) };
   });
   readonly refreshed = once(async (): Promise<Refreshed> => {
@@ -114,7 +113,7 @@ export class KeyApiBench implements Bench {
     // Where nothing is, nothing is spent: the token has to work after it.
     await this.wrongPath();
     await this.#agreeTo('Spend the refresh token of one of the keys that were minted?');
-    const answer = await this.#spend(this.target.momento.refreshPath, old.refresh_token);
+    const answer = await this.#spend(this.#refreshPath, old.refresh_token);
     return { status: String(answer.status), old, key: readAnswer(WithToken, answer.text) };
   });
   readonly spentAgain = once(async () => {
@@ -216,7 +215,7 @@ export class KeyApiBench implements Bench {
 
   /** Where it should not work any more. */
   async spend({ refresh_token }: WithToken): Promise<string> {
-    return String((await this.#spend(this.target.momento.refreshPath, refresh_token)).status);
+    return String((await this.#spend(this.#refreshPath, refresh_token)).status);
   }
 
   #spend(path: string, token: string | undefined): Promise<Answer> {

@@ -14,7 +14,7 @@ export interface MomentoConfig {
   /** The host at which v2 keys are proved whose payload names none. */
   readonly endpoint?: string;
   /** Where a v2 refresh token is spent. */
-  readonly refreshPath: string;
+  readonly refreshPath?: string;
   /** `host:port` of local services that stand in for Momento's gRPC and HTTP APIs. */
   readonly emulator?: string;
   readonly keyApiEmulator?: string;
@@ -52,9 +52,7 @@ export function readServices(read: Read): Services {
         parseHost,
         'a host without a scheme, such as cell-4-us-west-2-1.prod.a.momentohq.com',
       ),
-      refreshPath:
-        read('MOMENTO_REFRESH_PATH', parsePath, 'a path such as /api-keys/refresh') ??
-        '/api-keys/refresh',
+      refreshPath: read('MOMENTO_REFRESH_PATH', parsePath, 'a path such as /api-keys/refresh'),
       emulator: read('MOMENTO_EMULATOR_HOST', parseLoopback, LOOPBACK),
       keyApiEmulator: read('MOMENTO_KEY_API_EMULATOR_HOST', parseLoopback, LOOPBACK),
     }),

@@ -9,6 +9,8 @@ import * as errors from './key-api-errors';
 import type { Pace } from './pace';
 
 export const ADDRESS = 'https://mga.registry.prod.a.momentohq.com';
+/** Where a refresh token is spent: a guess, for Momento has not published it. */
+export const REFRESH_PATH = '/api-keys/refresh';
 const PAGE_SIZE = 100;
 /** A list that does not end here never does. */
 const MAX_PAGES = 100;
@@ -16,7 +18,8 @@ const MAX_PAGES = 100;
 export interface KeyApiOptions {
   /** `host:port` of a local service in place of the real one. */
   readonly emulator?: string | undefined;
-  readonly refreshPath: string;
+  /** Where a refresh token is spent. */
+  readonly refreshPath?: string | undefined;
   readonly pace: Pace;
   readonly now: () => number;
   readonly bounds?: Partial<Bounds>;
@@ -62,7 +65,7 @@ export class KeyApi {
   async refresh(refreshToken: string): Promise<RefreshedKey> {
     const answer = await this.#send({
       method: 'POST',
-      path: this.#options.refreshPath,
+      path: this.#options.refreshPath ?? REFRESH_PATH,
       authorization: refreshToken,
       body: {},
     });

@@ -8,9 +8,6 @@ import { Sdk } from './sdk';
 import { MomentoSession } from './session';
 import { REMEDY, VENDOR } from './words';
 
-/** A guess: Momento has not published it. */
-const REFRESH_PATH = '/api-keys/refresh';
-
 export interface MomentoOptions {
   /** `host:port` of a local service in place of Momento's (gRPC). */
   readonly emulator?: string | undefined;
@@ -45,7 +42,7 @@ export class MomentoKeys implements KeySource {
   }
 
   open(managementKey: (() => Promise<Uint8Array>) | undefined): MomentoSession {
-    const { keyApiEmulator: emulator, refreshPath = REFRESH_PATH, endpoint } = this.#options;
+    const { keyApiEmulator: emulator, refreshPath, endpoint } = this.#options;
     const now = this.#now;
     const api = new KeyApi({ emulator, refreshPath, pace: this.#pace, now });
     return new MomentoSession({ sdk: this.#sdk, api, endpoint, now, managementKey });

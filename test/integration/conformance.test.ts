@@ -560,9 +560,7 @@ describe('npm run conformance', () => {
   });
 
   it('needs a host for ListCaches with v2 keys', async () => {
-    const given = target();
-    const { refreshPath } = given.momento;
-    const bench = new KeyApiBench({ ...given, momento: { refreshPath } });
+    const bench = new KeyApiBench({ ...target(), momento: {} });
     await expect(bench.listCaches('x')).rejects.toThrow(NotChecked);
     await bench.remove();
   });

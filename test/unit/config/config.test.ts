@@ -25,7 +25,7 @@ test('a configuration needs SECRETS only', () => {
     policy: { gracePeriodMs: 0, verify: true, revoke: false },
     timeoutMs: 540 * SECOND,
     traceProject: 'p',
-    momento: { refreshPath: '/api-keys/refresh' },
+    momento: {},
   });
 });
 

@@ -4,11 +4,11 @@ import { isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { renewalTime } from '../rotation/decide';
 import { gather, type Found } from '../rotation/gather';
+import { unheldKeys } from '../rotation/held';
 import type { IssuedBy, Version } from '../rotation/ports';
 import { errorReport, type ErrorReport } from '../rotation/report';
 import type { Run } from '../rotation/run';
 import type { SecretName } from '../secret-name';
-import { unheldKeys } from '../rotation/sweep';
 
 export interface SecretStatus {
   readonly secret: string;

@@ -3,11 +3,12 @@ import { defined } from '../defined';
 import { isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { renewalTime } from '../rotation/decide';
-import { gather, type Found } from '../rotation/gather';
+import { gather } from '../rotation/gather';
 import { unheldKeys } from '../rotation/held';
 import type { IssuedBy, Version } from '../rotation/ports';
 import { errorReport, type ErrorReport } from '../rotation/report';
 import type { Run } from '../rotation/run';
+import type { Found } from '../rotation/steps';
 import type { SecretName } from '../secret-name';
 
 export interface SecretStatus {

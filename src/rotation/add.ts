@@ -3,10 +3,9 @@ import { MINUTE } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { retry } from '../retry';
 import { MINTED_KEY_PATIENCE } from './budget';
-import type { Found } from './gather';
-import type { Issued } from './pending';
 import type { Version } from './ports';
 import type { Run } from './run';
+import type { Found, Issued } from './steps';
 import { newestVersion } from './versions';
 
 export async function add(run: Run, issued: Issued, found: Found): Promise<Version> {

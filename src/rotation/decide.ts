@@ -1,8 +1,8 @@
 /** The decision: whether to rotate, and why. No I/O, no clock. */
 import { isoTime } from '../duration';
 import { RotationError } from '../errors';
-import type { Found } from './gather';
 import type { CurrentKey, Permission } from './ports';
+import type { Decision, Found } from './steps';
 
 /** Renew when this much of a key's life remains: a length of time, or a share (0 to 1) of its lifetime. */
 export type RenewBefore = { readonly ms: number } | { readonly share: number };
@@ -18,16 +18,6 @@ export interface RenewalPolicy {
   /** Whether keys that were minted end at their issuer when no version holds them any more. */
   readonly revoke: boolean;
 }
-
-export type Decision =
-  | { readonly action: 'rotate'; readonly reason: string }
-  | {
-      readonly action: 'keep';
-      readonly outcome: 'not_due' | 'already_rotated';
-      readonly reason: string;
-    }
-  /** Somebody has to act. */
-  | { readonly action: 'refuse'; readonly error: RotationError };
 
 export interface Situation {
   readonly found: Pick<Found, 'newest' | 'current' | 'missing' | 'next'>;

@@ -1,16 +1,9 @@
 /** The first step: everything that can be known about a secret before anything is done, in one round trip. */
 import { RotationError, toRotationError } from '../errors';
 import type { SecretName } from '../secret-name';
-import type {
-  Credential,
-  CurrentKey,
-  KeySource,
-  Permission,
-  Renewal,
-  StoredPayload,
-  Version,
-} from './ports';
+import type { Credential, KeySource, Permission, StoredPayload, Version } from './ports';
 import type { Run } from './run';
+import type { Found } from './steps';
 import { newestEnabledVersion, newestVersion } from './versions';
 
 /** The versions of a secret, and the payload that its readers should be using. */
@@ -20,22 +13,6 @@ interface State {
   readonly newest?: Version;
   /** The newest enabled version: the newest, unless somebody disabled or destroyed that. */
   readonly enabled?: Version & { readonly payload: Uint8Array };
-}
-
-/** What is known about a secret, and about its next key. */
-export interface Found {
-  readonly versions: readonly Version[];
-  readonly newest?: Version;
-  /** The newest enabled version, whatever it holds. */
-  readonly enabled?: Version;
-  /** The key in it, if it holds one. */
-  readonly current?: CurrentKey;
-  /** Permissions that the function lacks. */
-  readonly missing: readonly Permission[];
-  /** Set where readers of `latest` fail. */
-  readonly warning?: string;
-  /** How the next key is got, or what stands in the way: noted and not thrown, for a run still does what it can. */
-  readonly next: Renewal | RotationError;
 }
 
 type Looking = Pick<Run, 'secret' | 'store' | 'keys' | 'session' | 'clock' | 'budget'>;

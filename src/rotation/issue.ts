@@ -3,11 +3,10 @@ import { SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { retry } from '../retry';
 import { ISSUE_PATIENCE, OTHER_RUN_PATIENCE } from './budget';
-import type { Found } from './gather';
-import type { Issued } from './pending';
 import type { Credential, Renewal } from './ports';
 import type { Run } from './run';
-import { ask, findSuccessor, type Superseded } from './verify';
+import type { Found, Issued, Superseded } from './steps';
+import { ask, findSuccessor } from './verify';
 
 export async function issue(run: Run, found: Found): Promise<Issued | Superseded> {
   const { secret, pending, budget, clock } = run;

@@ -1,17 +1,12 @@
 import type { SecretName } from '../secret-name';
-import type { Found } from './gather';
-import type { Credential, IssuedBy } from './ports';
-import type { Run } from './run';
+import type { Found, Issued } from './steps';
+import type { Trail } from './trail';
 
-/** A credential that was issued and is in no version yet. */
-export interface Issued {
-  readonly credential: Credential;
-  readonly by: IssuedBy;
-  readonly issuedAt: number;
-  /** The version that it was issued from; unset for the first key of a secret. */
-  readonly issuedFrom?: number;
-  /** The newest version at that time; 0 where there was none. */
-  readonly newest: number;
+/** A run that asks what waits. */
+interface Asking {
+  readonly secret: SecretName;
+  readonly options: { readonly dryRun: boolean };
+  readonly trail: Pick<Trail, 'warn'>;
 }
 
 /**
@@ -36,7 +31,7 @@ export class PendingCredentials {
   /** Whether a credential waits to be stored. One that was issued from what is not the newest any more is dropped. */
   isFor(
     { newest, current }: Pick<Found, 'newest' | 'current'>,
-    { secret, options, trail }: Pick<Run, 'secret' | 'options' | 'trail'>,
+    { secret, options, trail }: Asking,
   ): boolean {
     const issued = this.of(secret);
     if (issued === undefined) return false;

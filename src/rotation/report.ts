@@ -5,7 +5,8 @@ import { RotationError, type ErrorCode } from '../errors';
 import { renewalTime } from './decide';
 import type { CurrentKey, IssuedBy } from './ports';
 import type { Run } from './run';
-import type { Step, Trail } from './trail';
+import type { Step } from './steps';
+import type { Trail } from './trail';
 
 export const OUTCOMES = [
   'rotated',

@@ -17,10 +17,11 @@
  */
 import { add } from './add';
 import { decide, permissionsFor } from './decide';
-import { gather, type Found } from './gather';
+import { gather } from './gather';
 import { issue, outOfTime } from './issue';
 import { report, type Report } from './report';
 import type { Run } from './run';
+import type { Found } from './steps';
 import { foresee, prepareSweep, standing, standingAfter, sweep, type Standing } from './sweep';
 import { verifyIssued } from './verify';
 

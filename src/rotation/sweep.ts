@@ -1,10 +1,10 @@
 /** Ends what is superseded: retires versions, destroys them, revokes keys. Every run does, whatever else it does. */
 import { RotationError, toRotationError } from '../errors';
 import { keysToRevoke, versionsToDestroy, versionsToRetire } from './cleanup';
-import type { Found } from './gather';
 import { unheldKeys } from './held';
 import type { CurrentKey, OwnKey, Permission, Verdict, Version } from './ports';
 import type { Run } from './run';
+import type { Found } from './steps';
 import { prove } from './verify';
 
 /** How things stand when a sweep begins. */

@@ -1,26 +1,6 @@
 import { toRotationError, type RotationError } from '../errors';
 import type { Clock } from '../retry';
-import type { Decision } from './decide';
-import type { Found } from './gather';
-import type { Issued } from './pending';
-import type { Verdict, Version } from './ports';
-import type { Superseded } from './verify';
-
-/** What the steps of a run gave, each as it returned it. */
-export interface Outputs {
-  gather?: Found;
-  decide?: Decision;
-  issue?: Issued | Superseded;
-  /** About the new key, or about the newest one where none was issued. */
-  verify?: Verdict | Superseded;
-  add?: Version;
-  retire?: readonly Version[];
-  destroy?: readonly Version[];
-  /** Ids of keys. */
-  revoke?: readonly string[];
-}
-
-export type Step = Exclude<keyof Outputs, 'decide'>;
+import type { Outputs, Step } from './steps';
 
 /** Why a run is not what it should be: it `failed`, or left something to do for the next one. */
 export interface Failure {

@@ -2,16 +2,10 @@
 import { isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { NEW_KEY_LAG, STORE_PATIENCE, VERIFY_PATIENCE } from './budget';
-import type { Found } from './gather';
-import type { Issued } from './pending';
-import type { Credential, Verdict, Version } from './ports';
+import type { Credential, Verdict } from './ports';
 import type { Run } from './run';
+import type { Found, Issued, Superseded } from './steps';
 import { newestVersion } from './versions';
-
-/** Somebody else added a version since the secret was looked at; theirs stands. */
-export interface Superseded {
-  readonly supersededBy: Version;
-}
 
 /** What this run knows about a key that it issued: `unclear` must not keep it from being added, for it must not be lost. */
 export async function verifyIssued(

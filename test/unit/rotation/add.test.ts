@@ -1,6 +1,5 @@
 import { add } from '../../../src/rotation/add';
-import type { Found } from '../../../src/rotation/gather';
-import type { Issued } from '../../../src/rotation/pending';
+import type { Found, Issued } from '../../../src/rotation/steps';
 import type { StoredPayload, Version } from '../../../src/rotation/ports';
 import { HOUR, inTurn, MINUTE, NOW, SECOND, version } from '../support';
 import {

@@ -2,11 +2,11 @@ import {
   decide,
   permissionsFor,
   renewalTime,
-  type Decision,
   type RenewalPolicy,
   type Situation,
 } from '../../../src/rotation/decide';
 import type { Renewal } from '../../../src/rotation/ports';
+import type { Decision } from '../../../src/rotation/steps';
 import { DAY, HOUR, NOW, version } from '../support';
 import { error, EXPIRES_AT, key } from './scene';
 

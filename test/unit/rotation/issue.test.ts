@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../../../src/errors';
 import { issue } from '../../../src/rotation/issue';
-import type { Issued } from '../../../src/rotation/pending';
+import type { Issued } from '../../../src/rotation/steps';
 import type { Credential, Verdict, Version } from '../../../src/rotation/ports';
 import { HOUR, inTurn, MINUTE, NOW, SECOND, version } from '../support';
 import {

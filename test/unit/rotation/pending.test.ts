@@ -1,4 +1,5 @@
-import { PendingCredentials, type Issued } from '../../../src/rotation/pending';
+import { PendingCredentials } from '../../../src/rotation/pending';
+import type { Issued } from '../../../src/rotation/steps';
 import { Trail } from '../../../src/rotation/trail';
 import { fakeClock, NOW, version } from '../support';
 import { key, NEW_KEY, SECRET } from './scene';
@@ -19,7 +20,7 @@ function look({ issued = WAITING, number = 4, holds = 'theirs', dryRun = false }
   const newest = version(number);
   const isFor = pending.isFor(
     { newest, current: { version: newest, credential: key(holds) } },
-    { secret: SECRET, options: { force: false, dryRun, deadline: NOW }, trail },
+    { secret: SECRET, options: { dryRun }, trail },
   );
   return { isFor, isKept: pending.of(SECRET) !== undefined, warnings: [...trail.warnings] };
 }

@@ -1,5 +1,5 @@
 import { report } from '../../../src/rotation/report';
-import type { Outputs } from '../../../src/rotation/trail';
+import type { Outputs } from '../../../src/rotation/steps';
 import { DAY, HOUR, NOW, version } from '../support';
 import { error, key, NEW_KEY, NOT_DUE, scene, STORE_REFUSES, type Plan } from './scene';
 

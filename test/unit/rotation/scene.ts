@@ -2,7 +2,7 @@ import { RotationError, type ErrorCode, type RotationErrorOptions } from '../../
 import type { Clock } from '../../../src/retry';
 import { Budget } from '../../../src/rotation/budget';
 import type { RenewalPolicy } from '../../../src/rotation/decide';
-import type { Found } from '../../../src/rotation/gather';
+import type { Found } from '../../../src/rotation/steps';
 import { PendingCredentials } from '../../../src/rotation/pending';
 import type {
   Credential,

@@ -1,5 +1,5 @@
 import { defined } from '../../../src/defined';
-import type { Issued } from '../../../src/rotation/pending';
+import type { Issued } from '../../../src/rotation/steps';
 import type { Credential, Verdict, Version } from '../../../src/rotation/ports';
 import { prove, verifyIssued } from '../../../src/rotation/verify';
 import { HOUR, inTurn, NOW, SECOND, version } from '../support';

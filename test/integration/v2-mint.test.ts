@@ -311,6 +311,15 @@ describe('the management key', () => {
       () => ({ managementKey: world.managementKey('r-viewer') }),
       'MANAGEMENT_KEY_REFUSED',
     ],
+    [
+      'is gone',
+      () => {
+        const managementKey = world.secret();
+        world.services.secretManager.deleteSecret(managementKey.name);
+        return { managementKey };
+      },
+      'SECRET_NOT_FOUND',
+    ],
   ])('that %s stops only what needs it', async (_, broken, code) => {
     const { managementKey } = broken();
     const { secret: name } = world.services.seed();

@@ -49,6 +49,7 @@ describe('a key of ours ends', () => {
       revoked: first,
     });
     // The key whose answer was lost is not old enough yet.
+    expect(await run(secret, LATER)).not.toHaveProperty('revoked');
     expect(world.live(secret)).toHaveLength(2);
     world.services.clock.advance(2 * HOUR);
     const third = await run(secret, LATER);

@@ -13,6 +13,7 @@ import type { Call, Fault, Moment } from '../emulators/faults';
 import { KeyApiEmulator } from '../emulators/key-api';
 import { MomentoEmulator } from '../emulators/momento';
 import type { SecretManagerEmulator } from '../emulators/secret-manager';
+import { SkippingClock } from '../skipping-clock';
 import {
   begin,
   credential,
@@ -25,7 +26,7 @@ import {
 import { Invariants, type Ending } from './invariants';
 import { KeyInvariants, ours } from './key-invariants';
 import { keyIn, readPayload, type Form, type Read } from './payloads';
-import { call, DAY, HOUR, MINUTE, SECOND, secretName, SkippingClock, type Stage } from './stage';
+import { call, DAY, HOUR, MINUTE, SECOND, secretName, type Stage } from './stage';
 
 /** The function's timeout in all cases; the platform kills a run that takes longer. */
 export const TIMEOUT_MS = 540 * SECOND;

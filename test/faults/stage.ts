@@ -2,7 +2,6 @@
 import { PassThrough, Readable } from 'node:stream';
 import type { Request, Response } from '@google-cloud/functions-framework';
 import type { Handler } from '../../src/http/handler';
-import type { Clock } from '../../src/retry';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import { SecretManagerEmulator } from '../emulators/secret-manager';
@@ -11,27 +10,6 @@ export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
-
-/**
- * Real time, in which nobody has to wait: a sleep is over at once, and moves the clock. Sleeps at the same time move it
- * once, as they would real time.
- */
-export class SkippingClock implements Clock {
-  #skipped = 0;
-
-  readonly now = (): number => Date.now() + this.#skipped;
-
-  async sleep(ms: number): Promise<void> {
-    const end = this.now() + ms;
-    // What is under way goes on first.
-    await new Promise((resolve) => setImmediate(resolve));
-    this.advance(Math.max(0, end - this.now()));
-  }
-
-  advance(ms: number): void {
-    this.#skipped += ms;
-  }
-}
 
 /**
  * A Secret Manager and its clients, for one scene after the other: the client is slow to make, and knows nothing of any

@@ -6,7 +6,8 @@ import { MomentoKeys } from '../../src/momento/keys';
 import type { MomentoSession } from '../../src/momento/session';
 import type { Renewal } from '../../src/rotation/ports';
 import type { Fault } from '../emulators/faults';
-import { LocalServices, SkippingClock } from './support';
+import { SkippingClock } from '../skipping-clock';
+import { LocalServices } from './support';
 
 let services: LocalServices;
 let keys: MomentoKeys;

@@ -4,6 +4,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parseConfig } from '../../src/config/config';
 import { ERROR_CODES, RotationError } from '../../src/errors';
+import { REFRESH_PATH } from '../../src/momento/key-api';
 import { ANSWER_RESERVE, ISSUE_RESERVE } from '../../src/rotation/budget';
 import { OUTCOMES } from '../../src/rotation/report';
 import { variablesRead } from './variables';
@@ -67,13 +68,13 @@ describe('the README', () => {
   });
 
   test('tells the defaults that are in force', () => {
-    const { policy, timeoutMs, momento } = parseConfig({ SECRETS: 'projects/p/secrets/s' });
+    const { policy, timeoutMs } = parseConfig({ SECRETS: 'projects/p/secrets/s' });
     const told = Object.fromEntries(rows(section('Configuration'))) as Record<string, string>;
     expect(told).toMatchObject({
       GRACE_PERIOD: String(policy.gracePeriodMs),
       VERIFY: String(policy.verify),
       REVOKE: String(policy.revoke),
-      MOMENTO_REFRESH_PATH: momento.refreshPath,
+      MOMENTO_REFRESH_PATH: REFRESH_PATH,
       TIMEOUT: `${timeoutMs / 1000}s`,
     });
     expect(policy).toEqual({ gracePeriodMs: 0, verify: true, revoke: false });

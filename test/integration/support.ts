@@ -3,28 +3,11 @@ import { REFRESH_PATH, type KeyApiEmulator } from '../emulators/key-api';
 import type { IssuedKey, MomentoEmulator } from '../emulators/momento';
 import type { SecretManagerEmulator } from '../emulators/secret-manager';
 import { startServices, type Services } from '../emulators/services';
-import type { Clock } from '../../src/retry';
+import { SkippingClock } from '../skipping-clock';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 
 export const HOUR = 3600 * 1000;
 export const DAY = 24 * HOUR;
-
-/** Real time, in which nobody has to wait: a sleep is over at once, and moves the clock. */
-export class SkippingClock implements Clock {
-  #skipped = 0;
-
-  now = (): number => Date.now() + this.#skipped;
-
-  /** Also lets whatever is under way go on. */
-  sleep(ms: number): Promise<void> {
-    this.advance(ms);
-    return new Promise((resolve) => setImmediate(resolve));
-  }
-
-  advance(ms: number): void {
-    this.#skipped += ms;
-  }
-}
 
 /** Resolves when something has become so; rejects when it does not within a time that is long for anything local. */
 export async function until(condition: () => boolean, withinMs = 3000): Promise<void> {

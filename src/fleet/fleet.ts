@@ -67,7 +67,7 @@ export class Fleet {
     const budget = new Budget(clock, clock.now() + STORE_PATIENCE);
     return this.#inSession(budget, (session) =>
       mapConcurrently(CONCURRENCY, secrets, (secret) =>
-        look({ ...this.#options, secret, session, budget }),
+        look({ ...this.#options, secret, session, pending: this.#pending, budget }),
       ),
     );
   }
@@ -117,6 +117,6 @@ async function readManagementKey(
   throw new RotationError(
     'MANAGEMENT_KEY_INVALID',
     `${run.secret.name}, the secret of the management key, has no enabled version, so no key can be minted or revoked. ` +
-      'Readers keep the newest version of their secrets. Store a management key in it.',
+      'Readers keep what they have. Store a management key in it.',
   );
 }

@@ -42,8 +42,11 @@ export interface Look {
 
 type Looking = Pick<
   Run,
-  'secret' | 'store' | 'keys' | 'session' | 'policy' | 'clock' | 'budget'
+  'secret' | 'store' | 'keys' | 'session' | 'pending' | 'policy' | 'clock' | 'budget'
 > & { readonly managementKey?: SecretName };
+
+const WAITS =
+  'a key that was issued is in no version yet, only in the memory of this instance: run the job before it is stopped';
 
 export async function look(run: Looking): Promise<Look> {
   const secret = run.secret.name;
@@ -52,7 +55,8 @@ export async function look(run: Looking): Promise<Look> {
     const { next } = found;
     const error = next instanceof RotationError ? next : undefined;
     const { warning, ...unheld } = await countUnheld(run, found);
-    const warnings = [found.warning, warning].filter((text) => text !== undefined);
+    const waits = run.pending.of(run.secret) && WAITS;
+    const warnings = [found.warning, waits, warning].filter((text) => text !== undefined);
     const status = {
       secret,
       ...describe(run, found),

@@ -47,7 +47,7 @@ export class InvalidPayload extends RotationError {
       'PAYLOAD_INVALID',
       `The payload of this secret is not a Momento credential: ${problem}. Nothing was changed; readers get this payload. ` +
         "Store the JSON that the Momento console downloads, or that Momento's API answers, or a bare key, as it is, as a " +
-        "new version (README, 'Store the first credential').",
+        "new version (README, 'The secret').",
     );
   }
 }

@@ -10,14 +10,17 @@ export const REMEDY = 'a new key from the Momento console';
 
 /** @param why goes on after `The newest key cannot be renewed:` */
 export function notRefreshable(why: string, kind: KeyKind): RotationError {
-  const mint =
-    kind === 'v2' ? 'set MANAGEMENT_KEY' : "set MANAGEMENT_KEY and give the secret a 'role'";
   return new RotationError(
     'KEY_NOT_REFRESHABLE',
     `The newest key cannot be renewed: ${why}. Nothing was changed, readers keep it, and it ends at its own expiry. Store ` +
-      `a key that expires, with its refresh token, as a new version; or ${mint}, so that keys are minted; or take the ` +
+      `a key that expires, with its refresh token, as a new version; or ${mintInstead(kind)}, so that keys are minted; or take the ` +
       'secret out of SECRETS.',
   );
+}
+
+/** What has to be configured for that. */
+function mintInstead(kind: KeyKind): string {
+  return kind === 'v2' ? 'set MANAGEMENT_KEY' : "set MANAGEMENT_KEY and give the secret a 'role'";
 }
 
 export function managementKeyMissing(): RotationError {
@@ -59,16 +62,16 @@ export function lifetimeUnknown(why: string): RotationError {
 export function refreshRefused(
   cause: RotationError,
   secret: SecretName,
-  { expiresAt }: Credential,
+  { expiresAt, kind }: Credential,
   { answerLost, now }: { answerLost: boolean; now: number },
 ): RotationError {
   const expiry = isoTime(expiresAt);
-  const remedy = `create a new API key with a refresh token in the Momento console and store it as a new version of ${secret.name}`;
+  const remedy = `create a new API key with a refresh token in the Momento console and store it as a new version of ${secret.name}, or ${mintInstead(kind)}, so that one is minted`;
   if (expiresAt <= now) {
     return new RotationError(
       'KEY_EXPIRED',
-      `The newest key expired at ${expiry} and Momento does not refresh an expired key. Readers are refused by Momento ` +
-        `until somebody acts: ${remedy}, now.`,
+      `The newest key expired at ${expiry} and Momento does not refresh an expired key. Readers are refused by Momento. ` +
+        `Act now: ${remedy}.`,
       { cause },
     );
   }

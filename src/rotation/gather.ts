@@ -140,7 +140,7 @@ function noVersion({ name }: SecretName): RotationError {
   return new RotationError(
     'NO_VERSION',
     `${name} has no version, so its readers get nothing. Store the first credential, or give the secret a role, so that ` +
-      "its first key is minted (README, 'Store the first credential').",
+      "its first key is minted (README, 'The secret').",
   );
 }
 

@@ -74,7 +74,7 @@ export async function foresee(run: Run, standing: Standing): Promise<void> {
   const { retire, destroy } = dueVersions(run, standing);
   // What is retired holds nothing, though it can still be read.
   const versions = inState('DESTROYED', standing.versions, retire);
-  const revoke = await orNone(run, false, async () =>
+  const revoke = await orNone(run, standing.isRefreshed, async () =>
     unheldKeys(run, await oldKeys(run), versions),
   );
   Object.assign(run.trail.outputs, { retire, destroy, revoke });
@@ -179,19 +179,27 @@ async function orNone<T>(
   try {
     return await lookUp();
   } catch (thrown) {
-    const cause = toRotationError(thrown);
-    const error =
-      cause.code === 'KEYS_NOT_REVOKED' || cause.code === 'INTERNAL'
-        ? cause
-        : new RotationError(
-            'KEYS_NOT_REVOKED',
-            `Whether keys have to be revoked could not be looked up (${cause.code}: ${cause.message}) Versions were retired as ` +
-              'usual, and readers are not affected. The next run looks again.',
-            { cause },
-          );
-    if (isOptional && error.code === 'KEYS_NOT_REVOKED')
-      trail.warn(`${error.code}: ${error.message}`);
+    const error = notRevoked(toRotationError(thrown));
+    if (isOptional && error.code !== 'INTERNAL') trail.warn(`${error.code}: ${error.message}`);
     else trail.fail(error, 'incomplete', 'revoke');
     return [];
   }
+}
+
+function notRevoked(cause: RotationError): RotationError {
+  if (cause.code === 'KEYS_NOT_REVOKED' || cause.code === 'INTERNAL') return cause;
+  // Somebody has to act, and before the next rotation: who may not see the keys may not make one either.
+  if (cause.refused) {
+    return new RotationError(
+      cause.code,
+      `${cause.message} Readers keep the newest version; until then no key is made or revoked.`,
+      { cause },
+    );
+  }
+  return new RotationError(
+    'KEYS_NOT_REVOKED',
+    `Whether keys have to be revoked could not be looked up (${cause.code}: ${cause.message}) Readers are not affected. The ` +
+      'next run looks again.',
+    { cause },
+  );
 }

@@ -35,7 +35,7 @@ export function toStoreError(
     case status.NOT_FOUND:
       return new RotationError(
         'SECRET_NOT_FOUND',
-        `${secret.name} does not exist. Create it, or take it out of SECRETS.`,
+        `${secret.name} does not exist. Create it, or take it out of the function's configuration.`,
         cause,
       );
     case status.PERMISSION_DENIED:

@@ -2,7 +2,7 @@ import { RotationError } from '../errors';
 import type { Permission } from '../rotation/ports';
 import type { SecretName } from '../secret-name';
 
-/** Which role grants which permission (https://cloud.google.com/secret-manager/docs/access-control). */
+/** Which role grants which permission of a secret that is rotated (https://cloud.google.com/secret-manager/docs/access-control). */
 export const ROLES: Readonly<Record<Permission, string>> = {
   access: 'roles/secretmanager.secretAccessor',
   list: 'roles/secretmanager.secretVersionManager',
@@ -10,6 +10,9 @@ export const ROLES: Readonly<Record<Permission, string>> = {
   disable: 'roles/secretmanager.secretVersionManager',
   destroy: 'roles/secretmanager.secretVersionManager',
 };
+
+/** Lists versions, and changes none: what a management key needs, which is only read. */
+export const VIEWER = 'roles/secretmanager.viewer';
 
 /** What Google calls it. */
 export function iamName(permission: Permission): string {
@@ -21,10 +24,15 @@ export function permissionMissing(
   secret: SecretName,
   permissions: readonly Permission[],
 ): RotationError {
-  const roles = [...new Set(permissions.map((permission) => ROLES[permission]))];
+  const isOnlyRead = permissions.every((permission) => ['access', 'list'].includes(permission));
+  const roles = new Set(
+    permissions.map((permission) =>
+      isOnlyRead && permission === 'list' ? VIEWER : ROLES[permission],
+    ),
+  );
   return new RotationError(
     'PERMISSION_MISSING',
-    `The function's service account lacks ${permissions.map(iamName).join(', ')} on ${secret.name}. Nothing was issued. Grant ` +
-      `it ${roles.join(' and ')} on this secret (and see that the secret exists: Secret Manager may not tell the two apart).`,
+    `The function's service account lacks ${permissions.map(iamName).join(', ')} on ${secret.name}. Readers keep the newest version. ` +
+      `Grant it ${[...roles].join(' and ')} on this secret (and see that the secret exists: Secret Manager may not tell the two apart).`,
   );
 }

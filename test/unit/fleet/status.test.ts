@@ -1,5 +1,5 @@
 import { look } from '../../../src/fleet/status';
-import { DAY, HOUR, inTurn, secretName, SECOND, version } from '../support';
+import { DAY, HOUR, inTurn, NOW, secretName, SECOND, version } from '../support';
 import {
   error,
   EXPIRES_AT,
@@ -12,6 +12,9 @@ import {
 } from '../rotation/scene';
 
 const MANAGED = { managementKey: secretName('projects/p/secrets/management') };
+
+/** A key that an earlier run could not store. */
+const WAITING = { credential: key('k5'), by: 'refresh', issuedAt: NOW, newest: 4 } as const;
 
 async function lookAt(plan: Plan, managed = {}) {
   const { begin, calls } = scene(plan);
@@ -154,4 +157,12 @@ describe('keys of ours that no version holds', () => {
       'which keys no version holds could not be looked up (MANAGEMENT_KEY_REFUSED)',
     ]);
   });
+});
+
+test('warns of a key that waits in memory to be stored', async () => {
+  const run = scene().begin();
+  run.pending.keep(SECRET, WAITING);
+  expect((await look(run)).status.warnings).toEqual([
+    expect.stringContaining('run the job before it is stopped'),
+  ]);
 });

@@ -147,8 +147,13 @@ describe('in doubt no key ends', () => {
     ],
     [
       'keys cannot be listed',
-      { session: { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) } },
+      { session: { ownKeys: inTurn<never>(error('MOMENTO_UNAVAILABLE')) } },
       'KEYS_NOT_REVOKED',
+    ],
+    [
+      'nobody may list the keys',
+      { session: { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) } },
+      'MANAGEMENT_KEY_REFUSED',
     ],
   ])('%s', async (_name, changes, code) => {
     const { done, failure } = await sweepIn(plan(changes));
@@ -157,13 +162,11 @@ describe('in doubt no key ends', () => {
   });
 
   test('and the run is incomplete, but retires versions as usual', async () => {
-    const session = { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) };
+    const session = { ownKeys: inTurn<never>(error('MOMENTO_UNAVAILABLE')) };
     const { done, failure } = await sweepIn(plan({ policy: { gracePeriodMs: 0 }, session }));
     expect(done).toEqual(['disable 3']);
     expect(failure).toMatchObject({ outcome: 'incomplete', step: 'revoke' });
-    expect(failure?.error.message).toContain(
-      'MANAGEMENT_KEY_REFUSED: test: MANAGEMENT_KEY_REFUSED.',
-    );
+    expect(failure?.error.message).toContain('MOMENTO_UNAVAILABLE: test: MOMENTO_UNAVAILABLE.');
   });
 
   test('a secret whose keys are refreshed does not fail for the management key', async () => {
@@ -248,6 +251,12 @@ describe('foreseen', () => {
   ])('%s', async (_name, changes, isDue, retire, revoke) => {
     const foreseen = await foreseeIn(plan(changes), isDue);
     expect(foreseen).toMatchObject({ retire, revoke, calls: [], failure: undefined });
+  });
+
+  test('and a management key that fails is no failure of a secret that is refreshed', async () => {
+    const session = { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) };
+    const { failure } = await foreseeIn(plan({ session, renewal: { by: 'refresh' } }), false);
+    expect(failure).toBeUndefined();
   });
 
   test('and what would keep keys from being revoked is told', async () => {

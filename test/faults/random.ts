@@ -352,7 +352,7 @@ async function play(
       return strike(site);
     },
   });
-  const ends = await Promise.all(isDouble ? [run, played.runOn(played.newInstance())] : [run]);
+  const ends = await Promise.all(isDouble ? [run, played.runOn(played.otherInstance())] : [run]);
   secretManager.staleLists = secretManager.staleLatest = 0;
   return ends;
 }

@@ -65,7 +65,7 @@ function parseHost(text: string): string | undefined {
 }
 
 function parsePath(text: string): string | undefined {
-  return /^(\/[\w.~-]+)+$/.test(text) ? text : undefined;
+  return /^(\/(?!\.\.?(\/|$))[\w.~:@-]+)+$/.test(text) ? text : undefined;
 }
 
 function parseLoopback(text: string): string | undefined {

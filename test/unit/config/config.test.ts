@@ -96,6 +96,7 @@ test.each<[string, string, object]>([
   ['TIMEOUT', '1h', { timeoutMs: 3600 * SECOND }],
   ['MOMENTO_ENDPOINT', 'a.b', { momento: { endpoint: 'a.b' } }],
   ['MOMENTO_REFRESH_PATH', '/r', { momento: { refreshPath: '/r' } }],
+  ['MOMENTO_REFRESH_PATH', '/v1/a.b:r', { momento: { refreshPath: '/v1/a.b:r' } }],
   ['SECRET_MANAGER_EMULATOR_HOST', '[::1]:1', { secretManagerEmulator: '[::1]:1' }],
   ['MOMENTO_EMULATOR_HOST', '127.8.9.1:65535', { momento: { emulator: '127.8.9.1:65535' } }],
 ])('%s=%s', (name, text, expected) => {
@@ -153,7 +154,18 @@ describe('a wrong value is told by what it must be, and alone', () => {
     [
       'MOMENTO_REFRESH_PATH',
       'MOMENTO_REFRESH_PATH must be a path such as /api-keys/refresh',
-      ['/', 'refresh', '//host/x', '/a?b', '/a b', 'https://a.b/c', '/a/'],
+      [
+        '/',
+        'refresh',
+        '//host/x',
+        '/a?b',
+        '/a b',
+        'https://a.b/c',
+        '/a/',
+        '/../a',
+        '/a/..',
+        '/./a',
+      ],
     ],
     ...['SECRET_MANAGER', 'MOMENTO', 'MOMENTO_KEY_API'].map(
       (service): [string, string, string[]] => [

@@ -21,7 +21,7 @@ const Body = v.pipe(
     {
       secrets: v.optional(
         v.pipe(
-          v.array(v.unknown(), "'secrets' is not a list"),
+          v.array(v.string("'secrets' holds what is not a string"), "'secrets' is not a list"),
           v.minLength(1, "'secrets' is an empty list; leave it out to name all"),
         ),
       ),
@@ -63,8 +63,7 @@ function parseJson(body: Buffer): unknown {
   }
 }
 
-function findSecret(name: unknown, index: number, configured: readonly Secret[]): Secret {
-  if (typeof name !== 'string') throw badRequest(`secrets[${index}] is not a string`);
+function findSecret(name: string, index: number, configured: readonly Secret[]): Secret {
   const isFullName = parseSecretName(name) !== undefined;
   const [found, another] = configured.filter((secret) =>
     isFullName ? secret.name === name : secret.id === name,

@@ -75,7 +75,11 @@ describe('a request that is refused', () => {
       { secrets: [] },
       "'secrets' is an empty list; leave it out to name all",
     ],
-    ['a secret that is no string', { secrets: ['a', { planted }] }, 'secrets[1] is not a string'],
+    [
+      'a secret that is no string, beside one that is unknown',
+      { secrets: ['unknown', { planted }] },
+      "'secrets' holds what is not a string",
+    ],
     ['an ambiguous short name', { secrets: ['a', 'b'] }, 'secrets[1] is the short name of several'],
   ])('%s', (_name, body, problem) => {
     const { code, message } = thrownBy(() => parse(body)) as RotationError;

@@ -1,5 +1,5 @@
 /** The role and the lifetime of the next key: from the configuration, the current payload, or Momento's list of keys. */
-import { DAY, SECOND } from '../duration';
+import { DAY, HOUR, MINUTE, SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { Secret, Version } from '../rotation/ports';
 import type { KeyInfo } from './answers';
@@ -77,6 +77,9 @@ function listedLifetime(info: KeyInfo): number | undefined {
   return expires == null ? undefined : span(issued * SECOND, expires * SECOND, 1);
 }
 
+/** The seconds that a key took to be made are no part of its lifetime, or it would be shorter with each successor. */
 function span(from: number, to: number, atLeast: number): number | undefined {
-  return to - from >= atLeast ? to - from : undefined;
+  const ms = to - from;
+  if (ms < atLeast) return undefined;
+  return ms < HOUR ? ms : Math.round(ms / MINUTE) * MINUTE;
 }

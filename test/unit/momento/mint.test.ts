@@ -68,6 +68,17 @@ describe('what is asked for', () => {
     ['those of the list', {}, BARE, 'r-listed', 30, 1],
     ['a configured role, the lifetime of the list', { role: 'r-set' }, BARE, 'r-set', 30, 1],
     ['the role of the list, a lifetime', { lifetimeMs: DAY }, BARE, 'r-listed', 1, 1],
+    [
+      'the lifetime that was meant, not what was left of it when the key was made',
+      {},
+      {
+        api_key: v2Key('key-1', NOW + 10 * DAY),
+        key_info: keyInfo({ issued_at_epoch_seconds: inSeconds(NOW) + 9 }),
+      },
+      'r-viewer',
+      10,
+      0,
+    ],
     ['for a v1 key, its age and what is left', { role: 'r-set' }, V1, 'r-set', 7, 0],
     [
       'a lifetime for a key that never expires',

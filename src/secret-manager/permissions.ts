@@ -11,7 +11,7 @@ export const ROLES: Readonly<Record<Permission, string>> = {
   destroy: 'roles/secretmanager.secretVersionManager',
 };
 
-/** Lists versions, and changes none: what a management key needs, which is only read. */
+/** Lists versions, and changes none: enough for a management key that is only read. */
 export const VIEWER = 'roles/secretmanager.viewer';
 
 /** What Google calls it. */
@@ -24,15 +24,15 @@ export function permissionMissing(
   secret: SecretName,
   permissions: readonly Permission[],
 ): RotationError {
-  const isOnlyRead = permissions.every((permission) => ['access', 'list'].includes(permission));
-  const roles = new Set(
-    permissions.map((permission) =>
-      isOnlyRead && permission === 'list' ? VIEWER : ROLES[permission],
-    ),
+  const roles = [...new Set(permissions.map((permission) => ROLES[permission]))];
+  const isRead = permissions.every(
+    (permission) => permission === 'access' || permission === 'list',
   );
+  const less =
+    isRead && permissions.includes('list') ? `; to list a management key, ${VIEWER} will do` : '';
   return new RotationError(
     'PERMISSION_MISSING',
     `The function's service account lacks ${permissions.map(iamName).join(', ')} on ${secret.name}. Readers keep the newest version. ` +
-      `Grant it ${[...roles].join(' and ')} on this secret (and see that the secret exists: Secret Manager may not tell the two apart).`,
+      `Grant it ${roles.join(' and ')} on this secret${less} (and see that the secret exists: Secret Manager may not tell the two apart).`,
   );
 }

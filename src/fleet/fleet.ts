@@ -117,6 +117,6 @@ async function readManagementKey(
   throw new RotationError(
     'MANAGEMENT_KEY_INVALID',
     `${run.secret.name}, the secret of the management key, has no enabled version, so no key can be minted or revoked. ` +
-      'Readers keep what they have. Store a management key in it.',
+      'Store a management key in it.',
   );
 }

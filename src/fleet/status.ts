@@ -2,6 +2,7 @@
 import { defined } from '../defined';
 import { isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
+import { STORE_PATIENCE } from '../rotation/budget';
 import { renewalTime } from '../rotation/decide';
 import { gather } from '../rotation/gather';
 import { unheldKeys } from '../rotation/held';
@@ -110,11 +111,17 @@ async function countUnheld(
 ): Promise<{ unheldKeys?: number; warning?: string }> {
   if (run.managementKey === undefined) return {};
   try {
-    const keys = await run.budget.patiently(() => run.session.ownKeys(run.secret));
-    return { unheldKeys: (await unheldKeys(run, keys, versions)).length };
+    const keys = await run.budget.tryFor(STORE_PATIENCE, () => run.session.ownKeys(run.secret));
+    const ids = keys.map(({ keyId }) => keyId);
+    const unheld = await unheldKeys(run, ids, versions);
+    return unheld === undefined
+      ? unknown('a version has just changed')
+      : { unheldKeys: unheld.length };
   } catch (thrown) {
-    return {
-      warning: `which keys no version holds could not be looked up (${toRotationError(thrown).code})`,
-    };
+    return unknown(toRotationError(thrown).code);
+  }
+
+  function unknown(why: string): { warning: string } {
+    return { warning: `which keys no version holds could not be looked up (${why})` };
   }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
+import type { RotationError } from '../errors';
 import type { Credential as RotatedCredential, Secret } from '../rotation/ports';
 import { ApiJson } from './api-json';
 import { readPayload } from './forms';
@@ -38,9 +39,6 @@ export class Credential implements RotatedCredential {
     }
     if (key.kind === 'v2' && refreshToken !== undefined && !isToken(refreshToken)) {
       throw invalid('its refresh token holds characters that no token of Momento has');
-    }
-    if (key.kind !== 'v2' && refreshToken !== undefined && told.expiresAt === undefined) {
-      throw payload.noExpiry();
     }
     const { length } = payload.serialize();
     if (length > MAX_PAYLOAD_BYTES) throw tooLong(length);
@@ -94,6 +92,11 @@ export class Credential implements RotatedCredential {
 
   get refreshToken(): string | undefined {
     return this.#payload.refreshToken;
+  }
+
+  /** The error for a payload that does not tell when its key expires, as one has to whose key the SDK refreshes. */
+  get noExpiry(): RotationError | undefined {
+    return this.#payload.told.expiresAt === undefined ? this.#payload.noExpiry() : undefined;
   }
 
   get fingerprint(): string {

@@ -86,14 +86,20 @@ export class KeyApi {
     throw errors.unexpected('the list of keys', `${MAX_PAGES} pages and no end`);
   }
 
-  /** Ends a key. One that is already gone is fine. */
-  async revoke(managementKey: string, keyId: string): Promise<void> {
-    const answer = await this.#send({
+  /** Ends a key, unless it is not to be any more when its turn has come. One that is already gone is fine. */
+  async revoke(
+    managementKey: string,
+    keyId: string,
+    confirm = (): Promise<boolean> => Promise.resolve(true),
+  ): Promise<boolean> {
+    await this.#options.pace.turn();
+    if (!(await confirm())) return false;
+    const answer = await this.#call({
       method: 'DELETE',
       path: `/api-keys/${encodeURIComponent(keyId)}`,
       authorization: managementKey,
     });
-    if (isSuccess(answer) || answer.status === 404) return;
+    if (isSuccess(answer) || answer.status === 404) return true;
     throw (
       errors.managementKeyRefused(answer) ??
       errors.unexpected('the revocation of a key', errors.told(answer))
@@ -140,8 +146,12 @@ export class KeyApi {
 
   /** Sends a request when its turn has come. */
   async #send(exchange: Exchange): Promise<Answer> {
-    const { emulator, bounds, pace, now } = this.#options;
-    await pace.turn();
+    await this.#options.pace.turn();
+    return this.#call(exchange);
+  }
+
+  async #call(exchange: Exchange): Promise<Answer> {
+    const { emulator, bounds, now } = this.#options;
     this.#client ??= new HttpClient(
       new URL(emulator === undefined ? ADDRESS : `http://${emulator}`),
       bounds,

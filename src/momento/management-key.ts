@@ -44,8 +44,8 @@ export class ManagementKey {
     return this.#api.mint(this.#apiKey, request);
   }
 
-  revoke(keyId: string): Promise<void> {
-    return this.#api.revoke(this.#apiKey, keyId);
+  revoke(keyId: string, confirm?: () => Promise<boolean>): Promise<boolean> {
+    return this.#api.revoke(this.#apiKey, keyId, confirm);
   }
 
   /** Forgets the key. */

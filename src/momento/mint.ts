@@ -10,7 +10,7 @@ import type { MintRequest } from './key-api';
 import type { ManagementKey } from './management-key';
 import type { Issued } from './payload';
 import { completeTerms, knownTerms, type Current } from './terms';
-import { mintRefused } from './words';
+import { withReaders } from './words';
 
 /** Each lost answer leaves a key behind that nobody holds, until it is revoked or expires. */
 const LOST_ANSWERS = 3;
@@ -46,7 +46,7 @@ export function mint(
         () => current?.credential.renewed(issued) ?? Credential.first(secret.payload, issued),
       );
     },
-    refusal: (error, told) => mintRefused(error, current?.credential, told.now),
+    refusal: (error, told) => withReaders(error, current?.credential, told.now),
   };
 }
 

@@ -43,9 +43,11 @@ export function successor(
   }: Pick<RefreshApiKey.Success, 'apiKey' | 'refreshToken' | 'endpoint' | 'expiresAt'>,
 ): Credential {
   if (refreshToken.trim() === '') throw invalidIssue('refresh');
-  return accept('refresh', () =>
+  const next = accept('refresh', () =>
     current.renewed({ apiKey, refreshToken, endpoint, expiresAt: expiresAt.epoch() * SECOND }),
   );
+  if (next.noExpiry !== undefined) throw invalidIssue('refresh');
+  return next;
 }
 
 function refreshError(code: MomentoErrorCode): RotationError {

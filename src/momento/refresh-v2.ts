@@ -1,5 +1,6 @@
 /** Refreshes v2 keys over HTTP. Their refresh token works once, so its answer is taken if readers can live with it. */
 import { SECOND } from '../duration';
+import { RotationError } from '../errors';
 import type { Renewal } from '../rotation/ports';
 import type { SecretName } from '../secret-name';
 import type { RefreshedKey } from './answers';
@@ -7,7 +8,7 @@ import type { Credential } from './credential';
 import { accept, invalidIssue } from './issued';
 import { readKey } from './key';
 import type { KeyApi } from './key-api';
-import { refreshRefused } from './words';
+import { refreshRefused, withReaders } from './words';
 
 export function refreshV2(
   secret: SecretName,
@@ -19,7 +20,13 @@ export function refreshV2(
     by: 'refresh',
     // The answer cannot be got back otherwise; that the token is spent is known after one more try.
     lostAnswers: 1,
-    issue: async () => successor(current, await api.refresh(current.refreshToken ?? ''), now()),
+    issue: async () => {
+      try {
+        return successor(current, await api.refresh(current.refreshToken ?? ''), now());
+      } catch (thrown) {
+        throw pathUnknown(thrown) ? withReaders(thrown, current, now()) : thrown;
+      }
+    },
     refusal: (error, told) => refreshRefused(error, secret, current, told),
   };
 }
@@ -32,4 +39,8 @@ function successor(current: Credential, answer: RefreshedKey, now: number): Cred
   return accept('refresh', () =>
     current.renewed({ apiKey, refreshToken, expiresAt, ...(keyInfo && { keyInfo }) }),
   );
+}
+
+function pathUnknown(thrown: unknown): thrown is RotationError {
+  return thrown instanceof RotationError && thrown.code === 'REFRESH_PATH_UNKNOWN';
 }

@@ -30,25 +30,20 @@ export interface SessionOptions {
 
 export class MomentoSession implements KeySession {
   readonly #options: SessionOptions;
-  #ready: Promise<void> | undefined;
-  #managementKey: ManagementKey | RotationError | undefined;
+  #managementKey: Promise<ManagementKey | RotationError> | undefined;
 
   constructor(options: SessionOptions) {
     this.#options = options;
   }
 
-  ready(): Promise<void> {
-    this.#ready ??= this.#readManagementKey();
-    return this.#ready;
+  prepare(): void {
+    void this.#manage();
   }
 
-  renewal(secret: Secret, current: CurrentKey | undefined): Renewal | RotationError {
-    if (this.#options.managementKey !== undefined && this.#managementKey === undefined) {
-      throw new Error('the management key has to be read first');
-    }
+  renewal(secret: Secret, current: CurrentKey | undefined): Promise<Renewal | RotationError> {
     return renewal(secret, current && { ...current, credential: ours(current.credential) }, {
       ...this.#options,
-      managementKey: this.#managementKey,
+      managementKey: this.#options.managementKey && (() => this.#manage()),
     });
   }
 
@@ -63,7 +58,7 @@ export class MomentoSession implements KeySession {
   }
 
   async ownKeys(secret: Secret): Promise<OwnKey[]> {
-    const managementKey = this.#required();
+    const managementKey = await this.#required();
     const now = this.#options.now();
     const ours = description(secret);
     return (await managementKey.list())
@@ -79,28 +74,32 @@ export class MomentoSession implements KeySession {
       }));
   }
 
-  async revoke(keyId: string): Promise<void> {
-    await this.#required().revoke(keyId);
+  async revoke(keyId: string, confirm?: () => Promise<boolean>): Promise<boolean> {
+    return (await this.#required()).revoke(keyId, confirm);
   }
 
   close(): void {
     this.#options.api.close();
-    if (this.#managementKey instanceof ManagementKey) this.#managementKey.drop();
-    this.#managementKey = undefined;
+    void this.#managementKey?.then((key) => {
+      if (key instanceof ManagementKey) key.drop();
+    });
   }
 
-  async #readManagementKey(): Promise<void> {
+  /** What is wrong with the management key stands in the way of those who need it. */
+  #manage(): Promise<ManagementKey | RotationError> {
     const { managementKey: read, api, now } = this.#options;
-    try {
-      if (read !== undefined) this.#managementKey = new ManagementKey(await read(), api, now());
-    } catch (thrown) {
-      this.#managementKey = toRotationError(thrown);
-    }
+    const readKey = async (): Promise<ManagementKey> => {
+      if (read === undefined) throw managementKeyMissing();
+      return new ManagementKey(await read(), api, now());
+    };
+    this.#managementKey ??= readKey().catch(toRotationError);
+    return this.#managementKey;
   }
 
-  #required(): ManagementKey {
-    if (this.#managementKey instanceof ManagementKey) return this.#managementKey;
-    throw this.#managementKey ?? managementKeyMissing();
+  async #required(): Promise<ManagementKey> {
+    const managementKey = await this.#manage();
+    if (managementKey instanceof RotationError) throw managementKey;
+    return managementKey;
   }
 }
 

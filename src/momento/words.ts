@@ -12,9 +12,8 @@ export const REMEDY = 'a new key from the Momento console';
 export function notRefreshable(why: string, kind: KeyKind): RotationError {
   return new RotationError(
     'KEY_NOT_REFRESHABLE',
-    `The newest key cannot be renewed: ${why}. Nothing was changed, readers keep it, and it ends at its own expiry. Store ` +
-      `a key that expires, with its refresh token, as a new version; or ${mintInstead(kind)}, so that keys are minted; or take the ` +
-      'secret out of SECRETS.',
+    `The newest key cannot be renewed: ${why}. Nothing was changed. Store a key that expires, with its refresh token, as a new ` +
+      `version; or ${mintInstead(kind)}, so that keys are minted; or take the secret out of SECRETS.`,
   );
 }
 
@@ -27,7 +26,7 @@ export function managementKeyMissing(): RotationError {
   return new RotationError(
     'MANAGEMENT_KEY_MISSING',
     'Keys of a role that the configuration gives are minted, which takes a management key, and none is configured. Nothing ' +
-      'was changed; readers keep what they have. Set MANAGEMENT_KEY to a secret that holds a v2 key which may manage keys, ' +
+      'was changed. Set MANAGEMENT_KEY to a secret that holds a v2 key which may manage keys, ' +
       "or take the 'role' out of SECRETS.",
   );
 }
@@ -35,8 +34,8 @@ export function managementKeyMissing(): RotationError {
 export function managementKeyInvalid(problem: string): RotationError {
   return new RotationError(
     'MANAGEMENT_KEY_INVALID',
-    `The management key cannot be used: ${problem}. No key can be made or revoked without it; readers keep what they ` +
-      'have. Store a v2 key that may manage keys as a new version of the secret in MANAGEMENT_KEY.',
+    `The management key cannot be used: ${problem}. No key can be made or revoked without it. Store a v2 key` +
+      ' that may manage keys as a new version of the secret in MANAGEMENT_KEY.',
   );
 }
 
@@ -91,8 +90,8 @@ export function refreshRefused(
   );
 }
 
-/** The error for a refusal to mint; what has to be done is in its cause. */
-export function mintRefused(
+/** An error that says what has to be done, with what it means for readers, and until when. */
+export function withReaders(
   cause: RotationError,
   current: Credential | undefined,
   now: number,

@@ -27,7 +27,7 @@ export async function add(run: Run, issued: Issued, found: Found): Promise<Versi
     }
   };
   try {
-    const added = await retry(clock, attempt, () => latestTry);
+    const added = await retry(clock, attempt, () => latestTry, mayPass);
     pending.drop(secret);
     warnAbout(run, found, added);
     return added;
@@ -43,6 +43,11 @@ export async function add(run: Run, issued: Issued, found: Found): Promise<Versi
       { cause },
     );
   }
+}
+
+/** What was had to look at the secret is not gone for good. */
+function mayPass({ code, retryable }: RotationError): boolean {
+  return retryable || code === 'CREDENTIALS_UNAVAILABLE';
 }
 
 function mintedTooLongAgo(): RotationError {

@@ -1,6 +1,5 @@
 /** Every deadline of a run, in one place. */
 import { HOUR, MINUTE, SECOND } from '../duration';
-import type { RotationError } from '../errors';
 import { retry, type Clock } from '../retry';
 
 /** The function's timeout less this is when a run has to have ended, so that its answer is still sent. */
@@ -8,6 +7,9 @@ export const ANSWER_RESERVE = 15 * SECOND;
 
 /** How long a failing call to the store is tried again, while there is nothing to lose. */
 export const STORE_PATIENCE = 30 * SECOND;
+
+/** How long a quota that is used up is waited for: it is full for up to a minute, and others may wait for it as well. */
+export const QUOTA_PATIENCE = 2 * MINUTE;
 
 /** What remains for storing a credential when a secret has been looked at for the last time. */
 export const ADD_RESERVE = 30 * SECOND;
@@ -29,6 +31,9 @@ export const NEW_KEY_LAG = 10 * SECOND;
 
 /** How long the issuer is asked again when it gives no clear answer about a key. */
 export const VERIFY_PATIENCE = 5 * SECOND;
+
+/** For so long a look at what is held is good: then whoever is about to revoke a key looks again. */
+export const LOOK_FRESHNESS = 100;
 
 /** A minted key that no version holds by then is an orphan. */
 export const ORPHAN_AGE = HOUR;
@@ -63,12 +68,16 @@ export class Budget {
     return Math.min(this.clock.now() + patience, latest);
   }
 
-  /**
-   * Tries a call that may be repeated again while it fails for a passing reason. A quota is full for up to a minute, and
-   * many secrets may wait for it, so that alone is waited for as long as the run may last.
-   */
-  patiently<T>(call: () => Promise<T>, latest = this.deadline): Promise<T> {
-    const giveUpAt = this.within(STORE_PATIENCE, latest);
-    return retry(this.clock, call, (error: RotationError) => (error.quota ? latest : giveUpAt));
+  /** Tries a call again, while it fails for a passing reason, for so long. */
+  tryFor<T>(patience: number, call: () => Promise<T>, latest = this.deadline): Promise<T> {
+    const giveUpAt = this.within(patience, latest);
+    return retry(this.clock, call, () => giveUpAt);
+  }
+
+  /** The same for a call that there is no going on without. */
+  patiently<T>(call: () => Promise<T>): Promise<T> {
+    const giveUpAt = this.within(STORE_PATIENCE);
+    const quotaGiveUpAt = this.within(QUOTA_PATIENCE);
+    return retry(this.clock, call, ({ quota }) => (quota ? quotaGiveUpAt : giveUpAt));
   }
 }

@@ -20,13 +20,13 @@ type Looking = Pick<Run, 'secret' | 'store' | 'keys' | 'session' | 'clock' | 'bu
 /** @param permissions those that the run may need; none for a look that changes nothing */
 export async function gather(run: Looking, permissions: readonly Permission[]): Promise<Found> {
   const { secret, store, session, budget } = run;
+  session.prepare();
   const [latest, listed, lacked] = await Promise.allSettled([
     budget.patiently(() => store.access(secret, 'latest')),
     budget.patiently(() => store.list(secret)),
     permissions.length === 0
       ? []
       : budget.patiently(() => store.missingPermissions(secret, permissions)),
-    session.ready(),
   ]);
   // Nobody has a permission on a secret that does not exist, so that has to be told first.
   const failures = [latest, listed].flatMap((read) =>
@@ -95,17 +95,17 @@ async function reconcile(
   }
 }
 
-function judge(
+async function judge(
   { secret, store, keys, session }: Looking,
   { versions, newest, enabled }: State,
   missing: readonly Permission[],
-): Found {
+): Promise<Found> {
   const credential = enabled && read(keys, enabled.payload);
   const current =
     enabled === undefined || credential === undefined || credential instanceof RotationError
       ? undefined
       : { version: enabled, credential };
-  const next = (): Found['next'] => {
+  const next = (): Found['next'] | Promise<Found['next']> => {
     if (missing.length > 0) return store.permissionMissing(secret, missing);
     if (credential instanceof RotationError) return credential;
     if (newest === undefined && secret.role === undefined) return noVersion(secret);
@@ -115,7 +115,7 @@ function judge(
   return {
     versions,
     missing,
-    next: next(),
+    next: await next(),
     ...(newest && { newest }),
     ...(enabled && { enabled }),
     ...(current && { current }),

@@ -1,7 +1,7 @@
 /** Which keys no version holds any more. */
 import { mapConcurrently } from '../concurrency';
 import { RotationError } from '../errors';
-import type { OwnKey, Version } from './ports';
+import type { Version } from './ports';
 import type { Run } from './run';
 import { newestVersion } from './versions';
 
@@ -11,16 +11,16 @@ const CONCURRENCY = 16;
 type Looking = Pick<Run, 'secret' | 'store' | 'keys' | 'budget'>;
 
 /**
- * Of `keys`, the ids of those that no version holds. A list may lag, in its states and by whole versions, so every number
- * that may be that of an enabled version is tried: what can be read is. None where what is held is not certain: a version
- * was added since the secret was looked at, and may hold any key; or one that is listed as enabled cannot be read.
+ * Of keys, by their ids, those that no version holds. A list may lag, in its states and by whole versions, so every number
+ * that may be that of an enabled version is tried: what can be read is. Undefined where what is held is not certain: a
+ * version was added since the secret was looked at, and may hold any key; or one that is listed as enabled cannot be read.
  */
 export async function unheldKeys(
   run: Looking,
-  keys: readonly OwnKey[],
+  keyIds: readonly string[],
   versions: readonly Version[],
-): Promise<string[]> {
-  if (keys.length === 0) return [];
+): Promise<string[] | undefined> {
+  if (keyIds.length === 0) return [];
   const { secret, store, budget } = run;
   const last = newestVersion(versions)?.number ?? 0;
   const states = new Map(versions.map(({ number, state }) => [number, state]));
@@ -36,9 +36,9 @@ export async function unheldKeys(
     (number, index) =>
       number < last && held[index] === 'not enabled' && states.get(number) === 'ENABLED',
   );
-  if (isSuperseded || isUncertain) return [];
+  if (isSuperseded || isUncertain) return undefined;
   const ids = held.map((key) => (typeof key === 'object' ? key.id : undefined));
-  return keys.map(({ keyId }) => keyId).filter((keyId) => !ids.includes(keyId));
+  return keyIds.filter((keyId) => !ids.includes(keyId));
 }
 
 /** The key in a version. */

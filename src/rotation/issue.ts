@@ -2,7 +2,7 @@
 import { SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { retry } from '../retry';
-import { ISSUE_PATIENCE, OTHER_RUN_PATIENCE } from './budget';
+import { ISSUE_PATIENCE, OTHER_RUN_PATIENCE, QUOTA_PATIENCE } from './budget';
 import type { Credential, Renewal } from './ports';
 import type { Run } from './run';
 import type { Found, Issued, Superseded } from './steps';
@@ -18,11 +18,12 @@ export async function issue(run: Run, found: Found): Promise<Issued | Superseded
 
   const tries = new Tries(renewal);
   const giveUpAt = budget.within(ISSUE_PATIENCE, budget.latestIssue);
+  const quotaGiveUpAt = budget.within(QUOTA_PATIENCE, budget.latestIssue);
   try {
     const credential = await retry(
       clock,
       () => tries.next(),
-      (error) => (tries.areOver ? 0 : error.quota ? budget.latestIssue : giveUpAt),
+      ({ quota }) => (tries.areOver ? 0 : quota ? quotaGiveUpAt : giveUpAt),
     );
     const { current, newest } = found;
     const issued: Issued = {

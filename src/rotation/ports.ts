@@ -121,18 +121,23 @@ export interface KeySource {
 }
 
 export interface KeySession {
-  /** Reads the management key, once. Never throws: what is wrong with it stands in the way of those who need it. */
-  ready(): Promise<void>;
-  /** How this secret's next key is got, or what stands in the way. Asks nobody; only once `ready`. */
-  renewal(secret: Secret, current: CurrentKey | undefined): Renewal | RotationError;
+  /** Begins to read the management key, which is read once. */
+  prepare(): void;
+  /** How this secret's next key is got, or what stands in the way. Waits for the management key only where it takes one. */
+  renewal(secret: Secret, current: CurrentKey | undefined): Promise<Renewal | RotationError>;
   verify(credential: Credential): Promise<Verdict>;
   /**
    * The keys that were minted for a secret and have not ended, from a list that is read once. Without the management key
    * that is in use, which must not end while others work with it.
    */
   ownKeys(secret: Secret): Promise<readonly OwnKey[]>;
-  /** Ends a key. One that is already gone counts as ended. */
-  revoke(keyId: string): Promise<void>;
+  /**
+   * Ends a key. One that is already gone counts as ended.
+   *
+   * @param confirm asked when nothing is waited for any more; if it says no, the key is left alone
+   * @returns whether it is at an end
+   */
+  revoke(keyId: string, confirm?: () => Promise<boolean>): Promise<boolean>;
   /** Lets connections and the management key go. */
   close(): void;
 }

@@ -1,8 +1,9 @@
 /** Ends what is superseded: retires versions, destroys them, revokes keys. Every run does, whatever else it does. */
 import { RotationError, toRotationError } from '../errors';
+import { LOOK_FRESHNESS, STORE_PATIENCE } from './budget';
 import { keysToRevoke, versionsToDestroy, versionsToRetire } from './cleanup';
 import { unheldKeys } from './held';
-import type { CurrentKey, OwnKey, Permission, Verdict, Version } from './ports';
+import type { CurrentKey, Permission, Verdict, Version } from './ports';
 import type { Run } from './run';
 import type { Found } from './steps';
 import { prove } from './verify';
@@ -25,7 +26,7 @@ export function standing(
   added?: CurrentKey,
   verdict?: Verdict,
 ): Standing | undefined {
-  const isRefreshed = !(next instanceof RotationError) && next.by === 'refresh';
+  const common = { missing, isRefreshed: isRefreshed(next) };
   if (added !== undefined) {
     // If versions count from 1 again, the secret was made anew, and nothing that was found belongs to it.
     return added.version.number <= (newest?.number ?? 0)
@@ -33,20 +34,26 @@ export function standing(
       : {
           versions: [...versions, added.version],
           newest: added,
-          missing,
-          isRefreshed,
+          ...common,
           ...(verdict && { verdict }),
         };
   }
   if (current === undefined || current.version.number !== newest?.number) return undefined;
-  return { versions, newest: current, missing, isRefreshed };
+  return { versions, newest: current, ...common };
 }
 
+/** What a dry run has to know of it. */
+export type Prospect = Pick<Standing, 'versions' | 'missing' | 'isRefreshed'>;
+
 /** As it would stand after a rotation. */
-export function standingAfter(found: Found, now: number): Standing | undefined {
-  const number = (found.newest?.number ?? 0) + 1;
-  const version = { number, state: 'ENABLED', createdAt: now } as const;
-  return found.current && standing(found, { ...found.current, version });
+export function standingAfter({ versions, newest, missing, next }: Found, now: number): Prospect {
+  const number = (newest?.number ?? 0) + 1;
+  const added = { number, state: 'ENABLED', createdAt: now } as const;
+  return { versions: [...versions, added], missing, isRefreshed: isRefreshed(next) };
+}
+
+function isRefreshed(next: Found['next']): boolean {
+  return !(next instanceof RotationError) && next.by === 'refresh';
 }
 
 /** Asks for the list of keys while the steps before a sweep wait for other answers: it is read once, and kept. */
@@ -56,33 +63,58 @@ export function prepareSweep({ secret, session, policy }: Run): void {
 }
 
 export async function sweep(run: Run, standing: Standing): Promise<void> {
-  const { secret, store, session } = run;
+  const { secret, store, budget } = run;
   const { retire, destroy } = dueVersions(run, standing);
-  const old = await orNone(run, standing.isRefreshed, () => oldKeys(run, standing.newest));
-  if (retire.length + destroy.length + old.length === 0) return;
-  if (!(await isProved(run, standing))) return;
-
-  await each(run, 'retire', retire, (version) => store.disable(secret, version));
-  await each(run, 'destroy', destroy, (version) => store.destroy(secret, version));
-  const versions = inState('DISABLED', standing.versions, run.trail.outputs.retire);
-  const unheld = await orNone(run, false, () => unheldKeys(run, old, versions));
-  await each(run, 'revoke', unheld, (keyId) => session.revoke(keyId).then(() => true));
+  // What ends at the store does not wait for the issuer.
+  const lookedUp = orNone(run, standing.isRefreshed, () => oldKeys(run, standing.newest));
+  const isDue = retire.length + destroy.length > 0 || (await lookedUp).length > 0;
+  if (isDue && (await isProved(run, standing))) {
+    await each(run, 'retire', retire, (version) =>
+      budget.patiently(() => store.disable(secret, version)),
+    );
+    await each(run, 'destroy', destroy, (version) =>
+      budget.patiently(() => store.destroy(secret, version)),
+    );
+    const versions = inState('DISABLED', standing.versions, run.trail.outputs.retire);
+    await revoke(run, await lookedUp, versions);
+  }
+  await lookedUp;
 }
 
-/** What a sweep would end. */
-export async function foresee(run: Run, standing: Standing): Promise<void> {
-  const { retire, destroy } = dueVersions(run, standing);
+/** Revokes those of the keys that no version holds, at the moment at which each of them ends. */
+async function revoke(
+  run: Run,
+  keyIds: readonly string[],
+  versions: readonly Version[],
+): Promise<void> {
+  const { session, clock, budget } = run;
+  const look = (ids: readonly string[]): Promise<string[]> =>
+    orNone(run, false, async () => (await unheldKeys(run, ids, versions)) ?? []);
+  const unheld = await look(keyIds);
+  const lookedAt = clock.now();
+  const isStillUnheld = async (keyId: string): Promise<boolean> =>
+    clock.now() - lookedAt <= LOOK_FRESHNESS || (await look([keyId])).length > 0;
+  await each(run, 'revoke', unheld, (keyId) =>
+    budget.tryFor(STORE_PATIENCE, () => session.revoke(keyId, () => isStillUnheld(keyId))),
+  );
+}
+
+/** What a sweep would end. What could not be looked up is a warning: nothing was to be done. */
+export async function foresee(run: Run, prospect: Prospect): Promise<void> {
+  const { retire, destroy } = dueVersions(run, prospect);
   // What is retired holds nothing, though it can still be read.
-  const versions = inState('DESTROYED', standing.versions, retire);
-  const revoke = await orNone(run, standing.isRefreshed, async () =>
-    unheldKeys(run, await oldKeys(run), versions),
+  const versions = inState('DESTROYED', prospect.versions, retire);
+  const revoke = await orNone(
+    run,
+    true,
+    async () => (await unheldKeys(run, await oldKeys(run), versions)) ?? [],
   );
   Object.assign(run.trail.outputs, { retire, destroy, revoke });
 }
 
 function dueVersions(
   { policy, clock }: Run,
-  { versions, missing }: Standing,
+  { versions, missing }: Pick<Standing, 'versions' | 'missing'>,
 ): { retire: Version[]; destroy: Version[] } {
   const now = clock.now();
   return {
@@ -91,17 +123,17 @@ function dueVersions(
   };
 }
 
-/** Keys that were minted for the secret, old enough to be revoked, and not known to be held. */
+/** The ids of keys that were minted for the secret, old enough to be revoked, and not known to be held. */
 async function oldKeys(
   { secret, session, pending, policy, clock, budget }: Run,
   newest?: CurrentKey,
-): Promise<OwnKey[]> {
+): Promise<string[]> {
   if (!policy.revoke) return [];
-  const keys = await budget.patiently(() => session.ownKeys(secret));
+  const keys = await budget.tryFor(STORE_PATIENCE, () => session.ownKeys(secret));
   const held = [newest?.credential, pending.of(secret)?.credential].flatMap(
     (credential) => credential?.keyId ?? [],
   );
-  return keysToRevoke(keys, new Set(held), clock.now());
+  return keysToRevoke(keys, new Set(held), clock.now()).map(({ keyId }) => keyId);
 }
 
 /** The versions, with some of them in another state. */
@@ -144,16 +176,14 @@ async function isProved(run: Run, { newest, verdict: known }: Standing): Promise
 
 /** Ends each of the items, all at once, as far as it can be. */
 async function each<T extends Version | string>(
-  { budget, trail }: Run,
+  { trail }: Run,
   step: 'retire' | 'destroy' | 'revoke',
   items: readonly T[],
   end: (item: T) => Promise<boolean>,
 ): Promise<void> {
   if (items.length === 0) return;
   await trail.step(step, async () => {
-    const outcomes = await Promise.allSettled(
-      items.map((item) => budget.patiently(() => end(item))),
-    );
+    const outcomes = await Promise.allSettled(items.map(end));
     const failure = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failure !== undefined) trail.fail(failure.reason, 'incomplete', step);
     const ended = items.filter((item, index) => {

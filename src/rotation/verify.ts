@@ -67,7 +67,12 @@ export async function findSuccessor(
   { newest }: Found,
 ): Promise<Superseded | undefined> {
   try {
-    const versions = await budget.patiently(() => store.list(secret), budget.latestAdd);
+    // A key that is in no version yet must not wait for long.
+    const versions = await budget.tryFor(
+      STORE_PATIENCE,
+      () => store.list(secret),
+      budget.latestAdd,
+    );
     const seen = newestVersion(versions);
     if (seen === undefined || seen.number <= (newest?.number ?? 0)) return undefined;
     return { supersededBy: seen };
@@ -81,15 +86,12 @@ export async function findSuccessor(
 
 /** Ends a minted key that no version will hold. If that fails, the key is an orphan that a later run finds. */
 async function discard(
-  { session, clock, budget, trail }: Run,
+  { session, budget, trail }: Run,
   { by, credential: { keyId } }: Issued,
 ): Promise<void> {
   if (by !== 'mint' || keyId === undefined) return;
   try {
-    await budget.patiently(
-      () => session.revoke(keyId),
-      Math.min(clock.now() + STORE_PATIENCE, budget.latestAdd),
-    );
+    await budget.tryFor(STORE_PATIENCE, () => session.revoke(keyId), budget.latestAdd);
     trail.discarded.push(keyId);
   } catch (thrown) {
     trail.warn(

@@ -296,9 +296,9 @@ function quietHandler(): { handler: Handler; log: unknown[] } {
     parse: (payload) => momento.parse(payload),
     open: () => {
       const renewal = () =>
-        ({ by: 'refresh', lostAnswers: 0, issue: never, refusal: fail }) as const;
+        Promise.resolve({ by: 'refresh', lostAnswers: 0, issue: never, refusal: fail } as const);
       const calls = { verify: never, ownKeys: never, revoke: never };
-      return { ...calls, renewal, ready: () => Promise.resolve(), close: () => undefined };
+      return { ...calls, renewal, prepare: () => undefined, close: () => undefined };
     },
   };
   const secrets = SECRETS.map((name) => ({ ...secretName(name), payload: 'json' as const }));

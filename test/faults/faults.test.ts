@@ -115,8 +115,8 @@ describe('the judge', () => {
     const version = { number: 2, state: 'ENABLED', createdAt: 0 } as const;
     const credential = keys.parse(payload ?? Buffer.alloc(0));
     const secret = { ...scene.secret, payload: 'json' } as const;
-    const renewal = keys.open(undefined).renewal(secret, { version, credential }) as Renewal;
-    const issued = await renewal.issue();
+    const renewal = await keys.open(undefined).renewal(secret, { version, credential });
+    const issued = await (renewal as Renewal).issue();
     scene.secretManager.addVersion(scene.secret.name, Buffer.from(issued.serialize()));
     expect(scene.invariants.violations).toHaveLength(1);
   });

@@ -63,11 +63,11 @@ function sabotaged(
     open: (managementKey) => {
       const real = keys.open(managementKey);
       const port: KeySession = {
-        ready: () => real.ready(),
+        prepare: () => real.prepare(),
         renewal: (secret, current) => real.renewal(secret, current),
         verify: (credential) => real.verify(credential),
         ownKeys: (secret) => real.ownKeys(secret),
-        revoke: (keyId) => real.revoke(keyId),
+        revoke: (keyId, confirm) => real.revoke(keyId, confirm),
         close: () => real.close(),
       };
       return { ...port, ...session(real) };
@@ -235,9 +235,9 @@ describe('invariant 9, no key of ours is left:', () => {
 
   it('revocations do nothing', async () => {
     const scene = await open();
-    await sabotaged(scene, { session: () => ({ revoke: () => Promise.resolve() }) });
+    await sabotaged(scene, { session: () => ({ revoke: () => Promise.resolve(true) }) });
     scene.clock.advance(HOUR + MINUTE);
-    await sabotaged(scene, { session: () => ({ revoke: () => Promise.resolve() }) });
+    await sabotaged(scene, { session: () => ({ revoke: () => Promise.resolve(true) }) });
     scene.keys.judgeEnd(undefined);
     expect(scene.invariants.violations).toEqual([
       'invariant 9: 6 keys are left that no version holds',

@@ -64,9 +64,9 @@ export class Turnstile {
         open: (managementKey) => {
           const session = keys.open(managementKey);
           return {
-            ready: () => session.ready(),
-            renewal: (secret, current) => {
-              const renewal = session.renewal(secret, current);
+            prepare: () => session.prepare(),
+            renewal: async (secret, current) => {
+              const renewal = await session.renewal(secret, current);
               if (renewal instanceof RotationError) return renewal;
               const issue = () => turn('issue', 'changes keys', () => renewal.issue());
               return { ...renewal, issue };
@@ -74,7 +74,10 @@ export class Turnstile {
             // A key that was issued is known to everybody at once, so when it is verified does not matter.
             verify: (credential) => session.verify(credential),
             ownKeys: (secret) => turn('list keys', 'reads keys', () => session.ownKeys(secret)),
-            revoke: (keyId) => turn(`revoke ${keyId}`, 'changes keys', () => session.revoke(keyId)),
+            // A second look has turns of its own.
+            revoke: async (keyId, confirm) =>
+              (confirm === undefined || (await confirm())) &&
+              turn(`revoke ${keyId}`, 'changes keys', () => session.revoke(keyId)),
             close: () => session.close(),
           };
         },

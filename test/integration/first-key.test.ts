@@ -73,9 +73,8 @@ describe('a key that is made', () => {
     const payload = services.secretManager.latest(to) ?? Buffer.of();
     const keys = new MomentoKeys({ emulator: services.momento.host, clock: systemClock });
     const session = keys.open(undefined);
-    await session.ready();
     const version = { number: 1, state: 'ENABLED', createdAt: Date.now() } as const;
-    const renewal = session.renewal(
+    const renewal = await session.renewal(
       { name: to, project: 'p', id: 's', payload: 'json' },
       { version, credential: keys.parse(payload) },
     );

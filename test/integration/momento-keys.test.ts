@@ -17,7 +17,6 @@ beforeAll(async () => {
   services = await LocalServices.start();
   keys = new MomentoKeys({ emulator: services.momento.host, clock: new SkippingClock() });
   session = keys.open(undefined);
-  await session.ready();
 });
 
 afterAll(async () => {
@@ -43,17 +42,15 @@ function credential(format: 'v1' | 'legacy' = 'v1'): Credential {
   return keys.parse(Buffer.from(services.momento.issueKey({ format }).consoleJson));
 }
 
-function renewal(current: Credential): Renewal {
+async function renewal(current: Credential): Promise<Renewal> {
   const secret = { name: 'projects/p/secrets/s', project: 'p', id: 's', payload: 'json' } as const;
   const version = { number: 1, state: 'ENABLED', createdAt: Date.now() } as const;
-  return session.renewal(secret, { version, credential: current }) as Renewal;
+  return (await session.renewal(secret, { version, credential: current })) as Renewal;
 }
 
 async function failure(current = credential()) {
   const error = toRotationError(
-    await renewal(current)
-      .issue()
-      .catch((thrown: unknown) => thrown),
+    await (await renewal(current)).issue().catch((thrown: unknown) => thrown),
   );
   // Trying again is the rotation's business, which knows how much time is left.
   expect(services.timesCalled('RefreshApiToken')).toBe(1);
@@ -63,7 +60,7 @@ async function failure(current = credential()) {
 describe('a refresh', () => {
   it.each(['v1', 'legacy'] as const)('of a %s key', async (format) => {
     const old = credential(format);
-    const made = renewal(old);
+    const made = await renewal(old);
     const issued = keys.parse((await made.issue()).serialize());
     expect(made).toMatchObject({ by: 'refresh', lostAnswers: Infinity });
     expect(issued.kind).toBe('v1');

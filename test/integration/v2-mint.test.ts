@@ -1,3 +1,4 @@
+import { status } from '@grpc/grpc-js';
 import { ENDPOINT } from '../emulators/account';
 import type { Fault } from '../emulators/faults';
 import { DAY, HOUR, MINUTE, REVOKES, ROLE, World } from './v2-support';
@@ -147,6 +148,19 @@ describe('role and lifetime', () => {
   it('a role without a management key is refused', async () => {
     expect((await world.rotate(world.held(TERMS))).error?.code).toBe('MANAGEMENT_KEY_MISSING');
     expect((await world.rotate(world.secret(TERMS))).error?.code).toBe('MANAGEMENT_KEY_MISSING');
+  });
+});
+
+describe('a limit at Momento that does not pass', () => {
+  it('fails the secrets that need a key, and no other', async () => {
+    const limit = { kind: 'status', status: 429, when: 'before' } as const;
+    world.services.keyApi.faults.inject('CreateKey', 'every', limit);
+    const { secret: name } = world.services.seed();
+    const minted = Array.from({ length: 16 }, () => world.held(TERMS));
+    const secrets = [...minted, { ...name, payload: 'json' } as const];
+    const reports = await world.request(secrets, { managementKey: world.managementKey() });
+    const codes = reports.map(({ result }) => result.error?.code ?? result.outcome);
+    expect(codes).toEqual([...minted.map(() => 'MOMENTO_LIMIT_EXCEEDED'), 'rotated']);
   });
 });
 
@@ -330,6 +344,22 @@ describe('the management key', () => {
     expect(reports[0]?.result.outcome).toBe('rotated');
     expect(world.services.timesCalled('CreateKey')).toBeLessThanOrEqual(2);
     expect(world.services.states(secrets[1] ?? name)).toEqual(['ENABLED']);
+  });
+
+  it('that nothing answers for is waited for only by what needs it', async () => {
+    const managementKey = world.managementKey();
+    const { secret: name } = world.services.seed();
+    const secret = { ...name, payload: 'json' } as const;
+    world.services.secretManager.faults.intercept = ({ request }) =>
+      (request as { name?: string }).name?.startsWith(managementKey.name) === true
+        ? { kind: 'error', code: status.RESOURCE_EXHAUSTED, when: 'before' }
+        : undefined;
+    const before = world.services.clock.now();
+    const reports = await world.request([secret, world.secret(TERMS)], { managementKey });
+    expect(reports.map(({ result }) => result.outcome)).toEqual(['rotated', 'failed']);
+    expect(reports[1]?.result.error?.code).toBe('SECRET_MANAGER_QUOTA_EXCEEDED');
+    expect(reports[0]?.durationMs).toBeLessThan(10_000);
+    expect(world.services.clock.now() - before).toBeLessThan(3 * MINUTE);
   });
 
   it('that cannot be read for a while is read later', async () => {

@@ -120,6 +120,19 @@ describe('a key lives on', () => {
     expect(others.filter(({ apiKey }) => !world.services.momento.accepts(apiKey))).toEqual([]);
   });
 
+  it('that a person puts back while Momento lets the revocation wait', async () => {
+    const secret = await seeded();
+    const old = world.payload(secret);
+    await run(secret, { gracePeriodMs: DAY });
+    world.setState(secret, '1', 'DISABLED');
+    const limit = { kind: 'status', status: 429, retryAfter: '20', when: 'before' } as const;
+    world.services.keyApi.faults.inject('RevokeKey', 1, limit);
+    world.when('before RevokeKey', () => world.store(secret, old));
+    const result = await run(secret, LATER);
+    expect(result).toMatchObject({ outcome: 'not_due', revoked: [] });
+    expect(world.services.timesCalled('RevokeKey')).toBe(1);
+  });
+
   it.each<[string, (secret: Secret) => void]>([
     [
       'a version holds what nobody can read',

@@ -159,6 +159,16 @@ describe('keys of ours that no version holds', () => {
   });
 });
 
+test('keys are not counted while it is not certain what the versions hold', async () => {
+  const plan = {
+    session: { ownKeys: inTurn([ownKey('k2')]) },
+    store: { exists: () => Promise.resolve(true) },
+  };
+  const { status } = await lookAt(plan, MANAGED);
+  expect(status).not.toHaveProperty('unheldKeys');
+  expect(status.warnings).toEqual([expect.stringContaining('a version has just changed')]);
+});
+
 test('warns of a key that waits in memory to be stored', async () => {
   const run = scene().begin();
   run.pending.keep(SECRET, WAITING);

@@ -68,11 +68,6 @@ describe('a payload that is not a credential', () => {
         ],
       ],
     ),
-    [
-      'a v1 key in API JSON that is to be refreshed and does not say when it expires',
-      { api_key: KEY, refresh_token: REFRESH_TOKEN },
-      "'key_info.expires_at_epoch_seconds' is not a whole number of seconds",
-    ],
     ['a key that is no string', fields({ apiKey: { nested: SECRET } }), "'apiKey' is not a string"],
     ['a key that is null', fields({ apiKey: null }), "'apiKey' is not a string"],
     [
@@ -105,18 +100,7 @@ describe('a payload that is not a credential', () => {
     ['a JWT of another type', fields({ apiKey: jwt({ t: 's', sub: SECRET }) }), 'does not decode'],
 
     ...[
-      ...[
-        undefined,
-        null,
-        0,
-        true,
-        '',
-        'soon',
-        '2026-12-01',
-        'Infinity',
-        '0x6b0e5d80',
-        '-1796083200',
-      ],
+      ...[true, '', 'soon', '2026-12-01', 'Infinity', '0x6b0e5d80', '-1796083200'],
       ...[1796083200.5, '1796083200.5', -1796083200, [1796083200], { seconds: 1796083200 }],
       ...[999_999_999, 100_000_000_000, 999_999_999_999, 100_000_000_000_000, SECRET],
     ].map((validUntil): [string, unknown, string] => [

@@ -149,7 +149,13 @@ describe('what is read', () => {
 
   test.each([200, 404])('%d to a revocation: the key has ended', async (status) => {
     server.answers(http(status, {}));
-    await expect(api.revoke(KEY, 'key-1')).resolves.toBeUndefined();
+    await expect(api.revoke(KEY, 'key-1')).resolves.toBe(true);
+  });
+
+  test('a revocation is not sent where it is not to be any more', async () => {
+    const before = [...server.requests];
+    await expect(api.revoke(KEY, 'key-1', () => Promise.resolve(false))).resolves.toBe(false);
+    expect(server.requests).toEqual(before);
   });
 
   test.each([

@@ -3,7 +3,7 @@ import { RotationError } from '../../../src/errors';
 import { successor } from '../../../src/momento/refresh-v1';
 import { renewal, type Means } from '../../../src/momento/renewal';
 import { Sdk } from '../../../src/momento/sdk';
-import type { Secret } from '../../../src/rotation/ports';
+import type { Renewal, Secret } from '../../../src/rotation/ports';
 import { DAY, jwt, NOW, secretName, thrownBy, v1Key, version } from '../support';
 import { inSeconds, keyInfo, parse, SECRET, v2Key, v2RefreshToken, written } from './support';
 
@@ -21,7 +21,7 @@ const managementKey = {
   list: () => Promise.reject(new Error('not asked')),
   mint: () => Promise.reject(new Error('not asked')),
 };
-const MANAGEMENT_KEYS = { none: undefined, one: managementKey, broken: unusable };
+const MANAGEMENT_KEYS = { one: managementKey, broken: unusable };
 
 function means(changes: Partial<Means> = {}): Means {
   return {
@@ -47,14 +47,16 @@ function current(payload: string | object) {
 }
 
 describe('how the next key is got', () => {
-  type Key = keyof typeof MANAGEMENT_KEYS;
+  type Key = keyof typeof MANAGEMENT_KEYS | 'none';
   const without = (payload: object, ...names: string[]) =>
     Object.fromEntries(Object.entries(payload).filter(([name]) => !names.includes(name)));
   const noToken = without(V1, 'refreshToken');
   const noTokenV2 = without(V2, 'refresh_token');
   const consoleV2 = { apiKey: V2.api_key, refreshToken: V2.refresh_token, validUntil };
 
-  test.each<[string, object | string | undefined, string | undefined, Key, string]>([
+  type Row = [string, object | string | undefined, string | undefined, Key, string];
+
+  test.each<Row>([
     ['a v1 key', V1, undefined, 'none', 'refresh'],
     ['a v1 key', V1, undefined, 'one', 'refresh'],
     ['a v1 key', V1, undefined, 'broken', 'refresh'],
@@ -92,15 +94,33 @@ describe('how the next key is got', () => {
       'refresh',
     ],
 
+    ...[
+      without(V1, 'validUntil'),
+      { ...V1, validUntil: null },
+      { ...V1, validUntil: 0 },
+      { api_key: V1.apiKey, refresh_token: V1.refreshToken },
+    ].flatMap((payload): Row[] => {
+      return [
+        [
+          'a v1 key of which nothing tells when it expires',
+          payload,
+          undefined,
+          'one',
+          'PAYLOAD_INVALID',
+        ],
+        ['a v1 key of which nothing tells when it expires', payload, 'r-set', 'one', 'mint'],
+      ];
+    }),
+
     ['no version', undefined, undefined, 'one', 'ROLE_UNKNOWN'],
     ['no version and a role', undefined, 'r-set', 'none', 'MANAGEMENT_KEY_MISSING'],
     ['no version and a role', undefined, 'r-set', 'one', 'mint'],
     ['no version and a role', undefined, 'r-set', 'broken', 'MANAGEMENT_KEY_INVALID'],
-  ])('%s (%#): role %s, management key %s', (_name, payload, role, key, expected) => {
-    const made = renewal(
+  ])('%s (%#): role %s, management key %s', async (_name, payload, role, key, expected) => {
+    const made = await renewal(
       secret(role),
       payload === undefined ? undefined : current(payload),
-      means({ managementKey: MANAGEMENT_KEYS[key] }),
+      means(key === 'none' ? {} : { managementKey: () => Promise.resolve(MANAGEMENT_KEYS[key]) }),
     );
     expect(made instanceof RotationError ? made.code : made.by).toBe(expected);
   });
@@ -109,10 +129,10 @@ describe('how the next key is got', () => {
 test.each([
   [V2.api_key, ['with its refresh token', 'set MANAGEMENT_KEY, so that keys are minted']],
   [V1.apiKey, ['with its refresh token', "set MANAGEMENT_KEY and give the secret a 'role'"]],
-])('every way out is told (%#)', (payload, ways) => {
-  const obstacle = renewal(secret(), current(payload), means()) as RotationError;
+])('every way out is told (%#)', async (payload, ways) => {
+  const obstacle = (await renewal(secret(), current(payload), means())) as RotationError;
   for (const way of ways) expect(obstacle.message).toContain(way);
-  expect(obstacle.message).toContain('readers keep it');
+  expect(obstacle.message).toContain('Readers keep the newest version, whose key');
 });
 
 describe('a refresh of a v1 key', () => {
@@ -159,7 +179,7 @@ describe('a refresh of a v2 key', () => {
         return Promise.resolve(answer as never);
       },
     };
-    const made = renewal(secret(), current(V2), means({ api }));
+    const made = await renewal(secret(), current(V2), means({ api }));
     if (made instanceof RotationError) throw made;
     expect(made.lostAnswers).toBe(1);
     const credential = await made.issue();
@@ -194,6 +214,16 @@ describe('a refresh of a v2 key', () => {
   });
 });
 
+test('an unknown path of the refresh: what to do is said, and until when', async () => {
+  const unknown = new RotationError('REFRESH_PATH_UNKNOWN', 'No such path.');
+  const api = { refresh: () => Promise.reject(unknown) };
+  const made = (await renewal(secret(), current(V2), means({ api }))) as Renewal;
+  await expect(made.issue()).rejects.toMatchObject({
+    code: 'REFRESH_PATH_UNKNOWN',
+    message: `No such path. Readers keep the newest version, whose key expires at ${new Date(NOW + 10 * DAY).toISOString()}: act before then.`,
+  });
+});
+
 describe('a refusal to refresh', () => {
   const cause = new RotationError('REFRESH_REFUSED', 'Momento refused (HTTP 401).');
   const expiry = new Date(NOW + 10 * DAY).toISOString();
@@ -209,9 +239,9 @@ describe('a refusal to refresh', () => {
     ],
     ['KEY_EXPIRED', false, NOW + 10 * DAY, 'of an expired key', ['Readers are refused by Momento']],
     ['KEY_EXPIRED', true, NOW + 11 * DAY, 'of an expired key', ['Readers are refused by Momento']],
-  ])('%s (answer lost: %s)', (code, answerLost, now, _name, texts) => {
+  ])('%s (answer lost: %s)', async (code, answerLost, now, _name, texts) => {
     for (const payload of [V1, V2]) {
-      const made = renewal(secret(), current(payload), means());
+      const made = await renewal(secret(), current(payload), means());
       if (made instanceof RotationError) throw made;
       const error = made.refusal(cause, { answerLost, now });
       expect(error).toMatchObject({ code, cause });

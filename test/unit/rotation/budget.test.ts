@@ -55,19 +55,26 @@ describe('patiently', () => {
   test.each([
     ['an outage is waited for half a minute', UNAVAILABLE, DEADLINE, 30 * SECOND],
     ['but no longer than the run may last', UNAVAILABLE, NOW + 10 * SECOND, 10 * SECOND],
-    ['a quota is waited for as long as the run may last', QUOTA, DEADLINE, 525 * SECOND],
+    ['a quota is waited for two minutes', QUOTA, DEADLINE, 120 * SECOND],
+    ['but no longer than the run may last', QUOTA, NOW + 60 * SECOND, 60 * SECOND],
   ])('%s', async (_name, error, deadline, patience) => {
     const { clock, budget: budget_ } = budget(deadline);
     await expect(budget_.patiently(inTurn<never>(error))).rejects.toBe(error);
     expect(clock.now() - NOW).toBeLessThanOrEqual(patience);
     expect(clock.now() - NOW).toBeGreaterThan(patience - 6 * SECOND);
   });
+});
 
-  test('or until a time that the caller names', async () => {
+describe('for a time', () => {
+  test.each([
+    ['an outage', UNAVAILABLE, DEADLINE, 20 * SECOND],
+    ['a quota, for the same', QUOTA, DEADLINE, 20 * SECOND],
+    ['but no longer than the caller says', QUOTA, NOW + 10 * SECOND, 10 * SECOND],
+  ])('%s', async (_name, error, latest, patience) => {
     const { clock, budget: budget_ } = budget();
-    const latest = NOW + 60 * SECOND;
-    await expect(budget_.patiently(inTurn<never>(QUOTA), latest)).rejects.toBe(QUOTA);
-    expect(clock.now()).toBeLessThanOrEqual(latest);
-    expect(clock.now()).toBeGreaterThan(latest - 6 * SECOND);
+    const tried = budget_.tryFor(20 * SECOND, inTurn<never>(error), latest);
+    await expect(tried).rejects.toBe(error);
+    expect(clock.now() - NOW).toBeLessThanOrEqual(patience);
+    expect(clock.now() - NOW).toBeGreaterThan(patience - 6 * SECOND);
   });
 });

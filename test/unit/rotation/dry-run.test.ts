@@ -51,6 +51,9 @@ test('says that a first key would be minted', async () => {
     outcome: 'dry_run',
     reason: 'would rotate: the secret is empty',
     issuedBy: 'mint',
+    disabled: [],
+    destroyed: [],
+    revoked: [],
   });
 });
 

@@ -6,7 +6,7 @@ import {
   sweep,
   type Standing,
 } from '../../../src/rotation/sweep';
-import { HOUR, inTurn, NOW, version } from '../support';
+import { HOUR, inTurn, NOW, SECOND, version } from '../support';
 import { effects, error, key, ownKey, scene, SECRET, STORE_REFUSES, type Plan } from './scene';
 
 /** Version 4 is the newest, 3 enabled within its grace period, 2 was retired; each holds the key of its number. */
@@ -23,21 +23,29 @@ function plan({ session, policy, ...changes }: Plan = {}, keys: readonly OwnKey[
   };
 }
 
-async function sweepIn(planned: Plan, changes: Partial<Standing> = {}, waiting?: string) {
-  const { begin, calls, found, pending, clock } = scene(planned);
-  if (waiting !== undefined) {
-    pending.keep(SECRET, { credential: key(waiting), by: 'refresh', issuedAt: NOW, newest: 4 });
-  }
+async function sweptIn(
+  { begin, found }: ReturnType<typeof scene>,
+  changes: Partial<Standing> = {},
+) {
   const run = begin();
   const left = standing(found);
   if (left !== undefined) await sweep(run, { ...left, ...changes });
-  const { outputs, failure } = run.trail;
+  return run.trail;
+}
+
+async function sweepIn(planned: Plan, changes: Partial<Standing> = {}, waiting?: string) {
+  const world = scene(planned);
+  const { calls, pending, clock } = world;
+  if (waiting !== undefined) {
+    pending.keep(SECRET, { credential: key(waiting), by: 'refresh', issuedAt: NOW, newest: 4 });
+  }
+  const { outputs, failure, warnings } = await sweptIn(world, changes);
   return {
     calls,
     done: effects(calls).toSorted(),
     revoked: outputs.revoke,
     failure,
-    warnings: [...run.trail.warnings],
+    warnings: [...warnings],
     took: clock.now() - NOW,
   };
 }
@@ -195,7 +203,7 @@ describe('in doubt no key ends', () => {
 
 test('a revocation that fails holds up no other, and makes the run incomplete', async () => {
   const revoke = (keyId: string) =>
-    keyId === 'k2' ? Promise.reject(error('MANAGEMENT_KEY_REFUSED')) : Promise.resolve();
+    keyId === 'k2' ? Promise.reject(error('MANAGEMENT_KEY_REFUSED')) : Promise.resolve(true);
   const { revoked, failure } = await sweepIn(plan({ session: { revoke } }));
   expect(revoked).toEqual(['k1', 'orphan']);
   expect(failure).toMatchObject({
@@ -205,11 +213,74 @@ test('a revocation that fails holds up no other, and makes the run incomplete', 
   });
 });
 
+describe('a key is looked for again before it ends where anything was waited for', () => {
+  /** A person puts the key of the version 2 back while the issuer lets the run wait. */
+  async function putBackWhile(waitMs: number, change: (world: ReturnType<typeof scene>) => void) {
+    const planned = plan({
+      session: {
+        ownKeys: inTurn([ownKey('k2')]),
+        revoke: async (_keyId, confirm) => {
+          if (waitMs > 0) {
+            change(world);
+            await world.clock.sleep(waitMs);
+          }
+          return confirm?.() ?? true;
+        },
+      },
+    });
+    const world = scene(planned);
+    const { outputs, failure } = await sweptIn(world);
+    return { revoked: outputs.revoke, failure };
+  }
+
+  test('a key that stays where it is ends', async () => {
+    expect(await putBackWhile(SECOND, () => undefined)).toMatchObject({ revoked: ['k2'] });
+  });
+
+  test('one that a new version holds lives on', async () => {
+    const ended = await putBackWhile(SECOND, ({ versions, payloads }) => {
+      versions.set(5, version(5));
+      payloads.set(5, key('k2').serialize());
+    });
+    expect(ended).toEqual({ revoked: [], failure: undefined });
+  });
+
+  test('one whose version somebody enabled lives on', async () => {
+    const ended = await putBackWhile(SECOND, ({ versions }) => {
+      versions.set(2, version(2, 'ENABLED'));
+    });
+    expect(ended).toEqual({ revoked: [], failure: undefined });
+  });
+
+  test('and when that cannot be seen, none ends', async () => {
+    const ended = await putBackWhile(SECOND, ({ versions, payloads }) => {
+      versions.set(2, version(2, 'ENABLED'));
+      payloads.set(2, Buffer.from('?'));
+    });
+    expect(ended).toMatchObject({ revoked: [], failure: { error: { code: 'KEYS_NOT_REVOKED' } } });
+  });
+});
+
+test('a limit at the issuer holds up no version, and is waited for no longer than half a minute', async () => {
+  let disabledAt = Infinity;
+  const disable = () => {
+    disabledAt = world.clock.now();
+    return Promise.resolve(true);
+  };
+  const session = { ownKeys: inTurn<never>(error('MOMENTO_LIMIT_EXCEEDED')) };
+  const world = scene(plan({ session, store: { disable }, policy: { gracePeriodMs: 0 } }));
+  expect(await sweptIn(world)).toMatchObject({
+    failure: { outcome: 'incomplete', error: { code: 'KEYS_NOT_REVOKED' } },
+  });
+  expect(disabledAt).toBeLessThan(NOW + 2 * SECOND);
+  expect(world.clock.now()).toBeLessThanOrEqual(NOW + 30 * SECOND);
+});
+
 test('a revocation that fails for a passing reason is made again', async () => {
-  const revoke = inTurn<undefined>(
+  const revoke = inTurn<boolean>(
     error('MOMENTO_UNAVAILABLE'),
     error('MOMENTO_LIMIT_EXCEEDED'),
-    undefined,
+    true,
   );
   const { revoked, failure } = await sweepIn(plan({ session: { revoke } }));
   expect([revoked, failure]).toEqual([['k1', 'k2', 'orphan'], undefined]);
@@ -227,6 +298,7 @@ describe('foreseen', () => {
       retire: retire.map(({ number }) => number),
       revoke,
       failure: run.trail.failure,
+      warnings: [...run.trail.warnings],
     };
   }
 
@@ -259,8 +331,9 @@ describe('foreseen', () => {
     expect(failure).toBeUndefined();
   });
 
-  test('and what would keep keys from being revoked is told', async () => {
-    const { failure } = await foreseeIn(plan({ holds: { 3: '?' } }), false);
-    expect(failure?.error.code).toBe('KEYS_NOT_REVOKED');
+  test('and what would keep keys from being revoked is a warning: nothing was to be done', async () => {
+    const { failure, warnings } = await foreseeIn(plan({ holds: { 3: '?' } }), false);
+    expect(failure).toBeUndefined();
+    expect(warnings).toEqual([expect.stringContaining('KEYS_NOT_REVOKED')]);
   });
 });

@@ -91,11 +91,11 @@ export function scene(plan: Plan = {}) {
   const renewal =
     plan.renewal instanceof RotationError ? plan.renewal : plannedRenewal(plan.renewal, calls);
   const session: KeySession = planned(plan.session, calls, {
-    ready: () => Promise.resolve(),
-    renewal: () => renewal,
+    prepare: () => undefined,
+    renewal: () => Promise.resolve(renewal),
     verify: () => Promise.resolve('accepted'),
     ownKeys: () => Promise.resolve([]),
-    revoke: () => Promise.resolve(),
+    revoke: async (_keyId, confirm) => confirm === undefined || confirm(),
     close: () => undefined,
   });
   const keys: KeySource = {
@@ -212,7 +212,8 @@ function planned<T extends object>(plan: Partial<T> | undefined, calls: string[]
     Object.entries({ ...port, ...plan }).map(([name, method]) => [
       name,
       (...parameters: unknown[]) => {
-        if (noted.includes(name)) calls.push(`${name} ${subject(parameters.at(-1))}`);
+        const about = parameters.findLast((parameter) => typeof parameter !== 'function');
+        if (noted.includes(name)) calls.push(`${name} ${subject(about)}`);
         return (method as (...parameters: unknown[]) => unknown)(...parameters);
       },
     ]),

@@ -1,5 +1,6 @@
 import type { RenewalPolicy } from '../../../src/rotation/decide';
 import type { Verdict, Version } from '../../../src/rotation/ports';
+import type { Found } from '../../../src/rotation/steps';
 import { standing, standingAfter, sweep, type Standing } from '../../../src/rotation/sweep';
 import { DAY, HOUR, inTurn, NOW, SECOND, version } from '../support';
 import { effects, error, NEW_KEY, scene, STORE_REFUSES, UNAVAILABLE, type Plan } from './scene';
@@ -212,19 +213,16 @@ describe('how things stand', () => {
       'nor in a secret that was made anew',
       standing(found, { ...added, version: version(1) }, 'accepted'),
     ],
-    [
-      'and nothing is foreseen without a key',
-      standingAfter({ versions: [], missing: [], next: STORE_REFUSES }, NOW),
-    ],
   ])('%s', (_name, left) => {
     expect(left).toBeUndefined();
   });
 
-  test('a rotation is foreseen as a version that was added now', () => {
-    const after = standingAfter(found, NOW + HOUR);
-    expect(after?.newest.version).toMatchObject({ number: 5, createdAt: NOW + HOUR });
-    expect(
-      standingAfter({ ...found, newest: version(7, 'DISABLED') }, NOW)?.newest.version.number,
-    ).toBe(8);
+  test.each<[number, Found]>([
+    [5, found],
+    [8, { ...found, newest: version(7, 'DISABLED') }],
+    [1, { versions: [], missing: [], next: found.next }],
+  ])('a rotation is foreseen as version %d, added now', (number, before) => {
+    const { versions } = standingAfter(before, NOW + HOUR);
+    expect(versions.at(-1)).toMatchObject({ number, state: 'ENABLED', createdAt: NOW + HOUR });
   });
 });

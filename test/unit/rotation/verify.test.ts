@@ -183,6 +183,7 @@ describe('a version that somebody else added', () => {
 describe('when in doubt whether somebody else added a version, nobody did', () => {
   test.each<[string, Version[] | Error, number]>([
     ['a list that is not to be had', UNAVAILABLE, 1],
+    ['a list that there is no quota for', QUOTA, 1],
     ['a list that is refused', STORE_REFUSES, 1],
     ['an empty list', [], 0],
     ['a list that lags', [version(3)], 0],
@@ -192,11 +193,5 @@ describe('when in doubt whether somebody else added a version, nobody did', () =
     expect(verified).toMatchObject({ outcome: 'accepted', kept: REFRESHED });
     expect(verified.warnings).toHaveLength(warnings);
     expect(verified.took).toBeLessThanOrEqual(30 * SECOND);
-  });
-
-  test('no quota for the list is waited for, but time remains to store the key', async () => {
-    const { outcome, took } = await verifyIn({ store: { list: inTurn<never>(QUOTA) } });
-    expect(outcome).toBe('accepted');
-    expect(took).toBeLessThanOrEqual(495 * SECOND);
   });
 });

@@ -48,6 +48,12 @@ locals {
     }
   }
 
+  # What the alerts print. Of the commands the first, and how the others differ: there is no room for those of a hundred jobs.
+  runbook     = "docs/runbook.md in the rotator's repository"
+  rotate_now  = "`${values(local.run_commands)[0]}`${local.other_jobs}"
+  look_at_job = "`gcloud scheduler jobs describe ${values(local.jobs)[0].name} ${local.job_options}`${local.other_jobs}"
+  other_jobs  = length(local.jobs) == 1 ? "" : " (where a secret ID has a schedule of its own, its jobs are `${local.names.job}_ID` and `${local.names.job}-NOW_ID`)"
+
   # The metrics under their names in PromQL.
   promql = {
     for kind in ["runs_metric", "days_left_metric", "duration_metric", "expiring_metric", "late_metric", "failed_calls_metric"] :
@@ -283,13 +289,15 @@ resource "google_monitoring_alert_policy" "failed_run" {
     mime_type = "text/markdown"
     content   = <<-EOT
       A run of the function `${local.names.function}` did not do what it should. The labels of this incident name the
-      secret, the outcome and the error code; docs/runbook.md says what each code means and what to do.
-      `CREDENTIAL_NOT_STORED` cannot wait: the new credential is only in the memory of one instance, and the next run
-      has to store it before that instance goes away.
+      secret, the outcome and the error code; ${local.runbook} says what each code means and what to do.
+      `CREDENTIAL_NOT_STORED` cannot wait: the new credential is only in the memory of one instance. Put right what the
+      message says, with gcloud (a deployment would end that instance), and run the job: it stores the credential.
 
-      Readers of the secret still get the key that it holds, which works until it expires; one that is still empty gets its
-      first key once the runs succeed. Cloud Scheduler tries again ${local.retries.count} times; if one of them succeeds,
-      this closes within the hour.
+      Readers of the secret usually still get the key that it holds, which works until it expires; the runbook marks the
+      exceptions. A secret that is still empty gets its first key once the runs succeed. Cloud Scheduler tries again
+      ${local.retries.count} times; if one of them succeeds, this closes within the hour.
+
+      Run the job: ${local.rotate_now}
 
       Logs: `${local.log_command}`
     EOT
@@ -329,7 +337,9 @@ resource "google_monitoring_alert_policy" "failed_job" {
       function: look at the job's own log for 403 (the scheduler's account may not invoke it, or the ingress setting
       keeps it out), 404 (function deleted) or 500 without a line (it does not start).
 
-      Once the cause is put right, run the job that this incident names: `${local.run_command}`
+      Once the cause is put right, run the job that this incident names: `gcloud scheduler jobs run JOB ${local.job_options}`
+
+      More on this: ${local.runbook}.
     EOT
   }
 
@@ -364,7 +374,7 @@ resource "google_monitoring_alert_policy" "no_rotation" {
     content   = <<-EOT
       Runs for the secret that this incident names left a key in place that ${local.late_since} as many days ago as
       `no_rotation_days` says, or more. It expires some day, and everything that reads it stops. The runs tell why they
-      did not renew it; docs/runbook.md says what to do.
+      did not renew it; ${local.runbook} says what to do.
 
       This closes a day after the last run that saw such a key.
 
@@ -402,8 +412,12 @@ resource "google_monitoring_alert_policy" "no_success" {
     content   = <<-EOT
       The function `${local.names.function}` has answered no call with success in ${local.no_success_days} days. The keys that it renews
       expire some day, and everything that reads them stops. Is the job paused or gone, or does every run fail?
+      What to do is in ${local.runbook}.
 
-      On a new deployment this means: store the ${var.management_key == null ? "first credential" : "management key"}, then `${values(local.run_commands)[0]}`
+      Look at the job: ${local.look_at_job}. `state` says whether it is paused, and NOT_FOUND that it is gone;
+      `terraform apply` puts back what was changed by hand.
+
+      On a new deployment this means: store the ${var.management_key == null ? "first credential" : "management key"}, then ${local.rotate_now}
 
       Logs: `${local.log_command}`
     EOT
@@ -437,7 +451,7 @@ resource "google_monitoring_alert_policy" "expiry" {
     mime_type = "text/markdown"
     content   = <<-EOT
       The newest key in the secret that this incident names has less than ${local.expiry_days_text} left. Find out why
-      it is not renewed; docs/runbook.md says what to do. Once a key has expired, everything that reads it stops, and it
+      it is not renewed; ${local.runbook} says what to do. Once a key has expired, everything that reads it stops, and it
       can no longer be refreshed: only a management key, or a person in Momento's console, can make another one.
 
       This closes a day after the last run that saw such a key.

@@ -1,9 +1,7 @@
 locals {
-  job_of = { for id, secret in var.secrets : id => secret.schedule == null ? "common" : "secret-${id}" }
-
-  run_command = "gcloud scheduler jobs run JOB --project=${var.project_id} --location=${coalesce(var.scheduler_region, var.region)}"
+  job_options = "--project=${var.project_id} --location=${coalesce(var.scheduler_region, var.region)}"
   run_commands = {
-    for key, job in local.jobs : key => replace(local.run_command, "JOB", local.now_names[key])
+    for key, job in local.jobs : key => "gcloud scheduler jobs run ${local.now_names[key]} ${local.job_options}"
   }
 
   log_command = join(" ", [

@@ -102,6 +102,25 @@ run "the_alerts" {
     error_message = "Every alert goes to all channels, with the labels and with what to do."
   }
 
+  assert {
+    condition = alltrue([
+      for policy in concat(google_monitoring_alert_policy.failed_run, google_monitoring_alert_policy.failed_job, google_monitoring_alert_policy.no_rotation, google_monitoring_alert_policy.no_success, google_monitoring_alert_policy.expiry) :
+      strcontains(replace(policy.documentation[0].content, "\n", " "), "docs/runbook.md in the rotator's repository") &&
+      (strcontains(policy.documentation[0].content, "\nLogs: `${output.log_command}`\n") || policy.display_name == "momento-key-rotator: a scheduled job failed for good")
+    ])
+    error_message = "Every alert says where the runbook is, and what shows the runs, if there are any."
+  }
+
+  assert {
+    condition = (
+      strcontains(google_monitoring_alert_policy.failed_run[0].documentation[0].content, "`${output.run_commands.common}`\n") &&
+      strcontains(google_monitoring_alert_policy.failed_job[0].documentation[0].content, "`gcloud scheduler jobs run JOB --project=test-project --location=europe-west1`\n") &&
+      strcontains(google_monitoring_alert_policy.no_success[0].documentation[0].content, "`${output.run_commands.common}`\n") &&
+      strcontains(google_monitoring_alert_policy.no_success[0].documentation[0].content, "`gcloud scheduler jobs describe momento-key-rotator --project=test-project --location=europe-west1`.")
+    )
+    error_message = "What has to be run is printed."
+  }
+
   # Otherwise Google refuses a condition on a metric that is only minutes old, and the first apply fails.
   assert {
     condition = alltrue([
@@ -151,6 +170,14 @@ run "days_by_secret" {
       " OR (jsonPayload.keyAgeDays>=62 AND (jsonPayload.secret=\"projects/test-project/secrets/monthly\")))",
     ])
     error_message = "A secret that is rotated more rarely has its own number of days."
+  }
+
+  assert {
+    condition = alltrue([
+      for policy in [google_monitoring_alert_policy.failed_run[0], google_monitoring_alert_policy.no_success[0]] :
+      strcontains(policy.documentation[0].content, "`${output.run_commands.common}` (where a secret ID has a schedule of its own, its jobs are `momento-key-rotator_ID` and `momento-key-rotator-NOW_ID`)")
+    ])
+    error_message = "Of several jobs, an alert names one and how the others are called."
   }
 
   assert {

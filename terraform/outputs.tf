@@ -4,8 +4,15 @@ locals {
     for key, job in local.jobs : key => "gcloud scheduler jobs run ${local.now_names[key]} ${local.job_options}"
   }
 
+  # Before each quotation mark `terraform output` shows a backslash, which a shell would hand on to gcloud. Single words need no
+  # marks, unless two hyphens in a row would begin a comment.
+  log_filter = (
+    strcontains(local.names.function, "--")
+    ? local.deployment_filter
+    : replace(local.deployment_filter, "\"", "")
+  )
   log_command = join(" ", [
-    "gcloud logging read '${local.deployment_filter}'",
+    "gcloud logging read '${local.log_filter}'",
     "--project=${var.project_id} --freshness=7d --limit=50",
     "--format='table(timestamp.date(), severity, jsonPayload.outcome, jsonPayload.message)'",
   ])

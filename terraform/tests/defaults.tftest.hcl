@@ -138,9 +138,16 @@ run "outputs_say_what_to_do_next" {
   assert {
     condition = startswith(
       output.log_command,
-      "gcloud logging read 'resource.type=\"cloud_run_revision\" AND jsonPayload.event=\"rotation\" AND resource.labels.service_name=\"momento-key-rotator\" AND resource.labels.location=\"us-central1\"' --project=test-project ",
+      "gcloud logging read 'resource.type=cloud_run_revision AND jsonPayload.event=rotation AND resource.labels.service_name=momento-key-rotator AND resource.labels.location=us-central1' --project=test-project ",
     )
     error_message = "An output has the command that reads the logs."
+  }
+
+  assert {
+    condition = !strcontains(join(" ", concat(
+      [output.log_command], values(output.run_commands), values(output.store_credential_commands),
+    )), "\"")
+    error_message = "What terraform output shows can be pasted: it would put a backslash before a quotation mark."
   }
 
   assert {

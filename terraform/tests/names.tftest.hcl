@@ -112,6 +112,20 @@ run "a_hundred_characters" {
   }
 }
 
+# In a filter of Cloud Logging they begin a comment, except between quotation marks.
+run "two_hyphens_in_a_row" {
+  command = plan
+
+  variables {
+    name = "cache--keys"
+  }
+
+  assert {
+    condition     = strcontains(output.log_command, " AND resource.labels.service_name=\"cache--keys\" AND ")
+    error_message = "The log's command finds the lines of a function with two hyphens in a row in its name."
+  }
+}
+
 run "two_deployments_in_one_project" {
   command = plan
 

@@ -79,12 +79,12 @@ output "dashboard" {
 }
 
 output "store_credential_commands" {
-  description = "The command that stores a credential, for each secret: credential.json is what Momento's console downloads. For the first credential, and whenever a key has expired that nothing renews. A secret with a role needs none."
+  description = "The command that stores a credential, for each secret: momento.json is what Momento's console downloads, and is deleted once it is stored. For the first credential, and whenever a key has expired that nothing renews. A secret with a role needs none."
   value = {
     for id, secret in var.secrets : id => join("", [
       "gcloud secrets versions add ${id} --project=${var.project_id}",
       secret.location == null ? "" : " --location=${secret.location}",
-      " --data-file=credential.json",
+      " --data-file=momento.json && rm momento.json",
     ])
   }
 }

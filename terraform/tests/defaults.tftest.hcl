@@ -125,7 +125,7 @@ run "outputs_say_what_to_do_next" {
 
   assert {
     condition = output.store_credential_commands == {
-      "momento-api-key" = "gcloud secrets versions add momento-api-key --project=test-project --data-file=credential.json"
+      "momento-api-key" = "gcloud secrets versions add momento-api-key --project=test-project --data-file=momento.json && rm momento.json"
     }
     error_message = "An output has the command that stores the first credential."
   }

@@ -116,8 +116,8 @@ run "the_function_gets_the_full_names" {
 
   assert {
     condition = (
-      output.store_credential_commands["regional"] == "gcloud secrets versions add regional --project=test-project --location=europe-west3 --data-file=credential.json" &&
-      output.store_credential_commands["theirs"] == "gcloud secrets versions add theirs --project=test-project --data-file=credential.json"
+      output.store_credential_commands["regional"] == "gcloud secrets versions add regional --project=test-project --location=europe-west3 --data-file=momento.json && rm momento.json" &&
+      output.store_credential_commands["theirs"] == "gcloud secrets versions add theirs --project=test-project --data-file=momento.json && rm momento.json"
     )
     error_message = "The command that stores a credential has the location of a regional secret."
   }

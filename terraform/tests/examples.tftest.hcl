@@ -22,15 +22,15 @@ run "v2" {
 
   assert {
     condition = (
-      output.store_management_key == "gcloud secrets versions add momento-management-key --project=test-project --data-file=-" &&
-      output.rotate_now == { common = "gcloud scheduler jobs run momento-key-rotator-NOW --project=test-project --location=us-central1" }
+      output.store_management_key_command == "gcloud secrets versions add momento-management-key --project=test-project --data-file=-" &&
+      output.run_commands == { common = "gcloud scheduler jobs run momento-key-rotator-NOW --project=test-project --location=us-central1" }
     )
     error_message = "After the apply, two commands are all it takes to the first key."
   }
 
   assert {
     condition = alltrue([
-      for command in concat([output.store_management_key], values(output.rotate_now)) :
+      for command in concat([output.store_management_key_command], values(output.run_commands)) :
       strcontains(replace(file("${path.module}/../../README.md"), "YOUR_PROJECT", "test-project"), "   ${command}\n")
     ])
     error_message = "The README has the same commands."
@@ -100,7 +100,7 @@ run "complete" {
   }
 
   assert {
-    condition     = length(output.rotator.secret_names) == 6 && output.rotator.management_key == "projects/test-project/secrets/momento-management-key"
+    condition     = length(output.store_credential_commands) == 6 && output.store_management_key_command == "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
     error_message = "The longest deployment plans."
   }
 }

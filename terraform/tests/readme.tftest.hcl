@@ -29,6 +29,25 @@ run "the_readme_is_complete" {
     error_message = "An output is missing from the README's table."
   }
 
+  # What the pages say of an output is then right in whichever folder somebody has applied.
+  assert {
+    condition = alltrue(concat(
+      [
+        for example in ["complete", "minimal", "v2", "with-application"] : length(setsubtract(
+          ["run_commands", "log_command", "service_accounts", "source_object"],
+          flatten([for file in fileset(path.module, "examples/${example}/*.tf") : regexall("(?m)^output \"([a-z_]+)\"", file("${path.module}/${file}"))]),
+        )) == 0
+      ],
+      [
+        for output in flatten([
+          for file in fileset(path.module, "examples/*/*.tf") :
+          [for names in regexall("(?ms)^output \"([a-z_]+)\" [^}]*= module[.]momento_key_rotator[.]?([a-z_]*)", file("${path.module}/${file}")) : { is = names[0], of = names[1] }]
+        ]) : output.is == output.of
+      ],
+    ))
+    error_message = "The examples pass the module's outputs on under their own names."
+  }
+
   assert {
     condition = alltrue([
       for name in regexall("(?m)^ +([a-z_]+) += optional\\(", file("${path.module}/variables.tf")) :

@@ -37,7 +37,7 @@ resource "google_pubsub_topic" "new_keys" {
 }
 
 module "momento_key_rotator" {
-  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=TAG"
+  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=v1.0.0"
 
   project_id = var.project_id
   region     = var.region

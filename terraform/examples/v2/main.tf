@@ -23,7 +23,7 @@ variable "role" {
 }
 
 module "momento_key_rotator" {
-  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=TAG"
+  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=v1.0.0"
 
   project_id = var.project_id
 
@@ -35,12 +35,27 @@ module "momento_key_rotator" {
   }
 }
 
-output "store_management_key" {
+output "store_management_key_command" {
   description = "First store a v2 key that may manage keys (it is read from standard input)."
   value       = module.momento_key_rotator.store_management_key_command
 }
 
-output "rotate_now" {
+output "run_commands" {
   description = "Then mint the first key."
   value       = module.momento_key_rotator.run_commands
+}
+
+output "log_command" {
+  description = "Then see that it worked."
+  value       = module.momento_key_rotator.log_command
+}
+
+output "service_accounts" {
+  description = "Whom to grant what is missing, and whom to cut off after a leak."
+  value       = module.momento_key_rotator.service_accounts
+}
+
+output "source_object" {
+  description = "What is deployed, to compare with a release."
+  value       = module.momento_key_rotator.source_object
 }

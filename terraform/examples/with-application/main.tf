@@ -5,7 +5,7 @@ locals {
 }
 
 module "momento_key_rotator" {
-  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=TAG"
+  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=v1.0.0"
 
   project_id = var.project_id
   region     = var.region
@@ -25,6 +25,9 @@ resource "google_service_account" "application" {
   project      = var.project_id
   account_id   = "cache-application"
   display_name = "The application that uses the cache"
+
+  # Which enables the API that makes accounts, and waits until it can be used.
+  depends_on = [module.momento_key_rotator]
 }
 
 # It reads exactly this secret: not the management key, and not what another application uses.

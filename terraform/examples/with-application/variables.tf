@@ -10,7 +10,7 @@ variable "region" {
 }
 
 variable "image" {
-  description = "The application's container image. With a repository in Artifact Registry: `gcloud builds submit --pack image=REGION-docker.pkg.dev/PROJECT/REPOSITORY/application examples/application`."
+  description = "The application's container image. It has to be there before the first apply: README.md says how."
   type        = string
 }
 

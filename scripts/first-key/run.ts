@@ -22,6 +22,10 @@ export async function firstKey(
   env: Environment,
   terminal: Terminal,
 ): Promise<0 | 1> {
+  if (args.includes('--help')) {
+    terminal.stdout.write(USAGE);
+    return 0;
+  }
   try {
     const options = parseOptions(args, env);
     if (Array.isArray(options)) {

@@ -113,6 +113,12 @@ describe('a key that is made', () => {
   });
 });
 
+it('--help says how it is used, whatever stands beside it, and makes nothing', async () => {
+  const ended = await runTool('first-key', { args: ['--to', '--help'], env: {} });
+  expect(ended).toMatchObject({ code: 0, stderr: '' });
+  expect(ended.stdout).toContain('--lifetime 30d (--all-caches | --cache NAME ...)');
+});
+
 describe('nothing is made, and it is said why', () => {
   async function refused(args: readonly string[], input = '', env = {}): Promise<string> {
     const ended = await firstKey(args, input, env);

@@ -1,3 +1,7 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 /** What happened to an application, in milliseconds since the beginning. */
 export interface Story {
   readonly endedAt: number;
@@ -22,6 +26,13 @@ const FAILURES = { top: RATE.top + RATE.height + 14, height: 24 };
 const KEYS = { top: FAILURES.top + FAILURES.height + 26, lane: 18, bar: 12 };
 const BIN_MS = 500;
 const TICK_MS = 5000;
+
+/** Where the picture goes: the README's own is drawn anew only when asked for, because it is in the repository. */
+export function pictureFile(args: readonly string[]): string {
+  return args.includes('--write')
+    ? join(__dirname, '../docs/application.svg')
+    : join(mkdtempSync(join(tmpdir(), 'momento-key-rotator-')), 'application.svg');
+}
 
 /** Draws requests, failures and the lives of the keys on one axis of time, as SVG. */
 export function draw({ endedAt, requests, keys }: Story): string {

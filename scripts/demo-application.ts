@@ -1,19 +1,16 @@
 /**
  * Rotates an application's key every few seconds while it is under load, and exits with 1 if one request fails. Draws what
- * happened: docs/application.svg.
+ * happened; with --write, that is the README's picture, docs/application.svg.
  */
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RotationResult } from '../src/rotation/report';
 import { ApplicationProcess } from '../test/application-process';
 import type { Key } from '../test/emulators/account';
 import { startServices } from '../test/emulators/services';
 import { FunctionProcess } from '../test/function-process';
-import { draw, type KeyLife } from './application-picture';
+import { draw, pictureFile, type KeyLife } from './application-picture';
 import { Load, type Sent } from './load';
-
-const PICTURE = join(__dirname, '../docs/application.svg');
 
 const SECRET = 'projects/demo/secrets/cache-key';
 const MANAGEMENT_SECRET = 'projects/demo/secrets/momento-management-key';
@@ -41,7 +38,8 @@ interface Swap {
   readonly at: number;
 }
 
-async function demo(): Promise<void> {
+/** @returns the file with the picture */
+async function demo(): Promise<string> {
   say(
     'Secret Manager, Momento, the rotator and an application, on this machine. No cloud account is used.\n',
   );
@@ -95,8 +93,9 @@ async function demo(): Promise<void> {
     const endedAt = Date.now();
 
     const lives = keys().map((key, index) => life(key, swaps, index + 1, startedAt, endedAt));
+    const picture = pictureFile(process.argv.slice(2));
     writeFileSync(
-      PICTURE,
+      picture,
       draw({
         endedAt: endedAt - startedAt,
         requests: sent.map(({ at, failed }) => ({ at: at - startedAt, failed })),
@@ -113,6 +112,7 @@ async function demo(): Promise<void> {
       momento.secrets().filter((text) => output.includes(text)).length,
       0,
     );
+    return picture;
   } finally {
     for (const stop of stops.toReversed()) await stop();
   }
@@ -191,7 +191,7 @@ function say(line: string): void {
 }
 
 demo().then(
-  () => say(`Nobody has noticed, and no secret is in a log. The picture: ${PICTURE}`),
+  (picture) => say(`Nobody has noticed, and no secret is in a log. The picture: ${picture}`),
   (error: unknown) => {
     console.error('\nNOT AS EXPECTED:', error);
     process.exitCode = 1;

@@ -1,4 +1,6 @@
-import { draw } from '../../scripts/application-picture';
+import { dirname, resolve } from 'node:path';
+import { rmSync } from 'node:fs';
+import { draw, pictureFile } from '../../scripts/application-picture';
 
 function count(picture: string, kind: string): number {
   return picture.split(`class="${kind}"`).length - 1;
@@ -28,4 +30,13 @@ test('the picture shows every key, every swap and every failure', () => {
   expect(counted).toEqual({ request: 3, failure: 1, good: 3, used: 2, end: 1, swap: 1 });
   expect(picture).toContain('1 failed');
   expect(picture).not.toMatch(/NaN|undefined|"-\d/);
+});
+
+test('the picture of the README is drawn anew only when asked for', () => {
+  const shown = resolve(__dirname, '../../docs/application.svg');
+  expect(pictureFile(['--write'])).toBe(shown);
+  const file = pictureFile([]);
+  expect(file).toMatch(/application\.svg$/);
+  expect(file).not.toBe(shown);
+  rmSync(dirname(file), { recursive: true });
 });

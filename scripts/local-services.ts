@@ -1,4 +1,4 @@
-/** A small world on this machine: the local services, two secrets that are rotated, and the function in its own process. */
+/** A small world on this machine: the local services, three secrets that are to be rotated, and the function in its own process. */
 import { FunctionProcess, type StartOptions } from '../test/function-process';
 import { startServices, type Services } from '../test/emulators/services';
 
@@ -7,6 +7,9 @@ export const V1_SECRET = 'projects/demo/secrets/old-cache-key';
 
 /** Empty: its first key is minted. */
 export const V2_SECRET = 'projects/demo/secrets/cache-key';
+
+/** Holds a v1 key that was stored without its refresh token: no run can renew it, and each says so. */
+export const STUCK_SECRET = 'projects/demo/secrets/stuck-cache-key';
 
 /** Holds the key by which keys are minted and revoked. */
 const MANAGEMENT_SECRET = 'projects/demo/secrets/momento-management-key';
@@ -33,19 +36,24 @@ export async function startLocalWorld(
     }
   };
   const { secretManager, momento } = services;
-  for (const name of [V1_SECRET, V2_SECRET, MANAGEMENT_SECRET]) secretManager.createSecret(name);
+  for (const name of [V1_SECRET, V2_SECRET, STUCK_SECRET, MANAGEMENT_SECRET]) {
+    secretManager.createSecret(name);
+  }
   await earlier(29 * DAY_MS, () => {
     const { consoleJson } = momento.issueKey({ lifetimeSeconds: (30 * DAY_MS) / 1000 });
     secretManager.addVersion(V1_SECRET, consoleJson);
     const { apiKey } = momento.account.issueV2Key({ role: 'r-operator' });
     secretManager.addVersion(MANAGEMENT_SECRET, apiKey);
   });
+  const { apiKey, validUntil } = momento.issueKey({ lifetimeSeconds: (7 * DAY_MS) / 1000 });
+  secretManager.addVersion(STUCK_SECRET, JSON.stringify({ apiKey, validUntil }));
   const rotator = await FunctionProcess.start({
     ...options,
     env: {
       ...services.env,
       SECRETS: JSON.stringify([
         V1_SECRET,
+        STUCK_SECRET,
         { name: V2_SECRET, role: 'r-viewer', lifetime: '30d', payload: 'key' },
       ]),
       MANAGEMENT_KEY: MANAGEMENT_SECRET,

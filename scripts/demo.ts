@@ -41,7 +41,7 @@ async function mintAndRevoke(world: LocalWorld): Promise<void> {
   const first = await world.earlier(2 * HOUR_MS, () => runJob(world, secret));
   expect('the first outcome', first.outcome, 'rotated');
   await showVersions(world, secret);
-  say('Two hours later:');
+  say("Two hours later, by the services' clock:");
   const second = await runJob(world, secret);
   expect('the second outcome', second.outcome, 'rotated');
   expect('what is revoked', second.revoked?.join(), first.keyId);

@@ -12,7 +12,7 @@ import { variablesRead } from './variables';
 const root = resolve(__dirname, '../..');
 const read = (path: string): string => readFileSync(resolve(root, path), 'utf8');
 const readme = read('README.md');
-const PAGES = ['README.md', ...globSync(['docs/*.md', '.github/*.md'], { cwd: root })];
+const PAGES = ['README.md', ...globSync(['docs/*.md', '.github/*.md', 'examples/*/README.md'], { cwd: root })];
 
 function section(title: string): string {
   return readme.split(/^## /m).find((text) => text.startsWith(`${title}\n`)) ?? '';
@@ -57,6 +57,16 @@ describe('the README', () => {
     });
     expect(told).toEqual(expect.arrayContaining(real));
     expect(told).toHaveLength(real.length);
+  });
+
+  test('has a line in the runbook for every alert', () => {
+    const alerts = read('terraform/monitoring.tf')
+      .split('resource "google_monitoring_alert_policy"')
+      .slice(1)
+      .map((text) => /display_name += "\$\{var\.name\}: (.*)"/.exec(text)?.[1]);
+    const told = [...read('docs/runbook.md').matchAll(/^\| _(.*?)_ \|/gm)].map(([, name]) => name);
+    expect(alerts).toHaveLength(5);
+    expect(told.toSorted()).toEqual(alerts.toSorted());
   });
 
   test('names every variable that the function reads, and no other', () => {

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import ts from 'typescript';
 import { parseConfig } from '../../src/config/config';
 import { ERROR_CODES, RotationError } from '../../src/errors';
 import { REFRESH_PATH } from '../../src/momento/key-api';
@@ -12,7 +13,10 @@ import { variablesRead } from './variables';
 const root = resolve(__dirname, '../..');
 const read = (path: string): string => readFileSync(resolve(root, path), 'utf8');
 const readme = read('README.md');
-const PAGES = ['README.md', ...globSync(['docs/*.md', '.github/*.md', 'examples/*/README.md'], { cwd: root })];
+const PAGES = [
+  'README.md',
+  ...globSync(['docs/*.md', '.github/*.md', 'examples/*/README.md'], { cwd: root }),
+];
 
 function section(title: string): string {
   return readme.split(/^## /m).find((text) => text.startsWith(`${title}\n`)) ?? '';
@@ -122,6 +126,29 @@ describe('the README', () => {
       return !isThere || (anchor !== undefined && !anchorsOf(read(path)).includes(anchor));
     });
     expect(missing).toEqual([]);
+  });
+
+  test("has a call in the application's page that compiles", () => {
+    const [, shown = ''] = /```ts\n(.*?)```/s.exec(read('examples/application/README.md')) ?? [];
+    const config = ts.getParsedCommandLineOfConfigFile(
+      resolve(root, 'examples/application/tsconfig.json'),
+      { noUnusedLocals: false },
+      { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => undefined },
+    );
+    const file = resolve(root, 'examples/application/shown.ts');
+    const host = ts.createCompilerHost(config?.options ?? {});
+    const program = ts.createProgram([file], config?.options ?? {}, {
+      ...host,
+      getSourceFile: (path, version) =>
+        path === file
+          ? ts.createSourceFile(path, shown, version)
+          : host.getSourceFile(path, version),
+    });
+    const problems = ts
+      .getPreEmitDiagnostics(program, program.getSourceFile(file))
+      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'));
+    expect(shown).toContain('new RotatingCacheClient');
+    expect(problems).toEqual([]);
   });
 
   test('shows the true output of the demo', () => {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import ts from 'typescript';
+import { parse } from 'yaml';
 import { parseConfig } from '../../src/config/config';
 import { ERROR_CODES, RotationError } from '../../src/errors';
 import { REFRESH_PATH } from '../../src/momento/key-api';
@@ -126,6 +127,20 @@ describe('the README', () => {
       return !isThere || (anchor !== undefined && !anchorsOf(read(path)).includes(anchor));
     });
     expect(missing).toEqual([]);
+  });
+
+  test('has configurations for the way with gcloud that the function accepts', () => {
+    const [minted = '', refreshed = '', common = ''] = [
+      ...read('docs/gcloud.md').matchAll(/env\.yaml <<END\n(.*?)^END$/gms),
+    ].map(([, text = '']) => text.replaceAll('$PROJECT', 'p').replace('ROLE_ID', 'r-abcdefg'));
+    for (const text of [minted, refreshed]) {
+      const env = parse(text + common) as Record<string, string>;
+      expect(Object.values(env).filter((value) => typeof value !== 'string')).toEqual([]);
+      expect(parseConfig(env)).toMatchObject({
+        secrets: [{ name: 'projects/p/secrets/momento-api-key' }],
+      });
+    }
+    expect(parse(minted)).toMatchObject({ REVOKE: 'true' });
   });
 
   test("has a call in the application's page that compiles", () => {

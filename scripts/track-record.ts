@@ -59,9 +59,10 @@ function testsBlock(): string {
     const { numTotalTestSuites, numTotalTests, numFailedTests } = JSON.parse(
       readFileSync(report, 'utf8'),
     ) as Record<string, number>;
-    if (numTotalTests === undefined) throw new Error('no test was run');
+    if (numTotalTests === undefined || numFailedTests !== 0)
+      throw new Error('not all tests passed');
     const tests = `${numTotalTests.toLocaleString('en')} tests in ${numTotalTestSuites ?? 0} files`;
-    return `- **The function and all around it**: ${tests}, of which ${numFailedTests ?? 0} failed.`;
+    return `- **The function and all around it**: ${tests}, all passed.`;
   } finally {
     rmSync(folder, { recursive: true });
   }
@@ -79,6 +80,8 @@ export function readPage(): string {
 
 if (require.main === module) {
   const { tests } = parseArgs({ options: { tests: { type: 'boolean' } } }).values;
-  const page = withFigures(readPage());
-  writeFileSync(resolve(root, PAGE), tests ? withBlock(page, 'tests', testsBlock()) : page);
+  const write = (page: string): void => writeFileSync(resolve(root, PAGE), page);
+  write(withFigures(readPage()));
+  // One of the tests is about what was written just now.
+  if (tests) write(withBlock(readPage(), 'tests', testsBlock()));
 }

@@ -1,7 +1,7 @@
 /** The rotations of many secrets: which of them, how many at once, which run joins which; and the look at them. */
 import { mapConcurrently } from '../concurrency';
 import { RotationError } from '../errors';
-import { Budget, STORE_PATIENCE } from '../rotation/budget';
+import { Budget, QUOTA_PATIENCE, STORE_PATIENCE } from '../rotation/budget';
 import { readNewestEnabled } from '../rotation/gather';
 import { PendingCredentials } from '../rotation/pending';
 import type { KeySession, Secret } from '../rotation/ports';
@@ -96,9 +96,10 @@ export class Fleet {
 
   async #inSession<T>(budget: Budget, work: (session: KeySession) => Promise<T>): Promise<T> {
     const { keys, managementKey } = this.#options;
+    const limited = new Budget(this.#options.clock, budget.within(QUOTA_PATIENCE));
     const session = keys.open(
       managementKey &&
-        (() => readManagementKey({ ...this.#options, secret: managementKey, budget })),
+        (() => readManagementKey({ ...this.#options, secret: managementKey, budget: limited })),
     );
     try {
       return await work(session);

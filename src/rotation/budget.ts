@@ -8,7 +8,7 @@ export const ANSWER_RESERVE = 15 * SECOND;
 /** How long a failing call to the store is tried again, while there is nothing to lose. */
 export const STORE_PATIENCE = 30 * SECOND;
 
-/** How long a quota that is used up is waited for: it is full for up to a minute, and others may wait for it as well. */
+/** How long a limit is waited for that only some secrets have to do with: the others are to get their turn. */
 export const QUOTA_PATIENCE = 2 * MINUTE;
 
 /** What remains for storing a credential when a secret has been looked at for the last time. */
@@ -74,10 +74,12 @@ export class Budget {
     return retry(this.clock, call, () => giveUpAt);
   }
 
-  /** The same for a call that there is no going on without. */
+  /**
+   * The same for a call to the store that there is no going on without. Its quota is full for up to a minute, and many
+   * secrets may wait for it, so that alone is waited for as long as the run may last.
+   */
   patiently<T>(call: () => Promise<T>): Promise<T> {
     const giveUpAt = this.within(STORE_PATIENCE);
-    const quotaGiveUpAt = this.within(QUOTA_PATIENCE);
-    return retry(this.clock, call, ({ quota }) => (quota ? quotaGiveUpAt : giveUpAt));
+    return retry(this.clock, call, ({ quota }) => (quota ? this.deadline : giveUpAt));
   }
 }

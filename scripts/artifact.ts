@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { startLocalWorld } from './local-services';
+import { startLocalWorld, V1_SECRET, V2_SECRET } from './local-services';
 
 const root = resolve(__dirname, '..');
 
@@ -22,7 +22,7 @@ export async function tryArtifact(folder: string): Promise<void> {
 
   const { rotator, stop } = await startLocalWorld({ source: folder });
   try {
-    const { status, body } = await rotator.post();
+    const { status, body } = await rotator.post({ secrets: [V1_SECRET, V2_SECRET] });
     console.log(status, JSON.stringify(body));
     if (status !== 200) throw new Error('the built function does not rotate');
   } finally {

@@ -95,8 +95,8 @@ export class Fleet {
   }
 
   async #inSession<T>(budget: Budget, work: (session: KeySession) => Promise<T>): Promise<T> {
-    const { keys, managementKey } = this.#options;
-    const limited = new Budget(this.#options.clock, budget.within(QUOTA_PATIENCE));
+    const { keys, managementKey, clock } = this.#options;
+    const limited = new Budget(clock, budget.within(QUOTA_PATIENCE));
     const session = keys.open(
       managementKey &&
         (() => readManagementKey({ ...this.#options, secret: managementKey, budget: limited })),

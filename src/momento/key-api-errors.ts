@@ -58,8 +58,8 @@ export function refreshRefused(answer: Answer): RotationError {
   return new RotationError(
     'REFRESH_PATH_UNKNOWN',
     `Momento's key API knows no refresh under the path in MOMENTO_REFRESH_PATH (${told(answer)}); Momento has not ` +
-      'published where it is. That spent nothing. Set ' +
-      'MOMENTO_REFRESH_PATH to the path that Momento tells you, or set MANAGEMENT_KEY: then keys are minted, not refreshed.',
+      'published where it is. That spent nothing. Set MOMENTO_REFRESH_PATH to the path that Momento tells you, or set ' +
+      'MANAGEMENT_KEY: then keys are minted, not refreshed.',
   );
 }
 

@@ -37,7 +37,7 @@ export class MomentoSession implements KeySession {
   }
 
   prepare(): void {
-    void this.#manage();
+    if (this.#options.managementKey !== undefined) void this.#manage();
   }
 
   renewal(secret: Secret, current: CurrentKey | undefined): Promise<Renewal | RotationError> {

@@ -26,16 +26,16 @@ export function managementKeyMissing(): RotationError {
   return new RotationError(
     'MANAGEMENT_KEY_MISSING',
     'Keys of a role that the configuration gives are minted, which takes a management key, and none is configured. Nothing ' +
-      'was changed. Set MANAGEMENT_KEY to a secret that holds a v2 key which may manage keys, ' +
-      "or take the 'role' out of SECRETS.",
+      'was changed. Set MANAGEMENT_KEY to a secret that holds a v2 key which may manage keys, or take the ' +
+      "'role' out of SECRETS.",
   );
 }
 
 export function managementKeyInvalid(problem: string): RotationError {
   return new RotationError(
     'MANAGEMENT_KEY_INVALID',
-    `The management key cannot be used: ${problem}. No key can be made or revoked without it. Store a v2 key` +
-      ' that may manage keys as a new version of the secret in MANAGEMENT_KEY.',
+    `The management key cannot be used: ${problem}. No key can be made or revoked without it. Store a ` +
+      'v2 key that may manage keys as a new version of the secret in MANAGEMENT_KEY.',
   );
 }
 

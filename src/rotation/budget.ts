@@ -32,8 +32,8 @@ export const NEW_KEY_LAG = 10 * SECOND;
 /** How long the issuer is asked again when it gives no clear answer about a key. */
 export const VERIFY_PATIENCE = 5 * SECOND;
 
-/** For so long a look at what is held is good: then whoever is about to revoke a key looks again. */
-export const LOOK_FRESHNESS = 100;
+/** How long a look at what is held is good for; whoever is about to revoke a key later looks again. */
+export const LOOK_FRESHNESS = 0.1 * SECOND;
 
 /** A minted key that no version holds by then is an orphan. */
 export const ORPHAN_AGE = HOUR;

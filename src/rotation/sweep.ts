@@ -78,6 +78,7 @@ export async function sweep(run: Run, standing: Standing): Promise<void> {
     const versions = inState('DISABLED', standing.versions, run.trail.outputs.retire);
     await revoke(run, await lookedUp, versions);
   }
+  // What it found wrong belongs into the report, also where nothing could end.
   await lookedUp;
 }
 

@@ -1,8 +1,9 @@
 /**
- * What is known of an error by its code. A code is stable: operators filter on it, and each has its line in the runbook.
+ * The traits of an error, by its code. Codes are stable: operators filter on them, and each has its entry in the
+ * documentation.
  *
- * `retryable`: the same call may succeed without anybody doing anything. `refused`: the issuer of keys said no to an
- * issue. `quota`: it passes with time, for everybody who waits.
+ * `retryable`: the same call can succeed without anybody's action. `refused`: the issuer of keys refused to issue a key.
+ * `quota`: a rate or quota is used up, which passes with time.
  */
 interface Traits {
   readonly status: number;
@@ -18,11 +19,13 @@ const CODES = {
   SECRET_NOT_CONFIGURED: { status: 404, retryable: false },
   CONFIGURATION_INVALID: { status: 500, retryable: false },
 
+  CERTIFICATE_NOT_TRUSTED: { status: 502, retryable: false },
   CREDENTIALS_UNAVAILABLE: { status: 500, retryable: false },
   PERMISSION_MISSING: { status: 403, retryable: false },
   SECRET_NOT_FOUND: { status: 404, retryable: false },
   NO_VERSION: { status: 409, retryable: false },
   NO_ENABLED_VERSION: { status: 409, retryable: false },
+  VERSION_UNREADABLE: { status: 409, retryable: false },
   PAYLOAD_INVALID: { status: 422, retryable: false },
   PAYLOAD_CORRUPT: { status: 502, retryable: true },
 
@@ -30,7 +33,6 @@ const CODES = {
   KEY_EXPIRED: { status: 422, retryable: false },
   ROLE_UNKNOWN: { status: 422, retryable: false },
   LIFETIME_UNKNOWN: { status: 422, retryable: false },
-  MANAGEMENT_KEY_MISSING: { status: 422, retryable: false },
   MANAGEMENT_KEY_INVALID: { status: 422, retryable: false },
   MANAGEMENT_KEY_REFUSED: { status: 502, retryable: false, refused: true },
 
@@ -38,7 +40,7 @@ const CODES = {
   REFRESH_ANSWER_LOST: { status: 502, retryable: false },
   REFRESH_PATH_UNKNOWN: { status: 502, retryable: false },
   MINT_REFUSED: { status: 502, retryable: false, refused: true },
-  ISSUED_CREDENTIAL_INVALID: { status: 502, retryable: true },
+  ISSUED_CREDENTIAL_INVALID: { status: 502, retryable: false },
   MOMENTO_UNAVAILABLE: { status: 503, retryable: true },
   MOMENTO_LIMIT_EXCEEDED: { status: 429, retryable: true, quota: true },
 
@@ -59,29 +61,44 @@ export type ErrorCode = keyof typeof CODES;
 
 export const ERROR_CODES = Object.keys(CODES) as ErrorCode[];
 
+/**
+ * What an error tells an operator, as sentences. The impact on applications isn't part of it: it depends on the state of
+ * the secret, and `describeImpact` adds it where that is known.
+ */
+export interface ErrorParts {
+  /** What went wrong, with public names only: secret, role, host, status, Google's reason. */
+  readonly problem: string;
+  /** What the operator must do, as an imperative. */
+  readonly action: string;
+}
+
 export interface RotationErrorOptions extends ErrorOptions {
-  /** The call that failed may have had its effect all the same. */
-  readonly mayHaveHadEffect?: boolean;
-  /** How long the service asked to wait before the next try. */
-  readonly retryAfterMs?: number;
+  /** Whether the call that failed might have had its effect. */
+  readonly outcomeUnknown?: boolean | undefined;
+  /** How long the service asked to wait before the next attempt. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 /**
- * An error with a code. Its message tells an operator what happened, what it means for readers of the secret, and what
- * to do; it never holds a key, a refresh token, a payload, or a remote service's text, which could echo one.
+ * An error with a code. Its parts never contain a key, a refresh token, a payload, or the text of a remote service, which
+ * could echo one.
  */
 export class RotationError extends Error {
   override readonly name = 'RotationError';
-  readonly mayHaveHadEffect: boolean;
+  readonly problem: string;
+  readonly action: string;
+  readonly outcomeUnknown: boolean;
   readonly retryAfterMs: number;
 
   constructor(
     readonly code: ErrorCode,
-    message: string,
-    { mayHaveHadEffect = false, retryAfterMs = 0, ...options }: RotationErrorOptions = {},
+    { problem, action }: ErrorParts,
+    { outcomeUnknown = false, retryAfterMs = 0, ...options }: RotationErrorOptions = {},
   ) {
-    super(message, options);
-    this.mayHaveHadEffect = mayHaveHadEffect;
+    super(`${problem} ${action}`, options);
+    this.problem = problem;
+    this.action = action;
+    this.outcomeUnknown = outcomeUnknown;
     this.retryAfterMs = retryAfterMs;
   }
 
@@ -90,17 +107,17 @@ export class RotationError extends Error {
     return this.#traits.status;
   }
 
-  /** Whether the same call may succeed without anybody doing anything. */
+  /** Whether the same call can succeed without anybody's action. */
   get retryable(): boolean {
     return this.#traits.retryable;
   }
 
-  /** Whether the issuer of keys said no. */
+  /** Whether the issuer of keys refused to issue a key. */
   get refused(): boolean {
     return this.#traits.refused ?? false;
   }
 
-  /** Whether a quota was used up, which passes with time. */
+  /** Whether a rate or quota is used up, which passes with time. */
   get quota(): boolean {
     return this.#traits.quota ?? false;
   }
@@ -110,14 +127,18 @@ export class RotationError extends Error {
   }
 }
 
-/** Any thrown value as a RotationError. The message of a foreign error could quote a secret, so it stays in `cause`. */
+/**
+ * Any thrown value as a RotationError. The message of a foreign error could quote a secret, so it stays in `cause`.
+ */
 export function toRotationError(error: unknown): RotationError {
   if (error instanceof RotationError) return error;
   const name = error instanceof Error ? error.name : typeof error;
   return new RotationError(
     'INTERNAL',
-    `An unexpected ${name} stopped the run; this is a fault of the rotator. Readers keep the newest version. ` +
-      'Look for the stack of this error in the log line and report it.',
+    {
+      problem: `An unexpected ${name} stopped the run. This is a fault of the rotator.`,
+      action: 'Report it with the stack in this log line.',
+    },
     { cause: error },
   );
 }

@@ -1,17 +1,17 @@
 /**
- * What a rotation needs of the outside: a store of secrets, and a source of keys. Types only. Every method throws
- * RotationErrors. Times and lengths of time are in milliseconds, times since the epoch.
+ * What a rotation needs of the outside: a store of secrets, and an issuer of keys. Types only. Every method fails with a
+ * RotationError. Times are in milliseconds: `...At` since the epoch, `deadline` on the monotonic clock.
  */
 import type { RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 
-/** A secret that is rotated, and how its keys are to be. */
+/** A secret that is rotated, and the terms of the keys that are minted for it. */
 export interface Secret extends SecretName {
-  /** The role of keys that are minted for it. */
-  readonly role?: string;
-  /** How long keys that are minted for it live. */
-  readonly lifetimeMs?: number;
-  /** The form of the first payload, where there is none yet to go by. */
+  /** The role of minted keys. */
+  readonly role?: string | undefined;
+  /** The lifetime of minted keys. */
+  readonly lifetimeMs?: number | undefined;
+  /** The format of the first payload of an empty secret. */
   readonly payload: 'json' | 'key';
 }
 
@@ -20,78 +20,138 @@ export interface Version {
   readonly number: number;
   readonly state: 'ENABLED' | 'DISABLED' | 'DESTROYED';
   readonly createdAt: number;
-  readonly etag?: string;
-  /** Set while the store delays a destroy that somebody asked for. */
-  readonly destroyScheduled?: boolean;
-  /** Set for a version that was accessed but that no list has shown yet. */
-  readonly unlisted?: boolean;
+  readonly etag?: string | undefined;
+  /** Whether Secret Manager delays a destruction that somebody requested. */
+  readonly destroyScheduled?: boolean | undefined;
+  /** Set for a version that was accessed and that no list has shown yet. */
+  readonly unlisted?: boolean | undefined;
 }
 
-export interface StoredPayload {
-  readonly number: number;
-  readonly payload: Uint8Array;
+/** The versions of a secret, unique by number, in ascending order. */
+export interface VersionList {
+  readonly versions: readonly Version[];
+  /** The secret's name as the store writes it, with the project's number; unset if there is no version. */
+  readonly canonicalName?: string | undefined;
 }
 
-/** What the function may have to do with a secret. */
+/** The answer to a request for a payload. */
+export type Access =
+  | {
+      readonly kind: 'payload';
+      readonly number: number;
+      readonly payload: Uint8Array;
+      readonly canonicalName?: string | undefined;
+    }
+  /** There is no such version. */
+  | { readonly kind: 'absent' }
+  /** The version exists and can't be read: it is disabled or destroyed, its encryption key is, or a condition forbids it. */
+  | { readonly kind: 'not_readable'; readonly reason: string };
+
 export type Permission = 'access' | 'list' | 'add' | 'disable' | 'destroy';
 
-export interface SecretStore {
-  /** Undefined if there is no such version, or it is not enabled. */
-  access(secret: SecretName, version: number | 'latest'): Promise<StoredPayload | undefined>;
-  /** Whether there is a version of this number, in whatever state; unlike lists, without any lag. */
-  exists(secret: SecretName, version: number): Promise<boolean>;
-  list(secret: SecretName): Promise<Version[]>;
-  /** Which of these permissions the function lacks on the secret. */
-  missingPermissions(secret: SecretName, permissions: readonly Permission[]): Promise<Permission[]>;
-  /** The error for that: it names what has to be granted. */
-  permissionMissing(secret: SecretName, permissions: readonly Permission[]): RotationError;
-  /** @throws RotationError its `mayHaveHadEffect` says that the version may have been added all the same */
-  add(secret: SecretName, payload: Uint8Array): Promise<Version>;
-  /** False if the version is not any more what it was when it was listed; nothing was changed then. */
-  disable(secret: SecretName, version: Version): Promise<boolean>;
-  /** False as for `disable`. */
-  destroy(secret: SecretName, version: Version): Promise<boolean>;
+export interface CallLimits {
+  /** A call that can't begin before this time on the monotonic clock fails at once with DEADLINE_EXCEEDED. */
+  readonly deadline: number;
 }
 
-/** What a payload holds, as far as a rotation has to know. Printing one shows no secret. */
+export interface SecretStore {
+  /** Reads a payload. By number the answer is strongly consistent, by `latest` it can lag. */
+  access(secret: SecretName, version: number | 'latest', limits: CallLimits): Promise<Access>;
+  /** The version itself, without its payload; undefined if there is none. */
+  get(secret: SecretName, version: number, limits: CallLimits): Promise<Version | undefined>;
+  /** The versions of a secret. The list can lag, in states and by whole versions. */
+  list(secret: SecretName, limits: CallLimits): Promise<VersionList>;
+  /** The permissions among these that the function lacks on the secret. */
+  missingPermissions(
+    secret: SecretName,
+    permissions: readonly Permission[],
+    limits: CallLimits,
+  ): Promise<Permission[]>;
+  /** The error for missing permissions. It names the roles to grant. */
+  permissionMissing(secret: SecretName, permissions: readonly Permission[]): RotationError;
+  /** @throws RotationError with `outcomeUnknown` if the version might have been added */
+  add(secret: SecretName, payload: Uint8Array, limits: CallLimits): Promise<Version>;
+  /**
+   * Disables a version.
+   *
+   * @param newer a version that exists and is newer: the call refuses to disable the newest version
+   * @returns false if the version changed since it was listed; then it is left alone
+   */
+  disable(
+    secret: SecretName,
+    version: Version,
+    newer: Version,
+    limits: CallLimits,
+  ): Promise<boolean>;
+  /** Destroys a version; parameters and result as for `disable`. */
+  destroy(
+    secret: SecretName,
+    version: Version,
+    newer: Version,
+    limits: CallLimits,
+  ): Promise<boolean>;
+}
+
+/** The content of a payload, as far as a rotation must know it. Printing one shows no secret. */
 export interface Credential {
-  /** Names the key where nothing secret may be written: the first 8 hex digits of its SHA-256. */
+  /** Names the key in logs: the first 8 hex digits of its SHA-256. */
   readonly fingerprint: string;
-  /** The key's id at its issuer, which is no secret; keys of older kinds have none. */
-  readonly keyId?: string;
-  /** Infinity for a key without an expiry. */
+  /** The same for its refresh token. */
+  readonly tokenFingerprint?: string | undefined;
+  /** The key's public id at its issuer; keys of older kinds have none. */
+  readonly keyId?: string | undefined;
+  /** Infinity for a key that never expires. */
   readonly expiresAt: number;
-  /** When the key was issued, where the payload tells. */
-  readonly issuedAt?: number;
+  /** When the key was issued, if the payload says so. */
+  readonly issuedAt?: number | undefined;
   /** The payload of a version. */
   serialize(): Uint8Array;
 }
 
-/** `refresh`: the key's own refresh token gets its successor. `mint`: a management key makes it. */
+/** `refresh`: with the key's own refresh token. `mint`: with a management key. */
 export type IssuedBy = 'refresh' | 'mint';
 
-/** What the issuer says of a key; `unclear` when it gave no answer about the key itself. */
-export type Verdict = 'accepted' | 'rejected' | 'unclear';
+/** The issuer's answer about a key. `host` is the server that gave it, for error messages. */
+export type KeyCheck =
+  | { readonly verdict: 'accepted' }
+  | {
+      readonly verdict: 'rejected';
+      readonly host: string;
+      /** Whether the issuer's own API rejected the key. Another host can reject it because it is the wrong host. */
+      readonly byIssuer: boolean;
+    }
+  /** No answer about the key itself. `problem` is a sentence without a period, such as `cache.x.y couldn't be reached (ENOTFOUND)`. */
+  | { readonly verdict: 'inconclusive'; readonly problem: string };
 
-/** The key that readers should be using: that of the newest enabled version. */
+/** The key that applications use: the one in the newest enabled version. */
 export interface CurrentKey {
   readonly version: Version;
   readonly credential: Credential;
 }
 
-/** How the successor of a key is got. */
-export interface Renewal {
+/** A credential from the issuer. */
+export interface IssuedKey {
+  readonly credential: Credential;
+  /** Sentences about an answer that was usable and not as expected. */
+  readonly warnings: readonly string[];
+}
+
+/** How the next key of a secret is obtained. */
+export interface NextKey {
   readonly by: IssuedBy;
-  /** How many answers may be lost until no further try is made: each may have spent a token, or left a key behind. */
-  readonly lostAnswers: number;
+  /** After this many attempts whose outcome is unknown no further attempt starts: each might have issued a key. */
+  readonly maxUnknownOutcomes: number;
   /**
-   * Gets the successor, in one try.
+   * Obtains the key, in one attempt.
    *
-   * @throws RotationError `refused` is final; after one that `mayHaveHadEffect` a successor may exist that nobody has
+   * @throws RotationError: `refused` is final; with `outcomeUnknown` a key that nobody holds might exist
    */
-  issue(): Promise<Credential>;
-  /** The error for a refusal, with who has to do what, and by when. `answerLost`: an earlier try may have succeeded. */
-  refusal(error: RotationError, told: { answerLost: boolean; now: number }): RotationError;
+  issue(limits: CallLimits): Promise<IssuedKey>;
+  /** The error for a refusal, made precise by what is known about earlier attempts. */
+  refusal(
+    error: RotationError,
+    context: { readonly answerLost: boolean; readonly now: number },
+  ): RotationError;
 }
 
 /** A key at the issuer that was minted for one secret by this rotator. */
@@ -100,7 +160,14 @@ export interface OwnKey {
   readonly issuedAt: number;
 }
 
-/** Where keys come from. */
+/** The keys that were minted for a secret and are neither expired nor revoked. */
+export interface OwnKeys {
+  /** Without the management key in use, which must not be revoked while others work with it. */
+  readonly keys: readonly OwnKey[];
+  /** How many entries of the account's list couldn't be read. */
+  readonly skipped: number;
+}
+
 export interface KeySource {
   /** The issuer's name, for messages. */
   readonly vendor: string;
@@ -109,35 +176,52 @@ export interface KeySource {
   /**
    * Reads a payload.
    *
-   * @throws RotationError PAYLOAD_INVALID, which says what is wrong without quoting any of it
+   * @throws RotationError PAYLOAD_INVALID, which says what is wrong without quoting the payload
    */
   parse(payload: Uint8Array): Credential;
   /**
-   * What the runs of one request share: management key, list of keys, connections.
+   * Opens what the runs of one request share: management key, list of keys, connections.
    *
-   * @param managementKey reads the payload of the management key, where one is configured
+   * @param managementKey reads the payload of the management key, if one is configured
    */
   open(managementKey: (() => Promise<Uint8Array>) | undefined): KeySession;
 }
 
 export interface KeySession {
-  /** Begins to read the management key, which is read once. */
+  /** Starts to read the management key, which is read once. */
   prepare(): void;
-  /** How this secret's next key is got, or what stands in the way. Waits for the management key only where it takes one. */
-  renewal(secret: Secret, current: CurrentKey | undefined): Promise<Renewal | RotationError>;
-  verify(credential: Credential): Promise<Verdict>;
   /**
-   * The keys that were minted for a secret and have not ended, from a list that is read once. Without the management key
-   * that is in use, which must not end while others work with it.
-   */
-  ownKeys(secret: Secret): Promise<readonly OwnKey[]>;
-  /**
-   * Ends a key. One that is already gone counts as ended.
+   * How this secret's next key is obtained, or the error that blocks it. Waits for the management key only if the next key
+   * needs it.
    *
-   * @param confirm asked when nothing is waited for any more; if it says no, the key is left alone
-   * @returns whether it is at an end
+   * @param current undefined for a secret without versions, and for a minted secret whose newest version can't be read
    */
-  revoke(keyId: string, confirm?: () => Promise<boolean>): Promise<boolean>;
-  /** Lets connections and the management key go. */
+  nextKey(secret: Secret, current: CurrentKey | undefined): Promise<NextKey | RotationError>;
+  /** Asks the issuer about a key that this run issued. Fails for internal errors only. */
+  verifyNew(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
+  /** Asks about the newest key. One list of keys can answer for all secrets of the request. */
+  verifyNewest(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
+  /** What the issuer's list shows of a key; `unknown` without a management key, or if entries of the list were skipped. */
+  listedState(
+    credential: Credential,
+    limits: CallLimits,
+  ): Promise<'valid' | 'expired' | 'absent' | 'unknown'>;
+  /** The keys that were minted for a secret, from a list that is read once per request. */
+  ownKeys(secret: Secret, limits: CallLimits): Promise<OwnKeys>;
+  /**
+   * Revokes up to `REVOKE_BATCH` keys. A key that is already gone counts as revoked.
+   *
+   * @param confirm asked once, when nothing is waited for any more: which of the keys to revoke
+   * @returns for each key whether it was revoked, or the error
+   */
+  revoke(
+    keyIds: readonly string[],
+    confirm: (keyIds: readonly string[]) => Promise<readonly string[]>,
+    limits: CallLimits,
+  ): Promise<Map<string, true | RotationError>>;
+  /** Closes connections and forgets the management key. */
   close(): void;
 }
+
+/** How many keys one call of `revoke` takes: as many as the issuer's rate allows at once. */
+export const REVOKE_BATCH = 5;

@@ -1,4 +1,4 @@
-/** Like `Promise.all` over a `map`, with at most `limit` calls under way. */
+/** Like `Promise.all` over a `map`, with at most `limit` calls in progress. After a failure no further call begins. */
 export async function mapConcurrently<T, R>(
   limit: number,
   items: readonly T[],
@@ -6,8 +6,17 @@ export async function mapConcurrently<T, R>(
 ): Promise<R[]> {
   const results: R[] = [];
   const remaining = items.entries();
+  let failed = false;
   const worker = async (): Promise<void> => {
-    for (const [index, item] of remaining) results[index] = await call(item);
+    for (const [index, item] of remaining) {
+      if (failed) return;
+      try {
+        results[index] = await call(item);
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
   };
   await Promise.all(Array.from({ length: limit }, worker));
   return results;

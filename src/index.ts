@@ -1,22 +1,22 @@
 /** The composition root: builds the real clients from the environment and registers the function `rotate`. */
 import { http } from '@google-cloud/functions-framework';
+import { systemClock as clock } from './clock';
 import { parseConfig, type Config } from './config/config';
 import { toRotationError } from './errors';
-import { Fleet } from './fleet/fleet';
 import { createHandler } from './http/handler';
 import { takeOverRequests } from './http/take-over';
 import { writeLog } from './log';
 import { MomentoKeys } from './momento/keys';
-import { systemClock as clock } from './retry';
+import { Rotator } from './rotation/rotator';
 import { SecretManagerStore } from './secret-manager/store';
 import { GracefulShutdown } from './shutdown';
 
 const config = readConfig();
-const store = new SecretManagerStore(config.secretManagerEmulator);
+const store = new SecretManagerStore({ emulator: config.secretManagerEmulator, clock });
 store.warmUp(config.secrets);
 const keys = new MomentoKeys({ ...config.momento, clock });
-const fleet = new Fleet({ ...config, store, keys, clock });
-const handler = createHandler({ ...config, fleet, clock, log: writeLog });
+const rotator = new Rotator({ ...config, store, keys, clock });
+const handler = createHandler({ ...config, rotator, clock, log: writeLog });
 const shutdown = new GracefulShutdown();
 
 http('rotate', (request, response) => shutdown.during(() => handler(request, response)));

@@ -1,17 +1,17 @@
 /** The HTTP side of the rotator: POST rotates, GET reports. */
 import { finished } from 'node:stream/promises';
 import type { Request, Response } from '@google-cloud/functions-framework';
+import type { Clock } from '../clock';
 import { RotationError, toRotationError } from '../errors';
-import type { Fleet } from '../fleet/fleet';
 import type { Log } from '../log';
-import type { Clock } from '../retry';
-import { ANSWER_RESERVE } from '../rotation/budget';
+import { ANSWER_RESERVE } from '../rotation/deadlines';
+import type { Rotator } from '../rotation/rotator';
 import { readBody } from './body';
 import { requestLine, rotationLine } from './log-lines';
 import { parseRotateRequest, parseScheduleTime } from './request';
 
 export interface HandlerOptions {
-  readonly fleet: Fleet;
+  readonly rotator: Rotator;
   /** The function's own timeout. */
   readonly timeoutMs: number;
   /** The project in which traces are looked up. */
@@ -41,45 +41,50 @@ export function createHandler(options: HandlerOptions): Handler {
       if (code === 'METHOD_NOT_ALLOWED') response.set('Allow', 'GET, POST');
     }
     response.status(answer.status).json(answer.body);
-    // Only then is it out of our hands; a caller that went away is none of our concern.
+    // The request ends when the answer is sent. A caller that went away changes nothing.
     await finished(response).catch(() => undefined);
   };
 }
 
 async function route(request: Request, options: HandlerOptions): Promise<Answer> {
   if (request.path !== '/') {
-    throw new RotationError('NOT_FOUND', 'There is nothing at this path. POST / or GET /.');
+    throw new RotationError('NOT_FOUND', {
+      problem: 'The function has no such path.',
+      action: 'Send POST / to rotate, or GET / for a report.',
+    });
   }
   if (request.method === 'GET') return status(request, options);
   if (request.method === 'POST') return rotate(request, options);
-  throw new RotationError('METHOD_NOT_ALLOWED', 'POST / rotates, GET / reports; nothing was done.');
+  throw new RotationError('METHOD_NOT_ALLOWED', {
+    problem: 'The function has no such method.',
+    action: 'Send POST / to rotate, or GET / for a report.',
+  });
 }
 
 async function rotate(request: Request, options: HandlerOptions): Promise<Answer> {
-  const { fleet, timeoutMs, clock, log } = options;
-  const deadline = clock.now() + timeoutMs - ANSWER_RESERVE;
-  const { secrets, ...choices } = parseRotateRequest(await readBody(request), fleet.secrets);
+  const { rotator, timeoutMs, clock, log } = options;
+  const deadline = clock.monotonic() + timeoutMs - ANSWER_RESERVE;
+  const { secrets, ...choices } = parseRotateRequest(await readBody(request), rotator.secrets);
   const scheduledAt = parseScheduleTime(request.get('x-cloudscheduler-scheduletime'));
-  const run = { ...choices, deadline, ...(scheduledAt !== undefined && { scheduledAt }) };
-  const reports = await fleet.rotate(secrets, run, (report) =>
-    log({ ...rotationLine(report, clock.now()), ...origin(request, options) }),
+  const results = await rotator.rotate(secrets, { ...choices, scheduledAt, deadline }, (result) =>
+    log({ ...rotationLine(result, clock.now()), ...origin(request, options) }),
   );
   return {
-    status: Math.max(...reports.map((report) => report.status)),
-    body: { results: reports.map(({ result }) => result) },
+    status: Math.max(...results.map((run) => run.status)),
+    body: { results: results.map(({ result }) => result) },
   };
 }
 
 async function status(request: Request, options: HandlerOptions): Promise<Answer> {
-  const looks = await options.fleet.status();
-  for (const { error } of looks) {
+  const reports = await options.rotator.status();
+  for (const { error } of reports) {
     if (error?.code === 'INTERNAL') {
       options.log({ ...requestLine(error), ...origin(request, options) });
     }
   }
   return {
-    status: Math.max(...looks.map(({ httpStatus }) => httpStatus)),
-    body: { secrets: looks.map((look) => look.status) },
+    status: Math.max(...reports.map(({ httpStatus }) => httpStatus)),
+    body: { secrets: reports.map((report) => report.status) },
   };
 }
 

@@ -1,29 +1,31 @@
-/** What is written to the log: one line for each run, and one for a request that was turned away. */
-import { defined } from '../defined';
+/** The lines in the log: one for each run, and one for a request that was refused. */
 import { inDays } from '../duration';
 import type { RotationError } from '../errors';
 import { stackFrames, type LogEntry, type Severity } from '../log';
-import type { Report } from '../rotation/report';
+import type { RunResult } from '../rotation/result';
 
 /** The line of one run for one secret. */
-export function rotationLine(report: Report, now: number): LogEntry {
-  const { result, keyFingerprint, keyAgeDays, overdueDays, durationMs, steps, cause } = report;
+export function rotationLine(run: RunResult, now: number): LogEntry {
+  const { result, keyFingerprint, keyAgeDays, overdueDays, liveKeys, cause } = run;
   return {
-    severity: severityOf(report),
-    message: summary(report),
+    severity: severityOf(run),
+    message: summary(run),
     event: 'rotation',
     ...result,
     ...(result.expiresAt !== undefined && {
       daysLeft: inDays(Date.parse(result.expiresAt) - now),
     }),
-    ...defined({ keyFingerprint, keyAgeDays, overdueDays }),
-    durationMs,
-    steps,
+    keyFingerprint,
+    keyAgeDays,
+    overdueDays,
+    liveKeys,
+    durationMs: run.durationMs,
+    steps: run.steps,
     ...(cause !== undefined && { stack: stackFrames(cause) }),
   };
 }
 
-/** The line of a request that was turned away, or that failed before any run. */
+/** The line of a request that was refused, or that failed before any run. */
 export function requestLine(error: RotationError): LogEntry {
   const { code, message, retryable, status, cause } = error;
   return {
@@ -35,13 +37,13 @@ export function requestLine(error: RotationError): LogEntry {
   };
 }
 
-function severityOf({ result }: Report): Severity {
+function severityOf({ result }: RunResult): Severity {
   if (result.error?.code === 'CREDENTIAL_NOT_STORED') return 'CRITICAL';
   if (result.outcome === 'failed' || result.outcome === 'incomplete') return 'ERROR';
   return result.warnings === undefined ? 'INFO' : 'WARNING';
 }
 
-function summary({ result }: Report): string {
+function summary({ result }: RunResult): string {
   const { outcome, secret, reason, error, version } = result;
   const { disabled = [], destroyed = [], revoked = [] } = result;
   const parts = [

@@ -1,18 +1,19 @@
-/** What the steps of one run are given. */
-import type { Clock } from '../retry';
-import type { Budget } from './budget';
-import type { RenewalPolicy } from './decide';
-import type { PendingCredentials } from './pending';
+/** The context of one run, which its steps share. */
+import type { Clock } from '../clock';
+import type { Deadlines } from './deadlines';
+import type { RenewalPolicy } from './policy';
 import type { KeySession, KeySource, Secret, SecretStore } from './ports';
-import type { Trail } from './trail';
+import type { UnsavedCredentials } from './unsaved';
 
-/** What the caller of a run chooses. */
+/** The caller's choices. */
 export interface RunOptions {
+  /** Rotate even if the key isn't due. */
   readonly force: boolean;
+  /** Report what a run would do, and do nothing. */
   readonly dryRun: boolean;
-  /** The time for which the run was scheduled, in milliseconds since the epoch; unset for a run by hand. */
-  readonly scheduledAt?: number;
-  /** When the run has to have ended, in milliseconds since the epoch. */
+  /** The time for which the run was scheduled, in milliseconds since the epoch. */
+  readonly scheduledAt?: number | undefined;
+  /** When the run must have ended, on the monotonic clock. */
   readonly deadline: number;
 }
 
@@ -28,7 +29,37 @@ export interface Run extends Environment {
   readonly secret: Secret;
   readonly options: RunOptions;
   readonly session: KeySession;
-  readonly pending: PendingCredentials;
-  readonly budget: Budget;
-  readonly trail: Trail;
+  readonly unsaved: UnsavedCredentials;
+  readonly deadlines: Deadlines;
+  readonly timings: StepTimings;
+  /** The other configured name of the same secret, if there is one that comes before this. */
+  readonly aliasOf: (canonicalName: string | undefined) => Promise<string | undefined>;
+}
+
+export type Step = 'inspect' | 'issue' | 'verify' | 'add' | 'disable' | 'destroy' | 'revoke';
+
+/** How long each step took, in milliseconds. For the log: nothing depends on it. */
+export class StepTimings {
+  readonly steps: Partial<Record<Step, number>> = {};
+  readonly #clock: Clock;
+  readonly #startedAt: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#startedAt = clock.monotonic();
+  }
+
+  get totalMs(): number {
+    return Math.round(this.#clock.monotonic() - this.#startedAt);
+  }
+
+  async measure<T>(step: Step, action: () => Promise<T>): Promise<T> {
+    const startedAt = this.#clock.monotonic();
+    try {
+      return await action();
+    } finally {
+      const ms = this.#clock.monotonic() - startedAt;
+      this.steps[step] = Math.round((this.steps[step] ?? 0) + ms);
+    }
+  }
 }

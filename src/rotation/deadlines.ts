@@ -1,0 +1,99 @@
+/** Every time limit of a run, in one place. All times are monotonic, in milliseconds. */
+import type { Clock } from '../clock';
+import { HOUR, MINUTE, SECOND } from '../duration';
+import type { RotationError } from '../errors';
+import { retry } from '../retry';
+import type { CallLimits } from './ports';
+
+/** A run ends this long before the function's timeout, so that its answer is still sent. */
+export const ANSWER_RESERVE = 15 * SECOND;
+
+/** For how long a failing call is retried, unless a longer wait can save a credential. */
+export const RETRY_FOR = 30 * SECOND;
+
+/**
+ * For how long a used-up rate of Momento is waited for. A limit that never passes must not use up the time of a request.
+ */
+export const QUOTA_RETRY_FOR = 2 * MINUTE;
+
+/** Time that is left for storing a credential when the secret is looked at for the last time. */
+export const ADD_RESERVE = 30 * SECOND;
+
+/** The longest attempt to issue a key: the fixed deadline of a refresh in Momento's SDK. */
+const ISSUE_CALL = 60 * SECOND;
+
+/** No key is issued if less time remains than one attempt and storing its result can take. */
+export const ISSUE_RESERVE = ISSUE_CALL + ADD_RESERVE;
+
+/** For how long a failing issue is retried. */
+export const ISSUE_RETRY_FOR = 90 * SECOND;
+
+/** For how long a run whose refresh was refused looks for the version of another run that was first. */
+export const OTHER_RUN_WAIT = 5 * SECOND;
+
+/** For this long after its issue a rejected key might only be unknown yet: keys take seconds to propagate. */
+export const PROPAGATION_DELAY = 10 * SECOND;
+
+/** For how long an inconclusive verification is retried. */
+export const VERIFY_RETRY_FOR = 5 * SECOND;
+
+/** A minted key that is this old and that no version contains is orphaned. */
+export const ORPHAN_AGE = HOUR;
+
+/** A rejected newest version that is younger isn't replaced: its key might be unknown to a part of Momento. */
+export const REPLACE_REJECTED_AGE = HOUR;
+
+/**
+ * A minted key is added within this time or never. The margin to `ORPHAN_AGE` allows for clocks that differ between
+ * instances, so that no other run takes a key for orphaned that is just being added.
+ */
+export const MINTED_KEY_ADD_WITHIN = ORPHAN_AGE - 15 * MINUTE;
+
+/** The time limits of one run. */
+export class Deadlines {
+  constructor(
+    private readonly clock: Clock,
+    /** When the run must have ended. */
+    readonly end: number,
+  ) {}
+
+  /** No key is issued after this. */
+  get latestIssue(): number {
+    return this.end - ISSUE_RESERVE;
+  }
+
+  /** No attempt to add a version begins after this. */
+  get latestAdd(): number {
+    return this.end - ADD_RESERVE;
+  }
+
+  get canIssue(): boolean {
+    return this.clock.monotonic() <= this.latestIssue;
+  }
+
+  /** A moment that is `ms` away, or the end of the run. */
+  in(ms: number, latest = this.end): number {
+    return Math.min(this.clock.monotonic() + ms, latest);
+  }
+
+  /**
+   * Retries a call for 30 s after its first transient failure. A used-up quota of the store is waited for until `latest`:
+   * many secrets share it, and it refills every minute.
+   */
+  retry<T>(
+    call: (limits: CallLimits) => Promise<T>,
+    { latest = this.end, quotaRetryFor = Infinity } = {},
+  ): Promise<T> {
+    const limit = (ms: number): (() => number) => {
+      let giveUpAt: number | undefined;
+      return () => (giveUpAt ??= this.in(ms, latest));
+    };
+    const transient = limit(RETRY_FOR);
+    const quota = limit(quotaRetryFor);
+    return retry(
+      this.clock,
+      () => call({ deadline: latest }),
+      (error: RotationError) => (error.quota ? quota() : transient()),
+    );
+  }
+}

@@ -1,0 +1,289 @@
+/** The first step: everything that can be known about a secret before anything is changed, in one round trip. */
+import { RotationError, toRotationError } from '../errors';
+import type { SecretName } from '../secret-name';
+import { ascending, knownIssueTime, newestVersion, whyUnusable } from './policy';
+import type {
+  Access,
+  Credential,
+  CurrentKey,
+  KeySource,
+  NextKey,
+  Permission,
+  SecretStore,
+  Version,
+} from './ports';
+import type { Deadlines } from './deadlines';
+import type { Run } from './run';
+
+/** What is known about a secret, and about its next key. */
+export interface Inspection {
+  /** Unique by number, in ascending order. */
+  readonly versions: readonly Version[];
+  /** The version that `latest` names, whatever its state; undefined for an empty secret. */
+  readonly newest?: Version | undefined;
+  /** The newest enabled version that can be read, whatever it contains. */
+  readonly readable?: Version | undefined;
+  /** The key in it, if it contains one. */
+  readonly current?: CurrentKey | undefined;
+  /** When that key was issued, if that is certain. */
+  readonly issuedAt?: number | undefined;
+  /** Enabled versions that can't be read, with Google's reason, by number; as far as this step met them. */
+  readonly unreadable: ReadonlyMap<number, string>;
+  /** Permissions that the function lacks. */
+  readonly missing: readonly Permission[];
+  /** How the next key is obtained, or the blocker. It is returned and not thrown, because a blocked run still cleans up. */
+  readonly next: NextKey | RotationError;
+  readonly canonicalName?: string | undefined;
+  readonly warnings: readonly string[];
+}
+
+/** The versions of a secret, and the payload that applications get or should get. */
+interface State {
+  readonly versions: readonly Version[];
+  readonly readable?: (Version & { readonly payload: Uint8Array }) | undefined;
+  readonly unreadable: ReadonlyMap<number, string>;
+}
+
+type Context = Pick<
+  Run,
+  'secret' | 'store' | 'keys' | 'session' | 'clock' | 'deadlines' | 'policy'
+>;
+
+type StoreContext = {
+  readonly secret: SecretName;
+  readonly store: SecretStore;
+  readonly deadlines: Deadlines;
+} & Pick<Run, 'clock'>;
+
+/** @param permissions those that the run can need */
+export async function inspect(
+  context: Context,
+  permissions: readonly Permission[],
+): Promise<Inspection> {
+  const { secret, store, session, deadlines } = context;
+  session.prepare();
+  const [latest, listed, lacking] = await Promise.allSettled([
+    deadlines.retry((limits) => store.access(secret, 'latest', limits)),
+    deadlines.retry((limits) => store.list(secret, limits)),
+    deadlines.retry((limits) => store.missingPermissions(secret, permissions, limits)),
+  ]);
+  // Nobody has a permission on a secret that doesn't exist, so its absence comes first.
+  const failures = [latest, listed].flatMap((read) =>
+    read.status === 'rejected' ? toRotationError(read.reason) : [],
+  );
+  const absent = failures.find(({ code }) => code === 'SECRET_NOT_FOUND');
+  if (absent !== undefined) throw absent;
+  const missing = settled(lacking);
+  const isBlind = failures.length > 0 || missing.includes('access') || missing.includes('list');
+  if (isBlind && missing.length > 0) throw store.permissionMissing(secret, missing);
+  const access = settled(latest);
+  const list = settled(listed);
+  const state = await reconcile(context, access, list.versions);
+  const canonicalName =
+    list.canonicalName ?? (access.kind === 'payload' ? access.canonicalName : undefined);
+  return { ...(await interpret(context, state, missing)), missing, canonicalName };
+}
+
+/**
+ * The payload of the newest enabled version of a secret that is only read.
+ *
+ * @returns undefined if the secret has no enabled version
+ * @throws RotationError VERSION_UNREADABLE
+ */
+export async function readNewestEnabled(context: StoreContext): Promise<Uint8Array | undefined> {
+  const { secret, store, deadlines } = context;
+  const latest = await deadlines.retry((limits) => store.access(secret, 'latest', limits));
+  if (latest.kind === 'payload') return latest.payload;
+  const { versions } = await deadlines.retry((limits) => store.list(secret, limits));
+  const { readable, unreadable } = await reconcile(context, latest, versions);
+  const [first] = unreadable;
+  if (readable === undefined && first !== undefined) throw versionUnreadable(secret, ...first);
+  return readable?.payload;
+}
+
+/**
+ * Lists and `latest` are eventually consistent, so each can lag behind the other; access by number can't. An accessed
+ * version is enabled, whatever a list shows, and the newest version is the newest that either of them shows.
+ *
+ * A version that the list shows as enabled and that can't be accessed is either disabled, with a lagging list, or
+ * unreadable. Secret Manager answers both alike, so the version itself decides. The search for an older version ends at an
+ * unreadable one: an older version contains an older key and a used refresh token.
+ *
+ * https://cloud.google.com/secret-manager/docs/overview#consistency
+ */
+async function reconcile(
+  { secret, store, clock, deadlines }: StoreContext,
+  latest: Access,
+  listed: readonly Version[],
+): Promise<State> {
+  const versions = new Map(listed.map((version) => [version.number, version]));
+  const unreadable = new Map<number, string>();
+  if (latest.kind === 'payload') {
+    const { number } = latest;
+    // A version that no list shows yet was added moments ago.
+    const known = versions.get(number) ?? { number, createdAt: clock.now(), unlisted: true };
+    versions.set(number, { ...known, state: 'ENABLED' });
+  }
+  const result = (readable?: State['readable']): State => ({
+    versions: ascending([...versions.values()]),
+    readable,
+    unreadable,
+  });
+  for (;;) {
+    const candidate = ascending([...versions.values()]).findLast(
+      ({ state }) => state === 'ENABLED',
+    );
+    if (candidate === undefined) return result();
+    const { number } = candidate;
+    const access =
+      latest.kind === 'payload' && latest.number === number
+        ? latest
+        : await deadlines.retry((limits) => store.access(secret, number, limits));
+    if (access.kind === 'payload') return result({ ...candidate, payload: access.payload });
+    if (access.kind === 'absent') {
+      versions.delete(number);
+      continue;
+    }
+    const actual = await itself({ secret, store, deadlines }, candidate);
+    if (actual === undefined) versions.delete(number);
+    else versions.set(number, actual);
+    if (actual?.state !== 'ENABLED') continue;
+    unreadable.set(number, access.reason);
+    return result();
+  }
+}
+
+/** The version itself. Without the permission to get it, the list's word has to do: then nothing is cleaned up. */
+export async function itself(
+  { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
+  version: Version,
+): Promise<Version | undefined> {
+  try {
+    return await deadlines.retry((limits) => store.get(secret, version.number, limits));
+  } catch (thrown) {
+    if (toRotationError(thrown).code === 'PERMISSION_MISSING') return version;
+    throw thrown;
+  }
+}
+
+async function interpret(
+  context: Context,
+  { versions, readable, unreadable }: State,
+  missing: readonly Permission[],
+): Promise<Omit<Inspection, 'missing' | 'canonicalName'>> {
+  const { secret, store, keys, session } = context;
+  const newest = newestVersion(versions);
+  const credential = readable && parse(keys, readable.payload);
+  const current =
+    readable === undefined || credential === undefined || credential instanceof RotationError
+      ? undefined
+      : { version: withoutPayload(readable), credential };
+  const next = async (): Promise<Inspection['next']> => {
+    if (missing.length > 0) return store.permissionMissing(secret, missing);
+    if (credential instanceof RotationError) return credential;
+    const [unread] = unreadable;
+    if (unread !== undefined) {
+      const nextKey = await session.nextKey(secret, undefined);
+      // Only an older version could be used for a refresh, and its token is used already.
+      const isMinted = !(nextKey instanceof RotationError) && nextKey.by === 'mint';
+      return isMinted ? nextKey : versionUnreadable(secret, ...unread);
+    }
+    if (newest === undefined && secret.role === undefined) return noVersion(secret);
+    if (newest !== undefined && current === undefined) return noEnabledVersion(secret);
+    return session.nextKey(secret, current);
+  };
+  const inspection = {
+    versions,
+    newest,
+    readable: readable && withoutPayload(readable),
+    current,
+    issuedAt: current && (await issueTime(context, versions, current)),
+    unreadable,
+    next: await next(),
+    warnings: [] as string[],
+  };
+  if (newest !== undefined && newest.number !== readable?.number) {
+    inspection.warnings.push(
+      `version ${newest.number}, the newest, ${whyUnusable({ ...inspection, missing }, newest)}: applications that read ` +
+        `latest get an error until a version is added${readable === undefined ? '' : `; version ${readable.number} is used instead`}`,
+    );
+  }
+  return inspection;
+}
+
+/** How many older versions are searched for the same key. */
+const SEARCHED_VERSIONS = 5;
+
+/**
+ * When the key was issued, if that is certain. A key that an older version contains, too, was put back, and is at least as
+ * old as that version. Only a renewal time that is a share of the lifetime depends on it.
+ */
+async function issueTime(
+  { secret, store, keys, deadlines, policy }: Context,
+  versions: readonly Version[],
+  current: CurrentKey,
+): Promise<number | undefined> {
+  const known = knownIssueTime(current, secret);
+  const { expiresAt, fingerprint } = current.credential;
+  if (known !== undefined || expiresAt === Infinity) return known;
+  if (policy.renewBefore?.share === undefined) return undefined;
+  const older = versions
+    .filter(({ number, state }) => number < current.version.number && state === 'ENABLED')
+    .slice(-SEARCHED_VERSIONS);
+  const accesses = await Promise.all(
+    older.map(({ number }) =>
+      deadlines.retry((limits) => store.access(secret, number, limits)).catch(() => undefined),
+    ),
+  );
+  const same = older.find((_, index) => {
+    const access = accesses[index];
+    const credential = access?.kind === 'payload' ? parse(keys, access.payload) : undefined;
+    return !(credential instanceof RotationError) && credential?.fingerprint === fingerprint;
+  });
+  return same?.createdAt;
+}
+
+function withoutPayload({
+  payload: _payload,
+  ...version
+}: Version & { readonly payload: Uint8Array }): Version {
+  return version;
+}
+
+export function parse(keys: KeySource, payload: Uint8Array): Credential | RotationError {
+  try {
+    return keys.parse(payload);
+  } catch (thrown) {
+    return toRotationError(thrown);
+  }
+}
+
+function noVersion({ name }: SecretName): RotationError {
+  return new RotationError('NO_VERSION', {
+    problem: `${name} has no version.`,
+    action:
+      'Store the first credential. Or configure MANAGEMENT_KEY and a role for this secret: then the rotator mints its ' +
+      'first key.',
+  });
+}
+
+function noEnabledVersion({ name }: SecretName): RotationError {
+  return new RotationError('NO_ENABLED_VERSION', {
+    problem: `${name} has no enabled version.`,
+    action: 'Enable the newest version that contains a good credential, or store a new credential.',
+  });
+}
+
+function versionUnreadable({ name }: SecretName, number: number, reason: string): RotationError {
+  return new RotationError('VERSION_UNREADABLE', {
+    problem: `Version ${number} of ${name} is enabled, and the function can't read it (${reason}).`,
+    action:
+      'If the secret is encrypted with a Cloud KMS key, enable the version of that key. If an IAM condition hides the ' +
+      'version, change the condition. Or store a new credential.',
+  });
+}
+
+function settled<T>(result: PromiseSettledResult<T>): T {
+  if (result.status === 'rejected') throw result.reason;
+  return result.value;
+}

@@ -1,0 +1,253 @@
+/** The rules of a rotation as pure functions: no I/O, no clock. Times are in milliseconds since the epoch. */
+import { HOUR, isoTime } from '../duration';
+import { RotationError } from '../errors';
+import { ORPHAN_AGE, REPLACE_REJECTED_AGE } from './deadlines';
+import type { Inspection } from './inspect';
+import type { CurrentKey, KeyCheck, OwnKey, Permission, Secret, Version } from './ports';
+
+/** Renew when this little of a key's life remains. If both are set, the larger one counts. */
+export interface RenewBefore {
+  /** A share of the key's lifetime, from 0 to 1. */
+  readonly share?: number | undefined;
+  /** A length of time, which needs no known lifetime. */
+  readonly minimumMs?: number | undefined;
+}
+
+export interface RenewalPolicy {
+  /** Unset: every run rotates. */
+  readonly renewBefore?: RenewBefore | undefined;
+  /** How long a superseded version stays enabled. */
+  readonly gracePeriodMs: number;
+  /** How long after it was superseded a disabled version is destroyed. Unset: never. */
+  readonly destroyAfterMs?: number | undefined;
+  /** Whether keys are verified before they are added, and before anything older is cleaned up. */
+  readonly verify: boolean;
+  /** Whether minted keys are revoked when no version contains them. */
+  readonly revoke: boolean;
+}
+
+/**
+ * The minimum that applies if only a share is configured and the key's lifetime isn't known. An old key that was stored
+ * again looks new. With a minimum of two days a daily schedule still renews it before it expires.
+ */
+export const DEFAULT_MINIMUM_MS = 48 * HOUR;
+
+export type Decision =
+  | { readonly action: 'rotate'; readonly reason: string }
+  | {
+      readonly action: 'keep';
+      readonly outcome: 'not_due' | 'already_rotated';
+      readonly reason: string;
+    }
+  /** A person must act first. */
+  | { readonly action: 'block'; readonly error: RotationError };
+
+export interface Situation {
+  readonly inspection: Inspection;
+  /** Whether an earlier run issued a credential that isn't stored yet. */
+  readonly hasUnsaved: boolean;
+  readonly now: number;
+  readonly scheduledAt?: number | undefined;
+  readonly force: boolean;
+}
+
+/**
+ * Whether to rotate, and why. The first rule that applies decides:
+ *
+ * 1. blocked, unless an unsaved credential only has to be stored
+ * 2. an unsaved credential, an empty secret, a newest version that applications can't read
+ * 3. `force`, an expired key
+ * 4. a version that was added since the scheduled time
+ * 5. the renewal time
+ */
+export function decide(situation: Situation, policy: RenewalPolicy): Decision {
+  const { inspection, hasUnsaved, now, scheduledAt, force } = situation;
+  const { newest, current, missing, next } = inspection;
+  const rotate = (reason: string): Decision => ({ action: 'rotate', reason });
+
+  // Storing a credential needs permissions, and no next key.
+  if (next instanceof RotationError && (!hasUnsaved || missing.length > 0)) {
+    return { action: 'block', error: next };
+  }
+  if (hasUnsaved) return rotate("an earlier run issued a key that isn't stored yet");
+  if (newest === undefined) return rotate('the secret is empty');
+  if (current?.version.number !== newest.number) {
+    return rotate(`version ${newest.number}, the newest, ${whyUnusable(inspection, newest)}`);
+  }
+  const expired = current.credential.expiresAt <= now;
+  if (expired) return rotate(`the key expired at ${isoTime(current.credential.expiresAt)}`);
+  if (force) return rotate('forced');
+  if (scheduledAt !== undefined && newest.createdAt >= scheduledAt) {
+    return {
+      action: 'keep',
+      outcome: 'already_rotated',
+      reason: `version ${newest.number} was added since this run's scheduled time`,
+    };
+  }
+  const due = renewalTime(current, inspection.issuedAt, policy);
+  if (due === undefined) return rotate('every run rotates');
+  if (due === -Infinity) return rotate('the key never expires');
+  if (due <= now) return rotate(`due since ${isoTime(due)}`);
+  return { action: 'keep', outcome: 'not_due', reason: `due at ${isoTime(due)}` };
+}
+
+export function whyUnusable({ unreadable }: Inspection, version: Version): string {
+  const reason = unreadable.get(version.number);
+  return reason === undefined
+    ? `is ${version.state.toLowerCase()}`
+    : `is enabled and can't be read (${reason})`;
+}
+
+/**
+ * The decision about a key that isn't due, when Momento's answer about it is known. A rejected key of a minted secret is
+ * replaced if the issuer itself says that it is gone; another host might only be the wrong host.
+ *
+ * @param listed what the issuer's list shows of the key
+ */
+export function replaceRejected(
+  { current, next }: Inspection,
+  check: KeyCheck & { readonly verdict: 'rejected' },
+  listed: 'valid' | 'expired' | 'absent' | 'unknown',
+  now: number,
+): { readonly replace: true } | { readonly replace: false; readonly reason: string } {
+  if (next instanceof RotationError || next.by !== 'mint') {
+    return { replace: false, reason: "its keys aren't minted" };
+  }
+  if (current !== undefined && now - current.version.createdAt < REPLACE_REJECTED_AGE) {
+    return { replace: false, reason: 'it is younger than an hour' };
+  }
+  if (check.byIssuer || listed === 'absent' || listed === 'expired') return { replace: true };
+  return {
+    replace: false,
+    reason:
+      listed === 'valid'
+        ? `the account's list shows it as valid, so ${check.host} is probably the wrong host`
+        : "the account's list of keys couldn't be read",
+  };
+}
+
+/**
+ * The blocker that can be seen without using a refresh token. A real run tries an expired key once, because the issuer's
+ * clock decides.
+ */
+export function visibleBlocker(
+  { current, next, unreadable }: Inspection,
+  vendor: string,
+  remedy: string,
+  now: number,
+): RotationError | undefined {
+  if (next instanceof RotationError) return next;
+  if (next.by !== 'refresh' || current === undefined || unreadable.size > 0) return undefined;
+  const { expiresAt } = current.credential;
+  if (expiresAt > now) return undefined;
+  return new RotationError('KEY_EXPIRED', {
+    problem: `The key of version ${current.version.number} expired at ${isoTime(expiresAt)}, and ${vendor} doesn't refresh an expired key.`,
+    action: `Store ${remedy} as a new version now.`,
+  });
+}
+
+/** The permissions that a rotation needs from the first to the last step. */
+export function permissionsFor({ destroyAfterMs }: RenewalPolicy): Permission[] {
+  return [
+    'access',
+    'list',
+    'add',
+    'disable',
+    ...(destroyAfterMs === undefined ? [] : ['destroy' as const]),
+  ];
+}
+
+/**
+ * The time from which a key is due. `-Infinity` for a key that never expires, because its successor does; undefined if
+ * every run rotates.
+ *
+ * Without a known time of issue the lifetime is unknown. The version's age gives its lower bound, and the minimum decides.
+ */
+export function renewalTime(
+  { version, credential: { expiresAt } }: CurrentKey,
+  issuedAt: number | undefined,
+  { renewBefore }: Pick<RenewalPolicy, 'renewBefore'>,
+): number | undefined {
+  if (renewBefore === undefined) return undefined;
+  if (expiresAt === Infinity) return -Infinity;
+  const { share = 0, minimumMs } = renewBefore;
+  const lifetimeMs = Math.max(0, expiresAt - (issuedAt ?? version.createdAt));
+  const least = minimumMs ?? (issuedAt === undefined ? DEFAULT_MINIMUM_MS : 0);
+  return expiresAt - Math.max(lifetimeMs * share, least);
+}
+
+/** When the key was issued, if that is certain: what the key or payload says, or what the configuration implies. */
+export function knownIssueTime(
+  { credential }: CurrentKey,
+  { lifetimeMs }: Pick<Secret, 'lifetimeMs'>,
+): number | undefined {
+  const { issuedAt, expiresAt } = credential;
+  if (issuedAt !== undefined || expiresAt === Infinity) return issuedAt;
+  return lifetimeMs === undefined ? undefined : expiresAt - lifetimeMs;
+}
+
+/** Ascending by number. Numbers follow the order of creation, and unlike times they are never equal. */
+export function ascending(versions: readonly Version[]): Version[] {
+  return versions.toSorted((a, b) => a.number - b.number);
+}
+
+/** The version that `latest` names: the one that was added last, whatever its state. */
+export function newestVersion(versions: readonly Version[]): Version | undefined {
+  return ascending(versions).at(-1);
+}
+
+/** What to disable and what to destroy. */
+export interface VersionPlan {
+  readonly disable: readonly Version[];
+  readonly destroy: readonly Version[];
+}
+
+/**
+ * Plans the cleanup of versions that `newest` supersedes. The newest version is in no plan, and neither is one that changed
+ * its state moments ago: what this run disables, a later run destroys.
+ *
+ * Nothing is planned before a list has shown the newest version. Until then the numbers might belong to two secrets of the
+ * same name, one deleted and one created again.
+ */
+export function planVersions(
+  versions: readonly Version[],
+  newest: Version,
+  { gracePeriodMs, destroyAfterMs = Infinity }: RenewalPolicy,
+  missing: readonly Permission[],
+  now: number,
+): VersionPlan {
+  if (newest.unlisted === true) return { disable: [], destroy: [] };
+  const known = ascending([...versions.filter(({ number }) => number < newest.number), newest]);
+  // The store's clock can be ahead of ours, but no moment is before the creation of the newest version.
+  const moment = Math.max(now, newest.createdAt);
+  const superseded = known.slice(0, -1).map((version, index) => ({
+    version,
+    forMs: moment - (known[index + 1] ?? newest).createdAt,
+  }));
+  return {
+    disable: superseded
+      .filter(({ version, forMs }) => version.state === 'ENABLED' && forMs >= gracePeriodMs)
+      .map(({ version }) => version)
+      .filter(() => !missing.includes('disable')),
+    destroy: superseded
+      .filter(
+        ({ version, forMs }) =>
+          version.state === 'DISABLED' &&
+          version.destroyScheduled !== true &&
+          forMs >= destroyAfterMs,
+      )
+      .map(({ version }) => version)
+      .filter(() => !missing.includes('destroy')),
+  };
+}
+
+/** The ids of keys that are old enough to be in a version if they ever will be, and that aren't known to be referenced. */
+export function orphanCandidates(
+  keys: readonly OwnKey[],
+  referenced: readonly (string | undefined)[],
+  now: number,
+): string[] {
+  return keys
+    .filter(({ keyId, issuedAt }) => now - issuedAt > ORPHAN_AGE && !referenced.includes(keyId))
+    .map(({ keyId }) => keyId);
+}

@@ -1,0 +1,344 @@
+/**
+ * Obtains the next key and stores it. The effects, in order:
+ *
+ * 1. A refresh token is used, or a key is minted (`issue`).
+ * 2. The new key is verified; at the same time the run looks for a newer version (`verify`).
+ * 3. A version is added (`add`). That promotes the key for every application that reads `latest`.
+ *
+ * If the process ends after 1, a refreshed key is lost, and the old key works until it expires. A minted key is then
+ * orphaned, and revoked by a later run. If it ends after 3, the next run continues with the cleanup.
+ */
+import { MINUTE, SECOND } from '../duration';
+import { RotationError, toRotationError } from '../errors';
+import { retry } from '../retry';
+import {
+  ISSUE_RETRY_FOR,
+  MINTED_KEY_ADD_WITHIN,
+  OTHER_RUN_WAIT,
+  QUOTA_RETRY_FOR,
+} from './deadlines';
+import type { Inspection } from './inspect';
+import { exists } from './key-usage';
+import type { IssuedKey, KeyCheck, NextKey, Version } from './ports';
+import type { Run } from './run';
+import type { IssuedCredential } from './unsaved';
+import { answered, verifyIssued } from './verify';
+
+/** How the attempt to renew a key ended. Every way out of a rotation is one of these. */
+export type Renewal =
+  | { readonly kind: 'not_attempted' }
+  | {
+      readonly kind: 'rotated';
+      readonly issued: IssuedCredential;
+      readonly version: Version;
+      /** Undefined if keys aren't verified. */
+      readonly check: KeyCheck | undefined;
+    }
+  /** Somebody added a version during the run; theirs stays. */
+  | { readonly kind: 'superseded'; readonly by: number }
+  /** The old key is still in the newest version. */
+  | {
+      readonly kind: 'not_renewed';
+      readonly step: 'issue' | 'verify';
+      readonly error: RotationError;
+    }
+  /** A key was issued, and it isn't known whether a version contains it, unless `isCertain`. */
+  | {
+      readonly kind: 'not_stored';
+      readonly error: RotationError;
+      readonly isCertain: boolean;
+    };
+
+export interface Renewed {
+  readonly renewal: Renewal;
+  readonly warnings: readonly string[];
+  /** Ids of keys that this run minted and revoked again, because no version will contain them. */
+  readonly revoked: readonly string[];
+}
+
+export async function renew(run: Run, inspection: Inspection): Promise<Renewed> {
+  const { timings } = run;
+  const issuing = await timings.measure('issue', () => issue(run, inspection));
+  if (!('issued' in issuing)) return { renewal: issuing, warnings: [], revoked: [] };
+  const { issued } = issuing;
+  const notes: string[] = [...issuing.warnings];
+  const end = async (renewal: Renewal, isOrphaned: boolean): Promise<Renewed> => {
+    const revoked = isOrphaned ? await revokeMinted(run, issued, notes) : [];
+    return { renewal, warnings: notes, revoked };
+  };
+
+  const [check, newer] = await timings.measure('verify', () =>
+    Promise.all([
+      verifyIssued(run, issued, inspection.current),
+      newerVersion(run, inspection, notes),
+    ]),
+  );
+  if (newer !== undefined) return end({ kind: 'superseded', by: newer }, true);
+  if (check?.verdict === 'rejected') {
+    const error = newKeyRejected(run, issued, check.host);
+    return end({ kind: 'not_renewed', step: 'verify', error }, true);
+  }
+  if (check?.verdict === 'inconclusive') {
+    notes.push(`the new key was added unverified: ${check.problem}`);
+  }
+
+  const added = await timings.measure('add', () => add(run, issued));
+  if ('error' in added) return end(added, added.isCertain);
+  run.unsaved.discard(run.secret);
+  notes.push(...addedWarnings(run, inspection, added));
+  return end({ kind: 'rotated', issued, version: added, check }, false);
+}
+
+type Issuing =
+  | { readonly issued: IssuedCredential; readonly warnings: readonly string[] }
+  | Exclude<Renewal, { readonly kind: 'rotated' }>;
+
+/** An unsaved credential comes first: its refresh token is used, so it might be the last one. */
+async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
+  const { secret, unsaved, deadlines, clock, session, policy } = run;
+  const { current, newest, next } = inspection;
+  const failed = (error: RotationError): Issuing => ({ kind: 'not_renewed', step: 'issue', error });
+
+  const kept = unsaved.get(secret);
+  if (kept !== undefined) {
+    const check = policy.verify
+      ? await answered(() =>
+          session.verifyNew(kept.credential, { deadline: deadlines.latestIssue }),
+        )
+      : undefined;
+    if (check?.verdict !== 'rejected' || next instanceof RotationError) {
+      return { issued: kept, warnings: [] };
+    }
+  }
+  if (next instanceof RotationError) return failed(next);
+  if (!deadlines.canIssue) return failed(outOfTime());
+
+  const attempts = new Attempts(next);
+  const transientUntil = deadlines.in(ISSUE_RETRY_FOR, deadlines.latestIssue);
+  const quotaUntil = deadlines.in(QUOTA_RETRY_FOR, deadlines.latestIssue);
+  try {
+    const { credential, warnings } = await retry(
+      clock,
+      () => attempts.next(deadlines.latestIssue),
+      ({ quota }) => (attempts.areOver ? -Infinity : quota ? quotaUntil : transientUntil),
+    );
+    const issued: IssuedCredential = {
+      credential,
+      by: next.by,
+      issuedAt: clock.monotonic(),
+      issuedFrom: current?.version,
+      usedTokenFingerprint: current?.credential.tokenFingerprint,
+      newestAtIssue: newest?.number ?? 0,
+    };
+    unsaved.keep(secret, issued);
+    return { issued, warnings };
+  } catch (thrown) {
+    const error = toRotationError(thrown);
+    if (!error.refused) return failed(error);
+    // A refresh token works once. Whoever used it first has added its successor, or is about to.
+    const newer = next.by === 'refresh' ? await waitForNewerVersion(run, inspection) : undefined;
+    if (newer !== undefined) return { kind: 'superseded', by: newer };
+    if (kept !== undefined) return { issued: kept, warnings: [] };
+    const context = { answerLost: attempts.unknownOutcomes > 0, now: clock.now() };
+    return failed(next.refusal(error, context));
+  }
+}
+
+/** Counts attempts whose outcome is unknown: each might have used a token, or minted a key. */
+class Attempts {
+  unknownOutcomes = 0;
+  readonly #next: NextKey;
+
+  constructor(next: NextKey) {
+    this.#next = next;
+  }
+
+  get areOver(): boolean {
+    return this.unknownOutcomes > this.#next.maxUnknownOutcomes;
+  }
+
+  async next(deadline: number): Promise<IssuedKey> {
+    try {
+      return await this.#next.issue({ deadline });
+    } catch (thrown) {
+      if (toRotationError(thrown).outcomeUnknown) this.unknownOutcomes += 1;
+      throw thrown;
+    }
+  }
+}
+
+/**
+ * The number of the newest version that was added since the inspection. Versions are looked up by number, because lists
+ * lag. In doubt there is none: a credential must not be lost for a failed look.
+ */
+async function newerVersion(
+  run: Run,
+  { newest }: Inspection,
+  warnings?: string[],
+): Promise<number | undefined> {
+  const last = newest?.number ?? 0;
+  let number = last;
+  try {
+    while (await exists(run, number + 1, run.deadlines.latestAdd)) number += 1;
+  } catch (thrown) {
+    warnings?.push(
+      `the search for a newer version failed with ${toRotationError(thrown).code}; the new key was added without it`,
+    );
+  }
+  return number > last ? number : undefined;
+}
+
+async function waitForNewerVersion(run: Run, inspection: Inspection): Promise<number | undefined> {
+  const { clock } = run;
+  const giveUpAt = clock.monotonic() + OTHER_RUN_WAIT;
+  for (;;) {
+    const newer = await newerVersion(run, inspection);
+    if (newer !== undefined || clock.monotonic() >= giveUpAt) return newer;
+    await clock.sleep(SECOND);
+  }
+}
+
+/**
+ * Adds a version with the credential. An attempt whose outcome is unknown is repeated until shortly before the deadline: a
+ * second copy is harmless, a lost credential isn't. Before each repetition the run reads the next version numbers, so that
+ * an add that arrived late isn't repeated.
+ */
+async function add(
+  run: Run,
+  issued: IssuedCredential,
+): Promise<Version | (Renewal & { readonly kind: 'not_stored' })> {
+  const { secret, store, deadlines, clock } = run;
+  const payload = issued.credential.serialize();
+  const tooLate = issued.by === 'mint' ? issued.issuedAt + MINTED_KEY_ADD_WITHIN : Infinity;
+  const latest = Math.min(deadlines.latestAdd, tooLate);
+  let outcomeUnknown = false;
+  const attempt = async (): Promise<Version> => {
+    if (clock.monotonic() > tooLate) throw mintedTooLongAgo();
+    const stored = outcomeUnknown ? await findStored(run, payload, issued) : undefined;
+    if (stored !== undefined) return stored;
+    try {
+      return await store.add(secret, payload, { deadline: latest });
+    } catch (thrown) {
+      outcomeUnknown ||= toRotationError(thrown).outcomeUnknown;
+      throw thrown;
+    }
+  };
+  // Google Cloud credentials were available for the inspection, so their absence is transient.
+  const isRetryable = ({ code, retryable }: RotationError): boolean =>
+    retryable || code === 'CREDENTIALS_UNAVAILABLE';
+  try {
+    return await retry(clock, attempt, () => latest, isRetryable);
+  } catch (thrown) {
+    const cause = toRotationError(thrown);
+    // The last attempt might have arrived after its deadline.
+    const stored = outcomeUnknown ? await findStored(run, payload, issued) : undefined;
+    if (stored !== undefined) return stored;
+    const error = issued.by === 'mint' ? cause : notStored(cause);
+    return { kind: 'not_stored', error, isCertain: !outcomeUnknown };
+  }
+}
+
+/** The version that an earlier attempt added although its answer was lost. */
+async function findStored(
+  { secret, store, deadlines }: Run,
+  payload: Uint8Array,
+  { newestAtIssue }: IssuedCredential,
+): Promise<Version | undefined> {
+  const limits = { deadline: deadlines.end };
+  try {
+    for (let number = newestAtIssue + 1; ; number += 1) {
+      const access = await store.access(secret, number, limits);
+      if (access.kind === 'absent') return undefined;
+      if (access.kind === 'payload' && Buffer.compare(access.payload, payload) === 0) {
+        const version = await store.get(secret, number, limits);
+        if (version !== undefined) return version;
+      }
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+/** Revokes a minted key that no version will contain. If that fails, a later run finds the key by its description. */
+async function revokeMinted(
+  { session, deadlines }: Run,
+  { by, credential: { keyId } }: IssuedCredential,
+  warnings: string[],
+): Promise<string[]> {
+  if (by !== 'mint' || keyId === undefined) return [];
+  const limits = { deadline: deadlines.in(QUOTA_RETRY_FOR) };
+  const revoke = async (): Promise<void> => {
+    const outcome = (
+      await session.revoke([keyId], (keyIds) => Promise.resolve(keyIds), limits)
+    ).get(keyId);
+    if (outcome instanceof RotationError) throw outcome;
+  };
+  try {
+    await deadlines.retry(revoke, { quotaRetryFor: QUOTA_RETRY_FOR });
+    return [keyId];
+  } catch (thrown) {
+    warnings.push(
+      `the new key ${keyId}, which no version contains, couldn't be revoked (${toRotationError(thrown).code}); if REVOKE is ` +
+        'on, a later run revokes it, otherwise it lives until it expires',
+    );
+    return [];
+  }
+}
+
+function addedWarnings({ keys }: Run, { newest, current }: Inspection, added: Version): string[] {
+  const warnings: string[] = [];
+  if (isRecreated(newest, added)) {
+    warnings.push('the secret was recreated during the run; no version was disabled');
+  }
+  if (current?.credential.expiresAt === Infinity) {
+    const { version, credential } = current;
+    warnings.push(
+      `the key of version ${version.number} (${credential.keyId ?? credential.fingerprint}) never expires, and the rotator ` +
+        `doesn't revoke it: revoke it at ${keys.vendor} when no application uses it`,
+    );
+  }
+  return warnings;
+}
+
+/** Versions count from 1 again in a secret that was deleted and created again. */
+export function isRecreated(newest: Version | undefined, added: Version): boolean {
+  return added.number <= (newest?.number ?? 0);
+}
+
+export function outOfTime(): RotationError {
+  return new RotationError('DEADLINE_EXCEEDED', {
+    problem: 'Too little time was left to issue a key and to store it, so no key was issued.',
+    action:
+      'Wait for the next run. If this happens in every run, raise the timeout of the function, or name fewer secrets in ' +
+      'each job.',
+  });
+}
+
+function mintedTooLongAgo(): RotationError {
+  return new RotationError('DEADLINE_EXCEEDED', {
+    problem: `The new key was minted more than ${MINTED_KEY_ADD_WITHIN / MINUTE} minutes ago, so it wasn't added: another run might take it for orphaned.`,
+    action: 'Wait for the next run, which mints another key.',
+  });
+}
+
+function notStored(cause: RotationError): RotationError {
+  return new RotationError(
+    'CREDENTIAL_NOT_STORED',
+    {
+      problem: `A key was issued and couldn't be stored (${cause.code}). ${cause.problem} This instance keeps the key in memory.`,
+      action: `${cause.action} Then run the job at once, before the instance ends: its next run stores the key.`,
+    },
+    { cause },
+  );
+}
+
+function newKeyRejected({ keys }: Run, { by }: IssuedCredential, host: string): RotationError {
+  return new RotationError('NEW_KEY_REJECTED', {
+    problem:
+      `${keys.vendor} (${host}) rejects the key that it issued, so the key wasn't added. ` +
+      (by === 'mint'
+        ? 'The next run mints another one.'
+        : 'This instance keeps the key in memory, and its next run verifies it again.'),
+    action: `If the next run fails, too, report it to ${keys.vendor}, and store ${keys.remedy} as a new version.`,
+  });
+}

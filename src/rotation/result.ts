@@ -1,0 +1,273 @@
+/** The result of a run: a pure function of what its steps returned. */
+import { inDays, isoTime } from '../duration';
+import { RotationError, type ErrorCode } from '../errors';
+import { failuresAsWarnings, type Cleanup, type Failure } from './cleanup';
+import type { Inspection } from './inspect';
+import { renewalTime, type Decision } from './policy';
+import type { CurrentKey, IssuedBy, KeyCheck } from './ports';
+import type { Renewal, Renewed } from './renew';
+import type { Run, Step, StepTimings } from './run';
+
+export const OUTCOMES = [
+  'rotated',
+  'not_due',
+  'already_rotated',
+  'superseded',
+  'dry_run',
+  'incomplete',
+  'failed',
+] as const;
+
+export type Outcome = (typeof OUTCOMES)[number];
+
+/** What the steps of a run returned. */
+export interface RunRecord {
+  readonly inspection?: Inspection | undefined;
+  readonly decision?: Decision | undefined;
+  readonly renewed: Renewed;
+  /** The issuer's answer about the key that applications get. */
+  readonly check?: KeyCheck | undefined;
+  readonly cleanup: Cleanup;
+  readonly warnings: readonly string[];
+  /** An error that ended the run before a decision. */
+  readonly failure?: Failure | undefined;
+  /** The other configured name of the same secret. */
+  readonly alias?: string | undefined;
+}
+
+/** The part of the answer that is about one secret. Fields that don't apply are left out. */
+export interface RotationResult {
+  readonly secret: string;
+  readonly outcome: Outcome;
+  readonly reason?: string | undefined;
+  /** The newest version, as far as the run knows. */
+  readonly version?: string | undefined;
+  /** The version that the new key was issued from. */
+  readonly previousVersion?: string | undefined;
+  readonly issuedBy?: IssuedBy | undefined;
+  /** The id of the newest key, if it has one. */
+  readonly keyId?: string | undefined;
+  /** When the newest key expires, RFC 3339. */
+  readonly expiresAt?: string | undefined;
+  /** Whether the issuer accepted the newest key in this run. */
+  readonly verified?: boolean | undefined;
+  readonly disabled?: readonly string[] | undefined;
+  readonly destroyed?: readonly string[] | undefined;
+  /** Ids of keys. */
+  readonly revoked?: readonly string[] | undefined;
+  readonly warnings?: readonly string[] | undefined;
+  readonly error?: ErrorReport | undefined;
+}
+
+export interface ErrorReport {
+  readonly code: ErrorCode;
+  readonly step?: Step | undefined;
+  /** Problem, impact on applications, action. */
+  readonly message: string;
+  readonly retryable: boolean;
+}
+
+/** A result, with what only the log gets. */
+export interface RunResult {
+  readonly result: RotationResult;
+  /** The HTTP status that it asks for. */
+  readonly status: number;
+  readonly keyFingerprint?: string | undefined;
+  /** How long the key that applications use has been in its version. */
+  readonly keyAgeDays?: number | undefined;
+  /** How long the renewal has been due; 0 if it isn't due, unset if every run rotates. */
+  readonly overdueDays?: number | undefined;
+  /** How many keys that were minted for the secret are alive. */
+  readonly liveKeys?: number | undefined;
+  readonly durationMs: number;
+  readonly steps: StepTimings['steps'];
+  /** What was thrown, if it was unexpected. */
+  readonly cause?: unknown;
+}
+
+type Context = Pick<Run, 'secret' | 'options' | 'policy' | 'clock' | 'timings'>;
+
+export function toResult(run: Context, record: RunRecord): RunResult {
+  const { secret, options, policy, timings } = run;
+  const now = run.clock.now();
+  const { inspection, renewed, check, cleanup } = record;
+  const { renewal } = renewed;
+  const [failure, ...others] = failuresOf(record);
+  const current = newestKey(inspection, renewal);
+  const version =
+    renewal.kind === 'superseded'
+      ? renewal.by
+      : renewal.kind === 'rotated'
+        ? renewal.version.number
+        : inspection?.newest?.number;
+  const warnings = [
+    ...record.warnings,
+    ...renewed.warnings,
+    ...cleanup.warnings,
+    ...(record.alias === undefined ? [] : [aliasWarning(record.alias)]),
+    ...failuresAsWarnings(others),
+  ];
+  const issued = renewal.kind === 'rotated' ? renewal.issued : undefined;
+  const numbers = (versions: Cleanup['disable']): string[] =>
+    versions.map(({ number }) => String(number));
+  const list = <T>(items: readonly T[]): readonly T[] | undefined =>
+    items.length > 0 || options.dryRun ? items : undefined;
+
+  return {
+    result: {
+      secret: secret.name,
+      outcome: outcomeOf(run, record, failure),
+      reason: reasonOf(run, record),
+      version: version === undefined ? undefined : String(version),
+      previousVersion: issued?.issuedFrom && String(issued.issuedFrom.number),
+      issuedBy: issued?.by ?? plannedIssuer(run, record),
+      keyId: current?.credential.keyId,
+      expiresAt: expiry(current),
+      verified: policy.verify && check !== undefined ? check.verdict === 'accepted' : undefined,
+      disabled: list(numbers(cleanup.disable)),
+      destroyed: list(numbers(cleanup.destroy)),
+      revoked: list([...renewed.revoked, ...cleanup.revoke]),
+      warnings: warnings.length > 0 ? [...new Set(warnings)] : undefined,
+      error: failure && errorReport(failure.error, impactOf(record, now), failure.step),
+    },
+    status: isIncomplete(failure, record) ? 503 : (failure?.error.status ?? 200),
+    keyFingerprint: current?.credential.fingerprint,
+    keyAgeDays: ageInDays(record, now),
+    overdueDays: overdueDays(current, inspection?.issuedAt, run, now),
+    liveKeys: cleanup.liveKeys,
+    durationMs: timings.totalMs,
+    steps: timings.steps,
+    cause: failure?.error.code === 'INTERNAL' ? failure.error.cause : undefined,
+  };
+}
+
+/** All failures, the one that decides about the outcome first. */
+function failuresOf({ failure, decision, renewed, cleanup }: RunRecord): Failure[] {
+  const { renewal } = renewed;
+  return [
+    ...(failure === undefined ? [] : [failure]),
+    ...(decision?.action === 'block'
+      ? [{ step: blockedStep(decision.error), error: decision.error }]
+      : []),
+    ...(renewal.kind === 'not_renewed' ? [{ step: renewal.step, error: renewal.error }] : []),
+    ...(renewal.kind === 'not_stored' ? [{ step: 'add' as const, error: renewal.error }] : []),
+    ...cleanup.failures,
+  ];
+}
+
+function blockedStep({ code }: RotationError): Step {
+  return code === 'NEWEST_KEY_REJECTED' ? 'verify' : 'inspect';
+}
+
+/** Only the cleanup failed: the newest version is good. */
+function isIncomplete(failure: Failure | undefined, { cleanup }: RunRecord): boolean {
+  return failure !== undefined && cleanup.failures.includes(failure);
+}
+
+function outcomeOf({ options }: Context, record: RunRecord, failure: Failure | undefined): Outcome {
+  const { decision, renewed, alias } = record;
+  if (failure !== undefined) return isIncomplete(failure, record) ? 'incomplete' : 'failed';
+  if (renewed.renewal.kind === 'superseded') return 'superseded';
+  if (options.dryRun) return 'dry_run';
+  if (alias !== undefined) return 'not_due';
+  if (renewed.renewal.kind === 'rotated') return 'rotated';
+  return decision?.action === 'keep' ? decision.outcome : 'failed';
+}
+
+function reasonOf({ options }: Context, { decision, renewed, alias }: RunRecord) {
+  if (alias !== undefined) return `the same secret as ${alias}`;
+  if (renewed.renewal.kind === 'superseded') {
+    return `version ${renewed.renewal.by} was added by somebody else during the run`;
+  }
+  if (decision === undefined || decision.action === 'block') return undefined;
+  if (!options.dryRun) return decision.reason;
+  return `${decision.action === 'rotate' ? 'would rotate' : 'would not rotate'}: ${decision.reason}`;
+}
+
+function aliasWarning(alias: string): string {
+  return `this secret is configured twice: it is the same as ${alias}, under which it is rotated; remove one of the two names`;
+}
+
+function plannedIssuer({ options }: Context, { decision, inspection }: RunRecord) {
+  if (!options.dryRun || decision?.action !== 'rotate' || inspection === undefined)
+    return undefined;
+  return inspection.next instanceof RotationError ? undefined : inspection.next.by;
+}
+
+/** The key that applications should be using, as the run leaves it. Of a version that somebody else added, nothing is known. */
+function newestKey(inspection: Inspection | undefined, renewal: Renewal): CurrentKey | undefined {
+  if (renewal.kind === 'superseded') return undefined;
+  if (renewal.kind !== 'rotated') return inspection?.current;
+  return { version: renewal.version, credential: renewal.issued.credential };
+}
+
+function expiry(current: CurrentKey | undefined): string | undefined {
+  return current === undefined || current.credential.expiresAt === Infinity
+    ? undefined
+    : isoTime(current.credential.expiresAt);
+}
+
+function ageInDays(
+  { inspection, renewed: { renewal } }: RunRecord,
+  now: number,
+): number | undefined {
+  if (renewal.kind === 'superseded') return 0;
+  const version = renewal.kind === 'rotated' ? renewal.version : inspection?.readable;
+  return version && inDays(Math.max(0, now - version.createdAt));
+}
+
+/** No key has been due for longer than its version exists. */
+function overdueDays(
+  current: CurrentKey | undefined,
+  issuedAt: number | undefined,
+  { policy }: Context,
+  now: number,
+): number | undefined {
+  const due = current && renewalTime(current, issuedAt, policy);
+  if (current === undefined || due === undefined) return undefined;
+  return inDays(Math.max(0, now - Math.max(due, current.version.createdAt)));
+}
+
+function impactOf({ inspection, renewed, check }: RunRecord, now: number): string {
+  if (inspection === undefined || renewed.renewal.kind === 'superseded') return describeImpact();
+  const rotated = renewed.renewal.kind === 'rotated';
+  const current = newestKey(inspection, renewed.renewal);
+  return describeImpact({ ...inspection, current, rotated }, check, now);
+}
+
+/**
+ * What a failure means for applications: the second part of every error message. It follows from the state of the secret.
+ *
+ * @param state undefined if the state isn't known
+ */
+export function describeImpact(
+  state?: Pick<Inspection, 'newest' | 'current' | 'unreadable'> & { readonly rotated?: boolean },
+  check?: KeyCheck,
+  now = 0,
+): string {
+  if (state === undefined) return "It isn't known whether applications are affected.";
+  const { newest, current, unreadable, rotated = false } = state;
+  if (newest === undefined && !rotated) return 'The secret is empty.';
+  if (unreadable.size > 0 && !rotated) return "Applications can't read the secret.";
+  if (!rotated && newest !== undefined && newest.state !== 'ENABLED') {
+    return 'Applications that read latest get an error.';
+  }
+  if (current === undefined) return "Applications can't use the newest version.";
+  const { expiresAt } = current.credential;
+  if (expiresAt <= now) {
+    return `Applications are being rejected now: the key expired at ${isoTime(expiresAt)}.`;
+  }
+  if (check?.verdict === 'rejected') return 'Applications are being rejected now.';
+  return expiresAt === Infinity
+    ? 'Applications can use the current key, which never expires.'
+    : `Applications can use the current key until ${isoTime(expiresAt)}.`;
+}
+
+/** An error as the answer and the log report it. */
+export function errorReport(
+  { code, problem, action, retryable }: RotationError,
+  impact: string,
+  step?: Step,
+): ErrorReport {
+  return { code, step, message: `${problem} ${impact} ${action}`, retryable };
+}

@@ -1,0 +1,185 @@
+/** Rotates many secrets: which of them, which run joins which, what the runs of one request share. */
+import { withDeadline } from '../clock';
+import { RotationError } from '../errors';
+import type { SecretName } from '../secret-name';
+import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
+import { readNewestEnabled } from './inspect';
+import type { KeySession, Secret } from './ports';
+import { NOTHING_DONE, rotate } from './rotate';
+import { toResult, type RunResult } from './result';
+import { StepTimings, type Environment, type Run, type RunOptions } from './run';
+import { statusOf, type StatusReport } from './status';
+import { UnsavedCredentials } from './unsaved';
+
+export interface RotatorOptions extends Environment {
+  /** All secrets that can be rotated. */
+  readonly secrets: readonly Secret[];
+  /** The secret that contains the management key. */
+  readonly managementKey?: SecretName | undefined;
+}
+
+interface Running {
+  readonly force: boolean;
+  readonly result: Promise<RunResult>;
+}
+
+/** Rotates secrets, one run at a time for each secret. */
+export class Rotator {
+  readonly #options: RotatorOptions;
+  readonly #unsaved = new UnsavedCredentials();
+  readonly #running = new Map<string, Running>();
+  readonly #canonicalNames = new Map<string, string>();
+
+  constructor(options: RotatorOptions) {
+    this.#options = options;
+  }
+
+  get secrets(): readonly Secret[] {
+    return this.#options.secrets;
+  }
+
+  /**
+   * Rotates secrets that are due, and cleans up. All secrets begin at once: a slow service, or a used-up quota, holds only
+   * the secrets that need it, and the services limit the calls. Never throws.
+   *
+   * @param onResult called once for each run, when it ends
+   */
+  async rotate(
+    secrets: readonly Secret[],
+    options: RunOptions,
+    onResult: (result: RunResult) => void,
+  ): Promise<RunResult[]> {
+    const deadlines = new Deadlines(this.#options.clock, options.deadline);
+    return this.#inSession(deadlines, (session) =>
+      Promise.all(
+        secrets.map((secret) => {
+          const run = this.#newRun(secret, options, session, deadlines);
+          return this.#inTurn(run, onResult);
+        }),
+      ),
+    );
+  }
+
+  /** Reports every secret without changing anything. Never throws. */
+  async status(): Promise<StatusReport[]> {
+    const { clock, secrets } = this.#options;
+    const deadline = clock.monotonic() + RETRY_FOR;
+    const deadlines = new Deadlines(clock, deadline);
+    const options = { force: false, dryRun: true, deadline };
+    return this.#inSession(deadlines, (session) =>
+      Promise.all(
+        secrets.map((secret) =>
+          statusOf({
+            ...this.#newRun(secret, options, session, deadlines),
+            managementKey: this.#options.managementKey,
+          }),
+        ),
+      ),
+    );
+  }
+
+  #newRun(secret: Secret, options: RunOptions, session: KeySession, deadlines: Deadlines): Run {
+    return {
+      ...this.#options,
+      secret,
+      options,
+      session,
+      deadlines,
+      unsaved: this.#unsaved,
+      timings: new StepTimings(this.#options.clock),
+      aliasOf: (canonicalName) => this.#aliasOf(secret, canonicalName, deadlines),
+    };
+  }
+
+  /**
+   * A run joins a run for the same secret that is in progress and asks for the same. Otherwise it waits for it. No wait and
+   * no run outlasts its deadline: a call that never returns must not block the runs that follow.
+   */
+  async #inTurn(run: Run, onResult: (result: RunResult) => void): Promise<RunResult> {
+    const { secret, options, deadlines } = run;
+    const { clock } = this.#options;
+    const late = (): RunResult =>
+      toResult(run, { ...NOTHING_DONE, failure: { step: 'inspect', error: ranOutOfTime(secret) } });
+    const start = async (): Promise<RunResult> => {
+      const result = await withDeadline(clock, deadlines.end, rotate(run), late);
+      onResult(result);
+      return result;
+    };
+    if (options.dryRun) return start();
+    for (;;) {
+      const running = this.#running.get(secret.name);
+      if (running === undefined) break;
+      const result = await withDeadline(clock, deadlines.end, running.result, late);
+      if (running.force === options.force || clock.monotonic() >= deadlines.end) return result;
+    }
+    const running: Running = { force: options.force, result: start() };
+    this.#running.set(secret.name, running);
+    try {
+      return await running.result;
+    } finally {
+      this.#running.delete(secret.name);
+    }
+  }
+
+  /**
+   * The configured name of the same secret that comes before this one, if there is one. A project has an id and a number,
+   * so a secret has two names. Only Secret Manager's answers show that they are one.
+   */
+  async #aliasOf(
+    secret: Secret,
+    canonicalName: string | undefined,
+    deadlines: Deadlines,
+  ): Promise<string | undefined> {
+    if (canonicalName === undefined) return undefined;
+    this.#canonicalNames.set(secret.name, canonicalName);
+    const { secrets, store } = this.#options;
+    const before = secrets
+      .slice(0, secrets.indexOf(secret))
+      .filter(({ id, location }) => id === secret.id && location === secret.location);
+    for (const other of before) {
+      let name = this.#canonicalNames.get(other.name);
+      if (name === undefined) {
+        const { canonicalName: found } = await deadlines.retry((limits) =>
+          store.list(other, limits),
+        );
+        name = found;
+        if (name !== undefined) this.#canonicalNames.set(other.name, name);
+      }
+      if (name === canonicalName) return other.name;
+    }
+    return undefined;
+  }
+
+  async #inSession<T>(deadlines: Deadlines, work: (session: KeySession) => Promise<T>): Promise<T> {
+    const { keys, managementKey, clock } = this.#options;
+    const limited = new Deadlines(clock, deadlines.in(QUOTA_RETRY_FOR));
+    const session = keys.open(
+      managementKey &&
+        (() => readManagementKey({ ...this.#options, secret: managementKey, deadlines: limited })),
+    );
+    try {
+      return await work(session);
+    } finally {
+      session.close();
+    }
+  }
+}
+
+async function readManagementKey(
+  context: RotatorOptions & { readonly secret: SecretName; readonly deadlines: Deadlines },
+): Promise<Uint8Array> {
+  const payload = await readNewestEnabled(context);
+  if (payload !== undefined) return payload;
+  throw new RotationError('MANAGEMENT_KEY_INVALID', {
+    problem: `${context.secret.name}, the secret of the management key, has no enabled version. So no key can be minted or revoked.`,
+    action: 'Store a management key in it, or enable the version that contains one.',
+  });
+}
+
+function ranOutOfTime({ name }: SecretName): RotationError {
+  return new RotationError('DEADLINE_EXCEEDED', {
+    problem: `The run for ${name} didn't end before its deadline.`,
+    action:
+      'Wait for the next run, which continues. If this happens in every run, raise the timeout of the function.',
+  });
+}

@@ -4,6 +4,11 @@ import { toRotationError, type RotationError } from './errors';
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;
 
+/** Whether another attempt can help. If a call ran out of time, or couldn't begin in time, no later one has more time. */
+export function isTransient({ code, retryable }: RotationError): boolean {
+  return retryable && code !== 'DEADLINE_EXCEEDED';
+}
+
 /**
  * Calls `attempt` until it succeeds, fails with an error that isn't retryable, or until `giveUpAt` has passed. The pauses
  * double from 0.2 s to 5 s. If a service asks for a longer pause, it gets that.
@@ -16,7 +21,7 @@ export async function retry<T>(
   clock: Clock,
   attempt: () => Promise<T>,
   giveUpAt: (error: RotationError) => number,
-  isRetryable = ({ retryable }: RotationError): boolean => retryable,
+  isRetryable = isTransient,
 ): Promise<T> {
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
     try {

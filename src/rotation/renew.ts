@@ -10,7 +10,7 @@
  */
 import { MINUTE, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
-import { retry } from '../retry';
+import { isTransient, retry } from '../retry';
 import {
   ISSUE_RETRY_FOR,
   MINTED_KEY_ADD_WITHIN,
@@ -224,8 +224,8 @@ async function add(
     }
   };
   // Google Cloud credentials were available for the inspection, so their absence is transient.
-  const isRetryable = ({ code, retryable }: RotationError): boolean =>
-    retryable || code === 'CREDENTIALS_UNAVAILABLE';
+  const isRetryable = (error: RotationError): boolean =>
+    isTransient(error) || error.code === 'CREDENTIALS_UNAVAILABLE';
   try {
     return await retry(clock, attempt, () => latest, isRetryable);
   } catch (thrown) {

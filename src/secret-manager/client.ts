@@ -5,7 +5,13 @@ import { grpc } from 'google-gax';
 import { MINUTE, SECOND } from '../duration';
 import { proxyFor } from '../proxy';
 import type { SecretName } from '../secret-name';
-import { credentialsUnavailable, hasStatus, readProxyFailure, type FailedCall } from './errors';
+import {
+  credentialsUnavailable,
+  hasStatus,
+  NO_ANSWER,
+  readProxyFailure,
+  type FailedCall,
+} from './errors';
 
 /** How long one call can take. The client's own default is 60 s, but repeating a stuck call is better. */
 const CALL_TIMEOUT = 10 * SECOND;
@@ -27,11 +33,14 @@ export function callOptions() {
 }
 
 /** The host that serves a secret. */
-export function hostOf({ location }: SecretName): string {
-  const domain = process.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN ?? 'googleapis.com';
-  return location === undefined
-    ? `secretmanager.${domain}`
-    : `secretmanager.${location}.rep.${domain}`;
+function hostOf({ location }: SecretName): string {
+  const place = location === undefined ? '' : `${location}.rep.`;
+  return `secretmanager.${place}${universeDomain()}`;
+}
+
+/** Google's public cloud, or another one that is built like it. */
+function universeDomain(): string {
+  return process.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN ?? 'googleapis.com';
 }
 
 // grpc-js writes to its log why a proxy refused a connection, and tells it nowhere else. Its other lines repeat the errors
@@ -148,7 +157,7 @@ async function withCredentials<T>(step: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     // Real time, as for the deadlines of gRPC: the answer comes over a network.
-    timer = setTimeout(() => reject(new Error('no answer')), CALL_TIMEOUT);
+    timer = setTimeout(() => reject(new Error(NO_ANSWER)), CALL_TIMEOUT);
   });
   try {
     return await Promise.race([step, late]);
@@ -169,7 +178,9 @@ function clientOptions(secret: SecretName, emulator: string | undefined) {
     'grpc.max_reconnect_backoff_ms': 5 * SECOND,
   };
   if (emulator === undefined) {
-    return secret.location === undefined ? options : { ...options, apiEndpoint: host };
+    // The client reads the variable, too, and compares the credentials with this option.
+    const universe = { ...options, universeDomain: universeDomain() };
+    return secret.location === undefined ? universe : { ...universe, apiEndpoint: host };
   }
   const separator = emulator.lastIndexOf(':');
   return {

@@ -344,6 +344,9 @@ export function readProxyFailure(line: string): string | undefined {
   return known === undefined ? 'closed the connection' : `couldn't be reached: ${known}`;
 }
 
+/** The message of an error for credentials that took too long. */
+export const NO_ANSWER = 'no answer in time';
+
 /** The error for a client that couldn't get Google Cloud credentials. The library has repeated what can pass. */
 export function credentialsUnavailable(error: unknown): RotationError {
   const text = error instanceof Error ? error.message : '';
@@ -362,7 +365,16 @@ export function credentialsUnavailable(error: unknown): RotationError {
   );
 }
 
+const CREDENTIAL_PROBLEMS: readonly (readonly [text: string, words: string])[] = [
+  ['Could not load the default credentials', 'none are configured'],
+  ['GOOGLE_APPLICATION_CREDENTIALS', "the file in GOOGLE_APPLICATION_CREDENTIALS can't be read"],
+  ['universe domain', "they aren't of the universe in GOOGLE_CLOUD_UNIVERSE_DOMAIN"],
+  [NO_ANSWER, 'there was no answer in time'],
+];
+
 function credentialsProblem(error: unknown, text: string, host: string): string {
+  const listed = CREDENTIAL_PROBLEMS.find(([start]) => text.includes(start));
+  if (listed !== undefined) return `: ${listed[1]}`;
   const known = (/\b(ENOTFOUND|EAI_AGAIN)\b/.exec(text) ?? SYSTEM_ERRORS.exec(text))?.[1];
   if (known !== undefined) return `: ${host} couldn't be reached (${known})`;
   const httpStatus = field(error, 'status');

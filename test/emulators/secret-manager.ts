@@ -4,7 +4,7 @@ import type { protos } from '@google-cloud/secret-manager';
 import { status, type Metadata, type ServiceDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
 import { errorInfo, statusDetails } from './google-rpc';
-import { GrpcHost, Refusal, type Answer, type Gate } from './grpc-host';
+import { GrpcHost, Refusal, type Answer, type Gate, type Method } from './grpc-host';
 import { Ledger, LocalService } from './local-service';
 
 type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
@@ -43,7 +43,7 @@ const DAY_MS = 24 * 3600 * 1000;
 
 const ROUTING_HEADER = 'x-goog-request-params';
 const API = 'secretmanager.googleapis.com';
-const REGIONAL_API = /^secretmanager\.([a-z0-9-]+)\.rep\.googleapis\.com$/;
+const REGIONAL_API = /^secretmanager\.([a-z0-9-]+)\.rep\./;
 
 /** Where a method's request names its resource, if not in `name`. */
 const NAMED_IN: Readonly<Record<string, string>> = {
@@ -162,8 +162,8 @@ export class SecretManagerEmulator extends LocalService {
   pageOverlap = 0;
   /** Lists don't end: each page names the same next page, or another one. */
   endlessPages: 'same' | 'other' | undefined;
-  /** What lists contain in place of a version; undefined: the version itself. */
-  listEntry: ((version: VersionResource) => readonly VersionResource[]) | undefined;
+  /** Rewrites the answers of a method, for answers that aren't as documented. */
+  rewrite: ((method: string, answer: object) => object) | undefined;
   /**
    * How long after its call an addition takes effect, in milliseconds of the emulator's clock. Its caller gets
    * DEADLINE_EXCEEDED, as from a service that is slower than the caller waits. It takes effect when something about the
@@ -186,7 +186,7 @@ export class SecretManagerEmulator extends LocalService {
     super(grpc, new Ledger(now));
     grpc.serve(
       serviceDefinition(),
-      {
+      this.#rewriting({
         CreateSecret: (request: CreateSecretRequest) => this.#createSecret(request),
         GetSecret: (request: NameRequest) => this.#getSecret(request),
         DeleteSecret: (request: NameRequest) => this.#deleteSecret(request),
@@ -205,7 +205,7 @@ export class SecretManagerEmulator extends LocalService {
           ),
         TestIamPermissions: (request: TestIamPermissionsRequest) =>
           this.#testIamPermissions(request),
-      },
+      }),
       (...call) => this.#gate(...call),
     );
   }
@@ -282,6 +282,17 @@ export class SecretManagerEmulator extends LocalService {
    */
   grant(secret: string, permissions: readonly string[]): void {
     this.#grants.set(this.#parse(secret).name, new Set(permissions));
+  }
+
+  #rewriting(methods: Methods): Methods {
+    const rewriting = ([name, method]: [string, Methods[string]]): [string, Methods[string]] => [
+      name,
+      (...call) => {
+        const { answer, corrupted } = method(...call);
+        return { answer: this.rewrite?.(name, answer) ?? answer, corrupted };
+      },
+    ];
+    return Object.fromEntries(Object.entries(methods).map(rewriting));
   }
 
   #mark(marks: Set<string>, secret: string, version: string, isMarked: boolean): void {
@@ -397,9 +408,8 @@ export class SecretManagerEmulator extends LocalService {
     const rest = all.filter(({ number, state }) => number < below && states.has(state));
     const page = rest.slice(0, size);
     const last = page.at(-1);
-    const told = page.map((version) => this.#told(secret, version));
     const answer = {
-      versions: this.listEntry === undefined ? told : told.flatMap(this.listEntry),
+      versions: page.map((version) => this.#told(secret, version)),
       nextPageToken: this.#nextPage(last && rest.length > size ? last.number : undefined),
       totalSize: filter === '' ? all.length : 0,
     };
@@ -686,6 +696,8 @@ export class SecretManagerEmulator extends LocalService {
     return `"${(FIRST_ETAG + this.#etags++).toString(16)}"`;
   }
 }
+
+type Methods = Readonly<Record<string, Method<never, object>>>;
 
 // Requests as proto-loader reads them: scalars always set, messages null or absent where not sent.
 

@@ -25,6 +25,11 @@ export interface Version {
   readonly destroyScheduled?: boolean | undefined;
   /** Set for a version that was accessed and that no list has shown yet. */
   readonly unlisted?: boolean | undefined;
+  /**
+   * Set if the store's answer has no state or creation time that can be read. The version counts as enabled, `createdAt` is
+   * the latest possible time, and the store refuses to disable or destroy the version.
+   */
+  readonly incomplete?: boolean | undefined;
 }
 
 /** The versions of a secret, unique by number, in ascending order. */

@@ -2,97 +2,196 @@
 import { SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import { PassThroughClient } from 'google-auth-library';
 import { grpc } from 'google-gax';
-import { SECOND } from '../duration';
-import { RotationError } from '../errors';
+import { MINUTE, SECOND } from '../duration';
+import { proxyFor } from '../proxy';
 import type { SecretName } from '../secret-name';
+import {
+  credentialsUnavailable,
+  hasStatus,
+  NO_ANSWER,
+  readProxyFailure,
+  type FailedCall,
+} from './errors';
 
-/** How long one call may take. The client's own default is 60 s; a stuck call is better tried again. */
+/** How long one call can take. The client's own default is 60 s, but repeating a stuck call is better. */
 const CALL_TIMEOUT = 10 * SECOND;
 
+/** Google's servers accept a ping every 30 s, and others every 5 minutes; both accept few pings on connections without calls. */
+const KEEPALIVE = {
+  'grpc.keepalive_time_ms': MINUTE,
+  'grpc.keepalive_timeout_ms': CALL_TIMEOUT,
+  'grpc.keepalive_permit_without_calls': 0,
+};
+
 /**
- * Options for one call. Each has its own: the client writes into them which resource the call is about, and calls that
- * shared them would be routed by each other's. Retrying is the rotation's business, which knows what may be repeated and
- * until when.
+ * Options for one call. Each call has its own: the client writes into them which resource the call is about, and calls
+ * that shared them would be routed by each other's. The rotation retries, because it knows what can be repeated and until
+ * when.
  */
 export function callOptions() {
   return { timeout: CALL_TIMEOUT, retry: null };
 }
 
+/** The host that serves a secret. */
+function hostOf({ location }: SecretName): string {
+  const place = location === undefined ? '' : `${location}.rep.`;
+  return `secretmanager.${place}${universeDomain()}`;
+}
+
+/** Google's public cloud, or another one that is built like it. */
+function universeDomain(): string {
+  return process.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN ?? 'googleapis.com';
+}
+
+// grpc-js writes to its log why a proxy refused a connection, and tells it nowhere else. Its other lines repeat the errors
+// of calls, or (with GRPC_TRACE) print the proxy's password; every line that the function writes is a structured one.
+let proxyFailure: string | undefined;
+grpc.setLogger({
+  error: (line: unknown) => {
+    proxyFailure = readProxyFailure(String(line)) ?? proxyFailure;
+  },
+});
+
+/** A client, and the calls that use it. */
+class Connection {
+  readonly client: Promise<SecretManagerServiceClient>;
+  #calls = 0;
+  #isRetired = false;
+
+  constructor(client: Promise<SecretManagerServiceClient>) {
+    this.client = client;
+  }
+
+  async use<T>(call: (client: SecretManagerServiceClient) => Promise<T>): Promise<T> {
+    this.#calls += 1;
+    try {
+      return await call(await this.client);
+    } finally {
+      this.#calls -= 1;
+      this.#closeIfUnused();
+    }
+  }
+
+  /** Closes the client as soon as its calls have ended. */
+  retire(): void {
+    this.#isRetired = true;
+    this.#closeIfUnused();
+  }
+
+  #closeIfUnused(): void {
+    if (!this.#isRetired || this.#calls > 0) return;
+    this.client.then((client) => client.close()).catch(() => undefined);
+  }
+}
+
 export class Clients {
   readonly #emulator: string | undefined;
-  readonly #clients = new Map<string, Promise<SecretManagerServiceClient>>();
+  readonly #connections = new Map<string, Connection>();
 
-  /** @param emulator `host:port` of a local service in place of the real one */
+  /** @param emulator `host:port` of an emulator in place of Secret Manager */
   constructor(emulator: string | undefined) {
     this.#emulator = emulator;
   }
 
-  /** A client that has what its next call needs: a connection is made in the call, a token is there before. */
-  async get({ location }: SecretName): Promise<SecretManagerServiceClient> {
-    const key = location ?? 'global';
-    const connecting = this.#clients.get(key) ?? connect(location, this.#emulator);
-    this.#clients.set(key, connecting);
+  /** The host that is called, and the proxy on the way to it. */
+  route(secret: SecretName): Pick<FailedCall, 'host' | 'proxy'> {
+    if (this.#emulator !== undefined) return { host: this.#emulator };
+    const host = hostOf(secret);
+    const proxy = proxyFor(host);
+    return {
+      host,
+      proxy: proxy === undefined ? undefined : { host: new URL(proxy).host, failure: proxyFailure },
+    };
+  }
+
+  /**
+   * Makes a call with a client that has its credentials. If the call gets no answer in time, its connection might have
+   * gone silent, so the next call makes another.
+   */
+  async use<T>(
+    secret: SecretName,
+    call: (client: SecretManagerServiceClient) => Promise<T>,
+  ): Promise<T> {
+    const host = hostOf(secret);
+    const connection =
+      this.#connections.get(host) ?? new Connection(connect(secret, this.#emulator));
+    this.#connections.set(host, connection);
     try {
-      const client = await connecting;
-      // Kept by the client until it expires. Left to the call, a failure would look like an answer of Secret Manager's.
-      await withCredentials(client.auth.getRequestHeaders());
-      return client;
+      return await connection.use(async (client) => {
+        // The client keeps the token until it expires. In the call itself a failure would look like an answer.
+        await withCredentials(client.auth.getRequestHeaders());
+        return call(client);
+      });
     } catch (error) {
-      // A client that did not get credentials may never: the next call makes another.
-      if (this.#clients.get(key) === connecting) this.#clients.delete(key);
-      throw error;
+      // A client that didn't get credentials might never get them.
+      const isBroken =
+        hasStatus(error, grpc.status.DEADLINE_EXCEEDED) || error instanceof MissingCredentials;
+      if (isBroken) this.#replace(host, connection);
+      throw error instanceof MissingCredentials ? credentialsUnavailable(error.cause) : error;
     }
+  }
+
+  #replace(host: string, connection: Connection): void {
+    if (this.#connections.get(host) === connection) this.#connections.delete(host);
+    connection.retire();
   }
 }
 
 async function connect(
-  location: string | undefined,
+  secret: SecretName,
   emulator: string | undefined,
 ): Promise<SecretManagerServiceClient> {
-  const client = new SecretManagerServiceClient(clientOptions(location, emulator));
-  // Left to itself the client starts at the first call, and without credentials ends the process.
+  const client = new SecretManagerServiceClient(clientOptions(secret, emulator));
+  // Otherwise the client starts at the first call, and ends the process if there are no credentials.
   await withCredentials(client.initialize());
   return client;
 }
 
+class MissingCredentials extends Error {}
+
 /**
- * Waits for what fails for want of Google Cloud credentials only. That is final: what may pass, the library has tried
- * again. It waits for a metadata server without end, so that is ended here.
+ * Waits for a step that fails only if there are no Google Cloud credentials. The library has repeated what can pass. It
+ * would wait for a metadata server without end.
  */
-async function withCredentials<T>(action: Promise<T>): Promise<T> {
+async function withCredentials<T>(step: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error('no answer')), CALL_TIMEOUT);
+  const late = new Promise<never>((_, reject) => {
+    // Real time, as for the deadlines of gRPC: the answer comes over a network.
+    timer = setTimeout(() => reject(new Error(NO_ANSWER)), CALL_TIMEOUT);
   });
   try {
-    return await Promise.race([action, tooLate]);
+    return await Promise.race([step, late]);
   } catch (cause) {
-    throw new RotationError(
-      'CREDENTIALS_UNAVAILABLE',
-      'The function could not get Google Cloud credentials, so Secret Manager was not called. Readers keep the newest ' +
-        'version. On Google Cloud, give it a service account that exists and is enabled; elsewhere, run gcloud auth ' +
-        'application-default login, also when the last login has expired.',
-      { cause },
-    );
+    throw new MissingCredentials('no credentials', { cause });
   } finally {
     clearTimeout(timer);
   }
 }
 
-function clientOptions(location: string | undefined, emulator: string | undefined) {
-  const endpoint =
-    location === undefined
-      ? 'secretmanager.googleapis.com'
-      : `secretmanager.${location}.rep.googleapis.com`;
-  if (emulator === undefined) return location === undefined ? {} : { apiEndpoint: endpoint };
+function clientOptions(secret: SecretName, emulator: string | undefined) {
+  const host = hostOf(secret);
+  const options = {
+    ...KEEPALIVE,
+    // Otherwise a new client would share the connection of the one that it replaces.
+    'grpc.use_local_subchannel_pool': 1,
+    // Otherwise calls fail for up to two minutes after a long outage.
+    'grpc.max_reconnect_backoff_ms': 5 * SECOND,
+  };
+  if (emulator === undefined) {
+    // The client reads the variable, too, and compares the credentials with this option.
+    const universe = { ...options, universeDomain: universeDomain() };
+    return secret.location === undefined ? universe : { ...universe, apiEndpoint: host };
+  }
   const separator = emulator.lastIndexOf(':');
   return {
+    ...options,
     apiEndpoint: emulator.slice(0, separator),
     port: Number(emulator.slice(separator + 1)),
     sslCreds: grpc.credentials.createInsecure(),
     // Otherwise the client looks for a metadata server.
     authClient: new PassThroughClient(),
-    // One address stands for all endpoints: the service is told which one it is asked as.
-    'grpc.default_authority': endpoint,
+    // One address stands for all endpoints: the emulator is told which one is called.
+    'grpc.default_authority': host,
+    'grpc.enable_http_proxy': 0,
   };
 }

@@ -1,80 +1,145 @@
 import { Crc32c } from '@aws-crypto/crc32c';
 import type { protos, SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import { grpc } from 'google-gax';
-import { RotationError } from '../errors';
-import type { Permission, SecretStore, StoredPayload, Version } from '../rotation/ports';
+import type { Clock } from '../clock';
+import { RotationError, type RotationErrorOptions } from '../errors';
+import type {
+  Access,
+  CallLimits,
+  Permission,
+  SecretStore,
+  Version,
+  VersionList,
+} from '../rotation/ports';
 import type { SecretName } from '../secret-name';
 import { callOptions, Clients } from './client';
-import { toStoreError, unavailable, unless } from './errors';
-import { iamName, permissionMissing } from './permissions';
+import {
+  hasStatus,
+  iamName,
+  notReadable,
+  permissionMissing,
+  toStoreError,
+  unless,
+  unreadableAnswer,
+  type VersionPermission,
+} from './errors';
+import { CallQueue, Priority, type Quota } from './quota';
+import { parseVersion, parseVersionName, toVersionList, type ApiVersion } from './versions';
 
-type ApiVersion = protos.google.cloud.secretmanager.v1.ISecretVersion;
+type Client = SecretManagerServiceClient;
+type AccessAnswer = protos.google.cloud.secretmanager.v1.IAccessSecretVersionResponse;
 
 const { FAILED_PRECONDITION, NOT_FOUND, ABORTED } = grpc.status;
 
-/** The largest page there is: all versions of a secret in one call, for all but the most unusual secret. */
+/** The largest page: all versions of a secret in one call, for nearly every secret. */
 const PAGE_SIZE = 25_000;
+/** A list that doesn't end is a fault of the server. Servers with small pages need some. */
+const MAX_PAGES = 100;
+
+/** What a method does, for the quotas and for error messages. */
+interface Method {
+  readonly permission: VersionPermission | undefined;
+  readonly quota: Quota;
+  readonly priority: Priority;
+}
+
+const METHODS = {
+  access: { permission: 'access', quota: 'access', priority: Priority.READ },
+  get: { permission: 'get', quota: 'read', priority: Priority.READ },
+  list: { permission: 'list', quota: 'read', priority: Priority.READ },
+  test: { permission: undefined, quota: 'read', priority: Priority.READ },
+  add: { permission: 'add', quota: 'write', priority: Priority.ADD },
+  disable: { permission: 'disable', quota: 'write', priority: Priority.CHANGE },
+  destroy: { permission: 'destroy', quota: 'write', priority: Priority.CHANGE },
+} as const satisfies Record<string, Method>;
+
+export interface SecretManagerOptions {
+  /** `host:port` of an emulator in place of Secret Manager. */
+  readonly emulator?: string | undefined;
+  readonly clock: Clock;
+}
 
 /** The secret versions of Google Cloud Secret Manager, global and regional, over gRPC. */
 export class SecretManagerStore implements SecretStore {
   readonly permissionMissing = permissionMissing;
   readonly #clients: Clients;
+  readonly #queue: CallQueue;
+  readonly #clock: Clock;
 
-  /** @param emulator `host:port` of a local service in place of the real one */
-  constructor(emulator?: string) {
+  constructor({ emulator, clock }: SecretManagerOptions) {
     this.#clients = new Clients(emulator);
+    this.#queue = new CallQueue(clock);
+    this.#clock = clock;
   }
 
-  /** Makes ready what calls for these secrets need. A failure shows itself again in the first call. */
+  /** Prepares what calls for these secrets need. If that fails, the first call fails the same way. */
   warmUp(secrets: readonly SecretName[]): void {
-    for (const secret of secrets) this.#clients.get(secret).catch(() => undefined);
+    for (const secret of secrets) {
+      this.#clients.use(secret, () => Promise.resolve()).catch(() => undefined);
+    }
   }
 
-  async access(secret: SecretName, version: number | 'latest'): Promise<StoredPayload | undefined> {
-    return this.#call(secret, 'access', async (client) => {
-      const name = versionName(secret, version);
+  async access(
+    secret: SecretName,
+    version: number | 'latest',
+    limits: CallLimits,
+  ): Promise<Access> {
+    const name = versionName(secret, version);
+    return this.#call(METHODS.access, secret, limits, async (client) => {
+      try {
+        const [answer] = await client.accessSecretVersion({ name }, callOptions());
+        return this.#payload(answer, secret, version);
+      } catch (error) {
+        if (hasStatus(error, NOT_FOUND)) return { kind: 'absent' };
+        const reason = notReadable(error);
+        if (reason !== undefined) return { kind: 'not_readable', reason };
+        throw error;
+      }
+    });
+  }
+
+  async get(secret: SecretName, version: number, limits: CallLimits): Promise<Version | undefined> {
+    return this.#call(METHODS.get, secret, limits, async (client) => {
       const answer = await client
-        .accessSecretVersion({ name }, callOptions())
-        .then(([found]) => found, unless(undefined, FAILED_PRECONDITION, NOT_FOUND));
-      if (answer?.payload == null) return undefined;
-      const payload = Buffer.from(answer.payload.data ?? '');
-      const { dataCrc32c } = answer.payload;
-      if (dataCrc32c != null && Number(dataCrc32c) !== crc32c(payload)) throw corrupt(name);
-      return { number: versionNumber(answer.name), payload };
+        .getSecretVersion({ name: versionName(secret, version) }, callOptions())
+        .then(([found]) => found, unless(undefined, NOT_FOUND));
+      if (answer === undefined) return undefined;
+      const found = parseVersion(answer, secret, this.#clock.now());
+      if (found?.number === version && found.incomplete !== true) return found;
+      throw this.#unreadable(secret, `version ${version} has no known state or no time`);
     });
   }
 
-  async exists(secret: SecretName, version: number): Promise<boolean> {
-    return this.#call(secret, 'access', (client) =>
-      client
-        .accessSecretVersion({ name: versionName(secret, version) }, callOptions())
-        // One that is not enabled is there, too.
-        .then(() => true, unless(true, FAILED_PRECONDITION))
-        .catch(unless(false, NOT_FOUND)),
-    );
-  }
-
-  async list(secret: SecretName): Promise<Version[]> {
-    return this.#call(secret, 'list', async (client) => {
-      const versions: Version[] = [];
-      let pageToken: string | null | undefined;
-      do {
-        const [page, , answer] = await client.listSecretVersions(
-          { parent: secret.name, pageSize: PAGE_SIZE, ...(pageToken != null && { pageToken }) },
+  async list(secret: SecretName, limits: CallLimits): Promise<VersionList> {
+    const entries: ApiVersion[] = [];
+    const tokens = new Set<string>();
+    let pageToken = '';
+    do {
+      if (tokens.has(pageToken) || tokens.size === MAX_PAGES) throw endless(secret, tokens.size);
+      tokens.add(pageToken);
+      const [page, , answer] = await this.#call(METHODS.list, secret, limits, (client) =>
+        client.listSecretVersions(
+          { parent: secret.name, pageSize: PAGE_SIZE, pageToken },
           { ...callOptions(), autoPaginate: false },
-        );
-        versions.push(...page.map(toVersion));
-        pageToken = answer.nextPageToken;
-      } while (pageToken != null && pageToken !== '');
-      return versions;
-    });
+        ),
+      );
+      entries.push(...page);
+      pageToken = answer.nextPageToken ?? '';
+    } while (pageToken !== '');
+    const list = toVersionList(entries, secret, this.#clock.now());
+    // The secret isn't empty.
+    if (list.versions.length === 0 && entries.length > 0) {
+      throw this.#unreadable(secret, 'no entry of the list of versions has a number');
+    }
+    return list;
   }
 
   async missingPermissions(
     secret: SecretName,
     permissions: readonly Permission[],
+    limits: CallLimits,
   ): Promise<Permission[]> {
-    return this.#call(secret, undefined, async (client) => {
+    return this.#call(METHODS.test, secret, limits, async (client) => {
       const [answer] = await client.testIamPermissions(
         { resource: secret.name, permissions: permissions.map(iamName) },
         callOptions(),
@@ -84,97 +149,124 @@ export class SecretManagerStore implements SecretStore {
     });
   }
 
-  async add(secret: SecretName, payload: Uint8Array): Promise<Version> {
-    return this.#call(secret, 'add', async (client) => {
-      const [version] = await client.addSecretVersion(
+  async add(secret: SecretName, payload: Uint8Array, limits: CallLimits): Promise<Version> {
+    return this.#call(METHODS.add, secret, limits, async (client) => {
+      const [answer] = await client.addSecretVersion(
         { parent: secret.name, payload: { data: payload, dataCrc32c: crc32c(payload) } },
         callOptions(),
       );
-      try {
-        return toVersion(version);
-      } catch (cause) {
-        // What was added is not lost for an answer that cannot be read.
-        throw unavailable('its answer could not be read', { cause });
+      const added = parseVersion(answer, secret, this.#clock.now());
+      // The credential isn't lost because of an answer that can't be read.
+      if (added === undefined) {
+        throw this.#unreadable(secret, 'the new version has no number', { outcomeUnknown: true });
       }
+      return added;
     });
   }
 
-  async disable(secret: SecretName, version: Version): Promise<boolean> {
-    return this.#change(secret, 'disable', version, (client, request) =>
+  async disable(
+    secret: SecretName,
+    version: Version,
+    newer: Version,
+    limits: CallLimits,
+  ): Promise<boolean> {
+    return this.#change(METHODS.disable, secret, version, newer, limits, (client, request) =>
       client.disableSecretVersion(request, callOptions()),
     );
   }
 
-  async destroy(secret: SecretName, version: Version): Promise<boolean> {
-    return this.#change(secret, 'destroy', version, (client, request) =>
+  async destroy(
+    secret: SecretName,
+    version: Version,
+    newer: Version,
+    limits: CallLimits,
+  ): Promise<boolean> {
+    return this.#change(METHODS.destroy, secret, version, newer, limits, (client, request) =>
       client.destroySecretVersion(request, callOptions()),
     );
   }
 
-  /** Changes a version's state if nobody has changed it since it was listed: that is what the etag is for. */
-  #change(
+  /** Changes a version's state unless it has changed since it was listed, which the etag shows. */
+  async #change(
+    method: Method,
     secret: SecretName,
-    permission: 'disable' | 'destroy',
-    { number, etag }: Version,
-    change: (
-      client: SecretManagerServiceClient,
-      request: { name: string; etag?: string },
-    ) => Promise<unknown>,
+    version: Version,
+    newer: Version,
+    limits: CallLimits,
+    change: (client: Client, request: { name: string; etag: string }) => Promise<unknown>,
   ): Promise<boolean> {
-    const request = { name: versionName(secret, number), ...(etag !== undefined && { etag }) };
-    return this.#call(secret, permission, (client) =>
+    // The last guard of the newest version, whatever the plan says.
+    if (!(newer.number > version.number)) throw notOlder(secret, version, newer);
+    if (version.incomplete === true) return false;
+    const request = { name: versionName(secret, version.number), etag: version.etag ?? '' };
+    return this.#call(method, secret, limits, (client) =>
       change(client, request).then(
         () => true,
-        // ABORTED: of two changes at once, the other one won (https://google.aip.dev/154).
+        // ABORTED: another change at the same time was first (https://google.aip.dev/154).
         unless(false, FAILED_PRECONDITION, NOT_FOUND, ABORTED),
       ),
     );
   }
 
-  async #call<T>(
-    secret: SecretName,
-    permission: Permission | undefined,
-    call: (client: SecretManagerServiceClient) => Promise<T>,
-  ): Promise<T> {
-    try {
-      return await call(await this.#clients.get(secret));
-    } catch (error) {
-      throw toStoreError(error, secret, permission);
+  #payload(answer: AccessAnswer, secret: SecretName, version: number | 'latest'): Access {
+    const { canonicalName, number } = parseVersionName(answer.name, secret) ?? {};
+    const data = answer.payload?.data;
+    const isAsked = version === 'latest' || number === version;
+    if (number === undefined || !isAsked || data == null || data.length === 0) {
+      throw this.#unreadable(secret, `no payload of version ${version}`);
     }
+    const payload = Buffer.from(data);
+    const checksum = answer.payload?.dataCrc32c;
+    if (checksum != null && Number(checksum) !== crc32c(payload)) throw corrupt(secret, number);
+    return { kind: 'payload', number, payload, canonicalName };
+  }
+
+  #unreadable(secret: SecretName, what: string, options?: RotationErrorOptions): RotationError {
+    return unreadableAnswer({ secret, ...this.#clients.route(secret) }, what, options);
+  }
+
+  /** Makes a call in its turn. */
+  #call<T>(
+    { permission, quota, priority }: Method,
+    secret: SecretName,
+    { deadline }: CallLimits,
+    call: (client: Client) => Promise<T>,
+  ): Promise<T> {
+    const { project } = secret;
+    return this.#queue.run({ project, quota, priority, deadline }, async () => {
+      try {
+        return await this.#clients.use(secret, call);
+      } catch (error) {
+        throw toStoreError(error, { secret, permission, ...this.#clients.route(secret) });
+      }
+    });
   }
 }
 
-function corrupt(name: string): RotationError {
-  return new RotationError(
-    'PAYLOAD_CORRUPT',
-    `The payload of ${name} does not match its checksum (CRC32C). Nothing was changed. A passing fault goes away with ` +
-      'the next run; if it stays, store the credential again.',
-  );
+function corrupt(secret: SecretName, version: number): RotationError {
+  return new RotationError('PAYLOAD_CORRUPT', {
+    problem: `The payload of version ${version} of ${secret.name} doesn't match its checksum (CRC32C).`,
+    action: 'If the next run fails the same way, store the credential again as a new version.',
+  });
 }
 
-function toVersion({ name, state, createTime, etag, scheduledDestroyTime }: ApiVersion): Version {
-  if (state !== 'ENABLED' && state !== 'DISABLED' && state !== 'DESTROYED') {
-    throw new Error('a version without a known state');
-  }
-  if (createTime?.seconds == null) throw new Error('a version without a creation time');
-  return {
-    number: versionNumber(name),
-    state,
-    createdAt: Number(createTime.seconds) * 1000 + Math.floor((createTime.nanos ?? 0) / 1e6),
-    ...(etag != null && etag !== '' && { etag }),
-    ...(scheduledDestroyTime != null && { destroyScheduled: true }),
-  };
+function endless(secret: SecretName, pages: number): RotationError {
+  return new RotationError('SECRET_MANAGER_REFUSED', {
+    problem: `The list of versions of ${secret.name} doesn't end: Secret Manager repeats a page or has more than ${pages} pages.`,
+    action:
+      'Report the fault to the operator of the Secret Manager endpoint, such as Google Cloud support.',
+  });
+}
+
+function notOlder(secret: SecretName, version: Version, newer: Version): RotationError {
+  return new RotationError('INTERNAL', {
+    problem: `The rotator tried to disable or destroy version ${version.number} of ${secret.name}, but ${newer.number} isn't a newer version. This is a fault of the rotator.`,
+    action: 'Report it with the stack in this log line.',
+  });
 }
 
 function versionName(secret: SecretName, version: number | 'latest'): string {
   return `${secret.name}/versions/${version}`;
-}
-
-/** The number at the end of a version's name. The rest may differ from what was asked for: a project has two names. */
-function versionNumber(name: string | null | undefined): number {
-  const number = /\/versions\/(\d+)$/.exec(name ?? '')?.[1];
-  if (number === undefined) throw new Error('a version without a number');
-  return Number(number);
 }
 
 function crc32c(data: Uint8Array): number {

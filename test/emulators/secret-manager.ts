@@ -4,7 +4,7 @@ import type { protos } from '@google-cloud/secret-manager';
 import { status, type Metadata, type ServiceDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
 import { errorInfo, statusDetails } from './google-rpc';
-import { GrpcHost, Refusal, type Answer, type Gate } from './grpc-host';
+import { GrpcHost, Refusal, type Answer, type Gate, type Method } from './grpc-host';
 import { Ledger, LocalService } from './local-service';
 
 type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
@@ -43,7 +43,7 @@ const DAY_MS = 24 * 3600 * 1000;
 
 const ROUTING_HEADER = 'x-goog-request-params';
 const API = 'secretmanager.googleapis.com';
-const REGIONAL_API = /^secretmanager\.([a-z0-9-]+)\.rep\.googleapis\.com$/;
+const REGIONAL_API = /^secretmanager\.([a-z0-9-]+)\.rep\./;
 
 /** Where a method's request names its resource, if not in `name`. */
 const NAMED_IN: Readonly<Record<string, string>> = {
@@ -88,6 +88,16 @@ export interface Quotas {
 
 type Quota = 'Write' | 'Read' | 'Access';
 
+export interface PolicyRefusal {
+  /** PERMISSION_DENIED by default */
+  readonly code?: status;
+  /** google.api.ErrorReason */
+  readonly reason: string;
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** The type of a violation in a google.rpc.PreconditionFailure that comes with it. */
+  readonly violation?: string;
+}
+
 interface Version {
   readonly number: number;
   readonly state: State;
@@ -109,6 +119,8 @@ interface Secret {
   readonly versionDestroyTtlMs: number | undefined;
   /** The versions, oldest first, after each of the last changes; the last entry is the present. */
   history: (readonly Version[])[];
+  /** Additions that haven't taken effect yet. */
+  additions: readonly { due: number; data: Buffer; checksumWasSent: boolean }[];
 }
 
 /** A resource name, read. */
@@ -140,13 +152,33 @@ export class SecretManagerEmulator extends LocalService {
   staleLatest = 0;
   /** Whether versions have etags, and changes heed them; other servers have none. */
   hasEtags = true;
-  /** Whether the API is switched on in the callers' projects. */
+  /** Whether the API is enabled in the callers' projects. */
   isEnabled = true;
+  /** Why Google refuses every call: a policy, the state of the project, or the token. */
+  refusal: PolicyRefusal | undefined;
+  /** The most versions on one page of a list, whatever the caller asks for. */
+  maxPageSize = MAX_PAGE_SIZE;
+  /** How many versions of a page are listed on the next page again. */
+  pageOverlap = 0;
+  /** Lists don't end: each page names the same next page, or another one. */
+  endlessPages: 'same' | 'other' | undefined;
+  /** Rewrites the answers of a method, for answers that aren't as documented. */
+  rewrite: ((method: string, answer: object) => object) | undefined;
+  /**
+   * How long after its call an addition takes effect, in milliseconds of the emulator's clock. Its caller gets
+   * DEADLINE_EXCEEDED, as from a service that is slower than the caller waits. It takes effect when something about the
+   * secret is asked next.
+   */
+  additionDelayMs = 0;
 
   readonly #secrets = new Map<string, Secret>();
   readonly #grants = new Map<string, ReadonlySet<string>>();
   readonly #projects = new Map<string, number>();
   readonly #usage = new Map<string, { minute: number; count: number }>();
+  /** Names of versions whose key in Cloud KMS is disabled, and of those that an IAM condition hides from callers. */
+  readonly #withoutKey = new Set<string>();
+  readonly #hidden = new Set<string>();
+  #pages = 0;
   #etags = 0;
 
   private constructor(now: () => number) {
@@ -154,7 +186,7 @@ export class SecretManagerEmulator extends LocalService {
     super(grpc, new Ledger(now));
     grpc.serve(
       serviceDefinition(),
-      {
+      this.#rewriting({
         CreateSecret: (request: CreateSecretRequest) => this.#createSecret(request),
         GetSecret: (request: NameRequest) => this.#getSecret(request),
         DeleteSecret: (request: NameRequest) => this.#deleteSecret(request),
@@ -173,7 +205,7 @@ export class SecretManagerEmulator extends LocalService {
           ),
         TestIamPermissions: (request: TestIamPermissionsRequest) =>
           this.#testIamPermissions(request),
-      },
+      }),
       (...call) => this.#gate(...call),
     );
   }
@@ -208,6 +240,16 @@ export class SecretManagerEmulator extends LocalService {
     this.#change(found, this.#numbered(found, version), this.#inState(state));
   }
 
+  /** Disables or enables the key in Cloud KMS that a version is encrypted with. The version's own state stays. */
+  setKeyState(secret: string, version: string, state: 'ENABLED' | 'DISABLED'): void {
+    this.#mark(this.#withoutKey, secret, version, state === 'DISABLED');
+  }
+
+  /** Lets an IAM condition forbid access to a version, or allow it again. TestIamPermissions on the secret shows none of it. */
+  setHidden(secret: string, version: string, isHidden: boolean): void {
+    this.#mark(this.#hidden, secret, version, isHidden);
+  }
+
   /** Deletes a secret with all its versions. */
   deleteSecret(secret: string): void {
     this.#secrets.delete(this.#existing(secret).name);
@@ -222,8 +264,10 @@ export class SecretManagerEmulator extends LocalService {
 
   /** What a reader of `latest` gets right now; undefined where the reader gets an error. */
   latest(secret: string): Buffer | undefined {
-    const version = this.#latest(this.#find(this.#parse(secret)));
-    return version?.state === 'ENABLED' ? version.payload : undefined;
+    const target = this.#parse(secret);
+    const version = this.#latest(this.#find(target));
+    const hasKey = !this.#withoutKey.has(`${target.name}/versions/${version?.number ?? 0}`);
+    return version?.state === 'ENABLED' && hasKey ? version.payload : undefined;
   }
 
   /** What the callers may do with a secret. */
@@ -238,6 +282,25 @@ export class SecretManagerEmulator extends LocalService {
    */
   grant(secret: string, permissions: readonly string[]): void {
     this.#grants.set(this.#parse(secret).name, new Set(permissions));
+  }
+
+  #rewriting(methods: Methods): Methods {
+    const rewriting = ([name, method]: [string, Methods[string]]): [string, Methods[string]] => [
+      name,
+      (...call) => {
+        const { answer, corrupted } = method(...call);
+        return { answer: this.rewrite?.(name, answer) ?? answer, corrupted };
+      },
+    ];
+    return Object.fromEntries(Object.entries(methods).map(rewriting));
+  }
+
+  #mark(marks: Set<string>, secret: string, version: string, isMarked: boolean): void {
+    const found = this.#existing(secret);
+    const name = `${found.name}/versions/${this.#numbered(found, version).number}`;
+    if (isMarked) marks.add(name);
+    else marks.delete(name);
+    this.changed();
   }
 
   #createSecret({ parent, secretId, secret }: CreateSecretRequest): Answer<SecretResource> {
@@ -292,6 +355,11 @@ export class SecretManagerEmulator extends LocalService {
     if (checksumWasSent && Number(payload.dataCrc32c) !== crc32c(data)) {
       throw invalid('Provided SecretPayload.data crc32c does not match calculated crc32c.');
     }
+    if (this.additionDelayMs > 0) {
+      const due = this.now() + this.additionDelayMs;
+      secret.additions = [...secret.additions, { due, data, checksumWasSent }];
+      throw new Refusal(status.DEADLINE_EXCEEDED, 'The request timed out.');
+    }
     return this.#versionAnswer(secret, this.#add(secret, data, { checksumWasSent }));
   }
 
@@ -306,6 +374,15 @@ export class SecretManagerEmulator extends LocalService {
     const versionName = `${target.name}/versions/${version.number}`;
     if (version.state !== 'ENABLED' || !version.payload) {
       throw failedPrecondition(`Secret Version [${versionName}] is in ${version.state} state.`);
+    }
+    if (this.#hidden.has(versionName)) {
+      throw denied('secretmanager.versions.access', name);
+    }
+    if (this.#withoutKey.has(versionName)) {
+      // Cloud KMS's own text. Which reason comes with it isn't known.
+      throw failedPrecondition(
+        'projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1 is not enabled, current state is: DISABLED.',
+      );
     }
     const respond = (data: Buffer): AccessResponse => ({
       name: versionName,
@@ -324,7 +401,7 @@ export class SecretManagerEmulator extends LocalService {
       this.#admit(SECRET_NAME, parent, 'secretmanager.versions.list', 'Read'),
     );
     if (pageSize < 0) throw invalid('page_size must not be negative.');
-    const size = Math.min(pageSize || MAX_PAGE_SIZE, MAX_PAGE_SIZE);
+    const size = Math.min(pageSize || MAX_PAGE_SIZE, MAX_PAGE_SIZE, this.maxPageSize);
     const states = parseFilter(filter);
     const below = parsePageToken(pageToken);
     const all = staleView(secret, this.staleLists).toReversed();
@@ -333,10 +410,18 @@ export class SecretManagerEmulator extends LocalService {
     const last = page.at(-1);
     const answer = {
       versions: page.map((version) => this.#told(secret, version)),
-      nextPageToken: last && rest.length > size ? formatPageToken(last.number) : '',
+      nextPageToken: this.#nextPage(last && rest.length > size ? last.number : undefined),
       totalSize: filter === '' ? all.length : 0,
     };
     return { answer, corrupted: { ...answer, versions: page.map(() => ({})) } };
+  }
+
+  /** @param last the last version of this page if there is another page */
+  #nextPage(last: number | undefined): string {
+    this.#pages += 1;
+    if (this.endlessPages === 'same') return formatPageToken(1);
+    if (this.endlessPages === 'other') return formatPageToken(this.#pages);
+    return last === undefined ? '' : formatPageToken(last + this.pageOverlap);
   }
 
   #changeState(
@@ -398,6 +483,7 @@ export class SecretManagerEmulator extends LocalService {
     checkRouting(metadata, field, name);
     const [, project, location] = /^projects\/([^/]+)(?:\/locations\/([^/]+))?/.exec(name) ?? [];
     if (location !== REGIONAL_API.exec(authority)?.[1]) throw notOfThisEndpoint(name, location);
+    if (this.refusal !== undefined) throw refusedByPolicy(this.refusal);
     if (!this.isEnabled) {
       const consumer = `projects/${this.#projectNumber(project ?? '')}`;
       throw new Refusal(
@@ -414,16 +500,7 @@ export class SecretManagerEmulator extends LocalService {
     this.#meter(target.project, quota);
     const grants = this.#grants.get(target.name);
     if (grants && !(grants.has(permission) && this.#find(target))) {
-      throw new Refusal(
-        status.PERMISSION_DENIED,
-        `Permission '${permission}' denied for resource '${name}' (or it may not exist).`,
-        [
-          errorInfo('IAM_PERMISSION_DENIED', 'iam.googleapis.com', {
-            permission,
-            resource: `//${API}/${name}`,
-          }),
-        ],
-      );
+      throw denied(permission, name);
     }
     return target;
   }
@@ -488,7 +565,10 @@ export class SecretManagerEmulator extends LocalService {
 
   #find(target: Target): Secret | undefined {
     const secret = this.#secrets.get(target.name);
-    if (secret) this.#destroyWhatIsDue(secret);
+    if (secret) {
+      this.#addWhatIsDue(secret);
+      this.#destroyWhatIsDue(secret);
+    }
     return secret;
   }
 
@@ -545,6 +625,7 @@ export class SecretManagerEmulator extends LocalService {
       etag: this.#nextEtag(),
       versionDestroyTtlMs,
       history: [[]],
+      additions: [],
     };
     this.#secrets.set(secret.name, secret);
     this.changed();
@@ -579,6 +660,12 @@ export class SecretManagerEmulator extends LocalService {
     this.changed();
   }
 
+  #addWhatIsDue(secret: Secret): void {
+    const due = secret.additions.filter((addition) => addition.due <= this.now());
+    secret.additions = secret.additions.filter((addition) => !due.includes(addition));
+    for (const { data, checksumWasSent } of due) this.#add(secret, data, { checksumWasSent });
+  }
+
   #destroyWhatIsDue(secret: Secret): void {
     for (const version of current(secret)) {
       if (
@@ -609,6 +696,8 @@ export class SecretManagerEmulator extends LocalService {
     return `"${(FIRST_ETAG + this.#etags++).toString(16)}"`;
   }
 }
+
+type Methods = Readonly<Record<string, Method<never, object>>>;
 
 // Requests as proto-loader reads them: scalars always set, messages null or absent where not sent.
 
@@ -789,6 +878,34 @@ function checkEtag(sent: string, stored: string): void {
         'the whole read-modify-write with exponential backoff.',
     );
   }
+}
+
+function refusedByPolicy({
+  code = status.PERMISSION_DENIED,
+  reason,
+  metadata,
+  violation,
+}: PolicyRefusal): Refusal {
+  const details = `Request is prohibited (${reason}).`;
+  return new Refusal(code, details, [
+    errorInfo(reason, 'googleapis.com', metadata),
+    ...(violation === undefined
+      ? []
+      : [['PreconditionFailure', { violations: [{ type: violation }] }] as const]),
+  ]);
+}
+
+function denied(permission: Permission, name: string): Refusal {
+  return new Refusal(
+    status.PERMISSION_DENIED,
+    `Permission '${permission}' denied for resource '${name}' (or it may not exist).`,
+    [
+      errorInfo('IAM_PERMISSION_DENIED', 'iam.googleapis.com', {
+        permission,
+        resource: `//${API}/${name}`,
+      }),
+    ],
+  );
 }
 
 function invalid(details: string): Refusal {

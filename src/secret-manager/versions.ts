@@ -1,0 +1,100 @@
+/** Reads the versions in Secret Manager's answers, entry by entry, so that an odd entry costs nothing but itself. */
+import type { protos } from '@google-cloud/secret-manager';
+import type { Version, VersionList } from '../rotation/ports';
+import { parseSecretName, type SecretName } from '../secret-name';
+
+export type ApiVersion = protos.google.cloud.secretmanager.v1.ISecretVersion;
+
+/**
+ * The versions of a list. An entry whose name isn't a version of this secret is skipped: nobody could act on it.
+ *
+ * A version can be listed more than once, for example on pages that overlap. If such entries differ, the more cautious one
+ * counts: the earlier state in a version's life (its payload is read, and less is done to it) and the later time (the
+ * version before it was superseded later). With an outdated etag, changes fail without harm.
+ */
+export function toVersionList(
+  entries: readonly ApiVersion[],
+  secret: SecretName,
+  now: number,
+): VersionList {
+  const versions = new Map<number, Version>();
+  let canonicalName: string | undefined;
+  for (const entry of entries) {
+    const version = parseVersion(entry, secret, NaN);
+    if (version === undefined) continue;
+    canonicalName ??= parseVersionName(entry.name, secret)?.canonicalName;
+    const other = versions.get(version.number);
+    versions.set(version.number, other === undefined ? version : moreCautious(version, other));
+  }
+  const newestFirst = [...versions.values()].sort((a, b) => b.number - a.number);
+  // A version without a time is older than the next one.
+  let latest = now;
+  const complete = newestFirst.map((version) => {
+    latest = Number.isNaN(version.createdAt) ? latest : version.createdAt;
+    return { ...version, createdAt: latest };
+  });
+  return { versions: complete.reverse(), canonicalName };
+}
+
+/**
+ * A version as the rotation knows it; undefined if it has no number, or belongs to another secret.
+ *
+ * @param unknownTime what counts as the creation time of a version that has none
+ */
+export function parseVersion(
+  { name, state, createTime, etag, scheduledDestroyTime }: ApiVersion,
+  secret: SecretName,
+  unknownTime: number,
+): Version | undefined {
+  const number = parseVersionName(name, secret)?.number;
+  if (number === undefined) return undefined;
+  const knownState = STATES.find((known) => known === state);
+  const createdAt = Number(createTime?.seconds ?? NaN) * 1000;
+  const isTimed = createdAt > 0 && createdAt <= MAX_TIME;
+  const millis = Math.floor(Number(createTime?.nanos ?? 0) / 1e6);
+  return {
+    number,
+    state: knownState ?? 'ENABLED',
+    createdAt: isTimed ? createdAt + millis : unknownTime,
+    etag: etag ?? undefined,
+    destroyScheduled: scheduledDestroyTime != null,
+    incomplete: knownState === undefined || !isTimed,
+  };
+}
+
+/** In the order of a version's life. */
+const STATES = ['ENABLED', 'DISABLED', 'DESTROYED'] as const;
+
+/** The latest time of a `Date`. */
+const MAX_TIME = 8.64e15;
+
+/**
+ * A version's number, and its secret's name as Secret Manager writes it. The project can have been asked for by id and be
+ * answered by number. Another secret's name isn't an answer to what was asked.
+ */
+export function parseVersionName(
+  name: string | null | undefined,
+  secret: SecretName,
+): { readonly number: number; readonly canonicalName: string } | undefined {
+  const [, canonicalName = '', digits = ''] =
+    /^(.+)\/versions\/([1-9]\d{0,14})$/.exec(name ?? '') ?? [];
+  const answered = parseSecretName(canonicalName);
+  return answered?.id === secret.id && answered.location === secret.location
+    ? { number: Number(digits), canonicalName }
+    : undefined;
+}
+
+function moreCautious(one: Version, other: Version): Version {
+  const isOneEarlier = STATES.indexOf(one.state) <= STATES.indexOf(other.state);
+  return {
+    ...(isOneEarlier ? one : other),
+    createdAt: later(one.createdAt, other.createdAt),
+    incomplete: one.incomplete === true || other.incomplete === true,
+  };
+}
+
+/** The later of two times; one that isn't known is NaN. */
+function later(one: number, other: number): number {
+  if (Number.isNaN(one)) return other;
+  return Number.isNaN(other) ? one : Math.max(one, other);
+}

@@ -1,0 +1,89 @@
+/**
+ * One rule about proxies for all connections: `https_proxy` and `no_proxy`, in lower case first, then in upper case. The
+ * libraries disagree: grpc-js reads lower case only and also `grpc_proxy` and `http_proxy`; gaxios prefers upper case.
+ */
+import http from 'node:http';
+import https from 'node:https';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Never reached through a proxy: this machine and the metadata server, which gcp-metadata also asks with a final dot. */
+const DIRECT = [
+  'localhost',
+  '127.0.0.1',
+  '::1',
+  '[::1]',
+  '169.254.169.254',
+  'metadata.google.internal',
+  'metadata.google.internal.',
+];
+
+/** All that grpc-js, gaxios or Node might read. */
+const VARIABLES = ['https_proxy', 'http_proxy', 'grpc_proxy', 'no_proxy', 'no_grpc_proxy'];
+
+/** What is wrong with the proxy settings; undefined if they can be used. The value isn't quoted: it can hold a password. */
+export function proxyProblem(env: Environment): string | undefined {
+  const name = env.https_proxy === undefined ? 'HTTPS_PROXY' : 'https_proxy';
+  const value = read(env, 'https_proxy');
+  if (value === '') return undefined;
+  try {
+    const { protocol, pathname, search, hash } = new URL(withScheme(value));
+    if (protocol === 'http:' && pathname === '/' && search === '' && hash === '') return undefined;
+  } catch {
+    // The same problem.
+  }
+  return `${name} must be the URL of an HTTP proxy, such as http://proxy.example.com:3128`;
+}
+
+/** The proxy's URL for connections to a host; undefined for a direct connection. */
+export function proxyFor(host: string, env: Environment = process.env): string | undefined {
+  const proxy = read(env, 'https_proxy');
+  const name = host.toLowerCase();
+  const direct = [...DIRECT, ...noProxy(env)];
+  const isDirect = direct.some((entry) => entry === '*' || entry === name || isBelow(name, entry));
+  return proxy === '' || isDirect ? undefined : withScheme(proxy);
+}
+
+/**
+ * Rewrites the environment so that every library follows the rule. Call it before any client exists.
+ *
+ * An entry of `no_proxy` matches a name and the names below it. grpc-js would let `b.c` match `ab.c`, too, and gaxios
+ * wants an entry with a dot for the names below. An entry with an address range is dropped: all hosts that are called
+ * have names, apart from those that are always called directly.
+ */
+export function normalizeProxyEnvironment(env: NodeJS.ProcessEnv = process.env): void {
+  const proxy = proxyFor('', env);
+  const entries = [...DIRECT, ...noProxy(env).flatMap((name) => [name, `.${name}`])];
+  for (const name of VARIABLES) {
+    Reflect.deleteProperty(env, name);
+    Reflect.deleteProperty(env, name.toUpperCase());
+  }
+  env.no_proxy = [...new Set(entries)].join(',');
+  if (proxy !== undefined) env.https_proxy = proxy;
+  if (env === process.env) {
+    // With NODE_USE_ENV_PROXY Node's own agents keep the variables as they were at the start. These have its other defaults.
+    http.globalAgent = new http.Agent({ keepAlive: true, timeout: 5_000 });
+    https.globalAgent = new https.Agent({ keepAlive: true, timeout: 5_000 });
+  }
+}
+
+/** The names in `no_proxy`, without the forms that libraries read differently. */
+function noProxy(env: Environment): string[] {
+  return read(env, 'no_proxy')
+    .toLowerCase()
+    .split(/[\s,]+/)
+    .map((entry) => entry.replace(/^\*?\./, '').replace(/:443$/, ''))
+    .filter((entry) => entry !== '' && !entry.includes('/'));
+}
+
+function read(env: Environment, name: string): string {
+  return (env[name] ?? env[name.toUpperCase()] ?? '').trim();
+}
+
+function withScheme(proxy: string): string {
+  return proxy.includes('://') ? proxy : `http://${proxy}`;
+}
+
+function isBelow(name: string, parent: string): boolean {
+  return name.endsWith(`.${parent}`);
+}

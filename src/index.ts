@@ -6,7 +6,7 @@ import { toRotationError } from './errors';
 import { createHandler } from './http/handler';
 import { takeOverRequests } from './http/take-over';
 import { writeLog } from './log';
-import { MomentoKeys } from './momento/keys';
+import { MomentoKeys } from './momento/issuer';
 import { Rotator } from './rotation/rotator';
 import { SecretManagerStore } from './secret-manager/store';
 import { GracefulShutdown } from './shutdown';

@@ -1,56 +1,55 @@
 import { createHash } from 'node:crypto';
 import { inspect } from 'node:util';
 import type { RotationError } from '../errors';
-import type { Credential as RotatedCredential, Secret } from '../rotation/ports';
-import { ApiJson } from './api-json';
-import { readPayload } from './forms';
-import { isToken, readKey, type KeyKind } from './key';
-import { BareKey } from './bare-key';
-import { invalid, type Issued, type Payload } from './payload';
+import type { Credential as StoredCredential, Secret } from '../rotation/ports';
+import { isToken, readKey, type KeyKind } from './api-key';
+import { firstPayload, InvalidPayload, readPayload, type Issued, type Payload } from './payload';
 
 /** Secret Manager's limit for one payload, in bytes. */
 const MAX_PAYLOAD_BYTES = 64 * 1024;
 
-/** Room kept for the next key and refresh token being longer than these: what cannot be stored must not be issued. */
+/** Room for a longer key and refresh token: a key that can't be stored must not be issued. */
 const GROWTH_BYTES = 2 * 1024;
 
 /**
- * A Momento credential, in whichever form it is stored: API key, what renews it, expiry. Its secrets are private fields,
- * so that printing, logging or serialising the object shows a fingerprint only.
+ * A Momento credential, in whichever format it is stored. Its secrets are private fields, so that printing, logging or
+ * serializing the object shows a fingerprint only.
  */
-export class Credential implements RotatedCredential {
+export class Credential implements StoredCredential {
   readonly kind: KeyKind;
-  readonly keyId?: string;
+  readonly keyId: string | undefined;
   readonly expiresAt: number;
-  readonly issuedAt?: number;
-  /** The key's role, where the payload tells. */
+  readonly issuedAt: number | undefined;
+  /** The key's role, if the payload contains it. */
   readonly role: string | undefined;
-  /** The host to use the key with, where the payload tells. */
+  /** The host to use the key with, if the payload contains it. */
   readonly endpoint: string | undefined;
   readonly #payload: Payload;
 
   private constructor(payload: Payload) {
-    const { apiKey, refreshToken, told } = payload;
+    const { apiKey, refreshToken, description } = payload;
     const key = readKey(apiKey);
     if (key === undefined) {
-      throw invalid(
-        'its key does not decode as a Momento API key; it may have been cut or changed',
+      throw new InvalidPayload(
+        "its key doesn't decode as a Momento API key, so it might have been cut or changed",
       );
     }
     if (key.kind === 'v2' && refreshToken !== undefined && !isToken(refreshToken)) {
-      throw invalid('its refresh token holds characters that no token of Momento has');
+      throw new InvalidPayload("its refresh token isn't a token");
     }
     const { length } = payload.serialize();
     if (length > MAX_PAYLOAD_BYTES) throw tooLong(length);
     this.#payload = payload;
     this.kind = key.kind;
-    if (key.id !== undefined) this.keyId = key.id;
-    this.endpoint = told.endpoint;
-    // What describes another key, as in a file that somebody put a new key into, says nothing about this one.
-    const isOther = key.id !== undefined && told.keyId !== undefined && key.id !== told.keyId;
-    const known = isOther ? {} : told;
+    this.keyId = key.id;
+    this.endpoint = description.endpoint;
+    // The description of another key, as in a file in which somebody replaced the key, says nothing about this one.
+    const isOther =
+      key.id !== undefined && description.keyId !== undefined && key.id !== description.keyId;
+    const known = isOther ? {} : description;
     this.role = known.role;
-    if (known.issuedAt !== undefined) this.issuedAt = known.issuedAt;
+    // A lifetime is computed from it, so the description must certainly be that of this key.
+    this.issuedAt = key.issuedAt ?? (known.keyId === key.id ? known.issuedAt : undefined);
     this.expiresAt =
       (key.kind === 'v2' ? key.expiresAt : undefined) ??
       known.expiresAt ??
@@ -59,17 +58,16 @@ export class Credential implements RotatedCredential {
   }
 
   /**
-   * Reads the payload of a secret version.
+   * Reads the payload of a version.
    *
-   * @throws RotationError PAYLOAD_INVALID, which says what is wrong without quoting any of it
+   * @throws RotationError PAYLOAD_INVALID, which says what is wrong without quoting the payload
    */
   static parse(payload: Uint8Array): Credential {
     if (payload.length > MAX_PAYLOAD_BYTES) throw tooLong(payload.length);
     const credential = new Credential(readPayload(payload));
     if (credential.serialize().length > MAX_PAYLOAD_BYTES - GROWTH_BYTES) {
-      throw invalid(
-        `it leaves less than ${GROWTH_BYTES} bytes below Secret Manager's limit of ${MAX_PAYLOAD_BYTES}, ` +
-          'so that a longer key might not fit; take fields out that no reader needs',
+      throw new InvalidPayload(
+        `it leaves less than ${GROWTH_BYTES} bytes for a longer key below Secret Manager's limit of ${MAX_PAYLOAD_BYTES}`,
       );
     }
     return credential;
@@ -80,10 +78,8 @@ export class Credential implements RotatedCredential {
    *
    * @throws RotationError as for `renewed`
    */
-  static first(form: Secret['payload'], { apiKey, keyInfo }: Issued): Credential {
-    return new Credential(
-      form === 'key' ? new BareKey(apiKey) : new ApiJson({ api_key: apiKey, key_info: keyInfo }),
-    );
+  static first(format: Secret['payload'], issued: Issued): Credential {
+    return shortened(issued, (fitting) => new Credential(firstPayload(format, fitting)));
   }
 
   get apiKey(): string {
@@ -94,22 +90,28 @@ export class Credential implements RotatedCredential {
     return this.#payload.refreshToken;
   }
 
-  /** The error for a payload that does not tell when its key expires, as one has to whose key the SDK refreshes. */
-  get noExpiry(): RotationError | undefined {
-    return this.#payload.told.expiresAt === undefined ? this.#payload.noExpiry() : undefined;
+  /** The error for a payload without the key's expiry, which a key that the SDK refreshes must have. */
+  get missingExpiry(): RotationError | undefined {
+    return this.#payload.description.expiresAt === undefined
+      ? this.#payload.missingExpiry()
+      : undefined;
   }
 
   get fingerprint(): string {
-    return createHash('sha256').update(this.apiKey).digest('hex').slice(0, 8);
+    return fingerprint(this.apiKey);
+  }
+
+  get tokenFingerprint(): string | undefined {
+    return this.refreshToken === undefined ? undefined : fingerprint(this.refreshToken);
   }
 
   /**
-   * The same payload with what was issued in it: same form, same field names, all else untouched.
+   * The same payload with an issued key in it: same format, same field names, all other fields unchanged.
    *
-   * @throws RotationError PAYLOAD_INVALID if what was issued is no credential, or cannot be stored
+   * @throws RotationError PAYLOAD_INVALID if this isn't a credential, or can't be stored
    */
   renewed(issued: Issued): Credential {
-    return new Credential(this.#payload.renewed(issued));
+    return shortened(issued, (fitting) => new Credential(this.#payload.renewed(fitting)));
   }
 
   serialize(): Buffer {
@@ -125,6 +127,27 @@ export class Credential implements RotatedCredential {
   }
 }
 
-function tooLong(bytes: number): Error {
-  return invalid(`it is ${bytes} bytes long, and ${MAX_PAYLOAD_BYTES} are allowed`);
+function fingerprint(secret: string): string {
+  return createHash('sha256').update(secret).digest('hex').slice(0, 8);
+}
+
+function tooLong(bytes: number): InvalidPayload {
+  return new InvalidPayload(
+    `it is ${bytes} bytes long, and Secret Manager stores ${MAX_PAYLOAD_BYTES}`,
+  );
+}
+
+/** If the key's description is too long to be stored, the fields that the rotator needs are stored. */
+function shortened(issued: Issued, make: (issued: Issued) => Credential): Credential {
+  const { keyInfo } = issued;
+  try {
+    return make(issued);
+  } catch (thrown) {
+    if (!(thrown instanceof InvalidPayload) || keyInfo === undefined) throw thrown;
+    const { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds } = keyInfo;
+    return make({
+      ...issued,
+      keyInfo: { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds },
+    });
+  }
 }

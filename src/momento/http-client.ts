@@ -1,9 +1,16 @@
-/** HTTP with bounds: on the time of a whole exchange, on the size of an answer, on who is asked. */
+/** HTTP with limits: the time of an exchange, the size of an answer, and the one host that is called. */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { urlToHttpOptions } from 'node:url';
+import { promisify } from 'node:util';
+import { brotliDecompress, gunzip, inflate, inflateRaw } from 'node:zlib';
+import { HttpsProxyAgent } from 'https-proxy-agent';
+import { withDeadline, type Clock } from '../clock';
 import { SECOND } from '../duration';
-import { RotationError } from '../errors';
+import type { RotationError } from '../errors';
+import { proxyFor } from '../proxy';
+import type { CallLimits } from '../rotation/ports';
+import { connectionFailed, unavailable } from './errors';
 
 export interface Exchange {
   readonly method: 'GET' | 'POST' | 'DELETE';
@@ -12,47 +19,85 @@ export interface Exchange {
   /** The header's whole value. */
   readonly authorization: string;
   /** Sent as JSON. */
-  readonly body?: object;
+  readonly body?: object | undefined;
 }
 
 export interface Answer {
   readonly status: number;
   readonly retryAfter: string | undefined;
-  /** Undefined for one that is longer than is allowed. */
+  /** Decoded, without a byte order mark; undefined if it couldn't be read. */
   readonly text: string | undefined;
+  /** Why it couldn't be read, after `it`. */
+  readonly problem?: string | undefined;
 }
 
-export interface Bounds {
-  readonly timeoutMs: number;
-  readonly maxBytes: number;
+export interface HttpOptions {
+  readonly clock: Clock;
+  /** The longest time of one exchange. */
+  readonly timeoutMs?: number | undefined;
+  /** The longest body, before and after decoding. */
+  readonly maxBytes?: number | undefined;
 }
 
-const BOUNDS: Bounds = { timeoutMs: 10 * SECOND, maxBytes: 1024 * 1024 };
+const TIMEOUT = 10 * SECOND;
+const MAX_BYTES = 16 * 1024 * 1024;
 
-/**
- * Sends what a caller asks for to one server, and nowhere else: redirects are answers like others, and go to the caller.
- * Certificates are checked whatever NODE_TLS_REJECT_UNAUTHORIZED says.
- */
+/** Certificates are checked, whatever NODE_TLS_REJECT_UNAUTHORIZED says. */
+const TLS = { rejectUnauthorized: true };
+
+/** Sends requests to one server, through the proxy if one is configured. Redirects aren't followed. */
 export class HttpClient {
+  /** For messages. */
+  readonly host: string;
   readonly #base: URL;
-  readonly #bounds: Bounds;
-  readonly #http: typeof http | typeof https;
-  readonly #agent;
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+  readonly #maxBytes: number;
+  readonly #proxy: URL | undefined;
+  readonly #agent: http.Agent;
 
-  constructor(base: URL, bounds: Partial<Bounds> = {}) {
+  /** @param base a plaintext address is an emulator's, which is never called through a proxy */
+  constructor(base: URL, { clock, timeoutMs = TIMEOUT, maxBytes = MAX_BYTES }: HttpOptions) {
+    this.host = base.host;
     this.#base = base;
-    this.#bounds = { ...BOUNDS, ...bounds };
-    this.#http = base.protocol === 'http:' ? http : https;
-    this.#agent = new this.#http.Agent({ keepAlive: true, ...TLS });
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+    this.#maxBytes = maxBytes;
+    const proxy = base.protocol === 'https:' ? proxyFor(base.hostname) : undefined;
+    this.#proxy = proxy === undefined ? undefined : new URL(proxy);
+    this.#agent =
+      base.protocol === 'http:'
+        ? new http.Agent({ keepAlive: true })
+        : this.#proxy === undefined
+          ? new https.Agent({ keepAlive: true, ...TLS })
+          : new HttpsProxyAgent(this.#proxy, { keepAlive: true });
   }
 
   /**
-   * @throws RotationError MOMENTO_UNAVAILABLE if no whole answer came; what was sent over a connection that stood may have
-   *   had its effect
+   * @throws RotationError MOMENTO_UNAVAILABLE or CERTIFICATE_NOT_TRUSTED without a complete answer. The outcome is unknown
+   *   if a connection existed and the request changes something
    */
-  async send({ method, path, authorization, body }: Exchange): Promise<Answer> {
-    const content = body && JSON.stringify(body);
-    const request = this.#http.request({
+  async send(exchange: Exchange, limits: CallLimits): Promise<Answer> {
+    const deadline = Math.min(limits.deadline, this.#clock.monotonic() + this.#timeoutMs);
+    const request = this.#request(exchange);
+    const progress = new Progress(request);
+    const outcomeUnknown = (): boolean => progress.isConnected && exchange.method !== 'GET';
+    const answer = this.#answer(request, exchange, progress).catch((thrown: unknown) => {
+      throw this.#failure(thrown, progress, outcomeUnknown());
+    });
+    return withDeadline(this.#clock, deadline, answer, () => {
+      request.destroy();
+      throw unavailable(this.host, "didn't answer in time", { outcomeUnknown: outcomeUnknown() });
+    });
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  #request({ method, path, authorization, body }: Exchange): ClientRequest {
+    const client = this.#base.protocol === 'http:' ? http : https;
+    return client.request({
       ...urlToHttpOptions(this.#base),
       path,
       method,
@@ -60,74 +105,132 @@ export class HttpClient {
       ...TLS,
       headers: {
         accept: 'application/json',
+        // Compressed answers are decoded nevertheless: a proxy can ignore this.
+        'accept-encoding': 'identity',
         authorization,
         'user-agent': 'momento-key-rotator',
-        ...(content !== undefined && {
+        ...(body !== undefined && {
           'content-type': 'application/json',
-          'content-length': Buffer.byteLength(content),
+          'content-length': Buffer.byteLength(JSON.stringify(body)),
         }),
       },
     });
-    const isConnected = watchConnection(request);
-    const timer = setTimeout(
-      () => request.destroy(Object.assign(new Error(), { code: 'TIMEOUT' })),
-      this.#bounds.timeoutMs,
-    );
-    try {
-      const response = await new Promise<IncomingMessage>((resolve, reject) => {
-        request.on('response', resolve).on('error', reject).end(content);
-      });
-      return {
-        status: response.statusCode ?? 0,
-        retryAfter: response.headers['retry-after'],
-        text: await this.#read(response),
-      };
-    } catch (thrown) {
-      throw unavailable(thrown, isConnected() && method !== 'GET');
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
-  close(): void {
-    this.#agent.destroy();
+  async #answer(request: ClientRequest, { body }: Exchange, progress: Progress): Promise<Answer> {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      request
+        .on('response', resolve)
+        .on('error', reject)
+        // Without a listener Node.js would end the connection, and nothing else would happen.
+        .on('upgrade', (_response, socket) => {
+          socket.destroy();
+          reject(new Failure('answered with another protocol (HTTP 101)'));
+        })
+        .on('proxyConnect', ({ statusCode }: { statusCode: number }) => {
+          progress.isThroughProxy = statusCode === 200;
+          if (statusCode !== 200) {
+            reject(new Failure(`refused the connection (HTTP ${statusCode})`));
+            request.destroy();
+          }
+        })
+        .on('close', () => reject(new Failure('closed the connection without an answer')))
+        .end(body && JSON.stringify(body));
+    });
+    return {
+      status: response.statusCode ?? 0,
+      retryAfter: response.headers['retry-after'],
+      ...(await this.#read(response)),
+    };
   }
 
-  async #read(response: IncomingMessage): Promise<string | undefined> {
+  async #read(response: IncomingMessage): Promise<Pick<Answer, 'text' | 'problem'>> {
     const chunks: Buffer[] = [];
     let bytes = 0;
     for await (const chunk of response as AsyncIterable<Buffer>) {
       bytes += chunk.length;
       // Leaving the loop ends the connection.
-      if (bytes > this.#bounds.maxBytes) return undefined;
+      if (bytes > this.#maxBytes) return { text: undefined, problem: 'is too long' };
       chunks.push(chunk);
     }
-    return Buffer.concat(chunks).toString();
+    try {
+      const encodings = (response.headers['content-encoding'] ?? '').split(',');
+      const body = await decode(Buffer.concat(chunks), encodings, this.#maxBytes);
+      // A TextDecoder leaves out the byte order mark.
+      return { text: new TextDecoder().decode(body) };
+    } catch {
+      return { text: undefined, problem: 'has a content encoding that fails' };
+    }
+  }
+
+  #failure(thrown: unknown, progress: Progress, outcomeUnknown: boolean): RotationError {
+    const isProxy = this.#proxy !== undefined && !progress.isThroughProxy;
+    const host = isProxy ? `The proxy ${this.#proxy.host}` : this.host;
+    if (thrown instanceof Failure) return unavailable(host, thrown.problem, { outcomeUnknown });
+    // The thrown error is not kept: a parser's contains everything that it couldn't parse.
+    const { code = '' } = thrown as NodeJS.ErrnoException;
+    return connectionFailed({ host, text: code, outcomeUnknown });
   }
 }
 
-const TLS = { rejectUnauthorized: true };
-
-/** Whether there has been a connection over which the request may have gone out. */
-function watchConnection(request: ClientRequest): () => boolean {
-  let isConnected = false;
-  request.on('socket', (socket) => {
-    isConnected = request.reusedSocket;
-    if (isConnected) return;
-    socket.once(request.protocol === 'http:' ? 'connect' : 'secureConnect', () => {
-      isConnected = true;
-    });
-  });
-  return () => isConnected;
+/** A failure that Node.js has no error for. */
+class Failure extends Error {
+  constructor(
+    /** After the host's name. */
+    readonly problem: string,
+  ) {
+    super(problem);
+  }
 }
 
-function unavailable(thrown: unknown, mayHaveHadEffect: boolean): RotationError {
-  const { code = 'cut off' } = thrown as NodeJS.ErrnoException;
-  return new RotationError(
-    'MOMENTO_UNAVAILABLE',
-    `Momento's key API gave no answer (${code}), also when tried again. Readers keep the newest version. The ` +
-      'next run goes on.',
-    // The thrown error is not kept: a parser's holds all of what it could not parse.
-    { mayHaveHadEffect },
-  );
+/** How far a request got. */
+class Progress {
+  /** Whether a connection existed over which the request might have been sent. */
+  isConnected = false;
+  isThroughProxy = false;
+
+  constructor(request: ClientRequest) {
+    request.on('socket', (socket) => {
+      this.isConnected = request.reusedSocket;
+      this.isThroughProxy ||= request.reusedSocket;
+      if (this.isConnected) return;
+      socket.once(request.protocol === 'http:' ? 'connect' : 'secureConnect', () => {
+        this.isConnected = true;
+      });
+    });
+  }
+}
+
+async function decode(
+  body: Buffer,
+  encodings: readonly string[],
+  maxOutputLength: number,
+): Promise<Buffer> {
+  const limits = { maxOutputLength };
+  let decoded = body;
+  for (const encoding of encodings.map((name) => name.trim().toLowerCase()).reverse()) {
+    switch (encoding) {
+      case '':
+      case 'identity':
+        break;
+      case 'gzip':
+      case 'x-gzip':
+        decoded = await promisify(gunzip)(decoded, limits);
+        break;
+      case 'br':
+        decoded = await promisify(brotliDecompress)(decoded, limits);
+        break;
+      case 'deflate': {
+        // Some servers leave out the header that RFC 9110 demands.
+        const raw = decoded;
+        decoded = await promisify(inflate)(raw, limits).catch(() =>
+          promisify(inflateRaw)(raw, limits),
+        );
+        break;
+      }
+      default:
+        throw new Error('an unknown encoding');
+    }
+  }
+  return decoded;
 }

@@ -1,165 +1,355 @@
-/** Momento's HTTP API for v2 keys: what it is asked for. One method is one try. */
+/** Momento's HTTP API for v2 keys (public-dev-docs: api-keys-http-api.md). One method makes one attempt. */
+import type { Clock } from '../clock';
 import { SECOND } from '../duration';
-import type { RotationError } from '../errors';
-import type { Verdict } from '../rotation/ports';
-import { MintedKey, Page, readAnswer, RefreshedKey, type KeyInfo } from './answers';
-import { HttpClient, type Answer, type Bounds, type Exchange } from './http-client';
-import { invalidIssue } from './issued';
-import * as errors from './key-api-errors';
-import type { Pace } from './pace';
+import { RotationError } from '../errors';
+import type { RateLimiter } from '../rate-limiter';
+import { retry } from '../retry';
+import type { CallLimits, KeyCheck } from '../rotation/ports';
+import { isEpochSeconds, isId } from './api-key';
+import {
+  invalidIssue,
+  limitExceeded,
+  managementKeyRefused,
+  mintRefused,
+  pathUnknown,
+  throttled,
+  unavailable,
+} from './errors';
+import { HttpClient, type Answer, type Exchange, type HttpOptions } from './http-client';
+import { isObject, type Fields } from './payload';
 
-export const ADDRESS = 'https://mga.registry.prod.a.momentohq.com';
-/** Where a refresh token is spent: a guess, for Momento has not published it. */
 export const REFRESH_PATH = '/api-keys/refresh';
+const HOST = 'mga.registry.prod.a.momentohq.com';
+
+/** Momento documents 5 operations a second and account; a little more than a second allows for the network. */
+export const RATE = { calls: 5, windowMs: 1_100, service: "Momento's key API" };
+
+/** Which calls go first when the rate is used up. */
+export const PRIORITY = {
+  compromise: 0,
+  issue: 1,
+  verifyNew: 2,
+  list: 3,
+  verifyNewest: 4,
+  revoke: 5,
+} as const;
+
 const PAGE_SIZE = 100;
-/** A list that does not end here never does. */
-const MAX_PAGES = 100;
+/** A million keys; the deadline ends a list much earlier. */
+const MAX_PAGES = 10_000;
+/** How long a page is repeated, so that a long list survives a short failure. */
+const PAGE_RETRY = 15 * SECOND;
 
 export interface KeyApiOptions {
-  /** `host:port` of a local service in place of the real one. */
+  /** `host:port` of an emulator in place of Momento. */
   readonly emulator?: string | undefined;
-  /** Where a refresh token is spent. */
   readonly refreshPath?: string | undefined;
-  readonly pace: Pace;
-  readonly now: () => number;
-  readonly bounds?: Partial<Bounds>;
+  readonly limiter: RateLimiter;
+  readonly clock: Clock;
+  /** The name of the secret with the management key, for messages. */
+  readonly managementSecret?: string | undefined;
+  readonly http?: Omit<HttpOptions, 'clock'> | undefined;
 }
 
 export interface MintRequest {
+  /** The name of the secret, for messages. */
+  readonly secret: string;
   readonly role: string;
   readonly description: string;
   /** Milliseconds since the epoch. */
   readonly expiresAt: number;
 }
 
+/** A key without the key itself. Times are in milliseconds since the epoch. */
+export interface ListedKey {
+  readonly keyId: string;
+  readonly role: string;
+  readonly description: string | undefined;
+  readonly issuedAt: number;
+  /** Infinity for a key that never expires. */
+  readonly expiresAt: number;
+}
+
+export interface KeyList {
+  readonly keys: ReadonlyMap<string, ListedKey>;
+  /** How many entries couldn't be read. */
+  readonly skipped: number;
+}
+
+/** The final refusal of a refresh. */
+export class RefreshRefused extends RotationError {
+  constructor(
+    /** Momento's status or code. */
+    readonly answer: string,
+    /** A sentence. */
+    readonly reason: string,
+  ) {
+    super('REFRESH_REFUSED', {
+      problem: `Momento refused to refresh the key (${answer}). ${reason}`,
+      action: 'Check the account in the Momento console.',
+    });
+  }
+}
+
 export class KeyApi {
   readonly #options: KeyApiOptions;
-  #client: HttpClient | undefined;
+  readonly #http: HttpClient;
 
   constructor(options: KeyApiOptions) {
     this.#options = options;
+    const { emulator, clock, http } = options;
+    const address = emulator === undefined ? `https://${HOST}` : `http://${emulator}`;
+    this.#http = new HttpClient(new URL(address), { clock, ...http });
   }
 
-  async mint(
-    managementKey: string,
-    { role, description, expiresAt }: MintRequest,
-  ): Promise<MintedKey> {
-    const answer = await this.#send({
+  /** For messages. */
+  get host(): string {
+    return this.#http.host;
+  }
+
+  /** @returns the fields of the answer, which can be anything */
+  async mint(apiKey: string, request: MintRequest, limits: CallLimits): Promise<Fields> {
+    const { secret, role, description, expiresAt } = request;
+    const exchange = {
       method: 'POST',
       path: '/api-keys',
-      authorization: managementKey,
+      authorization: apiKey,
       body: {
         role_id: role,
         description,
         expiry: Math.floor(expiresAt / SECOND),
         exclude_refresh_token: true,
       },
-    });
-    if (isSuccess(answer)) {
-      return readAnswer(MintedKey, answer.text) ?? fail(invalidIssue('mint'));
+    } as const;
+    const answer = await this.#send(exchange, PRIORITY.issue, limits, 'the mint');
+    if (answer.status === 401 || answer.status === 403) {
+      throw this.#managementKeyRefused(answer.status, 'mint keys');
     }
-    throw errors.managementKeyRefused(answer) ?? errors.mintRefused(answer);
+    if (!isSuccess(answer)) throw mintRefused(secret, role, answer.status);
+    return issuedFields(answer, 'mint');
   }
 
-  /** Spends a refresh token, which stands in the place of a key. */
-  async refresh(refreshToken: string): Promise<RefreshedKey> {
-    const answer = await this.#send({
-      method: 'POST',
-      path: this.#options.refreshPath ?? REFRESH_PATH,
-      authorization: refreshToken,
-      body: {},
-    });
-    if (!isSuccess(answer)) throw errors.refreshRefused(answer);
-    return readAnswer(RefreshedKey, answer.text) ?? fail(invalidIssue('refresh'));
-  }
-
-  /** Every key of the account, without the keys themselves. */
-  async list(managementKey: string): Promise<KeyInfo[]> {
-    const keys: KeyInfo[] = [];
-    let token = '';
-    for (let page = 0; page < MAX_PAGES; page += 1) {
-      const { key_info, next_token } = await this.#page(managementKey, token);
-      keys.push(...(key_info ?? []));
-      token = next_token ?? '';
-      if (token === '') return keys;
-    }
-    throw errors.unexpected('the list of keys', `${MAX_PAGES} pages and no end`);
-  }
-
-  /** Ends a key, unless it is not to be any more when its turn has come. One that is already gone is fine. */
-  async revoke(
-    managementKey: string,
-    keyId: string,
-    confirm = (): Promise<boolean> => Promise.resolve(true),
-  ): Promise<boolean> {
-    await this.#options.pace.turn();
-    if (!(await confirm())) return false;
-    const answer = await this.#call({
-      method: 'DELETE',
-      path: `/api-keys/${encodeURIComponent(keyId)}`,
-      authorization: managementKey,
-    });
-    if (isSuccess(answer) || answer.status === 404) return true;
-    throw (
-      errors.managementKeyRefused(answer) ??
-      errors.unexpected('the revocation of a key', errors.told(answer))
+  /**
+   * Uses a refresh token, which is sent in the place of a key.
+   *
+   * @returns the fields of the answer, which can be anything
+   * @throws RotationError RefreshRefused for a final refusal
+   */
+  async refresh(refreshToken: string, limits: CallLimits): Promise<Fields> {
+    const { refreshPath: path = REFRESH_PATH } = this.#options;
+    const exchange = { method: 'POST', path, authorization: refreshToken, body: {} } as const;
+    const answer = await this.#send(exchange, PRIORITY.issue, limits, 'the refresh');
+    const { status } = answer;
+    if (isSuccess(answer)) return issuedFields(answer, 'refresh');
+    if (status === 404 || status === 405) throw pathUnknown(path, status);
+    throw new RefreshRefused(
+      `HTTP ${status}`,
+      status === 401
+        ? 'The refresh token is invalid, or its key has expired or was revoked.'
+        : status === 403
+          ? 'The refresh token was already used, or the account is locked. An earlier run or another deployment might have used the token.'
+          : 'Momento documents no such answer to this request.',
     );
   }
 
-  /** Asks with a key for what most keys may not have: that it may not is told only to one that was accepted. */
-  async verify(apiKey: string): Promise<Verdict> {
-    const answer = await this.#send({
-      method: 'GET',
-      path: '/api-keys?limit=1',
-      authorization: apiKey,
-    });
-    if (isSuccess(answer) || answer.status === 403) return 'accepted';
-    return answer.status === 401 ? 'rejected' : 'unclear';
+  /** Every key of the account. Entries that can't be read are skipped and counted. */
+  async list(apiKey: string, limits: CallLimits): Promise<KeyList> {
+    const keys = new Map<string, ListedKey>();
+    const tokens = new Set<string>();
+    let skipped = 0;
+    for (let token = ''; ;) {
+      const page = await this.#repeatedPage(apiKey, token, limits);
+      for (const entry of page.entries) {
+        const key = readListedKey(entry);
+        const known = key && keys.get(key.keyId);
+        // Pages can overlap. Of two entries that contradict each other, one is wrong.
+        if (key === undefined || (known && !isSame(known, key))) skipped += 1;
+        else keys.set(key.keyId, key);
+      }
+      token = page.nextToken;
+      if (token === '') return { keys, skipped };
+      if (tokens.has(token) || tokens.size >= MAX_PAGES) {
+        throw unavailable(this.host, `answered with a list of keys that doesn't end`);
+      }
+      tokens.add(token);
+    }
+  }
+
+  /** Waits until this many keys can be revoked at once. */
+  revocationTurn(slots: number, { deadline }: CallLimits): Promise<void> {
+    return this.#options.limiter.turn({ priority: PRIORITY.revoke, slots, deadline });
+  }
+
+  /** Revokes a key, in a turn that the caller has waited for. A key that is already gone counts as revoked. */
+  async revoke(apiKey: string, keyId: string, limits: CallLimits): Promise<void> {
+    const path = `/api-keys/${encodeURIComponent(keyId)}`;
+    const exchange = { method: 'DELETE', path, authorization: apiKey } as const;
+    const answer = await this.#call(exchange, limits, 'the revocation of a key');
+    if (isSuccess(answer) || answer.status === 404) return;
+    throw this.#unexpected(answer, 'revoke keys', 'the revocation of a key');
+  }
+
+  /**
+   * Asks with a key for the list of keys, which most keys can't read: Momento says so only to a key that it accepts.
+   *
+   * @param mustList whether a key that can't read the list is rejected
+   */
+  async check(
+    apiKey: string,
+    { priority, mustList }: { priority: number; mustList: boolean },
+    limits: CallLimits,
+  ): Promise<KeyCheck> {
+    const exchange = { method: 'GET', path: '/api-keys?limit=1', authorization: apiKey } as const;
+    const answer = await this.#send(exchange, priority, limits, 'the verification of a key');
+    const { status } = answer;
+    if (isSuccess(answer) || (status === 403 && !mustList)) return { verdict: 'accepted' };
+    return status === 401 || status === 403
+      ? { verdict: 'rejected', host: this.host, byIssuer: true }
+      : { verdict: 'inconclusive', problem: `${this.host} answered HTTP ${status}` };
   }
 
   close(): void {
-    this.#client?.close();
-    this.#client = undefined;
+    this.#http.close();
   }
 
-  async #page(managementKey: string, token: string): Promise<Page> {
+  /** The first page fails as any call does; for a later one the pages before it would be read again. */
+  #repeatedPage(apiKey: string, token: string, limits: CallLimits): Promise<Page> {
+    const { clock } = this.#options;
+    if (token === '') return this.#page(apiKey, token, limits);
+    const until = Math.min(limits.deadline, clock.monotonic() + PAGE_RETRY);
+    return retry(
+      clock,
+      () => this.#page(apiKey, token, limits),
+      () => until,
+    );
+  }
+
+  async #page(apiKey: string, token: string, limits: CallLimits): Promise<Page> {
     const query = new URLSearchParams({
       limit: String(PAGE_SIZE),
       ...(token !== '' && { next_token: token }),
     });
-    const answer = await this.#send({
-      method: 'GET',
-      path: `/api-keys?${query.toString()}`,
-      authorization: managementKey,
-    });
-    if (isSuccess(answer)) {
-      return (
-        readAnswer(Page, answer.text) ??
-        fail(errors.unexpected('the list of keys', 'it is no such list'))
-      );
+    const path = `/api-keys?${query.toString()}`;
+    const exchange = { method: 'GET', path, authorization: apiKey } as const;
+    const answer = await this.#send(exchange, PRIORITY.list, limits, 'the list of keys');
+    if (!isSuccess(answer)) throw this.#unexpected(answer, 'list keys', 'the list of keys');
+    const page = readPage(answer);
+    if (page === undefined) {
+      throw unavailable(this.host, "answered the list of keys with something that isn't one");
     }
-    throw (
-      errors.managementKeyRefused(answer) ??
-      errors.unexpected('the list of keys', errors.told(answer))
-    );
+    return page;
   }
 
   /** Sends a request when its turn has come. */
-  async #send(exchange: Exchange): Promise<Answer> {
-    await this.#options.pace.turn();
-    return this.#call(exchange);
+  async #send(
+    exchange: Exchange,
+    priority: number,
+    limits: CallLimits,
+    call: string,
+  ): Promise<Answer> {
+    await this.#options.limiter.turn({ priority, deadline: limits.deadline });
+    return this.#call(exchange, limits, call);
   }
 
-  async #call(exchange: Exchange): Promise<Answer> {
-    const { emulator, bounds, now } = this.#options;
-    this.#client ??= new HttpClient(
-      new URL(emulator === undefined ? ADDRESS : `http://${emulator}`),
-      bounds,
-    );
-    const answer = await this.#client.send(exchange);
-    const error = errors.passing(answer, now(), exchange.method === 'GET');
-    if (error !== undefined) throw error;
+  /** @throws RotationError for an answer that can be another one at the next attempt */
+  async #call(exchange: Exchange, limits: CallLimits, call: string): Promise<Answer> {
+    const answer = await this.#http.send(exchange, limits);
+    const { status } = answer;
+    const retryAfterMs = readRetryAfter(answer.retryAfter, this.#options.clock.now());
+    const outcomeUnknown = exchange.method !== 'GET';
+    if (status === 429) {
+      throw exchange.method === 'POST'
+        ? limitExceeded({ call, answer: 'HTTP 429', retryAfterMs })
+        : throttled(call, retryAfterMs);
+    }
+    if (status >= 300 && status < 400) {
+      throw unavailable(
+        this.host,
+        `answered ${call} with a redirect (HTTP ${status}), which isn't followed`,
+        { outcomeUnknown },
+        'Find out what answers for this host, for instance a proxy that asks for a login.',
+      );
+    }
+    if (status >= 500 || status === 408 || status === 425) {
+      throw unavailable(this.host, `answered ${call} with HTTP ${status}`, {
+        retryAfterMs,
+        outcomeUnknown,
+      });
+    }
     return answer;
+  }
+
+  #unexpected({ status }: Answer, right: string, call: string): RotationError {
+    return status === 401 || status === 403
+      ? this.#managementKeyRefused(status, right)
+      : unavailable(this.host, `answered ${call} with HTTP ${status}, which isn't documented`);
+  }
+
+  #managementKeyRefused(status: 401 | 403, right: string): RotationError {
+    return managementKeyRefused(this.#options.managementSecret ?? 'MANAGEMENT_KEY', status, right);
+  }
+}
+
+/** The description of a key in an answer, if it is one. */
+export function readKeyInfo(value: unknown): Fields | undefined {
+  return readListedKey(value) && (value as Fields);
+}
+
+interface Page {
+  readonly entries: readonly unknown[];
+  readonly nextToken: string;
+}
+
+function readPage(answer: Answer): Page | undefined {
+  const fields = readFields(answer);
+  const { key_info: entries, next_token: token } = fields ?? {};
+  const isToken = token == null || (typeof token === 'string' && token.length <= 4096);
+  if (!isToken || (entries !== null && !Array.isArray(entries))) return undefined;
+  return { entries: entries ?? [], nextToken: token ?? '' };
+}
+
+function readListedKey(value: unknown): ListedKey | undefined {
+  if (!isObject(value)) return undefined;
+  const { key_id, role_id, issued_at_epoch_seconds: issuedAt } = value;
+  const description = value.description ?? undefined;
+  const expiresAt = value.expires_at_epoch_seconds ?? Infinity;
+  const isDescription = description === undefined || typeof description === 'string';
+  if (!isId(key_id) || !isId(role_id) || !isDescription || !isEpochSeconds(issuedAt)) {
+    return undefined;
+  }
+  if (expiresAt !== Infinity && !(isEpochSeconds(expiresAt) && expiresAt > issuedAt)) {
+    return undefined;
+  }
+  return {
+    keyId: key_id,
+    role: role_id,
+    description,
+    issuedAt: issuedAt * SECOND,
+    expiresAt: expiresAt * SECOND,
+  };
+}
+
+function isSame(one: ListedKey, other: ListedKey): boolean {
+  return (
+    one.role === other.role &&
+    one.description === other.description &&
+    one.issuedAt === other.issuedAt &&
+    one.expiresAt === other.expiresAt
+  );
+}
+
+function issuedFields(answer: Answer, what: 'mint' | 'refresh'): Fields {
+  const fields = readFields(answer);
+  if (fields !== undefined) return fields;
+  throw invalidIssue(what, `it ${answer.problem ?? "isn't a JSON object"}`);
+}
+
+function readFields({ text = '' }: Answer): Fields | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    return isObject(value) ? value : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -167,6 +357,9 @@ function isSuccess({ status }: Answer): boolean {
   return status >= 200 && status < 300;
 }
 
-function fail(error: RotationError): never {
-  throw error;
+/** Seconds, or a date. */
+function readRetryAfter(header: string | undefined, now: number): number {
+  if (header === undefined) return 0;
+  const ms = /^\d+$/.test(header) ? Number(header) * SECOND : Date.parse(header) - now;
+  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
 }

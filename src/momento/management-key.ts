@@ -1,63 +1,80 @@
-/** What the management key can do: list the account's keys, make and end some. It is held here and nowhere else. */
+/** What the management key does: it lists the account's keys, mints keys and revokes them. Nothing else contains it. */
 import { isoTime } from '../duration';
-import type { KeyInfo, MintedKey } from './answers';
+import type { CallLimits, ManagementKeySecret } from '../rotation/ports';
 import { Credential } from './credential';
-import type { KeyApi, MintRequest } from './key-api';
-import { InvalidPayload } from './payload';
-import { managementKeyInvalid } from './words';
-
-type Api = Pick<KeyApi, 'list' | 'mint' | 'revoke'>;
+import { managementKeyInvalid } from './errors';
+import type { KeyApi, KeyList, MintRequest } from './key-api';
+import { InvalidPayload, type Fields } from './payload';
 
 export class ManagementKey {
-  readonly keyId: string | undefined;
-  readonly #api: Api;
+  readonly keyId: string;
+  readonly fingerprint: string;
+  readonly #api: KeyApi;
   #apiKey: string;
-  #list: Promise<KeyInfo[]> | undefined;
+  #list: Promise<KeyList> | undefined;
+  #count: Promise<number | undefined> | undefined;
 
-  /**
-   * @param payload in any of the forms
-   * @throws RotationError MANAGEMENT_KEY_INVALID
-   */
-  constructor(payload: Uint8Array, api: Api, now: number) {
-    const credential = parse(payload);
-    if (credential.kind !== 'v2') {
-      throw managementKeyInvalid('it is no v2 key, and only v2 keys may manage keys');
-    }
-    if (credential.expiresAt <= now) {
-      throw managementKeyInvalid(`it expired at ${isoTime(credential.expiresAt)}`);
-    }
-    this.keyId = credential.keyId;
-    this.#apiKey = credential.apiKey;
+  private constructor({ apiKey, fingerprint }: Credential, keyId: string, api: KeyApi) {
+    this.keyId = keyId;
+    this.fingerprint = fingerprint;
+    this.#apiKey = apiKey;
     this.#api = api;
   }
 
-  /** The keys of the account. Asked for once; after a failure the next who needs the list asks again. */
-  list(): Promise<KeyInfo[]> {
-    this.#list ??= this.#api.list(this.#apiKey).catch((error: unknown) => {
+  /** @throws RotationError MANAGEMENT_KEY_INVALID */
+  static async read(
+    { name, read }: ManagementKeySecret,
+    api: KeyApi,
+    now: () => number,
+  ): Promise<ManagementKey> {
+    const credential = parse(name, await read());
+    if (credential.kind !== 'v2') {
+      throw managementKeyInvalid(name, "it isn't a v2 key, and only v2 keys can manage keys");
+    }
+    // Without its id it could be revoked as one of the rotator's own keys.
+    if (credential.keyId === undefined) throw managementKeyInvalid(name, 'it has no id');
+    if (credential.expiresAt <= now()) {
+      throw managementKeyInvalid(name, `it expired at ${isoTime(credential.expiresAt)}`);
+    }
+    return new ManagementKey(credential, credential.keyId, api);
+  }
+
+  /** The keys of the account. They are listed once; after a failure the next caller lists them again. */
+  list(limits: CallLimits): Promise<KeyList> {
+    this.#list ??= this.#api.list(this.#apiKey, limits).catch((error: unknown) => {
       this.#list = undefined;
       throw error;
     });
     return this.#list;
   }
 
-  mint(request: MintRequest): Promise<MintedKey> {
-    return this.#api.mint(this.#apiKey, request);
+  /** How many keys the account has; undefined if they can't be listed. Asked once, for an error message. */
+  count(limits: CallLimits): Promise<number | undefined> {
+    this.#count ??= this.list(limits).then(
+      ({ keys, skipped }) => keys.size + skipped,
+      () => undefined,
+    );
+    return this.#count;
   }
 
-  revoke(keyId: string, confirm?: () => Promise<boolean>): Promise<boolean> {
-    return this.#api.revoke(this.#apiKey, keyId, confirm);
+  mint(request: MintRequest, limits: CallLimits): Promise<Fields> {
+    return this.#api.mint(this.#apiKey, request, limits);
+  }
+
+  revoke(keyId: string, limits: CallLimits): Promise<void> {
+    return this.#api.revoke(this.#apiKey, keyId, limits);
   }
 
   /** Forgets the key. */
-  drop(): void {
+  forget(): void {
     this.#apiKey = '';
   }
 }
 
-function parse(payload: Uint8Array): Credential {
+function parse(name: string, payload: Uint8Array): Credential {
   try {
     return Credential.parse(payload);
   } catch (thrown) {
-    throw thrown instanceof InvalidPayload ? managementKeyInvalid(thrown.problem) : thrown;
+    throw thrown instanceof InvalidPayload ? managementKeyInvalid(name, thrown.reason) : thrown;
   }
 }

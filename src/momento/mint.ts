@@ -1,70 +1,170 @@
-/** Makes new keys with the management key. */
+/** Mints keys with the management key: which role and lifetime the next key has, and whether the answer fits them. */
+import { HOUR, MINUTE, SECOND } from '../duration';
 import { RotationError } from '../errors';
-import type { Renewal, Secret } from '../rotation/ports';
+import type { CallLimits, CurrentKey, IssuedKey, NextKey, Secret } from '../rotation/ports';
 import type { SecretName } from '../secret-name';
-import type { MintedKey } from './answers';
+import { readKey, trimKey } from './api-key';
 import { Credential } from './credential';
-import { accept, invalidIssue } from './issued';
-import { readKey } from './key';
-import type { MintRequest } from './key-api';
+import { invalidIssue, lifetimeUnknown, limitExceeded, roleUnknown } from './errors';
+import { readKeyInfo, type MintRequest } from './key-api';
 import type { ManagementKey } from './management-key';
-import type { Issued } from './payload';
-import { completeTerms, knownTerms, type Current } from './terms';
-import { withReaders } from './words';
+import { InvalidPayload, type Fields } from './payload';
 
-/** Each lost answer leaves a key behind that nobody holds, until it is revoked or expires. */
-const LOST_ANSWERS = 3;
+/** Each attempt with an unknown outcome can leave a key that nobody has, until it is revoked or expires. */
+const MAX_UNKNOWN_OUTCOMES = 3;
 
-/** What makes a key ours: it is compared as a whole. */
-export function description({ name }: SecretName): string {
+/** Identifies the rotator's own keys. It is compared as a whole. */
+export function descriptionOf({ name }: SecretName): string {
   return `momento-key-rotator ${name}`;
 }
 
 /**
- * @param current undefined for a secret that has no version yet
- * @returns what stands in the way, as far as that is known without asking anybody
+ * @param current undefined for a secret without a readable version
+ * @returns the error that blocks the mint, as far as it is known without asking Momento
  */
 export function mint(
   secret: Secret,
-  current: Current | undefined,
-  managementKey: Pick<ManagementKey, 'list' | 'mint'>,
+  current: CurrentKey<Credential> | undefined,
+  managementKey: ManagementKey,
   now: () => number,
-): Renewal | RotationError {
-  const known = knownTerms(secret, current);
-  if (known instanceof RotationError) return known;
+): NextKey | RotationError {
+  const terms = knownTerms(secret, current?.credential);
+  if (terms instanceof RotationError) return terms;
   return {
     by: 'mint',
-    lostAnswers: LOST_ANSWERS,
-    issue: async () => {
-      const { role, lifetimeMs } = await completeTerms(known, () => managementKey.list());
-      const expiresAt = now() + lifetimeMs;
-      const request = { role, description: description(secret), expiresAt };
-      const minted = await managementKey.mint(request);
-      const issued = asAsked(minted, request, lifetimeMs);
-      return accept(
-        'mint',
-        () => current?.credential.renewed(issued) ?? Credential.first(secret.payload, issued),
-      );
+    maxUnknownOutcomes: MAX_UNKNOWN_OUTCOMES,
+    issue: async (limits) => {
+      const { role, lifetimeMs } = await completeTerms(secret, terms, managementKey, limits);
+      const request = {
+        secret: secret.name,
+        role,
+        description: descriptionOf(secret),
+        expiresAt: now() + lifetimeMs,
+      };
+      const answer = await mintOrCount(managementKey, request, limits);
+      return accept(answer, request, lifetimeMs, (issued) => {
+        return current?.credential.renewed(issued) ?? Credential.first(secret.payload, issued);
+      });
     },
-    refusal: (error, told) => withReaders(error, current?.credential, told.now),
+    refusal: (error) => error,
   };
 }
 
-/** The lifetime need not be met to the second, but a key for ever, or for a moment, is not what was asked for. */
-function asAsked(
-  { api_key: apiKey, key_info: keyInfo }: MintedKey,
+/** The limit of keys is the account's, so its error tells how many keys there are. */
+async function mintOrCount(
+  managementKey: ManagementKey,
+  request: MintRequest,
+  limits: CallLimits,
+): Promise<Fields> {
+  try {
+    return await managementKey.mint(request, limits);
+  } catch (thrown) {
+    if (!(thrown instanceof RotationError) || !thrown.quota) throw thrown;
+    const accountKeys = await managementKey.count(limits);
+    const { retryAfterMs } = thrown;
+    throw limitExceeded({ call: 'the mint', answer: 'HTTP 429', retryAfterMs, accountKeys });
+  }
+}
+
+/**
+ * A key that can be used isn't discarded because its description is missing. But a key for ever, for a moment, or with
+ * another role isn't the key that was requested; and one without an id could be revoked while applications use it.
+ */
+function accept(
+  answer: Fields,
   { role, expiresAt }: MintRequest,
   lifetimeMs: number,
-): Issued {
+  store: (issued: Parameters<Credential['renewed']>[0]) => Credential,
+): IssuedKey {
+  const apiKey = typeof answer.api_key === 'string' ? trimKey(answer.api_key) : '';
   const key = readKey(apiKey);
-  if (
-    key?.kind !== 'v2' ||
-    key.expiresAt === undefined ||
-    Math.abs(key.expiresAt - expiresAt) > lifetimeMs / 2 ||
-    key.id !== keyInfo.key_id ||
-    keyInfo.role_id !== role
-  ) {
-    throw invalidIssue('mint');
+  if (key?.kind !== 'v2') throw invalidIssue('mint', "its 'api_key' isn't a v2 key");
+  if (key.id === undefined) throw invalidIssue('mint', 'its key has no id');
+  if (key.expiresAt === undefined) throw invalidIssue('mint', 'its key never expires');
+  if (Math.abs(key.expiresAt - expiresAt) > lifetimeMs / 2) {
+    throw invalidIssue('mint', "its key doesn't have the requested lifetime");
   }
-  return { apiKey, keyInfo, expiresAt: key.expiresAt };
+  const info = readKeyInfo(answer.key_info);
+  const keyInfo = info?.key_id === key.id ? info : undefined;
+  if (keyInfo !== undefined && keyInfo.role_id !== role) {
+    throw invalidIssue('mint', "its key doesn't have the requested role");
+  }
+  try {
+    return {
+      credential: store({ apiKey, keyInfo, expiresAt: key.expiresAt }),
+      warnings:
+        keyInfo === undefined
+          ? [
+              "Momento's answer to the mint came without a valid 'key_info', so the role of the new key isn't confirmed.",
+            ]
+          : [],
+    };
+  } catch (thrown) {
+    throw thrown instanceof InvalidPayload ? invalidIssue('mint', thrown.reason) : thrown;
+  }
+}
+
+interface Terms {
+  readonly role: string;
+  readonly lifetimeMs: number;
+}
+
+/** The terms that are known without Momento's list of keys. The list can complete them for a key that has an id. */
+interface KnownTerms {
+  readonly role: string | undefined;
+  readonly lifetimeMs: number | undefined;
+  readonly keyId: string | undefined;
+}
+
+const NOT_FOUND =
+  "The configuration doesn't contain it, and neither the newest version nor Momento's list of keys says when the current key was issued.";
+
+/** @returns an error if the list can't complete them either */
+function knownTerms(
+  { name, role: configured, lifetimeMs: configuredMs }: Secret,
+  credential: Credential | undefined,
+): KnownTerms | RotationError {
+  const role = configured ?? credential?.role;
+  const lifetimeMs = configuredMs ?? (credential && lifetime(credential));
+  const keyId = credential?.keyId;
+  if (lifetimeMs === undefined && credential?.expiresAt === Infinity) {
+    return lifetimeUnknown(name, 'The current key never expires, and a minted key must expire.');
+  }
+  if (keyId === undefined && role === undefined) return roleUnknown(name);
+  if (keyId === undefined && lifetimeMs === undefined) return lifetimeUnknown(name, NOT_FOUND);
+  return { role, lifetimeMs, keyId };
+}
+
+/** @throws RotationError ROLE_UNKNOWN or LIFETIME_UNKNOWN */
+async function completeTerms(
+  { name }: Secret,
+  { role, lifetimeMs, keyId = '' }: KnownTerms,
+  managementKey: ManagementKey,
+  limits: CallLimits,
+): Promise<Terms> {
+  if (role !== undefined && lifetimeMs !== undefined) return { role, lifetimeMs };
+  const listed = (await managementKey.list(limits)).keys.get(keyId);
+  const terms = {
+    role: role ?? listed?.role,
+    lifetimeMs: lifetimeMs ?? (listed && lifetime(listed)),
+  };
+  if (terms.role === undefined) throw roleUnknown(name);
+  if (terms.lifetimeMs === undefined) throw lifetimeUnknown(name, NOT_FOUND);
+  return { role: terms.role, lifetimeMs: terms.lifetimeMs };
+}
+
+/**
+ * The lifetime of a key, only if it is certain: the age of a version says nothing about the age of a key that somebody
+ * stored again. The seconds that Momento took to issue the key are rounded away, or each successor would live shorter.
+ */
+function lifetime({
+  issuedAt,
+  expiresAt,
+}: {
+  readonly issuedAt?: number | undefined;
+  readonly expiresAt: number;
+}): number | undefined {
+  const ms = expiresAt - (issuedAt ?? Infinity);
+  if (ms < SECOND || ms === Infinity) return undefined;
+  return ms < HOUR ? ms : Math.round(ms / MINUTE) * MINUTE;
 }

@@ -1,81 +1,318 @@
-/** What the forms of a payload have in common. */
+/** The formats of a payload: console JSON, API JSON, and the bare key. Rotation preserves the format. */
+import { SECOND } from '../duration';
 import { RotationError } from '../errors';
-import type { Fields } from './json';
+import { isEpochSeconds, isId, readKey } from './api-key';
 
-/** A payload in one of the forms. It holds secrets: only a Credential keeps one, where nothing prints it. */
+/** A payload in one of the formats. It contains secrets: only a Credential keeps one, where nothing prints it. */
 export interface Payload {
   readonly apiKey: string;
   readonly refreshToken: string | undefined;
-  readonly told: Told;
+  readonly description: Description;
   /**
-   * The same payload with what was issued in it.
+   * The same payload with an issued key in it.
    *
-   * @throws RotationError PAYLOAD_INVALID if what was issued cannot be written in this form
+   * @throws RotationError PAYLOAD_INVALID if the key can't be written in this format
    */
   renewed(issued: Issued): Payload;
   serialize(): Buffer;
-  /** The error for a payload that does not say when its key expires, where it has to. */
-  noExpiry(): RotationError;
+  /** The error for a payload that doesn't contain the key's expiry, where it must. */
+  missingExpiry(): RotationError;
 }
 
 /** What a payload says about its key, beside the key's own claims. Times are in milliseconds since the epoch. */
-export interface Told {
+export interface Description {
   readonly keyId?: string | undefined;
   readonly role?: string | undefined;
   readonly issuedAt?: number | undefined;
   readonly expiresAt?: number | undefined;
-  /** The host that readers use the key with. */
+  /** The host that applications use the key with. */
   readonly endpoint?: string | undefined;
 }
 
-/** What Momento gives for an old credential. */
+/** A key that Momento issued, with what belongs to it. */
 export interface Issued {
   readonly apiKey: string;
   /** A minted key has none. */
-  readonly refreshToken?: string;
-  /** Milliseconds since the epoch. */
+  readonly refreshToken?: string | undefined;
+  /** Milliseconds since the epoch; Infinity for a key that never expires. */
   readonly expiresAt: number;
-  readonly endpoint?: string;
-  /** What Momento's HTTP API says of the key, as it says it. */
-  readonly keyInfo?: Fields;
+  readonly endpoint?: string | undefined;
+  /** The key's description as Momento's HTTP API answers it. */
+  readonly keyInfo?: Fields | undefined;
 }
 
-/** PAYLOAD_INVALID, with the problem alone for those who say it in another way. */
+/** PAYLOAD_INVALID. `reason` is its reason alone, for errors with other words. */
 export class InvalidPayload extends RotationError {
-  constructor(readonly problem: string) {
-    super(
-      'PAYLOAD_INVALID',
-      `The payload of this secret is not a Momento credential: ${problem}. Nothing was changed; readers get this payload. ` +
-        "Store the JSON that the Momento console downloads, or that Momento's API answers, or a bare key, as it is, as a " +
-        "new version (README, 'The secret').",
-    );
+  constructor(readonly reason: string) {
+    super('PAYLOAD_INVALID', {
+      problem: `The payload isn't a Momento credential: ${reason}.`,
+      action:
+        "Store the JSON from the Momento console or from Momento's API, or the bare key, unchanged as a new version.",
+    });
   }
 }
 
-export function invalid(problem: string): InvalidPayload {
-  return new InvalidPayload(problem);
+/** @throws RotationError PAYLOAD_INVALID */
+export function readPayload(payload: Uint8Array): Payload {
+  const text = decode(payload);
+  let value: unknown;
+  try {
+    value = parseJson(text);
+  } catch {
+    const key = text.trim();
+    if (key === '') throw new InvalidPayload('it is empty');
+    if (readKey(key) === undefined) {
+      throw new InvalidPayload('it is neither JSON nor a Momento API key');
+    }
+    return new BareKey(key);
+  }
+  if (!isObject(value)) throw new InvalidPayload("it is JSON, but it isn't an object");
+  const isApiJson = API_KEY_FIELD in value;
+  const consoleField = CONSOLE_KEY_FIELDS.find((name) => name in value);
+  if (isApiJson && consoleField !== undefined) {
+    throw new InvalidPayload(
+      `it has both '${consoleField}' and '${API_KEY_FIELD}', which belong to two formats`,
+    );
+  }
+  if (isApiJson) return new ApiJson(value);
+  if (consoleField !== undefined) return new ConsoleJson(value);
+  throw new InvalidPayload(`it has no field 'apiKey' or '${API_KEY_FIELD}'`);
 }
 
-/** The key, from the fields that may hold it: the white space of a key that was stored with `echo` is no part of it. */
-export function keyFrom(fields: Fields, names: readonly string[]): string {
+/** The first payload of a secret. */
+export function firstPayload(format: 'json' | 'key', { apiKey, keyInfo }: Issued): Payload {
+  return format === 'key'
+    ? new BareKey(apiKey)
+    : new ApiJson({ api_key: apiKey, key_info: keyInfo });
+}
+
+function decode(payload: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(payload);
+  } catch {
+    throw new InvalidPayload("it isn't UTF-8");
+  }
+}
+
+class BareKey implements Payload {
+  readonly refreshToken = undefined;
+  readonly description = {};
+
+  constructor(readonly apiKey: string) {}
+
+  renewed({ apiKey }: Issued): BareKey {
+    return new BareKey(apiKey);
+  }
+
+  serialize(): Buffer {
+    return Buffer.from(this.apiKey);
+  }
+
+  missingExpiry(): RotationError {
+    return new InvalidPayload("a bare key doesn't contain its expiry");
+  }
+}
+
+/** The names that the console has given to the key, newest first. */
+const CONSOLE_KEY_FIELDS = ['apiKey', 'authToken', 'apiToken'] as const;
+
+/** The JSON that the Momento console downloads: `apiKey`, `refreshToken`, `validUntil`, and other fields. */
+class ConsoleJson implements Payload {
+  readonly apiKey: string;
+  readonly refreshToken: string | undefined;
+  readonly description: Description;
+  readonly #fields: Fields;
+  readonly #keyFields: readonly string[];
+  readonly #expiryFormat: ExpiryFormat;
+
+  constructor(fields: Fields) {
+    this.#fields = fields;
+    this.#keyFields = CONSOLE_KEY_FIELDS.filter((name) => name in fields);
+    this.apiKey = keyIn(fields, this.#keyFields);
+    this.refreshToken = refreshTokenIn(fields, 'refreshToken');
+    const { expiresAt, format } = readExpiry(fields.validUntil);
+    this.description = { expiresAt, endpoint: endpointIn(fields) };
+    this.#expiryFormat = format;
+  }
+
+  renewed({ apiKey, refreshToken, expiresAt, endpoint }: Issued): ConsoleJson {
+    const { type, unitMs } = this.#expiryFormat;
+    const validUntil = Math.floor(expiresAt / unitMs);
+    return new ConsoleJson(
+      replaceFields(this.#fields, {
+        ...Object.fromEntries(this.#keyFields.map((name) => [name, apiKey])),
+        refreshToken,
+        validUntil:
+          expiresAt === Infinity ? undefined : type === 'string' ? String(validUntil) : validUntil,
+        ...(endpoint !== undefined && 'endpoint' in this.#fields && { endpoint }),
+      }),
+    );
+  }
+
+  serialize(): Buffer {
+    return Buffer.from(JSON.stringify(this.#fields));
+  }
+
+  missingExpiry(): RotationError {
+    return invalidExpiry();
+  }
+}
+
+function invalidExpiry(): InvalidPayload {
+  return new InvalidPayload(
+    "'validUntil' isn't the key's expiry as a whole number of seconds (or milliseconds) since 1970",
+  );
+}
+
+/** How the console wrote the expiry. The next one is written in the same format. */
+interface ExpiryFormat {
+  readonly type: 'number' | 'string';
+  readonly unitMs: 1 | 1000;
+}
+
+/** The size tells seconds from milliseconds: between 2001 and 5138 the two ranges don't meet. */
+function readExpiry(validUntil: unknown): { expiresAt?: number; format: ExpiryFormat } {
+  if (validUntil === undefined || validUntil === null || validUntil === 0) {
+    return { format: { type: 'number', unitMs: 1000 } };
+  }
+  const isString = typeof validUntil === 'string';
+  const value =
+    isString && /^\s*\d+\s*$/.test(validUntil) ? Number(validUntil) : asNumber(validUntil);
+  const type = isString ? 'string' : 'number';
+  if (value !== undefined && Number.isInteger(value) && value >= 1e12 && value < 1e14) {
+    return { expiresAt: value, format: { type, unitMs: 1 } };
+  }
+  if (isEpochSeconds(value)) return { expiresAt: value * SECOND, format: { type, unitMs: 1000 } };
+  throw invalidExpiry();
+}
+
+const API_KEY_FIELD = 'api_key';
+
+/** The JSON that Momento's HTTP API answers and its CLI prints: `api_key`, `refresh_token`, `key_info`. */
+class ApiJson implements Payload {
+  readonly apiKey: string;
+  readonly refreshToken: string | undefined;
+  readonly description: Description;
+  readonly #fields: Fields;
+
+  constructor(fields: Fields) {
+    this.#fields = fields;
+    this.apiKey = keyIn(fields, [API_KEY_FIELD]);
+    this.refreshToken = refreshTokenIn(fields, 'refresh_token');
+    this.description = { ...readKeyInfo(fields.key_info ?? {}), endpoint: endpointIn(fields) };
+  }
+
+  renewed({ apiKey, refreshToken, expiresAt, keyInfo }: Issued): ApiJson {
+    const expiry = { expires_at_epoch_seconds: Math.floor(expiresAt / SECOND) };
+    return new ApiJson(
+      replaceFields(this.#fields, {
+        api_key: apiKey,
+        refresh_token: refreshToken,
+        // The old one describes another key.
+        key_info: keyInfo ?? (expiresAt === Infinity ? undefined : expiry),
+      }),
+    );
+  }
+
+  serialize(): Buffer {
+    return Buffer.from(JSON.stringify(this.#fields));
+  }
+
+  missingExpiry(): RotationError {
+    return notSeconds('expires_at_epoch_seconds');
+  }
+}
+
+function readKeyInfo(info: unknown): Description {
+  if (!isObject(info)) throw new InvalidPayload("'key_info' isn't an object");
+  return {
+    keyId: readId(info, 'key_id'),
+    role: readId(info, 'role_id'),
+    issuedAt: readTime(info, 'issued_at_epoch_seconds'),
+    expiresAt: readTime(info, 'expires_at_epoch_seconds'),
+  };
+}
+
+function readId(info: Fields, name: string): string | undefined {
+  const value = info[name] ?? undefined;
+  if (value === undefined || isId(value)) return value;
+  throw new InvalidPayload(`'key_info.${name}' isn't an id`);
+}
+
+function readTime(info: Fields, name: string): number | undefined {
+  const value = info[name] ?? undefined;
+  if (value === undefined) return undefined;
+  const seconds = asNumber(value);
+  if (isEpochSeconds(seconds)) return seconds * SECOND;
+  throw notSeconds(name);
+}
+
+function notSeconds(name: string): InvalidPayload {
+  return new InvalidPayload(`'key_info.${name}' isn't a whole number of seconds since 1970`);
+}
+
+/** The key, from the fields that might contain it, without the white space that `echo` adds. */
+function keyIn(fields: Fields, names: readonly string[]): string {
   const named = names.map((name) => `'${name}'`).join(' and ');
   const [value, ...others] = new Set(names.map((name) => fields[name]));
-  if (others.length > 0) throw invalid(`it has ${named} with different values; keep one of them`);
-  if (typeof value !== 'string') throw invalid(`${named} is not a string`);
-  if (value.trim() === '') throw invalid(`${named} is empty`);
+  if (others.length > 0) throw new InvalidPayload(`it has ${named} with different values`);
+  if (typeof value !== 'string') throw new InvalidPayload(`${named} isn't a string`);
+  if (value.trim() === '') throw new InvalidPayload(`${named} is empty`);
   return value.trim();
 }
 
-export function refreshTokenFrom(fields: Fields, name: string): string | undefined {
+function refreshTokenIn(fields: Fields, name: string): string | undefined {
   const value = fields[name] ?? '';
-  if (typeof value !== 'string') throw invalid(`'${name}' is not a string`);
+  if (typeof value !== 'string') throw new InvalidPayload(`'${name}' isn't a string`);
   return value.trim() === '' ? undefined : value.trim();
 }
 
 /** The console's JSON names the host, or the REST service there. */
-export function endpointFrom({ endpoint, restEndpoint }: Fields): string | undefined {
+function endpointIn({ endpoint, restEndpoint }: Fields): string | undefined {
   const host = typeof endpoint === 'string' ? endpoint : '';
   if (/^[a-z0-9.-]+$/i.test(host)) return host;
   const url = typeof restEndpoint === 'string' ? restEndpoint : '';
   return /^https:\/\/api\.cache\.([a-z0-9.-]+)\/?$/i.exec(url)?.[1];
+}
+
+// ES2026 (stage 3 "JSON.parse source text access", in V8 since Node 21), not yet in TypeScript's library.
+declare global {
+  interface JSON {
+    parse(
+      text: string,
+      reviver: (key: string, value: unknown, context: { source: string }) => unknown,
+    ): unknown;
+    rawJSON(text: string): unknown;
+    isRawJSON(value: unknown): value is { readonly rawJSON: string };
+  }
+}
+
+export type Fields = Readonly<Partial<Record<string, unknown>>>;
+
+/**
+ * Parses JSON. A number that JavaScript would write differently (a large id, say) is kept as its text.
+ *
+ * @throws SyntaxError whose message might quote the text
+ */
+function parseJson(text: string): unknown {
+  return JSON.parse(text, (_key, value, { source }) =>
+    typeof value === 'number' && String(value) !== source ? JSON.rawJSON(source) : value,
+  );
+}
+
+export function isObject(value: unknown): value is Fields {
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && !JSON.isRawJSON(value)
+  );
+}
+
+function asNumber(value: unknown): number | undefined {
+  if (JSON.isRawJSON(value)) return Number(value.rawJSON);
+  return typeof value === 'number' ? value : undefined;
+}
+
+/** The fields with others in their places. A field that is undefined is removed. */
+function replaceFields(fields: Fields, changes: Fields): Fields {
+  const entries = Object.entries({ ...fields, ...changes });
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined));
 }

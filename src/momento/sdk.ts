@@ -1,68 +1,181 @@
-/** Clients of Momento's SDK for the keys of one credential. The SDK logs nothing: its lines are not ours. */
+/** Calls through Momento's SDK, which logs nothing here: every line that the function writes is a structured one. */
 import {
   AuthClient,
   AuthClientConfigurations,
   CacheClient,
   Configurations,
   CredentialProvider,
+  ListCaches,
+  MomentoErrorCode,
   NoopMomentoLoggerFactory,
+  type RefreshApiKey,
 } from '@gomomento/sdk';
+import { withDeadline, type Clock } from '../clock';
+import { SECOND } from '../duration';
 import { RotationError } from '../errors';
+import type { CallLimits, KeyCheck } from '../rotation/ports';
+import { Semaphore } from '../semaphore';
 import type { Credential } from './credential';
+import { connectionFailed, unavailable } from './errors';
+import { InvalidPayload } from './payload';
 
 const NO_LOG = new NoopMomentoLoggerFactory();
 
-export class Sdk {
-  readonly #emulator: string | undefined;
+/** How long Momento has to answer about a key. */
+const CHECK_TIMEOUT = 10 * SECOND;
+/** The SDK's own limit for a refresh. */
+const REFRESH_TIMEOUT = 60 * SECOND;
+/** Each call opens a connection. */
+const MAX_CALLS = 24;
 
-  /** @param emulator `host:port` of a local service in place of the real one */
-  constructor(emulator: string | undefined) {
+/** An error response of the SDK. */
+interface SdkError {
+  errorCode(): MomentoErrorCode;
+  innerException(): Error;
+}
+
+/**
+ * Each call has a client of its own, because a key is fixed when a client is made. So it also has a connection of its own:
+ * grpc-js shares connections between channels with the same credentials, and each secure client makes its own.
+ */
+export class Sdk {
+  readonly #clock: Clock;
+  readonly #emulator: string | undefined;
+  readonly #calls: Semaphore;
+
+  /** @param emulator `host:port` of an emulator in place of Momento */
+  constructor(clock: Clock, emulator: string | undefined) {
+    this.#clock = clock;
     this.#emulator = emulator;
+    this.#calls = new Semaphore(clock, MAX_CALLS, 'Momento');
   }
 
-  /** @param credential of a v1 or legacy key: for others the SDK has nothing to offer here */
+  /** The host that a key is used with: v1 and legacy keys name it themselves. */
+  host(credential: Credential, endpoint = ''): string {
+    return this.#provider(credential, endpoint).getControlEndpoint();
+  }
+
+  /**
+   * Lists the caches, which is the cheapest call that Momento authenticates. Only a key that it accepts is told that it
+   * isn't allowed to.
+   *
+   * @param endpoint the host to use a v2 key with
+   */
+  check(credential: Credential, endpoint: string, { deadline }: CallLimits): Promise<KeyCheck> {
+    return this.#calls.run(deadline, async () => {
+      const client = this.cacheClient(credential, endpoint);
+      const abort = new AbortController();
+      const until = Math.min(deadline, this.#clock.monotonic() + CHECK_TIMEOUT);
+      const host = this.host(credential, endpoint);
+      try {
+        return await withDeadline<KeyCheck>(
+          this.#clock,
+          until,
+          client.listCaches({ abortSignal: abort.signal }).then((answer) => {
+            return answer instanceof ListCaches.Error
+              ? verdictOf(credential, host, answer)
+              : { verdict: 'accepted' };
+          }),
+          () => ({ verdict: 'inconclusive', problem: `${host} didn't answer in time` }),
+        );
+      } finally {
+        abort.abort();
+        client.close();
+      }
+    });
+  }
+
+  /** Refreshes a v1 or legacy key. */
+  refresh(credential: Credential, { deadline }: CallLimits): Promise<RefreshApiKey.Response> {
+    return this.#calls.run(deadline, async () => {
+      const client = this.authClient(credential);
+      const until = Math.min(deadline, this.#clock.monotonic() + REFRESH_TIMEOUT);
+      try {
+        return await withDeadline(
+          this.#clock,
+          until,
+          client.refreshApiKey(credential.refreshToken ?? ''),
+          () => {
+            const host = this.host(credential);
+            throw unavailable(host, "didn't answer the refresh in time", { outcomeUnknown: true });
+          },
+        );
+      } finally {
+        closeAuthClient(client);
+      }
+    });
+  }
+
+  /** @param credential of a v1 or legacy key: the SDK makes no keys of other kinds */
   authClient(credential: Credential): AuthClient {
     return new AuthClient({
-      credentialProvider: this.#oldKey(credential),
+      credentialProvider: this.#provider(credential, ''),
       configuration: AuthClientConfigurations.Default.latest(NO_LOG),
     });
   }
 
-  /** @param endpoint the host to use a v2 key with: keys of older kinds name their own */
+  /** @param endpoint the host to use a v2 key with */
   cacheClient(credential: Credential, endpoint: string): CacheClient {
     return new CacheClient({
-      credentialProvider:
-        credential.kind === 'v2' ? this.#v2Key(credential, endpoint) : this.#oldKey(credential),
+      credentialProvider: this.#provider(credential, endpoint),
       configuration: Configurations.Lambda.latest(NO_LOG),
       defaultTtlSeconds: 60,
     });
   }
 
-  #oldKey({ apiKey }: Credential): CredentialProvider {
-    const endpointOverrides = this.#emulator === undefined ? undefined : only(this.#emulator);
+  /** No message of the SDK is passed on: some quote parts of the key. */
+  #provider(credential: Credential, endpoint: string): CredentialProvider {
+    const { apiKey, kind } = credential;
     try {
-      // `fromDisposableToken` reads v1 and legacy keys like the deprecated `fromString`: both make the same object.
-      return CredentialProvider.fromDisposableToken({
-        apiKey,
+      if (kind === 'v2' && this.#emulator === undefined) {
+        return CredentialProvider.fromApiKeyV2({ apiKey, endpoint });
+      }
+      const endpointOverrides = this.#emulator === undefined ? undefined : only(this.#emulator);
+      if (kind !== 'v2') {
+        // `fromDisposableToken` reads v1 and legacy keys like the deprecated `fromString`: both make the same object.
+        return CredentialProvider.fromDisposableToken({
+          apiKey,
+          ...(endpointOverrides && { endpointOverrides }),
+        });
+      }
+      // The provider for v2 keys doesn't let callers override its endpoints, and the local one sends no key.
+      const local = CredentialProvider.forMomentoLocal({
         ...(endpointOverrides && { endpointOverrides }),
       });
+      return Object.assign(local, { getAuthToken: () => apiKey });
     } catch {
-      throw unreadable();
+      throw new InvalidPayload("Momento's SDK can't read its key");
     }
   }
+}
 
-  #v2Key({ apiKey }: Credential, endpoint: string): CredentialProvider {
-    if (this.#emulator === undefined) {
-      try {
-        return CredentialProvider.fromApiKeyV2({ apiKey, endpoint });
-      } catch {
-        throw unreadable();
-      }
-    }
-    // The provider for v2 keys lets nobody override its endpoints, and the local one sends no key.
-    const local = CredentialProvider.forMomentoLocal({ endpointOverrides: only(this.#emulator) });
-    return Object.assign(local, { getAuthToken: () => apiKey });
+function verdictOf({ kind }: Credential, host: string, error: SdkError): KeyCheck {
+  switch (error.errorCode()) {
+    case MomentoErrorCode.AUTHENTICATION_ERROR:
+      // An older key names its host itself, so this can't be the wrong one.
+      return { verdict: 'rejected', host, byIssuer: kind !== 'v2' };
+    case MomentoErrorCode.PERMISSION_ERROR:
+    case MomentoErrorCode.CACHE_NOT_FOUND_ERROR:
+      return { verdict: 'accepted' };
+    default:
+      return inconclusive(callFailed(host, error));
   }
+}
+
+/** The RotationError for a call to a host that got no answer from Momento, or one that passes. */
+export function callFailed(host: string, error: SdkError): RotationError {
+  // These are texts of grpc-js. A text of Momento's that looks like one is searched for known words only.
+  const text = /(No connection established|Name resolution failed).*$/s.exec(
+    error.innerException().message,
+  )?.[0];
+  return text === undefined
+    ? unavailable(host, `answered ${error.errorCode()}`, { outcomeUnknown: true })
+    : connectionFailed({ host, text, outcomeUnknown: false });
+}
+
+/** A check without an answer about the key. */
+export function inconclusive({ problem }: RotationError): KeyCheck {
+  return { verdict: 'inconclusive', problem: problem.replace(/\.$/, '') };
 }
 
 function only(host: string) {
@@ -74,20 +187,11 @@ function only(host: string) {
   };
 }
 
-/** No message of the SDK is passed on: some quote parts of the key. */
-function unreadable(): RotationError {
-  return new RotationError(
-    'PAYLOAD_INVALID',
-    "Momento's SDK cannot read the key in this secret. Nothing was changed; readers get this key. Store what Momento gave " +
-      'you, as it is, as a new version.',
-  );
-}
-
 /**
  * Closes the connection of an AuthClient, which has no `close()` of its own (SDK 1.118): a request for many secrets would
  * leave one open for each.
  */
-export function close(client: AuthClient): void {
+export function closeAuthClient(client: AuthClient): void {
   const { authClient: inner } = client as unknown as {
     authClient?: { authClient?: Closable; tokenClient?: Closable };
   };

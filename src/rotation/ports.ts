@@ -129,9 +129,9 @@ export type KeyCheck =
   | { readonly verdict: 'inconclusive'; readonly problem: string };
 
 /** The key that applications use: the one in the newest enabled version. */
-export interface CurrentKey {
+export interface CurrentKey<C extends Credential = Credential> {
   readonly version: Version;
-  readonly credential: Credential;
+  readonly credential: C;
 }
 
 /** A credential from the issuer. */
@@ -173,6 +173,14 @@ export interface OwnKeys {
   readonly skipped: number;
 }
 
+/** The secret with the key that mints, lists and revokes keys. */
+export interface ManagementKeySecret {
+  /** Its full name. */
+  readonly name: string;
+  /** Reads the payload of its newest version. */
+  readonly read: () => Promise<Uint8Array>;
+}
+
 export interface KeySource {
   /** The issuer's name, for messages. */
   readonly vendor: string;
@@ -187,9 +195,9 @@ export interface KeySource {
   /**
    * Opens what the runs of one request share: management key, list of keys, connections.
    *
-   * @param managementKey reads the payload of the management key, if one is configured
+   * @param managementKey undefined if none is configured
    */
-  open(managementKey: (() => Promise<Uint8Array>) | undefined): KeySession;
+  open(managementKey: ManagementKeySecret | undefined): KeySession;
 }
 
 export interface KeySession {

@@ -66,12 +66,12 @@ export interface Lag {
 }
 
 interface KeptKey extends Key {
-  /** Of the key that was not refreshed from another: a refresh counts it anew. */
+  /** A refresh counts it anew. */
   readonly lifetimeSeconds: number | undefined;
   /** Epoch milliseconds from which on the services know the key. */
   readonly knownFrom: number;
   rejectionsLeft: number;
-  refreshTokenSpent: boolean;
+  refreshTokenUsed: boolean;
   revoked: Key['revoked'];
 }
 
@@ -86,7 +86,7 @@ export class Account extends Ledger {
     ['r-viewer', { keys: [], caches: 'all' }],
   ]);
 
-  /** Whether a v2 refresh token can be spent again; Momento's works once. */
+  /** Whether a v2 refresh token can be used again; Momento's works once. */
   refreshTokens: 'single-use' | 'reusable' = 'single-use';
 
   readonly #id = `a-${randomBytes(4).toString('hex')}`;
@@ -129,24 +129,24 @@ export class Account extends Ledger {
     return this.#keep(terms, by, lag, lifetimeSeconds);
   }
 
-  /** The key whose refresh token this is, if the token can be spent now. */
-  refreshable(refreshToken: string): { key: Key; longestUntil: number } | undefined {
+  /** The key whose refresh token this is; `used` for a token that was used, undefined for one of no live key. */
+  refreshable(refreshToken: string): { key: Key; longestUntil: number } | 'used' | undefined {
     const key = this.#byRefreshToken.get(refreshToken);
-    if (key?.lifetimeSeconds === undefined || key.refreshTokenSpent || !this.isLive(key)) {
-      return undefined;
-    }
+    if (key?.lifetimeSeconds === undefined || !this.isLive(key)) return undefined;
+    if (key.refreshTokenUsed) return 'used';
     return { key, longestUntil: this.#seconds() + key.lifetimeSeconds };
   }
 
-  /** Spends a refresh token. The key that it came with stays. */
+  /** Uses a refresh token. The key that it came with stays. A shorter lifetime limits every later refresh. */
   refresh(refreshToken: string, expiresAt: number, lag: Lag): Key {
     const key = this.#byRefreshToken.get(refreshToken);
-    if (key === undefined || !this.refreshable(refreshToken))
+    if (key === undefined || typeof this.refreshable(refreshToken) !== 'object') {
       throw new Error('cannot be refreshed');
-    key.refreshTokenSpent = this.refreshTokens === 'single-use';
+    }
+    key.refreshTokenUsed = this.refreshTokens === 'single-use';
     const { role_id: role, description } = key.info;
     const terms = { role, description, expiresAt, withRefreshToken: true };
-    return this.#keep(terms, 'call', lag, key.lifetimeSeconds);
+    return this.#keep(terms, 'call', lag, expiresAt - this.#seconds());
   }
 
   revoke(keyId: string, by: Actor): void {
@@ -227,7 +227,7 @@ export class Account extends Ledger {
       lifetimeSeconds,
       knownFrom: this.now() + lag.ms,
       rejectionsLeft: lag.rejections,
-      refreshTokenSpent: false,
+      refreshTokenUsed: false,
       revoked: undefined,
     };
     this.#keys.set(id, key);

@@ -21,6 +21,13 @@ export type Failure =
  */
 export type Garbling = 'corrupt' | 'half' | 'not-json';
 
+/** An HTTP answer as it arrives, whatever the service answered. */
+export interface RawAnswer {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body: string | Uint8Array;
+}
+
 /** What can go wrong with one call. */
 export type Fault =
   | Failure
@@ -34,19 +41,27 @@ export type Fault =
   | { kind: 'drop'; when: Moment }
   /** The effect happens, and the answer that arrives is not the one that the service gave. */
   | { kind: Garbling }
+  /** The same, of an HTTP service only: with the answer that the test makes of the service's body. */
+  | { kind: 'rewrite'; rewrite: (body: string) => RawAnswer }
+  /** The connection changes to another protocol (HTTP 101), of an HTTP service only. */
+  | { kind: 'upgrade'; when: Moment }
   /** The request arrives this much later. */
   | { kind: 'slow'; ms: number };
+
+export type Rewrite = Extract<Fault, { kind: 'rewrite' }>['rewrite'];
 
 /** One call in the hands of a service: what can be done with it. */
 export interface Exchange {
   /** Lets the call have its effect, in one synchronous step, and keeps the answer. */
   act(): void;
   /** Sends the answer that was kept, or what it has become on its way. */
-  answer(garbling: Garbling | undefined): void;
+  answer(garbling: Garbling | Rewrite | undefined): void;
   /** Sends another answer. */
   fail(failure: Failure): void;
   /** Resets the connection. */
   drop(): void;
+  /** Answers with HTTP 101. */
+  upgrade?(): void;
 }
 
 /** One call that arrived. */
@@ -124,7 +139,7 @@ export class FaultPlan {
 
   /** For the services: takes a call from its arrival to its answer, through whatever is planned for it. */
   async conduct(call: Call, exchange: Exchange, signal: AbortSignal): Promise<void> {
-    let garbling: Garbling | undefined;
+    let garbling: Garbling | Rewrite | undefined;
 
     /** Lets hook and plan strike; says whether the call is over. */
     const strike = async (when: Moment): Promise<boolean> => {
@@ -141,6 +156,13 @@ export class FaultPlan {
           case 'drop':
             exchange.drop();
             return true;
+          case 'upgrade':
+            if (exchange.upgrade === undefined) throw new Error('only HTTP services upgrade');
+            exchange.upgrade();
+            return true;
+          case 'rewrite':
+            garbling = fault.rewrite;
+            break;
           case 'corrupt':
           case 'half':
           case 'not-json':

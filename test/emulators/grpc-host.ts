@@ -140,7 +140,9 @@ export class GrpcHost implements Host {
             }
           },
           answer: (garbling) => {
-            if (garbling === 'half' || garbling === 'not-json') throw notOfGrpc(garbling);
+            if (garbling !== undefined && garbling !== 'corrupt') {
+              throw notOfGrpc(typeof garbling === 'string' ? garbling : 'rewrite');
+            }
             reply(garbling === 'corrupt');
           },
           fail: (failure) => {

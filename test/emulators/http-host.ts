@@ -1,7 +1,7 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { FaultPlan, type Service } from './faults';
+import { FaultPlan, type RawAnswer, type Service } from './faults';
 import type { Host } from './local-service';
 
 /** A request as a route sees it. */
@@ -117,7 +117,8 @@ export class HttpHost implements Host {
             const { status, headers } = reply;
             for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
             const body = JSON.stringify(garbling === 'corrupt' ? reply.corrupted : reply.body);
-            if (garbling === 'half') sendHalf(response, status, body);
+            if (typeof garbling === 'function') sendRaw(response, status, garbling(body));
+            else if (garbling === 'half') sendHalf(response, status, body);
             // Everything is still there: the message of JSON.parse quotes what it could not read.
             else if (garbling === 'not-json') send(response, status, body.replace('{', '{,'));
             else send(response, status, body);
@@ -138,6 +139,10 @@ export class HttpHost implements Host {
             }
           },
           drop: () => request.socket.resetAndDestroy(),
+          upgrade: () =>
+            request.socket.write(
+              'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: other\r\n\r\n',
+            ),
         },
         signal,
       );
@@ -179,6 +184,14 @@ function refused(error: unknown): Reply {
       ? error
       : refusal(500, `the local service failed: ${String(error)}`);
   return { status, headers, body, corrupted: {} };
+}
+
+function sendRaw(
+  response: ServerResponse,
+  status: number,
+  { status: other = status, headers = {}, body }: RawAnswer,
+): void {
+  response.writeHead(other, { 'content-type': 'application/json', ...headers }).end(body);
 }
 
 function send(response: ServerResponse, status: number, body: string): void {

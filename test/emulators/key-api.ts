@@ -3,7 +3,7 @@ import { Account, answerOf, type Key, type Lag } from './account';
 import { HttpHost, HttpRefusal, type HttpAnswer, type HttpRequest } from './http-host';
 import { LocalService } from './local-service';
 
-/** Where a refresh token is spent by default. A guess: Momento has not published the path. */
+/** The path of the refresh, as Momento documents it. */
 export const REFRESH_PATH = '/api-keys/refresh';
 
 /** What a field has to be. */
@@ -41,6 +41,8 @@ export class KeyApiEmulator extends LocalService {
   newKeyRejections = 0;
   /** What becomes of an expired key: it is listed and can be revoked like any other, or there is none. */
   expiredKeys: 'gone' | 'listed' = 'gone';
+  /** How many live keys the account can have. Momento has a limit and doesn't publish it; unlimited if undefined. */
+  maxKeys: number | undefined;
   /** Longer ones are bad requests. Momento's own limits are not documented. */
   limits: { descriptionLength?: number; lifetimeSeconds?: number } = {};
 
@@ -75,7 +77,7 @@ export class KeyApiEmulator extends LocalService {
     return new KeyApiEmulator(account).listen();
   }
 
-  /** Where a refresh token is spent. */
+  /** The path of the refresh. */
   get refreshPath(): string {
     return this.#refreshPath;
   }
@@ -108,6 +110,7 @@ export class KeyApiEmulator extends LocalService {
     if (left <= 0) throw badRequest('expiry is in the past');
     if (left > lifetimeSeconds) throw badRequest('expiry is too far away');
     if (!this.account.roles.has(role)) throw notFound('No such role');
+    this.#checkKeyLimit();
     const expiresAt = expiry === 'never' ? undefined : expiry;
     const terms = { role, description, expiresAt, withRefreshToken: !excluded };
     const key = this.account.issue(terms, 'call', this.#lag());
@@ -149,16 +152,22 @@ export class KeyApiEmulator extends LocalService {
     const refreshable = this.account.refreshable(token);
     if (refreshable === undefined) throw unauthenticated();
     this.#meter();
+    if (refreshable === 'used') {
+      throw refusal(403, 'PermissionDenied', 'The refresh token was already used');
+    }
     queryOf(request, []);
-    const fields = fieldsOf(request, REFRESH) as { expiration_epoch_seconds?: number };
+    const hasBody = request.body !== undefined;
+    const fields: { expiration_epoch_seconds?: number } = hasBody ? fieldsOf(request, REFRESH) : {};
     const { key, longestUntil } = refreshable;
     const { expiration_epoch_seconds: expiresAt = longestUntil } = fields;
     if (expiresAt <= this.now() / 1000) {
       throw badRequest('expiration_epoch_seconds is in the past');
     }
     if (expiresAt > longestUntil) {
-      throw badRequest("expiration_epoch_seconds exceeds the original key's lifetime");
+      throw badRequest("expiration_epoch_seconds exceeds the key's lifetime");
     }
+    // The token isn't used.
+    this.#checkKeyLimit();
     const fresh = this.account.refresh(token, expiresAt, this.#lag());
     return {
       answer: { ...answerOf(fresh), previous_key_id: key.info.key_id },
@@ -182,6 +191,13 @@ export class KeyApiEmulator extends LocalService {
       throw refusal(429, 'ResourceExhausted', 'Too many requests', { 'retry-after': '1' });
     }
     this.#callTimes.push(now);
+  }
+
+  #checkKeyLimit(): void {
+    const live = this.account.keys().filter((key) => this.account.isLive(key));
+    if (live.length >= (this.maxKeys ?? Infinity)) {
+      throw refusal(429, 'ResourceExhausted', 'The account has reached its limit of API keys');
+    }
   }
 
   #exists(key: Key): boolean {

@@ -35,7 +35,7 @@ interface Key {
   readonly knownFrom: number;
   rejectionsLeft: number;
   revoked: boolean;
-  refreshTokenSpent: boolean;
+  refreshTokenUsed: boolean;
 }
 
 /**
@@ -130,7 +130,7 @@ export class MomentoEmulator extends LocalService {
   /** Whether this pair, of a v1 or legacy key, could be refreshed now. */
   acceptsRefresh(apiKey: string, refreshToken: string): boolean {
     const key = this.#keysByApiKey.get(apiKey);
-    return this.accepts(apiKey) && key?.refreshToken === refreshToken && !key.refreshTokenSpent;
+    return this.accepts(apiKey) && key?.refreshToken === refreshToken && !key.refreshTokenUsed;
   }
 
   /** What a v1 key was generated for; undefined for any other key. */
@@ -187,7 +187,7 @@ export class MomentoEmulator extends LocalService {
       knownFrom: this.now() + (lag?.ms ?? -Infinity),
       rejectionsLeft: lag?.rejections ?? 0,
       revoked: false,
-      refreshTokenSpent: false,
+      refreshTokenUsed: false,
     };
     this.#keysByInner.set(inner, key);
     this.#keysByApiKey.set(key.apiKey, key);
@@ -232,12 +232,12 @@ export class MomentoEmulator extends LocalService {
     refreshToken: string,
   ): Answer<InstanceType<typeof _RefreshApiTokenResponse>> {
     const key = this.#authenticate(inner);
-    if (key.refreshToken !== refreshToken || key.refreshTokenSpent) {
+    if (key.refreshToken !== refreshToken || key.refreshTokenUsed) {
       // The real code is not known. This one differs from an expired key's, so that callers have to
       // deal with both.
       throw new Refusal(status.INVALID_ARGUMENT, 'Invalid refresh token');
     }
-    key.refreshTokenSpent = this.refreshTokens === 'single-use';
+    key.refreshTokenUsed = this.refreshTokens === 'single-use';
     // The SDK makes a v1 key of any answer, also of a legacy key's.
     const fresh = this.#issue({ ...key, format: 'v1' }, this.#lag());
     this.changed();

@@ -1,0 +1,114 @@
+/** What an API key says about itself. Nothing here calls a service or checks a signature. */
+import { jwtDecode } from 'jwt-decode';
+import { SECOND } from '../duration';
+
+/**
+ * v1: base64 of the JSON `{endpoint, api_key}`. Legacy: a JWT with the claims `cp` (control host) and `c` (cache host).
+ * v2: a JWT with the claim `t: "g"`. Source: `decodeAuthToken` and `isV2ApiKey` of @gomomento/sdk-core 1.118.
+ */
+export type KeyKind = 'v1' | 'legacy' | 'v2';
+
+export interface KeyFacts {
+  readonly kind: KeyKind;
+  /** The key's public id, which revokes it. Keys of older kinds have none. */
+  readonly id?: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly issuedAt?: number | undefined;
+  /** Milliseconds since the epoch. Unset for a v2 key that never expires; keys of older kinds might not contain it. */
+  readonly expiresAt?: number | undefined;
+}
+
+// Part of a file that contains a key decodes as one, too, because the decoder only looks at the middle.
+const JWT = /^[\w=-]+(\.[\w=-]+){2}$/;
+
+type Claims = Partial<Record<string, unknown>>;
+
+/** Undefined if the text isn't a key of a known kind. */
+export function readKey(apiKey: string): KeyFacts | undefined {
+  const v1 = decodeV1(apiKey);
+  if (v1 !== undefined) return { kind: 'v1', ...times(decodeJwt(v1.key)) };
+  const claims = JWT.test(apiKey) ? decodeJwt(apiKey) : undefined;
+  if (claims === undefined) return undefined;
+  if (claims.t === 'g') return readV2(claims);
+  return isText(claims.cp) && isText(claims.c) ? { kind: 'legacy', ...times(claims) } : undefined;
+}
+
+/** The key without white space and byte order marks around it; a v1 key also without those around its parts. */
+export function trimKey(apiKey: string): string {
+  const text = apiKey.trim();
+  const v1 = decodeV1(text);
+  if (v1 === undefined) return text;
+  const trimmed = { endpoint: v1.endpoint.trim(), api_key: v1.key.trim() };
+  const isTrimmed = trimmed.endpoint === v1.endpoint && trimmed.api_key === v1.key;
+  return isTrimmed ? text : Buffer.from(JSON.stringify(trimmed)).toString('base64');
+}
+
+/** The id of the key that a v2 refresh token belongs to, if the token contains it. */
+export function keyIdOfRefreshToken(token: string): string | undefined {
+  const claims = decodeJwt(token);
+  return claims?.t === 'gr' && isId(claims.akid) ? claims.akid : undefined;
+}
+
+/** Whether a value can be the id of a key or a role, which is written to logs and addresses. */
+export function isId(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]{1,200}$/.test(value);
+}
+
+/** Whether a text can be sent in a header. Node.js accepts 16 KiB of headers. */
+export function isToken(text: string): boolean {
+  return /^[\x21-\x7e]{1,8192}$/.test(text);
+}
+
+/** Whether a value is a time in seconds since the epoch, from 2001 to 5138: milliseconds are larger. */
+export function isEpochSeconds(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 1e9 && value < 1e11;
+}
+
+/** A strange expiry or id isn't a missing one: the key would count as one that never expires. */
+function readV2(claims: Claims): KeyFacts | undefined {
+  const { jti, exp } = claims;
+  if (jti !== undefined && !isId(jti)) return undefined;
+  if (exp !== undefined && !isTime(exp)) return undefined;
+  return { kind: 'v2', id: jti, ...times(claims) };
+}
+
+function times({ iat, exp }: Claims = {}): Pick<KeyFacts, 'issuedAt' | 'expiresAt'> {
+  return {
+    issuedAt: isTime(iat) ? iat * SECOND : undefined,
+    expiresAt: isTime(exp) ? exp * SECOND : undefined,
+  };
+}
+
+/** Seconds since the epoch, of this and the next thousands of years. */
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value < 1e11;
+}
+
+/** The library's errors quote the token, so they end here. */
+function decodeJwt(token: string): Claims | undefined {
+  try {
+    return asClaims(jwtDecode(token));
+  } catch {
+    return undefined;
+  }
+}
+
+function decodeV1(text: string): { readonly endpoint: string; readonly key: string } | undefined {
+  const bytes = Buffer.from(text, 'base64');
+  // Buffer skips other characters; a key that decodes only then wouldn't decode in Momento's SDK.
+  if (bytes.toString('base64') !== text) return undefined;
+  try {
+    const { endpoint, api_key: key } = asClaims(JSON.parse(bytes.toString())) ?? {};
+    return isText(endpoint) && isText(key) ? { endpoint, key } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function asClaims(value: unknown): Claims | undefined {
+  return typeof value === 'object' && value !== null ? value : undefined;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.trim() !== '';
+}

@@ -1,0 +1,206 @@
+/** Momento's failures in words for an operator. The texts of remote services aren't passed on, only known codes are. */
+import { isoTime } from '../duration';
+import { RotationError, type RotationErrorOptions } from '../errors';
+
+export const VENDOR = 'Momento';
+export const REMEDY = 'a new key from the Momento console';
+
+const WAIT = 'Wait for the next run.';
+
+/** The host gave no complete answer. `problem` goes on after the host's name. */
+export function unavailable(
+  host: string,
+  problem: string,
+  options: RotationErrorOptions = {},
+  action = `${WAIT} If it fails as well, check the network of the function and the status of Momento.`,
+): RotationError {
+  return new RotationError(
+    'MOMENTO_UNAVAILABLE',
+    { problem: `${host} ${problem}.`, action },
+    options,
+  );
+}
+
+export interface ConnectionFailure {
+  readonly host: string;
+  /** What Node.js or a library says about the failure: a code, or a text that might contain one. */
+  readonly text: string;
+  /** Whether the request might have been sent. */
+  readonly outcomeUnknown: boolean;
+}
+
+/** The error for a connection that failed, with its cause. */
+export function connectionFailed({ host, text, outcomeUnknown }: ConnectionFailure): RotationError {
+  const certificate = CERTIFICATE_PROBLEMS.find(([known]) => known.test(text))?.[1];
+  if (certificate !== undefined) {
+    return new RotationError('CERTIFICATE_NOT_TRUSTED', {
+      problem: `The TLS certificate of ${host} isn't trusted: ${certificate}.`,
+      action:
+        'If a proxy inspects TLS, set NODE_EXTRA_CA_CERTS to the file with its certificate authority. Otherwise find out what answers at this host.',
+    });
+  }
+  const code = text.startsWith('Name resolution failed')
+    ? 'ENOTFOUND'
+    : (NETWORK_CODES.exec(text)?.[0] ?? 'no connection');
+  if (outcomeUnknown) {
+    return unavailable(host, `lost the connection before its answer was complete (${code})`, {
+      outcomeUnknown,
+    });
+  }
+  return unavailable(
+    host,
+    `couldn't be reached (${code})`,
+    {},
+    `Check the host's name, and the network, DNS and proxy settings of the function.`,
+  );
+}
+
+/** Codes and texts of Node.js (OpenSSL), of which grpc-js passes on the text only. */
+const CERTIFICATE_PROBLEMS: readonly (readonly [known: RegExp, words: string])[] = [
+  [/SELF_SIGNED_CERT|self-signed certificate/, 'it or its authority is self-signed'],
+  [
+    /UNABLE_TO_VERIFY_LEAF|UNABLE_TO_GET_ISSUER|unable to verify the first|unable to get (local )?issuer/,
+    'its authority is unknown',
+  ],
+  [/CERT_HAS_EXPIRED|certificate has expired/, 'it has expired'],
+  [/CERT_NOT_YET_VALID|certificate is not yet valid/, "it isn't valid yet"],
+  [/CERT_REVOKED|certificate revoked/, 'it was revoked'],
+  [/ALTNAME_INVALID|does not match certificate's altnames/, "it doesn't name this host"],
+  [/CERT_UNTRUSTED|CERT_REJECTED|INVALID_CA|INVALID_PURPOSE/, 'its authority is refused'],
+];
+
+const NETWORK_CODES =
+  /\b(ECONNREFUSED|ECONNRESET|ECONNABORTED|EHOSTUNREACH|ENETUNREACH|ENETDOWN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EPROTO|EACCES|EPERM|EADDRNOTAVAIL)\b|\bHPE_[A-Z_]{3,40}\b|\bERR_SSL_[A-Z_]{3,60}\b/;
+
+/** A refusal for now, of a call that makes a key. */
+export interface Limit {
+  /** For the message, such as `the refresh`. */
+  readonly call: string;
+  /** Momento's status. */
+  readonly answer: string;
+  readonly retryAfterMs?: number | undefined;
+  /** How many keys the account has, if they can be listed. */
+  readonly accountKeys?: number | undefined;
+}
+
+/** Momento has one answer for two reasons, with two remedies. */
+export function limitExceeded({ call, answer, retryAfterMs, accountKeys }: Limit): RotationError {
+  const count = accountKeys === undefined ? '' : ` The account has ${accountKeys} v2 keys.`;
+  return new RotationError(
+    'MOMENTO_LIMIT_EXCEEDED',
+    {
+      problem: `Momento refused ${call} for now (${answer}): the account calls too often, or it has reached its limit of API keys.${count}`,
+      action: `${WAIT} If it fails as well, rotate fewer secrets at once, and revoke keys that nobody uses.`,
+    },
+    { retryAfterMs },
+  );
+}
+
+/** The error for 429 from a call that makes no key. */
+export function throttled(call: string, retryAfterMs: number): RotationError {
+  return new RotationError(
+    'MOMENTO_LIMIT_EXCEEDED',
+    {
+      problem: `Momento's key API throttles ${call} (HTTP 429).`,
+      action: `${WAIT} If it fails as well, rotate fewer secrets at once.`,
+    },
+    { retryAfterMs },
+  );
+}
+
+/** @param problem what was wrong, after `the answer to ...` */
+export function invalidIssue(what: 'mint' | 'refresh', problem: string): RotationError {
+  const action =
+    what === 'mint'
+      ? `${WAIT} If it fails as well, report this: the API might have changed.`
+      : 'Create a new API key with a refresh token in the Momento console, and store it as a new version. Report this: the API might have changed.';
+  return new RotationError(
+    'ISSUED_CREDENTIAL_INVALID',
+    { problem: `Momento's answer to the ${what} contains no usable key: ${problem}.`, action },
+    { outcomeUnknown: true },
+  );
+}
+
+/** @param reason after `The newest key of ... can't be refreshed:` */
+export function notRefreshable(
+  secret: string,
+  reason: string,
+  kind: 'v2' | 'older',
+): RotationError {
+  return new RotationError('KEY_NOT_REFRESHABLE', {
+    problem: `The newest key of ${secret} can't be refreshed: ${reason}.`,
+    action: `Store a key that expires, with its refresh token, as a new version, or ${mintInstead(kind)}.`,
+  });
+}
+
+/** The settings with which keys are minted and not refreshed. */
+export function mintInstead(kind: 'v2' | 'older'): string {
+  return kind === 'v2'
+    ? 'set MANAGEMENT_KEY, so that keys are minted'
+    : "set MANAGEMENT_KEY and the secret's 'role', so that keys are minted";
+}
+
+/** @param name of the secret with the management key */
+export function managementKeyInvalid(name: string, reason: string): RotationError {
+  return new RotationError('MANAGEMENT_KEY_INVALID', {
+    problem: `The management key in ${name} can't be used: ${reason}.`,
+    action: `Store a v2 key that can manage keys as a new version of ${name}.`,
+  });
+}
+
+/**
+ * @param name of the secret with the management key
+ * @param call what the key was used for, such as `mint a key`
+ */
+export function managementKeyRefused(name: string, status: 401 | 403, call: string): RotationError {
+  const problem =
+    status === 401
+      ? `Momento rejected the management key in ${name} (HTTP 401): it is unknown, revoked or expired.`
+      : `Momento doesn't allow the management key in ${name} to ${call} (HTTP 403): its role can't manage keys, or the account is locked.`;
+  return new RotationError('MANAGEMENT_KEY_REFUSED', {
+    problem,
+    action: `Store a v2 key whose role can manage keys as a new version of ${name}.`,
+  });
+}
+
+export function roleUnknown(secret: string): RotationError {
+  return new RotationError('ROLE_UNKNOWN', {
+    problem: `The role of the next key of ${secret} is unknown: neither the configuration, nor the newest version, nor Momento's list of keys contains it.`,
+    action: `Set the 'role' of ${secret} in SECRETS.`,
+  });
+}
+
+/** @param reason as a sentence */
+export function lifetimeUnknown(secret: string, reason: string): RotationError {
+  return new RotationError('LIFETIME_UNKNOWN', {
+    problem: `The lifetime of the next key of ${secret} is unknown. ${reason}`,
+    action: `Set the 'lifetime' of ${secret} in SECRETS.`,
+  });
+}
+
+export function mintRefused(secret: string, role: string, status: number): RotationError {
+  return status === 404
+    ? new RotationError('MINT_REFUSED', {
+        problem: `The role ${role}, which the next key of ${secret} must have, doesn't exist at Momento (HTTP 404).`,
+        action: `Set the 'role' of ${secret} in SECRETS to the id of a role in the Momento console.`,
+      })
+    : new RotationError('MINT_REFUSED', {
+        problem: `Momento refused to mint a key with the role ${role} for ${secret} (HTTP ${status}).`,
+        action:
+          'Check in the Momento console that a key with this role and lifetime can be created.',
+      });
+}
+
+export function pathUnknown(path: string, status: number): RotationError {
+  return new RotationError('REFRESH_PATH_UNKNOWN', {
+    problem: `Momento's key API has no refresh at ${path} (HTTP ${status}). The refresh token wasn't used.`,
+    action: `Correct MOMENTO_REFRESH_PATH, or ${mintInstead('v2')}.`,
+  });
+}
+
+export function keyExpired(secret: string, expiresAt: number, action: string): RotationError {
+  return new RotationError('KEY_EXPIRED', {
+    problem: `The newest key of ${secret} expired at ${isoTime(expiresAt)}, and Momento doesn't refresh expired keys.`,
+    action,
+  });
+}

@@ -1,0 +1,256 @@
+/** Momento as a source of keys, and what the runs of one request share: management key, list of keys, connections. */
+import type { Clock } from '../clock';
+import { RotationError, toRotationError } from '../errors';
+import { RateLimiter } from '../rate-limiter';
+import type {
+  CallLimits,
+  CurrentKey,
+  KeyCheck,
+  KeySession,
+  KeySource,
+  ManagementKeySecret,
+  NextKey,
+  OwnKeys,
+  Secret,
+  Credential as StoredCredential,
+} from '../rotation/ports';
+import { Credential } from './credential';
+import { REMEDY, VENDOR } from './errors';
+import { KeyApi, PRIORITY, RATE } from './key-api';
+import { ManagementKey } from './management-key';
+import { descriptionOf } from './mint';
+import { nextKey } from './renewal';
+import { inconclusive, Sdk } from './sdk';
+
+export interface MomentoOptions {
+  /** `host:port` of an emulator in place of Momento (gRPC). */
+  readonly emulator?: string | undefined;
+  /** The same for the key API (HTTP). */
+  readonly keyApiEmulator?: string | undefined;
+  /** The host to verify v2 keys with if the payload names none. */
+  readonly endpoint?: string | undefined;
+  /** The path of the refresh of v2 keys. */
+  readonly refreshPath?: string | undefined;
+  readonly clock: Clock;
+}
+
+export class MomentoKeys implements KeySource {
+  readonly vendor = VENDOR;
+  readonly remedy = REMEDY;
+  readonly #options: MomentoOptions;
+  /** Both are shared by all sessions: the rate is the account's, and connections are the process's. */
+  readonly #limiter: RateLimiter;
+  readonly #sdk: Sdk;
+
+  constructor(options: MomentoOptions) {
+    const { emulator, clock } = options;
+    this.#options = options;
+    this.#sdk = new Sdk(clock, emulator);
+    this.#limiter = new RateLimiter(clock, RATE);
+  }
+
+  parse(payload: Uint8Array): Credential {
+    return Credential.parse(payload);
+  }
+
+  open(managementKey: ManagementKeySecret | undefined): MomentoSession {
+    const { keyApiEmulator: emulator, refreshPath, endpoint, clock } = this.#options;
+    const api = new KeyApi({
+      emulator,
+      refreshPath,
+      limiter: this.#limiter,
+      clock,
+      managementSecret: managementKey?.name,
+    });
+    return new MomentoSession({ sdk: this.#sdk, api, endpoint, clock, managementKey });
+  }
+}
+
+interface SessionOptions {
+  readonly sdk: Sdk;
+  readonly api: KeyApi;
+  readonly endpoint: string | undefined;
+  readonly clock: Clock;
+  readonly managementKey: ManagementKeySecret | undefined;
+}
+
+export class MomentoSession implements KeySession {
+  readonly #options: SessionOptions;
+  #managementKey: Promise<ManagementKey | RotationError> | undefined;
+  /** Keys that will manage keys. */
+  readonly #managing = new WeakSet<StoredCredential>();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  prepare(): void {
+    if (this.#options.managementKey !== undefined) void this.#manager();
+  }
+
+  async nextKey(secret: Secret, current: CurrentKey | undefined): Promise<NextKey | RotationError> {
+    const { sdk, api, clock, managementKey } = this.#options;
+    const own = current && { ...current, credential: asOwn(current.credential) };
+    const next = await nextKey(secret, own, {
+      sdk,
+      api,
+      managementKey: managementKey && (() => this.#manager()),
+      now: () => clock.now(),
+    });
+    if (next instanceof RotationError || next.by !== 'mint') return next;
+    if (!(await this.#isManagementSecret(secret, own?.credential))) return next;
+    return {
+      ...next,
+      issue: async (limits) => {
+        const issued = await next.issue(limits);
+        this.#managing.add(issued.credential);
+        return issued;
+      },
+    };
+  }
+
+  verifyNew(credential: StoredCredential, limits: CallLimits): Promise<KeyCheck> {
+    const own = asOwn(credential);
+    const mustList = this.#managing.has(credential);
+    const check = { priority: PRIORITY.verifyNew, mustList };
+    return orInconclusive(
+      mustList
+        ? this.#options.api.check(own.apiKey, check, limits)
+        : this.#check(own, check, limits),
+    );
+  }
+
+  async verifyNewest(credential: StoredCredential, limits: CallLimits): Promise<KeyCheck> {
+    const own = asOwn(credential);
+    if (this.#hostOf(own) === undefined && (await this.listedState(own, limits)) === 'valid') {
+      return { verdict: 'accepted' };
+    }
+    const check = { priority: PRIORITY.verifyNewest, mustList: false };
+    return orInconclusive(this.#check(own, check, limits));
+  }
+
+  async listedState(
+    credential: StoredCredential,
+    limits: CallLimits,
+  ): Promise<'valid' | 'expired' | 'absent' | 'unknown'> {
+    if (this.#options.managementKey === undefined || credential.keyId === undefined) {
+      return 'unknown';
+    }
+    try {
+      const { keys, skipped } = await (await this.#usableManager()).list(limits);
+      const key = keys.get(credential.keyId);
+      if (key === undefined) return skipped > 0 ? 'unknown' : 'absent';
+      return key.expiresAt > this.#options.clock.now() ? 'valid' : 'expired';
+    } catch (thrown) {
+      asFailure(thrown);
+      return 'unknown';
+    }
+  }
+
+  async ownKeys(secret: Secret, limits: CallLimits): Promise<OwnKeys> {
+    const manager = await this.#usableManager();
+    const { keys, skipped } = await manager.list(limits);
+    const now = this.#options.clock.now();
+    const description = descriptionOf(secret);
+    const own = [...keys.values()].filter(
+      (key) =>
+        key.description === description && key.keyId !== manager.keyId && key.expiresAt > now,
+    );
+    return { keys: own.map(({ keyId, issuedAt }) => ({ keyId, issuedAt })), skipped };
+  }
+
+  async revoke(
+    keyIds: readonly string[],
+    confirm: (keyIds: readonly string[]) => Promise<readonly string[]>,
+    limits: CallLimits,
+  ): Promise<Map<string, true | RotationError>> {
+    const results = new Map<string, true | RotationError>();
+    const manager = await this.#usableManager();
+    const wanted = keyIds.filter((keyId) => keyId !== manager.keyId);
+    if (wanted.length === 0) return results;
+    await this.#options.api.revocationTurn(wanted.length, limits);
+    const confirmed = await confirm(wanted);
+    await Promise.all(
+      wanted
+        .filter((keyId) => confirmed.includes(keyId))
+        .map(async (keyId) => {
+          const revoked = manager.revoke(keyId, limits).then(() => true as const);
+          results.set(keyId, await revoked.catch(toRotationError));
+        }),
+    );
+    return results;
+  }
+
+  close(): void {
+    this.#options.api.close();
+    void this.#managementKey?.then((key) => {
+      if (key instanceof ManagementKey) key.forget();
+    });
+  }
+
+  #check(
+    credential: Credential,
+    check: Parameters<KeyApi['check']>[1],
+    limits: CallLimits,
+  ): Promise<KeyCheck> {
+    const { sdk, api } = this.#options;
+    const host = this.#hostOf(credential);
+    return host === undefined
+      ? api.check(credential.apiKey, check, limits)
+      : sdk.check(credential, host, limits);
+  }
+
+  /** The host to use a key with; undefined for a v2 key of which nothing tells it. Older keys name it themselves. */
+  #hostOf({ kind, endpoint }: Credential): string | undefined {
+    if (kind !== 'v2') return '';
+    return endpoint ?? (this.#options.endpoint === '' ? undefined : this.#options.endpoint);
+  }
+
+  async #isManagementSecret(
+    { name }: Secret,
+    credential: Credential | undefined,
+  ): Promise<boolean> {
+    const manager = await this.#manager();
+    // A secret can be configured by two names.
+    const isSameKey =
+      manager instanceof ManagementKey && manager.fingerprint === credential?.fingerprint;
+    return isSameKey || name === this.#options.managementKey?.name;
+  }
+
+  /** The management key, or the error for those who need it. */
+  #manager(): Promise<ManagementKey | RotationError> {
+    const { managementKey, api, clock } = this.#options;
+    if (managementKey === undefined) throw new TypeError('no management key is configured');
+    this.#managementKey ??= ManagementKey.read(managementKey, api, () => clock.now()).catch(
+      toRotationError,
+    );
+    return this.#managementKey;
+  }
+
+  async #usableManager(): Promise<ManagementKey> {
+    const manager = await this.#manager();
+    if (manager instanceof RotationError) throw manager;
+    return manager;
+  }
+}
+
+/** A call that failed says nothing about the key. */
+async function orInconclusive(check: Promise<KeyCheck>): Promise<KeyCheck> {
+  try {
+    return await check;
+  } catch (thrown) {
+    return inconclusive(asFailure(thrown));
+  }
+}
+
+/** @throws the error if it is a fault of the rotator */
+function asFailure(thrown: unknown): RotationError {
+  if (thrown instanceof RotationError && thrown.code !== 'INTERNAL') return thrown;
+  throw thrown;
+}
+
+/** Every credential that comes in here went out here. */
+function asOwn(credential: StoredCredential): Credential {
+  if (credential instanceof Credential) return credential;
+  throw new TypeError('a credential of another source of keys');
+}

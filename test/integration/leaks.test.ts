@@ -17,7 +17,10 @@ describe('the search for leaks', () => {
     ['hex', Buffer.from(PIECE).toString('hex')],
     ['a printed byte array', inspect(new Uint8Array(Buffer.from(`{"apiKey":"${SECRET}"}`)))],
     ['a byte array in JSON', JSON.stringify(new Uint8Array(Buffer.from(PIECE)))],
-    ['a byte array as a printed object', inspect({ ...Buffer.from(PIECE) })],
+    [
+      'a byte array as a printed object',
+      inspect(Object.fromEntries([...Buffer.from(PIECE)].entries())),
+    ],
     ['bytes with spaces between them', [...Buffer.from(PIECE)].join(' ')],
     [
       'hex in upper case after another digit',

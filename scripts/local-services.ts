@@ -1,24 +1,24 @@
-/** A small world on this machine: the local services, three secrets that are to be rotated, and the function in its own process. */
+/** A test bed on this machine: the emulators, three secrets to rotate, and the function in a process of its own. */
 import { FunctionProcess, type StartOptions } from '../test/function-process';
 import { startServices, type Services } from '../test/emulators/services';
 
-/** Holds a v1 key, as Momento's console gave it to everybody until December 2025. */
+/** Contains a v1 key, as Momento's console issued it until December 2025. */
 export const V1_SECRET = 'projects/demo/secrets/old-cache-key';
 
 /** Empty: its first key is minted. */
 export const V2_SECRET = 'projects/demo/secrets/cache-key';
 
-/** Holds a v1 key that was stored without its refresh token: no run can renew it, and each says so. */
+/** Contains a v1 key without its refresh token. No run can renew it, so each one fails. */
 export const STUCK_SECRET = 'projects/demo/secrets/stuck-cache-key';
 
-/** Holds the key by which keys are minted and revoked. */
+/** Contains the key that mints and revokes keys. */
 const MANAGEMENT_SECRET = 'projects/demo/secrets/momento-management-key';
 
 const DAY_MS = 24 * 3600 * 1000;
 
 export interface LocalWorld extends Services {
   readonly rotator: FunctionProcess;
-  /** Lets the services take the present for this long ago, while `action` lasts. */
+  /** Sets the clock of the emulators back while `action` runs. */
   readonly earlier: <T>(ms: number, action: () => T | Promise<T>) => Promise<T>;
 }
 
@@ -47,19 +47,23 @@ export async function startLocalWorld(
   });
   const { apiKey, validUntil } = momento.issueKey({ lifetimeSeconds: (7 * DAY_MS) / 1000 });
   secretManager.addVersion(STUCK_SECRET, JSON.stringify({ apiKey, validUntil }));
-  const rotator = await FunctionProcess.start({
-    ...options,
-    env: {
-      ...services.env,
-      SECRETS: JSON.stringify([
-        V1_SECRET,
-        STUCK_SECRET,
-        { name: V2_SECRET, role: 'r-viewer', lifetime: '30d', payload: 'key' },
-      ]),
-      MANAGEMENT_KEY: MANAGEMENT_SECRET,
-      REVOKE: 'true',
-    },
-  });
+  const env = {
+    ...services.env,
+    SECRETS: JSON.stringify([
+      V1_SECRET,
+      STUCK_SECRET,
+      { name: V2_SECRET, role: 'r-viewer', lifetime: '30d', payload: 'key' },
+    ]),
+    MANAGEMENT_KEY: MANAGEMENT_SECRET,
+    REVOKE: 'true',
+  };
+  let rotator: FunctionProcess;
+  try {
+    rotator = await FunctionProcess.start({ ...options, env });
+  } catch (error) {
+    await services.stop();
+    throw error;
+  }
   return {
     ...services,
     rotator,

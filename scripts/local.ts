@@ -1,11 +1,15 @@
-/** The local services and the function, left running to play with. */
+/** Runs the emulators and the function until they are stopped, to try requests by hand. */
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { startLocalWorld, STUCK_SECRET, V1_SECRET, V2_SECRET } from './local-services';
 
 const PORT = Number(process.env.PORT ?? 8080);
 
 async function local(): Promise<void> {
+  await requireFreePort();
   const { secretManager, momento, keyApi, rotator, stop } = await startLocalWorld({
     port: PORT,
+    server: 'development',
     onOutput: (text) => process.stdout.write(text),
   });
   console.log(`The function runs at ${rotator.url} for
@@ -15,16 +19,16 @@ async function local(): Promise<void> {
 Secret Manager is at ${secretManager.host} and Momento at ${momento.host} (gRPC), Momento's key API at ${keyApi.host} (HTTP):
 in memory, on this machine only. In a second terminal:
 
-See what there is:
+Show the state of the secrets:
   curl -s ${rotator.url}
-What would be done:
+Show what a run would do:
   curl -s -X POST ${rotator.url} -d '{"dryRun": true}'
-Rotate; the secret that fails holds up no other:
+Rotate (one secret fails, which doesn't affect the others):
   curl -s -X POST ${rotator.url}
-As Cloud Scheduler calls it; called again for the same time, it says already_rotated:
+As Cloud Scheduler calls it (a second call for the same time returns already_rotated):
   AT="X-CloudScheduler-ScheduleTime: $(date -u +%Y-%m-%dT%H:%M:%SZ)"
   curl -s -X POST ${rotator.url} -H "$AT" -d '{"secrets": ["cache-key"]}'
-What a failure looks like; docs/runbook.md has what each error.code means, and what to do:
+What a failure looks like (docs/runbook.md says what to do about each error.code):
   curl -s -i -X POST ${rotator.url} -d '{"secrets": ["stuck-cache-key"]}'
 
 The function's log follows. Ctrl-C stops everything.
@@ -34,7 +38,26 @@ The function's log follows. Ctrl-C stops everything.
   }
 }
 
+/** The function's process could otherwise be taken for another one that answers at its port. */
+async function requireFreePort(): Promise<void> {
+  if (!Number.isInteger(PORT) || PORT < 1 || PORT > 65535) {
+    throw new Error('PORT must be a number from 1 to 65535.');
+  }
+  const server = createServer().listen(PORT, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new Error(
+      `Port ${PORT} can't be used (${code}). Choose another one, such as PORT=8081.`,
+      { cause },
+    );
+  }
+  server.close();
+  await once(server, 'close');
+}
+
 local().catch((error: unknown) => {
-  console.error(error);
+  console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
 });

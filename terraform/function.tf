@@ -28,7 +28,7 @@ locals {
 
   settings = {
     MANAGEMENT_KEY       = one(local.management_key[*].name)
-    RENEW_BEFORE         = var.renew_before
+    RENEW_BEFORE         = local.renew_before
     GRACE_PERIOD         = local.grace_period
     DESTROY_AFTER        = var.destroy_after
     VERIFY               = tostring(var.verify)
@@ -174,7 +174,7 @@ resource "google_cloudfunctions2_function" "rotator" {
   lifecycle {
     precondition {
       condition     = var.renew_before == null || alltrue([for id, left in local.left_when_due : left < local.seconds[var.secrets[id].lifetime]])
-      error_message = "A lifetime must be longer than renew_before (${coalesce(var.renew_before, "-")}): a key that lives no longer is due as soon as it is made, and every run rotates it. Shorten renew_before or make it a share, such as \"50%\"; or set it to null, if every run is to rotate."
+      error_message = "Each lifetime must be longer than renew_before (${coalesce(var.renew_before, "-")}). Otherwise a key is due as soon as it is minted, and every run rotates it. Shorten renew_before or make it a share, such as \"50%\". If every run must rotate, set it to null."
     }
 
     precondition {

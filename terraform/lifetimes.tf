@@ -1,12 +1,29 @@
-# What follows from how long keys live, where that is known: what cannot work is refused, and alerts come in time.
+# What follows from the lifetimes of keys and from the schedules: impossible settings are refused, and alerts come in time.
 locals {
   grace_period = coalesce(var.grace_period, var.revoke ? "7d" : "1h")
 
   seconds = {
-    for duration in toset(compact(concat([var.renew_before, local.grace_period], values(var.secrets)[*].lifetime))) :
+    for duration in toset(compact(concat([local.renewal_minimum, local.grace_period], values(var.secrets)[*].lifetime))) :
     duration => duration == "0" ? 0 : tonumber(regex("^[0-9]+", duration)) * local.unit_seconds[substr(duration, -1, 1)]
-    if !endswith(duration, "%")
   }
+
+  # The parts of renew_before: the share of a key's lifetime, and the duration.
+  renewal_share   = try(tonumber(regex("([0-9]+)%", var.renew_before)[0]) / 100, 0)
+  renewal_minimum = try(regex("[0-9]+[smhd]$", var.renew_before), null)
+
+  # An old key that was stored again looks new, and half of its remaining life can be less than the time between two runs.
+  # So a share alone gets a minimum: two such times, for the secrets whose lifetime isn't known here. It is at most two
+  # weeks, and never more than the share of a lifetime that is known.
+  derived_minimum_hours = floor(min(concat(
+    [2 * 7 * 24],
+    [2 * max(0, [for id, secret in var.secrets : local.longest_gaps[id] if secret.lifetime == null]...)],
+    [for secret in values(var.secrets) : local.renewal_share * local.seconds[secret.lifetime] / 3600 if secret.lifetime != null],
+  )...))
+  renew_before = (
+    local.renewal_share == 0 || local.renewal_minimum != null || local.derived_minimum_hours < 1
+    ? var.renew_before
+    : "${var.renew_before},${local.derived_minimum_hours}h"
+  )
 
   # The time between two runs, in hours, for schedules that tell it at a glance. Of any other one nothing is assumed.
   simple_schedules = {
@@ -24,12 +41,23 @@ locals {
     )
   }
 
-  # What is left of a key's life when its renewal is due, in seconds. Where every run rotates, that is when the next one comes.
+  # The same, at most. Of a schedule that doesn't tell, a daily or hourly one is assumed.
+  longest_gaps = {
+    for id, secret in var.secrets : id => (
+      local.run_gaps[id] > 0 ? local.run_gaps[id] / 3600 :
+      can(regex("^[^ ]+ +\\*( |/)", coalesce(secret.schedule, var.schedule))) ? 1 : 24
+    )
+  }
+
+  # What is left of a key's life when its renewal is due, in seconds. If every run rotates, that is at the next run.
   left_when_due = {
     for id, secret in var.secrets : id => (
-      var.renew_before == null ? local.seconds[secret.lifetime] - local.run_gaps[id] :
-      endswith(var.renew_before, "%") ? local.seconds[secret.lifetime] * tonumber(trimsuffix(var.renew_before, "%")) / 100 :
-      local.seconds[var.renew_before]
+      var.renew_before == null
+      ? local.seconds[secret.lifetime] - local.run_gaps[id]
+      : max(
+        local.renewal_share * local.seconds[secret.lifetime],
+        local.renewal_minimum == null ? 0 : local.seconds[local.renewal_minimum],
+      )
     ) if secret.lifetime != null
   }
 

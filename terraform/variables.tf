@@ -346,13 +346,16 @@ variable "paused" {
 # ---- how ----
 
 variable "renew_before" {
-  description = "Rotate only once this little of a key's life remains: a duration (14d) or a share of its lifetime (33%). null: every run rotates."
+  description = "Rotate only if this little of a key's life remains: a duration (14d), a share of its lifetime (33%), or both (50%,48h), of which the larger counts. A share alone is completed by twice the time between two runs. null: every run rotates."
   type        = string
   default     = "50%"
 
   validation {
-    condition     = var.renew_before == null || can(regex("^(0*[1-9][0-9]*[smhd]|[1-9][0-9]?%)$", var.renew_before)) && length(coalesce(var.renew_before, "-")) <= 7
-    error_message = "renew_before must be a duration, a whole number above 0 (at most 6 digits) and one of s, m, h, d, such as \"14d\" or \"36h\", or a share of the key's lifetime from \"1%\" to \"99%\"; null rotates in every run."
+    condition = var.renew_before == null || (
+      can(regex("^([1-9][0-9]?%|([1-9][0-9]?%,)?[0-9]{1,6}[smhd])$", var.renew_before)) &&
+      !can(regex("(^|,)0+[smhd]$", var.renew_before))
+    )
+    error_message = "renew_before must be a duration such as \"14d\", a share of the key's lifetime from \"1%\" to \"99%\", or both such as \"50%,48h\". A duration is a whole number above 0 (at most 6 digits) and one of s, m, h, d. null rotates in every run."
   }
 }
 
@@ -420,18 +423,21 @@ variable "revoke" {
 }
 
 variable "momento_endpoint" {
-  description = "The host of the Momento region with which v2 keys are proved that are stored without an endpoint. null: those are proved by the API that makes keys."
+  description = "The host that verifies v2 keys whose secret names no endpoint. null: Momento's HTTP API for keys verifies them."
   type        = string
   default     = null
 
   validation {
-    condition     = var.momento_endpoint == null || can(regex("^[A-Za-z0-9-]{1,63}(\\.[A-Za-z0-9-]{1,63})+$", var.momento_endpoint)) && length(coalesce(var.momento_endpoint, "-")) <= 253
-    error_message = "momento_endpoint must be a host without a scheme, a port or a path, such as \"cell-4-us-west-2-1.prod.a.momentohq.com\"."
+    condition = var.momento_endpoint == null || (
+      can(regex("^[A-Za-z0-9-]{1,63}(\\.[A-Za-z0-9-]{1,63})+$", var.momento_endpoint)) &&
+      !can(regex("^(?i:cache|control|token)\\.", var.momento_endpoint)) && length(coalesce(var.momento_endpoint, "-")) <= 253
+    )
+    error_message = "momento_endpoint must be a host such as \"cell-4-us-west-2-1.prod.a.momentohq.com\", without a scheme, a port, a path, or a prefix cache., control. or token."
   }
 }
 
 variable "momento_refresh_path" {
-  description = "Where the refresh token of a v2 key is spent, on the host of Momento's API for keys. null: /api-keys/refresh. Not needed where keys are minted."
+  description = "The path at which v2 keys are refreshed, on the host of Momento's HTTP API for keys. null: /api-keys/refresh, as Momento documents it. Minted keys don't need it."
   type        = string
   default     = null
 

@@ -9,25 +9,26 @@ export interface StartOptions {
   readonly source?: string;
   /** A free one by default. */
   readonly port?: number;
+  /**
+   * `framework` by default, as the function is deployed. `development` is what `npm start` runs, which listens on the
+   * loopback interface only.
+   */
+  readonly server?: 'framework' | 'development';
   /** Called with what the function writes, as it writes it. */
   readonly onOutput?: (text: string) => void;
 }
 
-/** The function in its own process under functions-framework, as it is deployed. */
+/** The function in a process of its own. */
 export class FunctionProcess extends ServerProcess {
   /** Starts the function and waits until it listens; rejects with what it printed if it exits before. */
   static async start(options: StartOptions): Promise<FunctionProcess> {
-    const { env, source = ROOT, port = await freePort(), onOutput } = options;
+    const { env, source = ROOT, port = await freePort(), server = 'framework' } = options;
     return new FunctionProcess({
-      args: [
-        resolve(source, 'node_modules/@google-cloud/functions-framework/build/src/main.js'),
-        '--target=rotate',
-        `--source=${source}`,
-      ],
+      args: server === 'development' ? [resolve(ROOT, 'scripts/serve.mjs')] : framework(source),
       cwd: source,
       env: { NODE_ENV: 'production', LOG_EXECUTION_ID: 'true', ...env },
       port,
-      onOutput,
+      onOutput: options.onOutput,
     }).listening();
   }
 
@@ -39,4 +40,12 @@ export class FunctionProcess extends ServerProcess {
       ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
   }
+}
+
+function framework(source: string): string[] {
+  return [
+    resolve(source, 'node_modules/@google-cloud/functions-framework/build/src/main.js'),
+    '--target=rotate',
+    `--source=${source}`,
+  ];
 }

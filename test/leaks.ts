@@ -1,11 +1,11 @@
-/** The longest piece of a secret that may be written anywhere. */
+/** The longest piece of a secret that can be written anywhere. */
 const HARMLESS_LENGTH = 6;
 
 /**
- * Finds pieces of secrets in texts: as they are, percent-encoded, JSON-escaped, as bytes in hex or decimal (which is how
- * a buffer prints), and in base64.
+ * Finds pieces of secrets in texts, also in other encodings: percent-encoded, JSON-escaped, as bytes in hex or decimal, and
+ * in base64. Debug output of libraries contains all of them.
  *
- * @returns one line for each text and form that leaks, which says where, and quotes nothing
+ * @returns one line for each text and encoding that leaks, which names the place and quotes nothing
  */
 export function leaks(secrets: Iterable<string>, texts: Iterable<string>): string[] {
   const pieces = new Map<string, number>();
@@ -32,15 +32,21 @@ const READINGS: Readonly<Record<string, (text: string) => string[]>> = {
   'JSON-escaped': (text) => [
     text.replace(/\\u([0-9a-f]{4})/gi, (_, hex: string) => String.fromCharCode(parseInt(hex, 16))),
   ],
+  // As one number or byte by byte, as in `7b226b`, `<Buffer 7b 22>`, `7b:22`, `0x7b, 0x22` and `\x7b\x22`. A digit that
+  // belongs to something else can come first, so both alignments are tried.
   hex: (text) =>
-    runs(/(?:[0-9a-f]{2}\s?){7,}/gi, text).map((run) =>
-      Buffer.from(run.replace(/\s/g, ''), 'hex').toString('latin1'),
-    ),
+    runs(/(?:(?:0x|\\x)?[0-9a-f]{1,2}[\s:,-]{0,8}){7,}/gi, text).flatMap((run) => {
+      const digits = run.replace(/0x|\\x|[^0-9a-f]/gi, '');
+      return [0, 1].map((skip) => Buffer.from(digits.slice(skip), 'hex').toString('latin1'));
+    }),
+  // As a list, as in `[ 123, 34 ]`, or as an object, as in `{"0":123,"1":34}`.
   decimal: (text) =>
-    runs(/(?:\d{1,3},\s*){6,}\d{1,3}/g, text).map((run) =>
-      Buffer.from(run.split(',').map(Number)).toString('latin1'),
+    [text, text.replace(/["']?\b\d+["']?:\s*(?=\d)/g, '')].flatMap((view) =>
+      runs(/(?:\d{1,3}[,\s]\s*){6,}\d{1,3}/g, view).map((run) =>
+        Buffer.from(run.split(/[,\s]+/).map(Number)).toString('latin1'),
+      ),
     ),
-  // What precedes the encoded part may look like base64 too, so each of the four alignments is tried.
+  // Text before the encoded part can look like base64 too, so all four alignments are tried.
   base64: (text) =>
     runs(/[\w+/-]{10,}/g, text).flatMap((run) =>
       [0, 1, 2, 3].map((skip) => Buffer.from(run.slice(skip), 'base64').toString('latin1')),
@@ -60,7 +66,7 @@ function secretsIn(text: string, pieces: ReadonlyMap<string, number>): number[] 
   return found;
 }
 
-/** Every part of a text that is just too long to be written. */
+/** Every part of a text that is one character too long to be written. */
 function* piecesOf(text: string): Generator<string> {
   const length = HARMLESS_LENGTH + 1;
   for (let end = length; end <= text.length; end += 1) yield text.slice(end - length, end);

@@ -1,18 +1,18 @@
-import { defined } from '../defined';
-import { DURATION, HOUR, parseDuration, SECOND } from '../duration';
+import { DAY, DURATION, HOUR, parseDuration, SECOND } from '../duration';
 import { RotationError } from '../errors';
-import { ADD_RESERVE, ISSUE_RESERVE } from '../rotation/budget';
-import type { RenewalPolicy, RenewBefore } from '../rotation/decide';
+import { ADD_RESERVE, ISSUE_RESERVE } from '../rotation/deadlines';
+import type { RenewalPolicy, RenewBefore } from '../rotation/policy';
 import type { Secret } from '../rotation/ports';
 import { parseSecretName, type SecretName } from '../secret-name';
+import { unsafeSettings } from './environment';
 import { parseSecrets } from './secrets';
 import { reader, readServices, type Environment, type Services } from './variables';
 
 export interface Config extends Services {
-  /** The secrets that may be rotated, and no others. */
+  /** The secrets that can be rotated, and no others. */
   readonly secrets: readonly Secret[];
-  /** The secret that holds the key by which keys are minted and revoked. */
-  readonly managementKey?: SecretName;
+  /** The secret that contains the key that mints and revokes keys. */
+  readonly managementKey?: SecretName | undefined;
   readonly policy: RenewalPolicy;
   /** The function's own timeout. */
   readonly timeoutMs: number;
@@ -20,80 +20,117 @@ export interface Config extends Services {
   readonly traceProject: string;
 }
 
-// Time must remain to store what was issued. 3600 s is Cloud Run's own limit.
+// Time must remain to store a key that was issued. 3600 s is Cloud Run's own limit.
 const MIN_TIMEOUT = ISSUE_RESERVE + ADD_RESERVE;
 const MAX_TIMEOUT = HOUR;
 
 /**
  * Reads the configuration from the environment. An empty variable counts as unset.
  *
- * @throws RotationError CONFIGURATION_INVALID, one that names every problem
+ * @throws RotationError CONFIGURATION_INVALID, one that lists every problem
  */
 export function parseConfig(env: Environment): Config {
-  const problems: string[] = [];
+  const problems = unsafeSettings(env);
   const read = reader(env, problems);
-  const config: Config = defined({
-    secrets: parseSecrets(env.SECRETS ?? '', problems),
+  const hasManagementKey = (env.MANAGEMENT_KEY ?? '').trim() !== '';
+  const secrets = parseSecrets(env.SECRETS ?? '', { canMint: hasManagementKey }, problems);
+  const config: Config = {
+    secrets,
     managementKey: read(
       'MANAGEMENT_KEY',
       parseSecretName,
       'the full name of a secret, such as projects/PROJECT/secrets/SECRET',
     ),
-    policy: defined({
-      renewBefore: read('RENEW_BEFORE', parseRenewBefore, `${DURATION}, or a share from 1% to 99%`),
+    policy: {
+      renewBefore: read(
+        'RENEW_BEFORE',
+        parseRenewBefore,
+        `${DURATION}, or a share from 1% to 99%, or both such as 50%,48h`,
+      ),
       gracePeriodMs: read('GRACE_PERIOD', parseDuration, `0 or ${DURATION}`) ?? 0,
       destroyAfterMs: read('DESTROY_AFTER', parseDuration, `0 or ${DURATION}`),
       verify: read('VERIFY', parseBoolean, 'true or false') ?? true,
       revoke: read('REVOKE', parseBoolean, 'true or false') ?? false,
-    }),
+    },
     timeoutMs:
       read(
         'TIMEOUT',
         parseTimeout,
         `a whole number with a unit, s, m, h or d, such as 540s, from ${MIN_TIMEOUT / SECOND}s to ${MAX_TIMEOUT / SECOND}s`,
       ) ?? 540 * SECOND,
-    traceProject: read('GOOGLE_CLOUD_PROJECT', (text) => text, '') ?? '',
+    traceProject: read('GOOGLE_CLOUD_PROJECT', (text) => text, '') ?? secrets[0]?.project ?? '',
     ...readServices(read),
-  });
-  problems.push(...contradictions(config));
+  };
+  problems.push(...contradictions(config, hasManagementKey));
   if (problems.length > 0) {
-    throw new RotationError(
-      'CONFIGURATION_INVALID',
-      `The function does not start; nothing is rotated until this is put right: ${problems.join('; ')}. ` +
-        "Every variable is in the README's section on configuration.",
-    );
+    throw new RotationError('CONFIGURATION_INVALID', {
+      problem: `The function doesn't start, because its environment variables are invalid. ${problems.join(' ')}`,
+      action: "Correct these variables. The README's section on configuration describes them.",
+    });
   }
-  return { ...config, traceProject: config.traceProject || (config.secrets[0]?.project ?? '') };
+  return config;
 }
 
-/** What each variable may be alone, and not together. */
-function contradictions({ policy, managementKey, momento }: Config): string[] {
+/** Settings that are valid alone and not together. */
+function contradictions({ secrets, policy, momento }: Config, hasManagementKey: boolean): string[] {
   const { gracePeriodMs, destroyAfterMs, revoke, verify } = policy;
-  const problems: string[] = [];
+  const problems = secrets.flatMap((secret) => lifetimeProblems(secret, policy));
   if (destroyAfterMs !== undefined && destroyAfterMs < gracePeriodMs) {
     problems.push(
-      'DESTROY_AFTER must not be shorter than GRACE_PERIOD, which keeps a version enabled',
+      'DESTROY_AFTER must not be shorter than GRACE_PERIOD, during which a version stays enabled.',
     );
   }
-  if (revoke && managementKey === undefined) {
-    problems.push('REVOKE needs MANAGEMENT_KEY, the key by which keys are revoked');
+  if (revoke && !hasManagementKey) {
+    problems.push('REVOKE needs MANAGEMENT_KEY, which revokes the keys.');
   }
   if (revoke && !verify) {
-    problems.push('REVOKE needs VERIFY: a key is ended only when the newest one is proved');
+    problems.push(
+      'REVOKE needs VERIFY, because a key is revoked only if the newest one is verified.',
+    );
   }
   if (revoke && gracePeriodMs < HOUR && momento.keyApiEmulator === undefined) {
     problems.push(
-      'REVOKE needs a GRACE_PERIOD of at least 1h: that is how long readers may go on with a key before it ends',
+      'REVOKE needs a GRACE_PERIOD of at least 1h, because applications can use a superseded key only that long.',
     );
   }
   return problems;
 }
 
+/** A lifetime that RENEW_BEFORE or GRACE_PERIOD exceeds. */
+function lifetimeProblems(
+  { name, lifetimeMs }: Secret,
+  { renewBefore, gracePeriodMs }: RenewalPolicy,
+): string[] {
+  if (lifetimeMs === undefined || renewBefore === undefined) return [];
+  const { share = 0, minimumMs = 0 } = renewBefore;
+  if (minimumMs >= lifetimeMs) {
+    return [
+      `RENEW_BEFORE must be shorter than the lifetime of ${name}, because otherwise every run rotates it.`,
+    ];
+  }
+  const leftMs = Math.max(lifetimeMs * share, minimumMs);
+  if (gracePeriodMs <= leftMs) return [];
+  return [
+    `GRACE_PERIOD must not be longer than the ${inWords(leftMs)} that remain of the lifetime of ${name} at its renewal, because its superseded key expires then.`,
+  ];
+}
+
+/** Reads a share, a duration, or both with a comma between them. */
 function parseRenewBefore(text: string): RenewBefore | undefined {
-  const percent = /^([1-9]\d?)%$/.exec(text)?.[1];
-  if (percent !== undefined) return { share: Number(percent) / 100 };
-  const ms = parseDuration(text);
-  return ms === undefined || ms === 0 ? undefined : { ms };
+  let share: number | undefined;
+  let minimumMs: number | undefined;
+  for (const part of text.split(',').map((part) => part.trim())) {
+    const percent = /^([1-9]\d?)%$/.exec(part)?.[1];
+    if (percent !== undefined) {
+      if (share !== undefined) return undefined;
+      share = Number(percent) / 100;
+    } else {
+      const ms = parseDuration(part);
+      if (minimumMs !== undefined || ms === undefined || ms === 0) return undefined;
+      minimumMs = ms;
+    }
+  }
+  return { share, minimumMs };
 }
 
 function parseTimeout(text: string): number | undefined {
@@ -103,4 +140,8 @@ function parseTimeout(text: string): number | undefined {
 
 function parseBoolean(text: string): boolean | undefined {
   return text === 'true' ? true : text === 'false' ? false : undefined;
+}
+
+function inWords(ms: number): string {
+  return ms >= 2 * DAY ? `${Math.floor(ms / DAY)} days` : `${Math.floor(ms / HOUR)} hours`;
 }

@@ -1,26 +1,25 @@
 /** Environment variables that the function shares with the tools beside it. */
-import { defined } from '../defined';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What is called, and where. */
+/** The services that the function calls, and where they are. */
 export interface Services {
   readonly momento: MomentoConfig;
-  /** `host:port` of a local service that stands in for Secret Manager. */
-  readonly secretManagerEmulator?: string;
+  /** `host:port` of an emulator of Secret Manager. */
+  readonly secretManagerEmulator?: string | undefined;
 }
 
 export interface MomentoConfig {
-  /** The host at which v2 keys are proved whose payload names none. */
-  readonly endpoint?: string;
-  /** Where a v2 refresh token is spent. */
-  readonly refreshPath?: string;
-  /** `host:port` of local services that stand in for Momento's gRPC and HTTP APIs. */
-  readonly emulator?: string;
-  readonly keyApiEmulator?: string;
+  /** The host that verifies v2 keys whose payload names none. */
+  readonly endpoint?: string | undefined;
+  /** The path at which a v2 key is refreshed. */
+  readonly refreshPath?: string | undefined;
+  /** `host:port` of emulators of Momento's gRPC and HTTP APIs. */
+  readonly emulator?: string | undefined;
+  readonly keyApiEmulator?: string | undefined;
 }
 
-/** Reads one variable; what is wrong with it is said as `NAME must be EXPECTED`. */
+/** Reads one variable. An invalid value becomes the problem `NAME must be EXPECTED.` */
 export type Read = <T>(
   name: string,
   parse: (text: string) => T | undefined,
@@ -32,36 +31,39 @@ const LOOPBACK = 'host:port on the loopback interface, such as localhost:8085';
 /**
  * An empty variable counts as unset.
  *
- * @param problems what is wrong is added to it, without quoting any of it
+ * @param problems gets a sentence for each invalid value. It doesn't quote the value, which could be a secret in the wrong
+ *   variable
  */
 export function reader(env: Environment, problems: string[]): Read {
   return (name, parse, expected) => {
     const text = env[name]?.trim();
     if (text === undefined || text === '') return undefined;
     const value = parse(text);
-    if (value === undefined) problems.push(`${name} must be ${expected}`);
+    if (value === undefined) problems.push(`${name} must be ${expected}.`);
     return value;
   };
 }
 
 export function readServices(read: Read): Services {
-  return defined<Services>({
-    momento: defined<MomentoConfig>({
+  return {
+    momento: {
       endpoint: read(
         'MOMENTO_ENDPOINT',
-        parseHost,
-        'a host without a scheme, such as cell-4-us-west-2-1.prod.a.momentohq.com',
+        parseEndpoint,
+        'a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a scheme, a port, a path, or a prefix cache., control. or token.',
       ),
       refreshPath: read('MOMENTO_REFRESH_PATH', parsePath, 'a path such as /api-keys/refresh'),
       emulator: read('MOMENTO_EMULATOR_HOST', parseLoopback, LOOPBACK),
       keyApiEmulator: read('MOMENTO_KEY_API_EMULATOR_HOST', parseLoopback, LOOPBACK),
-    }),
+    },
     secretManagerEmulator: read('SECRET_MANAGER_EMULATOR_HOST', parseLoopback, LOOPBACK),
-  });
+  };
 }
 
-function parseHost(text: string): string | undefined {
-  return /^(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$/i.test(text) ? text : undefined;
+// The SDK puts `cache.`, `control.` and `token.` before the endpoint. With a prefix already there, the host doesn't exist.
+function parseEndpoint(text: string): string | undefined {
+  const isHost = /^(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$/i.test(text);
+  return isHost && !/^(cache|control|token)\./i.test(text) ? text : undefined;
 }
 
 function parsePath(text: string): string | undefined {

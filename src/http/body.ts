@@ -4,9 +4,8 @@ import { RotationError } from '../errors';
 const MAX_BODY_BYTES = 16 * 1024;
 
 /**
- * Reads a request's body, and no more of it than may be kept: what is announced as too long is not read at all, and what
- * turns out to be is let go as it comes. The connection goes on being read either way, or a client that sends all before
- * it listens would never hear the answer.
+ * Reads a request's body up to the limit. A body that is announced as longer isn't kept at all. The rest of the request is
+ * read and dropped, because a client that sends everything before it reads would otherwise never get the answer.
  *
  * @throws RotationError INVALID_REQUEST
  */
@@ -22,27 +21,34 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
       if (length > MAX_BODY_BYTES) throw tooLong();
       chunks.push(chunk);
     }
-    // Read by somebody else before, it would pass for an empty one, which names all secrets.
+    // If other code has read the body, it looks empty, and an empty body names all secrets.
     if (length === 0 && Number(request.headers['content-length']) > 0)
-      throw badRequest('its body is gone');
+      throw invalidRequest('its body was already read');
     return Buffer.concat(chunks);
   } catch (thrown) {
     if (thrown instanceof RotationError) throw thrown;
-    throw badRequest('it ended before all of it had arrived', { cause: thrown });
+    throw invalidRequest('it ended before its body was complete', { cause: thrown });
   } finally {
     request.resume();
   }
 }
 
-/** What is wrong is said without quoting it: a request may hold a secret by mistake. */
-export function badRequest(problem: string, options?: ErrorOptions): RotationError {
+/**
+ * The error for a request that can't be accepted.
+ *
+ * @param reason completes "The request is invalid, because". It doesn't quote the request, which could contain a secret
+ */
+export function invalidRequest(reason: string, options?: ErrorOptions): RotationError {
   return new RotationError(
     'INVALID_REQUEST',
-    `The request is not valid: ${problem}. Nothing was done. The README shows what a request looks like.`,
+    {
+      problem: `The request is invalid, because ${reason}. Nothing was done.`,
+      action: "Correct the request. The README's section on HTTP describes it.",
+    },
     options,
   );
 }
 
 function tooLong(): RotationError {
-  return badRequest(`it is longer than ${MAX_BODY_BYTES} bytes`);
+  return invalidRequest(`its body is longer than ${MAX_BODY_BYTES} bytes`);
 }

@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Log } from '../log';
-import { badRequest } from './body';
+import { invalidRequest } from './body';
 
 interface Exchange {
   readonly request: IncomingMessage;
@@ -11,9 +11,9 @@ interface Exchange {
 }
 
 /**
- * Leaves every request to the handler. Left to itself functions-framework would read up to 1 GiB of a body, inflate it
- * and parse it before, and answer some paths in HTML or with nothing; Node answers what is not HTTP with nothing. The
- * framework does not hand out its server, so this listens to what Node tells of all servers of the process.
+ * Leaves every request to the handler. Otherwise functions-framework would read, inflate and parse up to 1 GiB of a body
+ * before the handler runs, and answer some paths in HTML or without a body. Node.js itself answers malformed HTTP without a
+ * body. The framework doesn't expose its server, so this listens to the diagnostics channels of all servers of the process.
  *
  * @returns ends it, for tests, whose process has other servers
  */
@@ -24,10 +24,10 @@ export function takeOverRequests(log: Log): () => void {
     const exchange = message as Exchange;
     const { request, socket } = exchange;
     lastExchange.set(socket, exchange);
-    // It reads only bodies that have a type.
+    // The framework reads only bodies with a content type.
     delete request.headers['content-type'];
-    // It answers what it cannot decode. The handler knows one path, and everything else is alike.
-    request.url = isRoot(request.url ?? '') ? '/' : '/elsewhere';
+    // It answers targets that it can't decode.
+    request.url = simplified(request.url ?? '');
   };
 
   const known = new WeakSet<Server>();
@@ -37,11 +37,11 @@ export function takeOverRequests(log: Log): () => void {
     known.add(server);
     server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
       const last = lastExchange.get(socket);
-      // A request that had begun is the handler's: it sees the connection end, and tells of it.
+      // If a request had begun, the handler sees the connection end and logs it.
       const isHandled = last !== undefined && !last.request.complete;
       const isMalformed = error.code?.startsWith('HPE_') === true;
-      const { code, message, retryable } = badRequest(
-        isHandled ? 'it ended before all of it had arrived' : 'it cannot be read as HTTP',
+      const { code, message, retryable } = invalidRequest(
+        isHandled ? 'it ended before its body was complete' : "it isn't valid HTTP",
       );
       const answer = { error: { code, message, retryable } };
       if (isMalformed && !isHandled) {
@@ -60,9 +60,14 @@ export function takeOverRequests(log: Log): () => void {
   };
 }
 
-/** Whether a request's target, a path or a whole URL, leads to `/`. */
-function isRoot(target: string): boolean {
-  return /^(https?:\/\/[^/?#]*)?\/?([?#]|$)/i.test(target);
+/**
+ * A request's target, a path or a whole URL, as far as the handler distinguishes them: `/`, `/` with a query, or anything
+ * else. The handler refuses a query without reading it.
+ */
+function simplified(target: string): '/' | '/?' | '/elsewhere' {
+  const [root, query] = /^(?:https?:\/\/[^/?#]*)?\/?(\?|$)/i.exec(target) ?? [];
+  if (root === undefined) return '/elsewhere';
+  return query === '?' ? '/?' : '/';
 }
 
 function rawAnswer(answer: object): string {

@@ -45,7 +45,7 @@ run "at_the_upper_limits" {
     labels                = { a23456789012345678901234567890123456789012345678901234567890123 = "123456789012345678901234567890123456789012345678901234567890123" }
     schedule              = "0-59/15,59 0,12,23 1-31/2 JAN-jun,12 0,7,Mon-FRI"
     time_zone             = "America/Argentina/ComodRivadavia"
-    renew_before          = "99%"
+    renew_before          = "99%,999999s"
     grace_period          = "999999d"
     destroy_after         = "999999d"
     timeout_seconds       = 1800

@@ -153,3 +153,88 @@ run "days_of_its_own" {
     error_message = "What is said of a secret counts."
   }
 }
+
+# ---- the minimum of renew_before ----
+
+run "the_minimum_is_twice_the_time_between_runs" {
+  command = plan
+
+  variables {
+    secrets = { hourly = { schedule = "17 * * * *" }, weekly = { schedule = "0 4 * * MON" } }
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,336h"
+    error_message = "The longest time between two runs counts, twice."
+  }
+}
+
+run "the_minimum_of_an_hourly_schedule" {
+  command = plan
+
+  variables {
+    schedule = "*/15 * * * *"
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,2h"
+    error_message = "Runs within every hour need a minimum of two hours."
+  }
+}
+
+run "the_minimum_of_a_monthly_schedule" {
+  command = plan
+
+  variables {
+    schedule = "0 4 1 * *"
+    alerts   = { no_rotation_days = 40 }
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,336h"
+    error_message = "The minimum is two weeks at most."
+  }
+}
+
+run "no_minimum_changes_a_known_lifetime" {
+  command = plan
+
+  variables {
+    secrets = { day = { lifetime = "1d", schedule = "17 */6 * * *" }, read = {} }
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,12h"
+    error_message = "The minimum is at most the share of the shortest lifetime."
+  }
+}
+
+run "no_minimum_where_every_lifetime_is_known" {
+  command = plan
+
+  variables {
+    secrets = { month = { lifetime = "30d" } }
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%"
+    error_message = "A known lifetime needs no minimum."
+  }
+}
+
+run "a_minimum_of_its_own" {
+  command = plan
+
+  variables {
+    renew_before = "50%,20d"
+    secrets      = { month = { lifetime = "30d" }, read = {} }
+  }
+
+  assert {
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,20d" &&
+      local.left_when_due["month"] == 20 * 86400
+    )
+    error_message = "A configured minimum stays, and the larger part counts."
+  }
+}

@@ -267,7 +267,7 @@ run "every_setting_reaches_the_function" {
         { name = "projects/test-project/secrets/refresh" },
       ])
       MANAGEMENT_KEY       = "projects/test-project/secrets/momento-management-key"
-      RENEW_BEFORE         = "50%"
+      RENEW_BEFORE         = "50%,48h"
       GRACE_PERIOD         = "7d"
       DESTROY_AFTER        = "30d"
       VERIFY               = "true"

@@ -239,6 +239,36 @@ run "endpoint_and_path" {
   expect_failures = [var.momento_endpoint, var.momento_refresh_path]
 }
 
+run "endpoint_with_the_prefix_cache" {
+  command = plan
+
+  variables {
+    momento_endpoint = "cache.cell-4-us-west-2-1.prod.a.momentohq.com"
+  }
+
+  expect_failures = [var.momento_endpoint]
+}
+
+run "endpoint_with_the_prefix_control" {
+  command = plan
+
+  variables {
+    momento_endpoint = "control.cell-4-us-west-2-1.prod.a.momentohq.com"
+  }
+
+  expect_failures = [var.momento_endpoint]
+}
+
+run "endpoint_with_the_prefix_token" {
+  command = plan
+
+  variables {
+    momento_endpoint = "TOKEN.cell-4-us-west-2-1.prod.a.momentohq.com"
+  }
+
+  expect_failures = [var.momento_endpoint]
+}
+
 run "endpoint_with_a_port_and_path_with_a_query" {
   command = plan
 
@@ -304,6 +334,17 @@ run "due_as_soon_as_it_is_made" {
   variables {
     renew_before = "14d"
     secrets      = { "momento-api-key" = { lifetime = "14d" } }
+  }
+
+  expect_failures = [google_cloudfunctions2_function.rotator]
+}
+
+run "due_as_soon_as_it_is_made_by_the_minimum" {
+  command = plan
+
+  variables {
+    renew_before = "50%,30d"
+    secrets      = { "momento-api-key" = { lifetime = "30d" } }
   }
 
   expect_failures = [google_cloudfunctions2_function.rotator]

@@ -297,6 +297,66 @@ run "round_12" {
   ]
 }
 
+run "round_13" {
+  command = plan
+
+  variables {
+    renew_before = "50%,0h" # no time at all
+  }
+
+  expect_failures = [
+    var.renew_before,
+  ]
+}
+
+run "round_14" {
+  command = plan
+
+  variables {
+    renew_before = "50%," # half a list
+  }
+
+  expect_failures = [
+    var.renew_before,
+  ]
+}
+
+run "round_15" {
+  command = plan
+
+  variables {
+    renew_before = "50%,40%" # two shares
+  }
+
+  expect_failures = [
+    var.renew_before,
+  ]
+}
+
+run "round_16" {
+  command = plan
+
+  variables {
+    renew_before = "48h,50%" # the other order
+  }
+
+  expect_failures = [
+    var.renew_before,
+  ]
+}
+
+run "round_17" {
+  command = plan
+
+  variables {
+    renew_before = "14d,48h" # two durations
+  }
+
+  expect_failures = [
+    var.renew_before,
+  ]
+}
+
 # These are compared with other variables, so Terraform looks at them only where those are good.
 
 run "dependent_round_1" {

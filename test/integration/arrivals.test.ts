@@ -1,4 +1,4 @@
-/** Requests that are nothing a caller should send, on real sockets to the real function. */
+/** Requests that no caller should send, on real sockets to the real function. */
 import { existsSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -81,6 +81,11 @@ test.each([
   ['a whole URL with a path', request('GET http://host/%zz'), 404],
   ['no path', request('OPTIONS *'), 404],
   ['what browsers ask for', request('GET /favicon.ico'), 404],
+  ['a query', request('GET /?x'), 400],
+  ['an empty query', request('POST /?', 'Content-Length: 0'), 400],
+  ['a query in a whole URL', request('POST http://host?dryRun=true', 'Content-Length: 0'), 400],
+  ['a query at another path', request('POST /x?dryRun=true', 'Content-Length: 0'), 404],
+  ['a fragment', request('POST /#x', 'Content-Length: 0'), 404],
   ['a path with a space', request('GET /a b'), 400],
   ['an unknown method', request('ROTATE /'), 400],
   ['too many headers', request('GET /', `X: ${'x'.repeat(20_000)}`), 400],

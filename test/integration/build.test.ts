@@ -10,7 +10,10 @@ const root = resolve(__dirname, '../..');
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
-  for (const file of uploadedFiles()) cpSync(join(root, file), join(folder, file));
+  const developmentServer = ['scripts/require-dependencies.mjs', 'scripts/serve.mjs'];
+  for (const file of [...uploadedFiles(), ...developmentServer]) {
+    cpSync(join(root, file), join(folder, file));
+  }
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -37,7 +40,7 @@ test('what is uploaded is enough to build, whatever is configured for the functi
   expect(run('npm', ['run', 'gcp-build'], env)).toEqual({ status: 0, lines: [], stderr: '' });
 });
 
-test('npm start tells a bad configuration in one line that names every problem', () => {
+test('npm start reports every problem of an invalid configuration in one line', () => {
   const { status, lines, stderr } = run('npm', ['start'], { RENEW_BEFORE: '14', TIMEOUT: '1s' });
   expect(status).toBe(1);
   expect(stderr).not.toMatch(/^\s+at /m);

@@ -15,6 +15,39 @@ describe('the search for leaks', () => {
     ['a printed buffer', inspect(Buffer.from(PIECE))],
     ['a buffer in JSON', JSON.stringify(Buffer.from(PIECE))],
     ['hex', Buffer.from(PIECE).toString('hex')],
+    ['a printed byte array', inspect(new Uint8Array(Buffer.from(`{"apiKey":"${SECRET}"}`)))],
+    ['a byte array in JSON', JSON.stringify(new Uint8Array(Buffer.from(PIECE)))],
+    [
+      'a byte array as a printed object',
+      inspect(Object.fromEntries([...Buffer.from(PIECE)].entries())),
+    ],
+    ['bytes with spaces between them', [...Buffer.from(PIECE)].join(' ')],
+    [
+      'hex in upper case after another digit',
+      `a${Buffer.from(PIECE).toString('hex').toUpperCase()}`,
+    ],
+    ['hex with colons', bytesInHex(PIECE).join(':')],
+    [
+      'hex bytes of C',
+      bytesInHex(PIECE)
+        .map((byte) => `0x${byte}`)
+        .join(', '),
+    ],
+    [
+      'escaped hex bytes',
+      bytesInHex(PIECE)
+        .map((byte) => `\\x${byte}`)
+        .join(''),
+    ],
+    [
+      'hex in lines',
+      bytesInHex(SECRET)
+        .join(' ')
+        .replace(/(.{23}) /g, '$1\n'),
+    ],
+    ['base64 in lines', base64(`${SECRET}${SECRET}`).replace(/(.{32})/g, '$1\r\n')],
+    ['base64 of a header', `Basic ${base64(`user:${SECRET}`)}`],
+    ['base64url', Buffer.from(`??>>${SECRET}`).toString('base64url')],
     ['base64', `stack/${base64(SECRET)}`],
     ['base64, shifted by one byte', `stack/${base64(`x${SECRET}`)}`],
     ['base64, shifted by two bytes', `stack/${base64(`xx${SECRET}`)}`],
@@ -42,6 +75,10 @@ describe('the search for leaks', () => {
 
 function percentEncoded(text: string): string {
   return Buffer.from(text).toString('hex').replace(/../g, '%$&');
+}
+
+function bytesInHex(text: string): string[] {
+  return [...Buffer.from(text)].map((byte) => byte.toString(16));
 }
 
 function hexCode(text: string): string {

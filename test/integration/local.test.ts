@@ -54,10 +54,10 @@ const OUTCOMES = (...outcomes: string[]) => ({
 });
 
 test('the lines do what is said above them', async () => {
-  expect(await local.tries('See what there is')).toMatchObject({
+  expect(await local.tries('Show the state')).toMatchObject({
     body: { secrets: [{ renewedBy: 'refresh' }, { error: {} }, { renewedBy: 'mint' }] },
   });
-  expect(await local.tries('What would be done')).toMatchObject({
+  expect(await local.tries('Show what a run would do')).toMatchObject({
     body: OUTCOMES('dry_run', 'failed', 'dry_run'),
   });
   expect(await local.tries('As Cloud Scheduler calls it')).toMatchObject({

@@ -1,14 +1,15 @@
-/** What the README says is checked against what is: a reader acts on it. */
+/** Compares the documentation with the code. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import ts from 'typescript';
 import { parse } from 'yaml';
 import { parseConfig } from '../../src/config/config';
+import { CHECKED_SETTINGS } from '../../src/config/environment';
 import { ERROR_CODES, RotationError } from '../../src/errors';
 import { REFRESH_PATH } from '../../src/momento/key-api';
-import { ANSWER_RESERVE, ISSUE_RESERVE } from '../../src/rotation/budget';
-import { OUTCOMES } from '../../src/rotation/report';
+import { ANSWER_RESERVE, ISSUE_RESERVE } from '../../src/rotation/deadlines';
+import { OUTCOMES } from '../../src/rotation/result';
 import { variablesRead } from './variables';
 
 const root = resolve(__dirname, '../..');
@@ -56,7 +57,7 @@ describe('the README', () => {
       retry,
     ]);
     const real = ERROR_CODES.map((code) => {
-      const error = new RotationError(code, '');
+      const error = new RotationError(code, { problem: '', action: '' });
       const status = code === 'CONFIGURATION_INVALID' ? 'no start' : String(error.status);
       return [code, status, error.retryable ? 'yes' : 'no'];
     });
@@ -80,6 +81,10 @@ describe('the README', () => {
       expect.arrayContaining(asked),
     );
     expect(rows(section('Configuration'))).toHaveLength(asked.length);
+  });
+
+  test('names every setting with which the function refuses to start', () => {
+    for (const name of CHECKED_SETTINGS) expect(section('Configuration')).toContain(`\`${name}`);
   });
 
   test('tells the defaults that are in force', () => {

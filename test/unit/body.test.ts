@@ -27,7 +27,7 @@ afterEach(() => {
   for (const client of clients.splice(0)) client.destroy();
 });
 
-/** A connection on which somebody has begun to send. */
+/** A connection on which a client has started to send. */
 async function send(...pieces: (string | Buffer)[]): Promise<Socket> {
   const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
   clients.push(client);
@@ -36,7 +36,7 @@ async function send(...pieces: (string | Buffer)[]): Promise<Socket> {
   return client;
 }
 
-/** Resolves when the server has said this; all of what it said. */
+/** Resolves with everything that the server sent, as soon as it contains the expected text. */
 async function hears(client: Socket, expected: string): Promise<string> {
   let heard = '';
   for await (const piece of client.iterator({ destroyOnReturn: false })) {
@@ -51,17 +51,17 @@ const head = (...headers: string[]): string =>
 const announced = (length: number): string => head(`Content-Length: ${length}`);
 const chunked = head('Transfer-Encoding: chunked');
 const chunk = (length: number): string => `${length.toString(16)}\r\n${'x'.repeat(length)}\r\n`;
-const tooLong = `it is longer than ${LIMIT} bytes`;
+const tooLong = `its body is longer than ${LIMIT} bytes`;
 
-test('what is announced as too long is refused before any of it is sent', async () => {
+test('refuses a body that is announced as too long before any of it is sent', async () => {
   await hears(await send(announced(LIMIT + 1)), tooLong);
 });
 
-test('what turns out to be too long is refused as soon as it is, though more may come', async () => {
+test('refuses a body as soon as it is too long, although more could follow', async () => {
   await hears(await send(chunked, chunk(LIMIT), chunk(1)), tooLong);
 });
 
-test('what says that it is compressed is counted as it is sent', async () => {
+test('counts the bytes of a compressed body as they are sent', async () => {
   const gzip = head('Transfer-Encoding: chunked', 'Content-Encoding: gzip');
   await hears(await send(gzip, chunk(LIMIT + 1)), tooLong);
 });
@@ -70,14 +70,14 @@ test.each([
   ['announced', [announced(LIMIT), 'x'.repeat(LIMIT)]],
   ['in pieces', [announced(LIMIT), 'x', 'x'.repeat(LIMIT - 1)]],
   ['chunked', [chunked, chunk(1), chunk(LIMIT - 1), '0\r\n\r\n']],
-])('exactly the limit is not too much: %s', async (_, pieces) => {
+])('accepts a body of exactly the limit: %s', async (_, pieces) => {
   await hears(await send(...pieces), `read ${LIMIT}`);
 });
 
 test.each([
   ['announced', [announced(4 * MIB), Buffer.alloc(4 * MIB)]],
   ['chunked', [chunked, chunk(4 * MIB), '0\r\n\r\n']],
-])('who listens only after sending all hears the answer: %s', async (_, pieces) => {
+])('answers a client that reads only after it has sent everything: %s', async (_, pieces) => {
   const client = await send(...pieces);
   if (client.writableNeedDrain) await once(client, 'drain');
   await hears(client, tooLong);
@@ -88,7 +88,7 @@ test.each([
 test.each([
   ['is cut off', (client: Socket) => client.resetAndDestroy()],
   ['ends too early', (client: Socket) => client.end()],
-])('what %s is refused', async (_, end) => {
+])('refuses a body that %s', async (_, end) => {
   const closed = once(server, 'connection').then(
     ([socket]) => new Promise((done) => (socket as Socket).once('close', done)),
   );
@@ -99,13 +99,13 @@ test.each([
   await closed;
   await new Promise((next) => setImmediate(next));
   expect(caught).toMatchObject({ code: 'INVALID_REQUEST', status: 400 });
-  expect(caught?.message).toContain('it ended before all of it had arrived');
+  expect(caught?.message).toContain('it ended before its body was complete');
 });
 
-test('one that somebody else has read is not taken for an empty one, which names all secrets', async () => {
+test('refuses a body that other code has read, because an empty one names all secrets', async () => {
   const read = Object.assign(Readable.from([]), { headers: { 'content-length': '2' } });
   await expect(readBody(read as unknown as IncomingMessage)).rejects.toMatchObject({
     code: 'INVALID_REQUEST',
-    message: expect.stringContaining('its body is gone') as string,
+    message: expect.stringContaining('its body was already read') as string,
   });
 });

@@ -10,16 +10,28 @@ function config(env: Record<string, string>) {
   return parseConfig({ SECRETS: NAME, ...env });
 }
 
-/** What a configuration is refused for, problem by problem. */
+const INTRODUCTION = "The function doesn't start, because its environment variables are invalid. ";
+
+/** The sentences about what is wrong with a configuration. */
 function problems(env: Record<string, string>): string[] {
-  const { code, message } = thrownBy(() => config(env)) as RotationError;
+  const { code, problem, action } = thrownBy(() => config(env)) as RotationError;
   expect(code).toBe('CONFIGURATION_INVALID');
-  const told =
-    /^The function does not start; .* put right: (.*)\. Every variable is in the README's/s;
-  return told.exec(message)?.[1]?.split('; ') ?? [];
+  expect(action).toBe(
+    "Correct these variables. The README's section on configuration describes them.",
+  );
+  expect(problem).toContain(INTRODUCTION);
+  return problem.slice(INTRODUCTION.length).split(/(?<=\.) (?=[A-Z])/);
 }
 
-test('a configuration needs SECRETS only', () => {
+/** SECRETS with one secret, and a management key. */
+function minted(settings: object): Record<string, string> {
+  return {
+    SECRETS: JSON.stringify([{ name: NAME, role: 'r-viewer', ...settings }]),
+    MANAGEMENT_KEY,
+  };
+}
+
+test('needs only SECRETS', () => {
   expect(parseConfig({ SECRETS: NAME })).toEqual({
     secrets: [SECRET],
     policy: { gracePeriodMs: 0, verify: true, revoke: false },
@@ -29,7 +41,7 @@ test('a configuration needs SECRETS only', () => {
   });
 });
 
-test('a configuration can set everything', () => {
+test('reads every variable', () => {
   expect(
     parseConfig({
       SECRETS: ` ${NAME}, projects/q/locations/eu/secrets/t,`,
@@ -52,7 +64,7 @@ test('a configuration can set everything', () => {
     secrets: [SECRET, { ...secretName('projects/q/locations/eu/secrets/t'), payload: 'json' }],
     managementKey: secretName(MANAGEMENT_KEY),
     policy: {
-      renewBefore: { ms: 14 * DAY },
+      renewBefore: { minimumMs: 14 * DAY },
       gracePeriodMs: 36 * HOUR,
       destroyAfterMs: 30 * DAY,
       verify: true,
@@ -70,7 +82,7 @@ test('a configuration can set everything', () => {
   });
 });
 
-test('an empty variable counts as unset', () => {
+test('takes an empty variable for unset', () => {
   const names = [
     ...['MANAGEMENT_KEY', 'REVOKE', 'RENEW_BEFORE', 'GRACE_PERIOD', 'DESTROY_AFTER', 'VERIFY'],
     ...['TIMEOUT', 'MOMENTO_ENDPOINT', 'MOMENTO_REFRESH_PATH', 'GOOGLE_CLOUD_PROJECT'],
@@ -83,8 +95,10 @@ test('an empty variable counts as unset', () => {
 test.each<[string, string, object]>([
   ['RENEW_BEFORE', '1%', { policy: { renewBefore: { share: 0.01 } } }],
   ['RENEW_BEFORE', '99%', { policy: { renewBefore: { share: 0.99 } } }],
-  ['RENEW_BEFORE', '90s', { policy: { renewBefore: { ms: 90 * SECOND } } }],
-  ['RENEW_BEFORE', '5m', { policy: { renewBefore: { ms: 300 * SECOND } } }],
+  ['RENEW_BEFORE', '90s', { policy: { renewBefore: { minimumMs: 90 * SECOND } } }],
+  ['RENEW_BEFORE', '5m', { policy: { renewBefore: { minimumMs: 300 * SECOND } } }],
+  ['RENEW_BEFORE', '50%,48h', { policy: { renewBefore: { share: 0.5, minimumMs: 48 * HOUR } } }],
+  ['RENEW_BEFORE', '2d, 66%', { policy: { renewBefore: { share: 0.66, minimumMs: 48 * HOUR } } }],
   ['GRACE_PERIOD', '0', { policy: { gracePeriodMs: 0 } }],
   ['GRACE_PERIOD', '0s', { policy: { gracePeriodMs: 0 } }],
   ['DESTROY_AFTER', '0', { policy: { destroyAfterMs: 0 } }],
@@ -103,7 +117,7 @@ test.each<[string, string, object]>([
   expect(config({ [name]: text })).toMatchObject(expected);
 });
 
-describe('a wrong value is told by what it must be, and alone', () => {
+describe('reports an invalid value by what it must be', () => {
   const durations = ['1', 'd', '1w', '1.5h', '-1h', '1 h', '1D', '1h30m', '1000000s', 'soon'];
   const hosts = ['localhost', 'localhost:', 'localhost:0', 'localhost:65536', ':8085', '8085'];
   const elsewhere = ['example.com:80', '10.0.0.1:80', '0.0.0.0:80', '128.0.0.1:80', '[::]:80'];
@@ -122,8 +136,11 @@ describe('a wrong value is told by what it must be, and alone', () => {
     ],
     [
       'RENEW_BEFORE',
-      'RENEW_BEFORE must be a whole number with a unit, s, m, h or d, such as 36h or 14d, or a share from 1% to 99%',
-      [...durations, '0', '0d', '0%', '100%', '5.5%', '05%', '%'],
+      'RENEW_BEFORE must be a whole number with a unit, s, m, h or d, such as 36h or 14d, or a share from 1% to 99%, or both such as 50%,48h.',
+      [
+        ...[...durations, '0', '0d', '0%', '100%', '5.5%', '05%', '%'],
+        ...['50%,', ',48h', '50%,0', '50%,40%', '1h,2h', '50%,48h,1h', '50% 48h', '50%,48'],
+      ],
     ],
     ['GRACE_PERIOD', 'GRACE_PERIOD must be 0 or a whole number with a unit', [...durations, '5%']],
     [
@@ -140,9 +157,12 @@ describe('a wrong value is told by what it must be, and alone', () => {
     ],
     [
       'MOMENTO_ENDPOINT',
-      'MOMENTO_ENDPOINT must be a host without a scheme, such as cell-4-us-west-2-1.prod.a.momentohq.com',
+      'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a scheme, a port, a path, or a prefix cache., control. or token.',
       [
-        'https://a.b',
+        'https://cell-1.prod.a.momentohq.com',
+        'cache.cell-1.prod.a.momentohq.com',
+        'control.cell-1.prod.a.momentohq.com',
+        'Token.cell-1.prod.a.momentohq.com',
         'a.b:443',
         'a.b/',
         'a..b',
@@ -186,7 +206,7 @@ describe('a wrong value is told by what it must be, and alone', () => {
   });
 });
 
-describe('variables that do not go together', () => {
+describe('variables that contradict each other', () => {
   const REVOKES = { REVOKE: 'true', MANAGEMENT_KEY, GRACE_PERIOD: '1h' };
 
   test.each<[string, Record<string, string>, string]>([
@@ -195,36 +215,95 @@ describe('variables that do not go together', () => {
       { GRACE_PERIOD: '2d', DESTROY_AFTER: '47h' },
       'DESTROY_AFTER must not be shorter than GRACE_PERIOD',
     ],
-    ['nothing to revoke with', { ...REVOKES, MANAGEMENT_KEY: '' }, 'REVOKE needs MANAGEMENT_KEY'],
+    ['no key to revoke with', { ...REVOKES, MANAGEMENT_KEY: '' }, 'REVOKE needs MANAGEMENT_KEY'],
     [
-      'no time for readers',
+      'too little time for applications',
       { ...REVOKES, GRACE_PERIOD: '59m' },
       'REVOKE needs a GRACE_PERIOD of at least 1h',
     ],
-    ['no proof of the newest key', { ...REVOKES, VERIFY: 'false' }, 'REVOKE needs VERIFY'],
-  ])('%s', (_name, env, problem) => {
+    ['an unverified newest key', { ...REVOKES, VERIFY: 'false' }, 'REVOKE needs VERIFY'],
+    [
+      'a renewal that is due as soon as the key is issued',
+      { ...minted({ lifetime: '14d' }), RENEW_BEFORE: '14d' },
+      `RENEW_BEFORE must be shorter than the lifetime of ${NAME}`,
+    ],
+    [
+      'a minimum as long as the lifetime, beside a share',
+      { ...minted({ lifetime: '2d' }), RENEW_BEFORE: '50%,48h' },
+      `RENEW_BEFORE must be shorter than the lifetime of ${NAME}`,
+    ],
+    [
+      'a grace period after the expiry, with a share',
+      { ...minted({ lifetime: '30d' }), RENEW_BEFORE: '20%,48h', GRACE_PERIOD: '145h' },
+      `GRACE_PERIOD must not be longer than the 6 days that remain of the lifetime of ${NAME}`,
+    ],
+    [
+      'a grace period after the expiry, with a duration',
+      { ...minted({ lifetime: '30d' }), RENEW_BEFORE: '36h', GRACE_PERIOD: '37h' },
+      `GRACE_PERIOD must not be longer than the 36 hours that remain of the lifetime of ${NAME}`,
+    ],
+    [
+      'a role without a management key',
+      { ...minted({}), MANAGEMENT_KEY: ' ' },
+      'Entry 1 of SECRETS: role needs MANAGEMENT_KEY',
+    ],
+  ])('refuses %s', (_name, env, problem) => {
     expect(problems(env)).toEqual([expect.stringContaining(problem)]);
   });
 
   test.each<[string, Record<string, string>]>([
     ['disabled and destroyed at once', { GRACE_PERIOD: '2d', DESTROY_AFTER: '48h' }],
-    ['an hour for readers', REVOKES],
+    ['an hour for applications', REVOKES],
     [
-      'no time for readers with local services',
+      'no time for applications with emulators',
       { ...REVOKES, GRACE_PERIOD: '0', MOMENTO_KEY_API_EMULATOR_HOST: 'localhost:1' },
     ],
     ['a management key that is one of the secrets', { MANAGEMENT_KEY: NAME }],
-  ])('but these do: %s', (_name, env) => {
+    [
+      'a minimum that is shorter than the lifetime',
+      { ...minted({ lifetime: '49h' }), RENEW_BEFORE: '50%,48h' },
+    ],
+    [
+      'a minimum without a configured lifetime',
+      { ...minted({}), RENEW_BEFORE: '50%,48h', GRACE_PERIOD: '30d' },
+    ],
+    [
+      'a grace period as long as the share that remains',
+      { ...minted({ lifetime: '30d' }), RENEW_BEFORE: '50%,48h', GRACE_PERIOD: '15d' },
+    ],
+    [
+      'a grace period as long as the minimum that remains',
+      { ...minted({ lifetime: '10d' }), RENEW_BEFORE: '10%,7d', GRACE_PERIOD: '7d' },
+    ],
+    [
+      'a long grace period where every run rotates',
+      { ...minted({ lifetime: '1d' }), GRACE_PERIOD: '7d' },
+    ],
+  ])('accepts %s', (_name, env) => {
     expect(() => config(env)).not.toThrow();
   });
 });
 
-test('one message names every problem and quotes no value', () => {
+test('checks every secret against RENEW_BEFORE and GRACE_PERIOD', () => {
+  const secrets = [
+    { name: NAME, role: 'r', lifetime: '1h' },
+    { name: 'projects/p/secrets/t', role: 'r', lifetime: '3d' },
+    { name: 'projects/p/secrets/u', role: 'r', lifetime: '30d' },
+  ];
+  const env = { SECRETS: JSON.stringify(secrets), MANAGEMENT_KEY };
+  expect(problems({ ...env, RENEW_BEFORE: '50%,48h', GRACE_PERIOD: '3d' })).toEqual([
+    expect.stringMatching(/^RENEW_BEFORE .* projects\/p\/secrets\/s,/),
+    expect.stringMatching(/^GRACE_PERIOD .* 2 days .* projects\/p\/secrets\/t /),
+  ]);
+});
+
+test('lists every problem in one message and quotes no value', () => {
   const planted = 'pLanted';
   const names = [
     ...['MANAGEMENT_KEY', 'REVOKE', 'RENEW_BEFORE', 'GRACE_PERIOD', 'DESTROY_AFTER', 'VERIFY'],
     ...['TIMEOUT', 'MOMENTO_ENDPOINT', 'MOMENTO_REFRESH_PATH', 'SECRET_MANAGER_EMULATOR_HOST'],
     ...['MOMENTO_EMULATOR_HOST', 'MOMENTO_KEY_API_EMULATOR_HOST'],
+    'NODE_DEBUG',
   ];
   const wrong = Object.fromEntries(names.map((name) => [name, planted]));
   const told = problems({
@@ -233,9 +312,9 @@ test('one message names every problem and quotes no value', () => {
     SECRETS: `${planted},${planted}`,
   });
   const expected = [
-    'entry 1 of SECRETS',
-    'entry 2 of SECRETS',
-    ...names.map((name) => `${name} must be`),
+    'Entry 1 of SECRETS',
+    'Entry 2 of SECRETS',
+    ...names.map((name) => `${name} must`),
   ];
   expect(told).toHaveLength(expected.length);
   expect(expected.filter((start) => !told.some((problem) => problem.startsWith(start)))).toEqual(

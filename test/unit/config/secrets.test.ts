@@ -4,9 +4,10 @@ import { DAY, HOUR, secretName } from '../support';
 const NAME = 'projects/p/secrets/s';
 const OTHER = 'projects/p/locations/eu/secrets/t';
 
-function parse(value: unknown) {
+function parse(value: unknown, { canMint } = { canMint: true }) {
   const problems: string[] = [];
-  const secrets = parseSecrets(typeof value === 'string' ? value : JSON.stringify(value), problems);
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  const secrets = parseSecrets(text, { canMint }, problems);
   return { secrets, problems };
 }
 
@@ -32,25 +33,25 @@ describe('SECRETS', () => {
   });
 
   const shape =
-    'entry 1 of SECRETS: it must be a name, or an object with name, and with role, lifetime and payload';
+    'Entry 1 of SECRETS: it must be a name, or an object with the field name and optionally role, lifetime and payload.';
   const fullName =
-    'is not a full name, projects/PROJECT/secrets/SECRET or projects/PROJECT/locations';
+    'the name must be a full name such as projects/PROJECT/secrets/SECRET or projects/PROJECT/locations';
   const entry = (fields: object) => [{ name: NAME, ...fields }];
 
   test.each<[string, unknown, string[]]>([
     ['nothing', '', ['SECRETS must name at least one secret']],
     ['an empty list', '[]', ['SECRETS must name at least one secret']],
-    ['half a list', '[', ['SECRETS begins like a JSON list and is none']],
-    ['what is no JSON', `['${NAME}']`, ['SECRETS begins like a JSON list and is none']],
+    ['half a list', '[', ["SECRETS starts like a JSON list and isn't valid JSON."]],
+    ['what is no JSON', `['${NAME}']`, ["SECRETS starts like a JSON list and isn't valid JSON."]],
     ['an object without a list', { name: NAME }, [fullName]],
-    ['a short name', 'momento', [`entry 1 of SECRETS: it ${fullName}`]],
-    ['another wrong name', `${NAME},,projects/p/secret/t`, [`entry 2 of SECRETS: it ${fullName}`]],
-    ['a version', `${NAME}/versions/latest`, [`entry 1 of SECRETS: it ${fullName}`]],
-    ['a name twice', `${NAME}, ${NAME}`, ['SECRETS names a secret more than once']],
+    ['a short name', 'momento', [`Entry 1 of SECRETS: ${fullName}`]],
+    ['another wrong name', `${NAME},,projects/p/secret/t`, [`Entry 2 of SECRETS: ${fullName}`]],
+    ['a version', `${NAME}/versions/latest`, [`Entry 1 of SECRETS: ${fullName}`]],
+    ['a name twice', `${NAME}, ${NAME}`, ['SECRETS must name each secret only once.']],
     [
       'a name twice, in both forms',
       [NAME, { name: NAME }],
-      ['SECRETS names a secret more than once'],
+      ['SECRETS must name each secret only once.'],
     ],
     ['null', [null], [shape]],
     ['a number', [7], [shape]],
@@ -59,17 +60,17 @@ describe('SECRETS', () => {
     ['no name', [{ role: 'r' }], [shape]],
     ['an unknown field', entry({ expiry: '30d' }), [shape]],
     ['a field that all objects have', entry({ toString: 1 }), [shape]],
-    ['a name that is no text', [{ name: 7 }], ['entry 1 of SECRETS: name must be text']],
-    ['a role that is no text', entry({ role: null }), ['entry 1 of SECRETS: role must be text']],
+    ['a name that is no text', [{ name: 7 }], ['Entry 1 of SECRETS: name must be text']],
+    ['a role that is no text', entry({ role: null }), ['Entry 1 of SECRETS: role must be text']],
     [
       'an empty role',
       entry({ role: '' }),
-      ['entry 1 of SECRETS: role must be the id of a role, such as r-viewer'],
+      ['Entry 1 of SECRETS: role must be the id of a role, such as r-viewer'],
     ],
     [
       'a role of two lines',
       entry({ role: 'r-a\nb' }),
-      ['entry 1 of SECRETS: role must be the id of a role'],
+      ['Entry 1 of SECRETS: role must be the id of a role'],
     ],
     [
       'a role that is too long',
@@ -79,7 +80,7 @@ describe('SECRETS', () => {
     [
       'a lifetime in numbers',
       entry({ lifetime: 30 }),
-      ['entry 1 of SECRETS: lifetime must be text'],
+      ['Entry 1 of SECRETS: lifetime must be text'],
     ],
     [
       'a lifetime without a unit',
@@ -90,12 +91,17 @@ describe('SECRETS', () => {
     [
       'another form',
       entry({ payload: 'yaml' }),
-      ['entry 1 of SECRETS: payload must be json or key'],
+      ['Entry 1 of SECRETS: payload must be json or key'],
     ],
     [
       'all of that at once',
       [{ name: NAME, role: 1, lifetime: '', payload: 1 }, 'x'],
-      ['role must be', 'lifetime must be', 'payload must be', 'entry 2 of SECRETS: it is not'],
+      [
+        'role must be',
+        'lifetime must be',
+        'payload must be',
+        'Entry 2 of SECRETS: the name must be',
+      ],
     ],
   ])('not as %s', (_name, value, expected) => {
     expect(parse(value).problems).toEqual(
@@ -103,7 +109,30 @@ describe('SECRETS', () => {
     );
   });
 
-  test('no problem quotes what is there: it may be a secret in the wrong variable', () => {
+  test.each<[string, object, string[]]>([
+    ['role', { role: 'r' }, ['role needs MANAGEMENT_KEY']],
+    ['lifetime', { lifetime: '1d' }, ['lifetime needs MANAGEMENT_KEY']],
+    ['payload', { payload: 'key' }, ['payload needs MANAGEMENT_KEY']],
+    ['payload, also the default one', { payload: 'json' }, ['payload needs MANAGEMENT_KEY']],
+    [
+      'all of them',
+      { role: 'r', lifetime: '1d', payload: 'json' },
+      ['role needs MANAGEMENT_KEY', 'lifetime needs', 'payload needs'],
+    ],
+    ['none of them', {}, []],
+  ])('without a management key: %s', (_name, fields, expected) => {
+    expect(parse(entry(fields), { canMint: false }).problems).toEqual(
+      expected.map((part) => expect.stringContaining(`Entry 1 of SECRETS: ${part}`) as string),
+    );
+  });
+
+  test('refuses a payload without a role, which has no effect', () => {
+    expect(parse(entry({ payload: 'key', lifetime: '1d' })).problems).toEqual([
+      'Entry 1 of SECRETS: payload needs role, because only a secret with a role gets its first key minted.',
+    ]);
+  });
+
+  test('quotes nothing in a problem, because it could be a secret in the wrong variable', () => {
     const planted = 'pLanted';
     const values: unknown[] = [
       planted,

@@ -1,5 +1,5 @@
 import type { RotationError } from '../../../src/errors';
-import { parseRotateRequest, parseScheduleTime } from '../../../src/http/request';
+import { parseRotateRequest, parseScheduleTime, refuseQuery } from '../../../src/http/request';
 import type { Secret } from '../../../src/rotation/ports';
 import { piecesIn, secretName, thrownBy } from '../support';
 
@@ -49,12 +49,12 @@ describe('a request to rotate', () => {
 
 describe('a request that is refused', () => {
   const planted = 'pLanted-Qz8';
-  const noObject = 'it is not a JSON object';
+  const noObject = "its body isn't a JSON object";
   const otherFields = "it has fields other than 'secrets', 'force' and 'dryRun'";
 
   test.each<[string, unknown, string]>([
-    ['no JSON', `{"secrets": ["${planted}"`, 'it is not JSON in UTF-8'],
-    ['no UTF-8', Buffer.from('{"secrets":["\xff"]}', 'latin1'), 'it is not JSON in UTF-8'],
+    ['no JSON', `{"secrets": ["${planted}"`, "its body isn't JSON in UTF-8"],
+    ['no UTF-8', Buffer.from('{"secrets":["\xff"]}', 'latin1'), "its body isn't JSON in UTF-8"],
     ['an empty list', [], noObject],
     ['a list of names', ['a'], noObject],
     ['null', 'null', noObject],
@@ -64,27 +64,27 @@ describe('a request that is refused', () => {
     ['a field of another case', { dryrun: true }, otherFields],
     ['__proto__', '{"__proto__": {"dryRun": true}}', otherFields],
     ['a field that all objects have', { toString: 1 }, otherFields],
-    ['force as a text', { force: planted }, "'force' is not true or false"],
-    ['force as null', { force: null }, "'force' is not true or false"],
-    ['dryRun as a number', { dryRun: 1 }, "'dryRun' is not true or false"],
-    ['one secret without a list', { secrets: planted }, "'secrets' is not a list"],
-    ['an object for the list', { secrets: { 0: 'a', length: 1 } }, "'secrets' is not a list"],
-    ['null for the list', { secrets: null }, "'secrets' is not a list"],
+    ['force as a text', { force: planted }, "'force' isn't true or false"],
+    ['force as null', { force: null }, "'force' isn't true or false"],
+    ['dryRun as a number', { dryRun: 1 }, "'dryRun' isn't true or false"],
+    ['one secret without a list', { secrets: planted }, "'secrets' isn't a list"],
+    ['an object for the list', { secrets: { 0: 'a', length: 1 } }, "'secrets' isn't a list"],
+    ['null for the list', { secrets: null }, "'secrets' isn't a list"],
     [
       'no secret in the list',
       { secrets: [] },
-      "'secrets' is an empty list; leave it out to name all",
+      "'secrets' is an empty list (leave it out to name all secrets)",
     ],
     [
       'a secret that is no string, beside one that is unknown',
       { secrets: ['unknown', { planted }] },
-      "'secrets' holds what is not a string",
+      "'secrets' contains a value that isn't a string",
     ],
     ['an ambiguous short name', { secrets: ['a', 'b'] }, 'secrets[1] is the short name of several'],
   ])('%s', (_name, body, problem) => {
     const { code, message } = thrownBy(() => parse(body)) as RotationError;
     expect(code).toBe('INVALID_REQUEST');
-    expect(message).toContain(`The request is not valid: ${problem}`);
+    expect(message).toContain(`The request is invalid, because ${problem}`);
     expect(piecesIn(message, planted)).toEqual([]);
   });
 
@@ -100,9 +100,23 @@ describe('a request that is refused', () => {
     const secrets = index === 0 ? [name, 'a'] : ['a', name];
     const { code, message } = thrownBy(() => parse({ secrets })) as RotationError;
     expect(code).toBe('SECRET_NOT_CONFIGURED');
-    expect(message).toContain(`secrets[${index}] is not one of the secrets`);
-    expect(message).toContain(`They are: ${A}, ${B}, ${REGIONAL}, ${TWIN}.`);
+    expect(message).toContain(`secrets[${index}] of the request isn't a configured secret.`);
+    expect(message).toContain(`name one of ${A}, ${B}, ${REGIONAL}, ${TWIN}.`);
     expect(piecesIn(message, planted)).toEqual([]);
+  });
+});
+
+describe('a query string', () => {
+  test.each(['/?', '/?dryRun=true', '/?x#y'])('is refused: %s', (target) => {
+    expect(thrownBy(() => refuseQuery(target))).toMatchObject({
+      code: 'INVALID_REQUEST',
+      problem:
+        'The request is invalid, because it has a query string, which is never used. Nothing was done.',
+    });
+  });
+
+  test('is missed in no other target', () => {
+    expect(() => refuseQuery('/')).not.toThrow();
   });
 });
 
@@ -111,21 +125,50 @@ describe('the time that a run is scheduled for', () => {
 
   test.each<[string | undefined, number | undefined]>([
     ['2026-10-27T00:00:00Z', time],
+    ['2026-10-27t00:00:00z', time],
+    ['2026-10-27t02:00:00+02:00', time],
     ['2026-10-27T02:00:00+02:00', time],
+    ['2026-10-26T18:30:00-05:30', time],
+    ['2026-10-27T00:00:00-00:00', time],
     ['2026-10-27T00:00:00.000001+00:00', time],
+    ['2026-10-27T00:00:00.0000000000000000000000001Z', time],
     ['2026-10-27T00:00:00.5Z', time + 500],
+    [' 2026-10-27T00:00:00Z ', time],
+    ['2024-02-29T00:00:00Z', Date.parse('2024-02-29')],
+    ['2016-12-31T23:59:60Z', Date.parse('2017-01-01')],
+    ['2016-12-31T23:59:60.5z', Date.parse('2017-01-01') + 500],
+    ['1990-12-31T15:59:60-08:00', Date.parse('1991-01-01')],
     ['', undefined],
     [undefined, undefined],
-  ])('%j', (header, expected) => {
+  ])('accepts %j', (header, expected) => {
     expect(parseScheduleTime(header)).toBe(expected);
   });
 
   test.each([
     ...['soon', '2026-10-27', '1793059200', '2026-10-27T00:00:00', '2026-13-27T00:00:00Z'],
     ...['x2026-10-27T00:00:00Z', '2026-10-27T00:00:00Z or so', '2026-10-27 00:00:00Z'],
-  ])('%j is none', (header) => {
-    expect(() => parseScheduleTime(header)).toThrow(
-      'X-CloudScheduler-ScheduleTime is not an RFC 3339 time',
-    );
+    ...[
+      '2026-02-30T00:00:00Z',
+      '2026-02-29T00:00:00Z',
+      '2026-04-31T00:00:00Z',
+      '2026-00-01T00:00:00Z',
+    ],
+    ...[
+      '2026-10-27T24:00:00Z',
+      '2026-10-27T00:60:00Z',
+      '2026-10-27T00:00:61Z',
+      '2026-10-27T00:00Z',
+    ],
+    ...['2026-10-27T00:00:60Z', '2026-10-27T23:59:60+01:00', '2026-10-27T00:00:00.Z'],
+    ...['2026-10-27T00:00:00,5Z', '2026-10-27T00:00:00+24:00', '2026-10-27T00:00:00+01:60'],
+    ...['2026-10-27T00:00:00+0100', '2026-10-27T00:00:00 Z', '+002026-10-27T00:00:00Z'],
+    ...['2026-10-27T00:00:00Z, 2026-10-28T00:00:00Z', '2026-10-27T00:00:0\u0660Z'],
+  ])('refuses %j', (header) => {
+    expect(thrownBy(() => parseScheduleTime(header))).toMatchObject({
+      code: 'INVALID_REQUEST',
+      problem: expect.stringContaining(
+        "X-CloudScheduler-ScheduleTime isn't an RFC 3339 time",
+      ) as string,
+    });
   });
 });

@@ -1,6 +1,6 @@
+import type { Clock } from '../../src/retry';
 import type { Version } from '../../src/rotation/ports';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { VirtualClock } from '../virtual-clock';
 
 export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
@@ -10,9 +10,17 @@ export const DAY = 24 * HOUR;
 /** The present of every test. */
 export const NOW = Date.parse('2026-11-01T00:00:00Z');
 
-/** Time that passes as soon as everybody waits for it. */
-export function fakeClock(): VirtualClock {
-  return new VirtualClock(NOW);
+/** A clock that moves with `sleep`, and by nothing else. Who sleeps at the same time sleeps once. */
+export function fakeClock(): Clock {
+  let now = NOW;
+  return {
+    now: () => now,
+    sleep: async (ms) => {
+      const end = now + ms;
+      await Promise.resolve();
+      now = Math.max(now, end);
+    },
+  };
 }
 
 /** Gives one answer after the other, and the last one for ever; an error is what the call rejects with. */

@@ -5,7 +5,7 @@
  * Not seen: TLS, other processes, and asynchronous zlib, which is no request to the operating system.
  */
 import { subscribe } from 'node:diagnostics_channel';
-import type { AddressInfo, Server, Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 
 /** A connection whose client is in this process. The server's end is unset until it is accepted. */
@@ -25,7 +25,7 @@ const byPorts = new Map<string, Connection>();
 
 subscribe('tracing:net.server.listen:asyncEnd', (message) => {
   const { server } = message as { server: Server };
-  const address = server.address() as AddressInfo | string | null;
+  const address = server.address();
   if (address === null || typeof address === 'string') return;
   listening.add(address.port);
   server.once('close', () => listening.delete(address.port));

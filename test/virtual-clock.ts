@@ -103,7 +103,7 @@ export class VirtualClock implements Clock {
   /** Resolves when nothing but time can lead to anything more. */
   async idle(): Promise<void> {
     let last = this.#activity();
-    for (let turns = 0; turns < IDLE_TURNS || !isQuiet(); ) {
+    for (let turns = 0; turns < IDLE_TURNS || !isQuiet();) {
       await setImmediate();
       const activity = this.#activity();
       turns = activity === last ? turns + 1 : 0;
@@ -127,12 +127,16 @@ export class VirtualClock implements Clock {
 
   async #passTime(): Promise<void> {
     this.#isRunning = true;
-    while (this.#holds === 0 && this.#next < Infinity) {
+    while (!this.#isHeld() && this.#next < Infinity) {
       await this.idle();
       // Somebody can have held the time meanwhile.
-      if (this.#holds === 0) this.#wakeNext();
+      if (!this.#isHeld()) this.#wakeNext();
     }
     this.#isRunning = false;
+  }
+
+  #isHeld(): boolean {
+    return this.#holds > 0;
   }
 
   /** The time at which the next sleeper wakes. */

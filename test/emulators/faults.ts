@@ -102,6 +102,9 @@ export class FaultPlan {
   /** Added to every call. */
   latencyMs = 0;
   intercept: Hook | undefined;
+  /** How latency and slow calls wait: a test can let them share its clock. */
+  sleep: (ms: number, signal: AbortSignal) => Promise<void> = (ms, signal) =>
+    sleep(ms, undefined, { signal });
 
   readonly #counts = new Map<string, number>();
   readonly #planned = new Map<string, Map<number | 'every', Fault>>();
@@ -169,7 +172,7 @@ export class FaultPlan {
             garbling = fault.kind;
             break;
           case 'slow':
-            await sleep(fault.ms, undefined, { signal });
+            await this.sleep(fault.ms, signal);
             break;
           case undefined:
             break;
@@ -178,7 +181,7 @@ export class FaultPlan {
       return signal.aborted;
     };
 
-    if (this.latencyMs > 0) await sleep(this.latencyMs, undefined, { signal });
+    if (this.latencyMs > 0) await this.sleep(this.latencyMs, signal);
     if (await strike('before')) return;
     exchange.act();
     if (await strike('after')) return;

@@ -139,7 +139,7 @@ export function mint(
 }
 
 /** Does something as if it were some time ago. */
-function ago<T>(momento: MomentoEmulator, ms: number, act: () => T): T {
+export function ago<T>(momento: MomentoEmulator, ms: number, act: () => T): T {
   const { now } = momento;
   momento.now = () => now() - ms;
   try {

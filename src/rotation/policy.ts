@@ -217,7 +217,10 @@ export function planVersions(
   now: number,
 ): VersionPlan {
   if (newest.unlisted === true) return { disable: [], destroy: [] };
-  const known = ascending([...versions.filter(({ number }) => number < newest.number), newest]);
+  const older = versions.filter(({ number }) => number < newest.number);
+  // A version that is listed twice must not count as superseded by itself: that would shorten its grace period.
+  const unique = new Map([...older, newest].map((version) => [version.number, version]));
+  const known = ascending([...unique.values()]);
   // The store's clock can be ahead of ours, but no moment is before the creation of the newest version.
   const moment = Math.max(now, newest.createdAt);
   const superseded = known.slice(0, -1).map((version, index) => ({

@@ -30,8 +30,16 @@ export const NEW_EXPIRES_AT = NOW + 30 * DAY;
 export const NOT_DUE: Partial<RenewalPolicy> = { renewBefore: { minimumMs: HOUR } };
 
 export const ACCEPTED: KeyCheck = { verdict: 'accepted' };
-export const REJECTED: KeyCheck = { verdict: 'rejected', host: 'cache.example.com', byIssuer: false };
-export const REJECTED_BY_ISSUER: KeyCheck = { verdict: 'rejected', host: 'api.example.com', byIssuer: true };
+export const REJECTED: KeyCheck = {
+  verdict: 'rejected',
+  host: 'cache.example.com',
+  byIssuer: false,
+};
+export const REJECTED_BY_ISSUER: KeyCheck = {
+  verdict: 'rejected',
+  host: 'api.example.com',
+  byIssuer: true,
+};
 export const INCONCLUSIVE: KeyCheck = {
   verdict: 'inconclusive',
   problem: "cache.example.com couldn't be reached (ECONNREFUSED)",
@@ -45,7 +53,11 @@ export const LOST = error('MOMENTO_UNAVAILABLE', { outcomeUnknown: true });
 export const REFUSED = error('REFRESH_REFUSED');
 
 export function error(code: ErrorCode, options?: RotationErrorOptions): RotationError {
-  return new RotationError(code, { problem: `Test: ${code}.`, action: 'Repair the test.' }, options);
+  return new RotationError(
+    code,
+    { problem: `Test: ${code}.`, action: 'Repair the test.' },
+    options,
+  );
 }
 
 /** A key whose id and fingerprint are its name, as is its payload. */
@@ -102,7 +114,10 @@ export function testBed(plan: Plan = {}) {
   }
   const unreadable = new Set(plan.unreadable);
   const calls: string[] = [];
-  const memory = memoryStore({ versions, payloads, unreadable, now: () => clock.now() }, plan.addFails);
+  const memory = memoryStore(
+    { versions, payloads, unreadable, now: () => clock.now() },
+    plan.addFails,
+  );
   const store = recorded(plan.store, calls, memory);
   const next = plan.next instanceof RotationError ? plan.next : plannedNext(plan.next, calls);
   const check = (credential: Credential): Promise<KeyCheck> =>
@@ -226,7 +241,12 @@ export function memoryStore(
       if (found.state !== 'ENABLED' || unreadable.has(number) || payload === undefined) {
         return Promise.resolve({ kind: 'not_readable', reason: 'FAILED_PRECONDITION' });
       }
-      return Promise.resolve({ kind: 'payload', number, payload, canonicalName: 'projects/1/secrets/s' });
+      return Promise.resolve({
+        kind: 'payload',
+        number,
+        payload,
+        canonicalName: 'projects/1/secrets/s',
+      });
     },
     get: (_, number) => Promise.resolve(versions.get(number)),
     list: () =>

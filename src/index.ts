@@ -7,11 +7,14 @@ import { createHandler } from './http/handler';
 import { takeOverRequests } from './http/take-over';
 import { writeLog } from './log';
 import { MomentoKeys } from './momento/issuer';
+import { normalizeProxyEnvironment } from './proxy';
 import { Rotator } from './rotation/rotator';
 import { SecretManagerStore } from './secret-manager/store';
 import { GracefulShutdown } from './shutdown';
 
 const config = readConfig();
+// Before any client exists: libraries read these variables in different ways.
+normalizeProxyEnvironment();
 const store = new SecretManagerStore({ emulator: config.secretManagerEmulator, clock });
 store.warmUp(config.secrets);
 const keys = new MomentoKeys({ ...config.momento, clock });

@@ -1,5 +1,6 @@
 import { DAY, DURATION, HOUR, parseDuration, SECOND } from '../duration';
 import { RotationError } from '../errors';
+import { proxyProblem } from '../proxy';
 import { ADD_RESERVE, ISSUE_RESERVE } from '../rotation/deadlines';
 import type { RenewalPolicy, RenewBefore } from '../rotation/policy';
 import type { Secret } from '../rotation/ports';
@@ -31,6 +32,8 @@ const MAX_TIMEOUT = HOUR;
  */
 export function parseConfig(env: Environment): Config {
   const problems = unsafeSettings(env);
+  const proxy = proxyProblem(env);
+  if (proxy !== undefined) problems.push(`${proxy}.`);
   const read = reader(env, problems);
   const hasManagementKey = (env.MANAGEMENT_KEY ?? '').trim() !== '';
   const secrets = parseSecrets(env.SECRETS ?? '', { canMint: hasManagementKey }, problems);

@@ -227,20 +227,17 @@ export function planVersions(
     version,
     forMs: moment - (known[index + 1] ?? newest).createdAt,
   }));
+  // A version whose state or time couldn't be read is left alone.
+  const changeable = superseded.filter(({ version }) => version.incomplete !== true);
+  const due = (state: Version['state'], afterMs: number): Version[] =>
+    changeable
+      .filter(({ version, forMs }) => version.state === state && forMs >= afterMs)
+      .map(({ version }) => version);
   return {
-    disable: superseded
-      .filter(({ version, forMs }) => version.state === 'ENABLED' && forMs >= gracePeriodMs)
-      .map(({ version }) => version)
-      .filter(() => !missing.includes('disable')),
-    destroy: superseded
-      .filter(
-        ({ version, forMs }) =>
-          version.state === 'DISABLED' &&
-          version.destroyScheduled !== true &&
-          forMs >= destroyAfterMs,
-      )
-      .map(({ version }) => version)
-      .filter(() => !missing.includes('destroy')),
+    disable: missing.includes('disable') ? [] : due('ENABLED', gracePeriodMs),
+    destroy: missing.includes('destroy')
+      ? []
+      : due('DISABLED', destroyAfterMs).filter(({ destroyScheduled }) => destroyScheduled !== true),
   };
 }
 

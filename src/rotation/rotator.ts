@@ -154,8 +154,11 @@ export class Rotator {
     const { keys, managementKey, clock } = this.#options;
     const limited = new Deadlines(clock, deadlines.in(QUOTA_RETRY_FOR));
     const session = keys.open(
-      managementKey &&
-        (() => readManagementKey({ ...this.#options, secret: managementKey, deadlines: limited })),
+      managementKey && {
+        name: managementKey.name,
+        read: () =>
+          readManagementKey({ ...this.#options, secret: managementKey, deadlines: limited }),
+      },
     );
     try {
       return await work(session);

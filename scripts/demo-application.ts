@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RotationResult } from '../src/rotation/report';
+import type { RotationResult } from '../src/rotation/result';
 import { ApplicationProcess } from '../test/application-process';
 import type { Key } from '../test/emulators/account';
 import { startServices } from '../test/emulators/services';

@@ -1,7 +1,7 @@
 /** Shows rotations from beginning to end, and exits with 1 if anything is not as it says. */
-import { MomentoKeys } from '../src/momento/keys';
-import { systemClock } from '../src/retry';
-import type { RotationResult } from '../src/rotation/report';
+import { systemClock } from '../src/clock';
+import { MomentoKeys } from '../src/momento/issuer';
+import type { RotationResult } from '../src/rotation/result';
 import { parseSecretName, type SecretName } from '../src/secret-name';
 import { SecretManagerStore } from '../src/secret-manager/store';
 import { startLocalWorld, V1_SECRET, V2_SECRET, type LocalWorld } from './local-services';
@@ -70,7 +70,7 @@ async function runJob(
 
 /** The versions, the newest first, as an application sees them. */
 async function showVersions({ secretManager, env }: LocalWorld, secret: SecretName): Promise<void> {
-  const store = new SecretManagerStore(secretManager.host);
+  const store = new SecretManagerStore({ emulator: secretManager.host, clock: systemClock });
   const keys = new MomentoKeys({
     emulator: env.MOMENTO_EMULATOR_HOST,
     keyApiEmulator: env.MOMENTO_KEY_API_EMULATOR_HOST,
@@ -79,14 +79,15 @@ async function showVersions({ secretManager, env }: LocalWorld, secret: SecretNa
   const session = keys.open(undefined);
   say('  version  state     key       expires           Momento');
   for (const { version, state } of secretManager.versions(secret.name)) {
-    const found = await store.access(secret, Number(version));
-    const credential = found && keys.parse(found.payload);
+    const limits = { deadline: systemClock.monotonic() + 10_000 };
+    const access = await store.access(secret, Number(version), limits);
+    const credential = access.kind === 'payload' ? keys.parse(access.payload) : undefined;
     const columns = [
       version.padEnd(8),
       state.padEnd(9),
       (credential?.fingerprint ?? '-').padEnd(9),
       (credential === undefined ? '-' : minute(credential.expiresAt)).padEnd(17),
-      credential === undefined ? '-' : await session.verify(credential),
+      credential === undefined ? '-' : (await session.verifyNew(credential, limits)).verdict,
     ];
     say(`  ${columns.join(' ')}`);
   }

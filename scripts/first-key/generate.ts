@@ -1,9 +1,10 @@
 /** Generates a v1 key with a super user key, as Momento's SDK does it. */
 import { ExpiresIn, GenerateApiKey, MomentoErrorCode, type Permissions } from '@gomomento/sdk';
+import { systemClock } from '../../src/clock';
 import { SECOND } from '../../src/duration';
 import { Credential } from '../../src/momento/credential';
 import { InvalidPayload } from '../../src/momento/payload';
-import { close, Sdk } from '../../src/momento/sdk';
+import { closeAuthClient, Sdk } from '../../src/momento/sdk';
 
 /** What can be told to whoever started the tool: what happened, what it means, what to do. Nothing in it is secret. */
 export class Problem extends Error {}
@@ -34,12 +35,12 @@ export async function generate(
   { lifetimeMs, permissions }: Order,
   emulator: string | undefined,
 ): Promise<Credential> {
-  const client = new Sdk(emulator).authClient(superUserKey);
+  const client = new Sdk(systemClock, emulator).authClient(superUserKey);
   let answer;
   try {
     answer = await client.generateApiKey(permissions, ExpiresIn.seconds(lifetimeMs / SECOND));
   } finally {
-    close(client);
+    closeAuthClient(client);
   }
   if (!(answer instanceof GenerateApiKey.Success)) throw refusal(answer.errorCode());
   const { apiKey, refreshToken, endpoint, expiresAt } = answer;

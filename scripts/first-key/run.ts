@@ -1,13 +1,13 @@
 /** Makes the first v1 key of a secret, with a super user key: from the arguments to the exit code. */
 import { buffer } from 'node:stream/consumers';
 import type { Environment } from '../../src/config/variables';
+import { systemClock } from '../../src/clock';
 import { isoTime } from '../../src/duration';
 import { RotationError } from '../../src/errors';
 import type { Credential } from '../../src/momento/credential';
-import { retry, systemClock } from '../../src/retry';
-import { STORE_PATIENCE } from '../../src/rotation/budget';
+import { Deadlines, RETRY_FOR } from '../../src/rotation/deadlines';
 import type { SecretName } from '../../src/secret-name';
-import { iamName } from '../../src/secret-manager/permissions';
+import { iamName } from '../../src/secret-manager/errors';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import type { Terminal } from '../terminal';
 import { generate, Problem, readSuperUserKey } from './generate';
@@ -42,7 +42,7 @@ export async function firstKey(
 async function makeFirstKey(options: Options, { stdin, stdout, stderr }: Terminal): Promise<void> {
   const { from, to, momento, secretManagerEmulator } = options;
   stderr.write(DEPRECATED);
-  const store = new SecretManagerStore(secretManagerEmulator);
+  const store = new SecretManagerStore({ emulator: secretManagerEmulator, clock: systemClock });
   // First of all: what cannot be stored must not be made, for nobody can revoke it.
   if (to !== undefined) await checkEmpty(store, to);
   const superUserKey = readSuperUserKey(
@@ -62,14 +62,14 @@ async function makeFirstKey(options: Options, { stdin, stdout, stderr }: Termina
 }
 
 async function checkEmpty(store: SecretManagerStore, secret: SecretName): Promise<void> {
-  const missing = await store.missingPermissions(secret, ['access', 'add']);
+  const missing = await store.missingPermissions(secret, ['access', 'add'], limits());
   if (missing.length > 0) {
     throw new Problem(
       `You lack ${missing.map(iamName).join(' and ')} on ${secret.name}, or it does not exist. No key was made.`,
     );
   }
   // By its number: that shows a version of whatever state, and at once.
-  if (await store.exists(secret, 1)) {
+  if ((await store.access(secret, 1, limits())).kind !== 'absent') {
     throw new Problem(
       `${secret.name} has a version already, so this would not be its first key. No key was made.`,
     );
@@ -84,8 +84,8 @@ function readInput(stdin: Terminal['stdin']): Promise<Buffer> {
 }
 
 async function readSecret(store: SecretManagerStore, secret: SecretName): Promise<Uint8Array> {
-  const found = await store.access(secret, 'latest');
-  if (found !== undefined) return found.payload;
+  const access = await store.access(secret, 'latest', limits());
+  if (access.kind === 'payload') return access.payload;
   throw new Problem(`${secret.name} has no version that can be read. No key was made.`);
 }
 
@@ -95,14 +95,9 @@ async function add(
   key: Credential,
   made: string,
 ): Promise<number> {
-  const giveUpAt = systemClock.now() + STORE_PATIENCE;
+  const deadlines = new Deadlines(systemClock, limits().deadline);
   try {
-    const { number } = await retry(
-      systemClock,
-      () => store.add(secret, key.serialize()),
-      () => giveUpAt,
-    );
-    return number;
+    return (await deadlines.retry((each) => store.add(secret, key.serialize(), each))).number;
   } catch (thrown) {
     if (!(thrown instanceof RotationError)) throw thrown;
     throw new Problem(
@@ -112,7 +107,12 @@ async function add(
   }
 }
 
-/** Only what is known to hold no secret is told. */
+/** For a few calls of Secret Manager. */
+function limits(): { readonly deadline: number } {
+  return { deadline: systemClock.monotonic() + 2 * RETRY_FOR };
+}
+
+/** Messages of foreign errors can contain a secret, so they aren't passed on. */
 function explain(thrown: unknown): string {
   if (thrown instanceof Problem) return thrown.message;
   if (thrown instanceof RotationError) {

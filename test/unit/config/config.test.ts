@@ -157,7 +157,7 @@ describe('reports an invalid value by what it must be', () => {
     ],
     [
       'MOMENTO_ENDPOINT',
-      'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a scheme, a port, a path, or a prefix cache., control. or token.',
+      'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a prefix (cache., control. or token.), a scheme, a port or a path.',
       [
         'https://cell-1.prod.a.momentohq.com',
         'cache.cell-1.prod.a.momentohq.com',

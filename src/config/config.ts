@@ -1,4 +1,4 @@
-import { DAY, DURATION, HOUR, parseDuration, SECOND } from '../duration';
+import { DAY, DURATION, HOUR, MINUTE, parseDuration, SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { ADD_RESERVE, ISSUE_RESERVE } from '../rotation/deadlines';
 import type { RenewalPolicy, RenewBefore } from '../rotation/policy';
@@ -23,6 +23,12 @@ export interface Config extends Services {
 // Time must remain to store a key that was issued. 3600 s is Cloud Run's own limit.
 const MIN_TIMEOUT = ISSUE_RESERVE + ADD_RESERVE;
 const MAX_TIMEOUT = HOUR;
+
+const UNITS = [
+  ['days', DAY],
+  ['hours', HOUR],
+  ['minutes', MINUTE],
+] as const;
 
 /**
  * Reads the configuration from the environment. An empty variable counts as unset.
@@ -142,6 +148,9 @@ function parseBoolean(text: string): boolean | undefined {
   return text === 'true' ? true : text === 'false' ? false : undefined;
 }
 
+/** A length of time, rounded down, in the largest unit of which there are two. */
 function inWords(ms: number): string {
-  return ms >= 2 * DAY ? `${Math.floor(ms / DAY)} days` : `${Math.floor(ms / HOUR)} hours`;
+  const [unit, length] =
+    UNITS.find(([, unitMs]) => ms >= 2 * unitMs) ?? (['seconds', SECOND] as const);
+  return `${Math.floor(ms / length)} ${unit}`;
 }

@@ -40,7 +40,8 @@ export interface SecretsOptions {
 /**
  * Reads SECRETS: comma-separated names, or a JSON list of names and of objects.
  *
- * @param problems gets a sentence without a period for each problem. It doesn't quote the text, which could be a secret in the wrong variable
+ * @param problems gets a sentence without a period for each problem. It doesn't quote the text, which could be a secret in
+ *   the wrong variable
  */
 export function parseSecrets(
   text: string,

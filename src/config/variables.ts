@@ -31,8 +31,8 @@ const LOOPBACK = 'host:port on the loopback interface, such as localhost:8085';
 /**
  * An empty variable counts as unset.
  *
- * @param problems gets a sentence without a period for each invalid value. It doesn't quote the value, which could be a secret in the wrong
- *   variable
+ * @param problems gets a sentence without a period for each invalid value. It doesn't quote the value, which could be a
+ *   secret in the wrong variable
  */
 export function reader(env: Environment, problems: string[]): Read {
   return (name, parse, expected) => {

@@ -243,6 +243,11 @@ describe('variables that contradict each other', () => {
       `GRACE_PERIOD must not be longer than the 36 hours that remain of the lifetime of ${NAME}`,
     ],
     [
+      'a grace period after the expiry of a key that lives for minutes',
+      { ...minted({ lifetime: '3h' }), RENEW_BEFORE: '50%', GRACE_PERIOD: '2h' },
+      'GRACE_PERIOD must not be longer than the 90 minutes that remain',
+    ],
+    [
       'a role without a management key',
       { ...minted({}), MANAGEMENT_KEY: ' ' },
       'Entry 1 of SECRETS: role needs MANAGEMENT_KEY',

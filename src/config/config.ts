@@ -1,4 +1,4 @@
-import { DAY, DURATION, HOUR, parseDuration, SECOND } from '../duration';
+import { DAY, DURATION, HOUR, MINUTE, parseDuration, SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { proxyProblem } from '../proxy';
 import { ADD_RESERVE, ISSUE_RESERVE } from '../rotation/deadlines';
@@ -24,6 +24,12 @@ export interface Config extends Services {
 // Time must remain to store a key that was issued. 3600 s is Cloud Run's own limit.
 const MIN_TIMEOUT = ISSUE_RESERVE + ADD_RESERVE;
 const MAX_TIMEOUT = HOUR;
+
+const UNITS = [
+  ['days', DAY],
+  ['hours', HOUR],
+  ['minutes', MINUTE],
+] as const;
 
 /**
  * Reads the configuration from the environment. An empty variable counts as unset.
@@ -67,7 +73,7 @@ export function parseConfig(env: Environment): Config {
   problems.push(...contradictions(config, hasManagementKey));
   if (problems.length > 0) {
     throw new RotationError('CONFIGURATION_INVALID', {
-      problem: `The function doesn't start, because its environment variables are invalid. ${problems.join(' ')}`,
+      problem: `The function doesn't start, because its environment variables are invalid. ${problems.map((text) => `${text}.`).join(' ')}`,
       action: "Correct these variables. The README's section on configuration describes them.",
     });
   }
@@ -80,20 +86,20 @@ function contradictions({ secrets, policy, momento }: Config, hasManagementKey: 
   const problems = secrets.flatMap((secret) => lifetimeProblems(secret, policy));
   if (destroyAfterMs !== undefined && destroyAfterMs < gracePeriodMs) {
     problems.push(
-      'DESTROY_AFTER must not be shorter than GRACE_PERIOD, during which a version stays enabled.',
+      'DESTROY_AFTER must not be shorter than GRACE_PERIOD, during which a version stays enabled',
     );
   }
   if (revoke && !hasManagementKey) {
-    problems.push('REVOKE needs MANAGEMENT_KEY, which revokes the keys.');
+    problems.push('REVOKE needs MANAGEMENT_KEY, which revokes the keys');
   }
   if (revoke && !verify) {
     problems.push(
-      'REVOKE needs VERIFY, because a key is revoked only if the newest one is verified.',
+      'REVOKE needs VERIFY, because a key is revoked only if the newest one is verified',
     );
   }
   if (revoke && gracePeriodMs < HOUR && momento.keyApiEmulator === undefined) {
     problems.push(
-      'REVOKE needs a GRACE_PERIOD of at least 1h, because applications can use a superseded key only that long.',
+      'REVOKE needs a GRACE_PERIOD of at least 1h, because applications can use a superseded key only that long',
     );
   }
   return problems;
@@ -108,13 +114,13 @@ function lifetimeProblems(
   const { share = 0, minimumMs = 0 } = renewBefore;
   if (minimumMs >= lifetimeMs) {
     return [
-      `RENEW_BEFORE must be shorter than the lifetime of ${name}, because otherwise every run rotates it.`,
+      `RENEW_BEFORE must be shorter than the lifetime of ${name}, because otherwise every run rotates it`,
     ];
   }
   const leftMs = Math.max(lifetimeMs * share, minimumMs);
   if (gracePeriodMs <= leftMs) return [];
   return [
-    `GRACE_PERIOD must not be longer than the ${inWords(leftMs)} that remain of the lifetime of ${name} at its renewal, because its superseded key expires then.`,
+    `GRACE_PERIOD must not be longer than the ${inWords(leftMs)} that remain of the lifetime of ${name} at its renewal, because its superseded key expires then`,
   ];
 }
 
@@ -145,6 +151,9 @@ function parseBoolean(text: string): boolean | undefined {
   return text === 'true' ? true : text === 'false' ? false : undefined;
 }
 
+/** A length of time, rounded down, in the largest unit of which there are two. */
 function inWords(ms: number): string {
-  return ms >= 2 * DAY ? `${Math.floor(ms / DAY)} days` : `${Math.floor(ms / HOUR)} hours`;
+  const [unit, length] =
+    UNITS.find(([, unitMs]) => ms >= 2 * unitMs) ?? (['seconds', SECOND] as const);
+  return `${Math.floor(ms / length)} ${unit}`;
 }

@@ -54,10 +54,10 @@ const SETTINGS: readonly Setting[] = [
 /** The names of the variables that are checked and have no other effect on the function. */
 export const CHECKED_SETTINGS: readonly string[] = SETTINGS.map(({ name }) => name);
 
-/** A sentence for each setting that would expose secrets. */
+/** A sentence without a period for each setting that would expose secrets. */
 export function unsafeSettings(env: Environment): string[] {
   return SETTINGS.filter(({ name, isUnsafe }) => {
     const value = env[name]?.trim() ?? '';
     return value !== '' && isUnsafe(value);
-  }).map(({ name, problem }) => `${name} ${problem}.`);
+  }).map(({ name, problem }) => `${name} ${problem}`);
 }

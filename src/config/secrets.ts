@@ -40,7 +40,8 @@ export interface SecretsOptions {
 /**
  * Reads SECRETS: comma-separated names, or a JSON list of names and of objects.
  *
- * @param problems gets a sentence for each problem. It doesn't quote the text, which could be a secret in the wrong variable
+ * @param problems gets a sentence without a period for each problem. It doesn't quote the text, which could be a secret in
+ *   the wrong variable
  */
 export function parseSecrets(
   text: string,
@@ -49,15 +50,15 @@ export function parseSecrets(
 ): Secret[] {
   const entries = text.trimStart().startsWith('[') ? parseList(text, problems) : splitNames(text);
   if (entries?.length === 0) {
-    problems.push('SECRETS must name at least one secret, as projects/PROJECT/secrets/SECRET.');
+    problems.push('SECRETS must name at least one secret, as projects/PROJECT/secrets/SECRET');
   }
   const secrets = (entries ?? []).flatMap((entry, index) => {
     const report = (problem: string) =>
-      void problems.push(`Entry ${index + 1} of SECRETS: ${problem}.`);
+      void problems.push(`Entry ${index + 1} of SECRETS: ${problem}`);
     return parseEntry(entry, canMint, report);
   });
   if (new Set(secrets.map(({ name }) => name)).size < secrets.length) {
-    problems.push('SECRETS must name each secret only once.');
+    problems.push('SECRETS must name each secret only once');
   }
   return secrets;
 }
@@ -76,7 +77,7 @@ function parseList(text: string, problems: string[]): unknown[] | undefined {
   } catch {
     // The parser's message quotes the text, so it isn't reported.
   }
-  problems.push("SECRETS starts like a JSON list and isn't valid JSON.");
+  problems.push("SECRETS starts like a JSON list and isn't valid JSON");
   return undefined;
 }
 

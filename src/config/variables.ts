@@ -19,7 +19,7 @@ export interface MomentoConfig {
   readonly keyApiEmulator?: string | undefined;
 }
 
-/** Reads one variable. An invalid value becomes the problem `NAME must be EXPECTED.` */
+/** Reads one variable. An invalid value becomes the problem `NAME must be EXPECTED`. */
 export type Read = <T>(
   name: string,
   parse: (text: string) => T | undefined,
@@ -31,15 +31,15 @@ const LOOPBACK = 'host:port on the loopback interface, such as localhost:8085';
 /**
  * An empty variable counts as unset.
  *
- * @param problems gets a sentence for each invalid value. It doesn't quote the value, which could be a secret in the wrong
- *   variable
+ * @param problems gets a sentence without a period for each invalid value. It doesn't quote the value, which could be a
+ *   secret in the wrong variable
  */
 export function reader(env: Environment, problems: string[]): Read {
   return (name, parse, expected) => {
     const text = env[name]?.trim();
     if (text === undefined || text === '') return undefined;
     const value = parse(text);
-    if (value === undefined) problems.push(`${name} must be ${expected}.`);
+    if (value === undefined) problems.push(`${name} must be ${expected}`);
     return value;
   };
 }
@@ -50,7 +50,7 @@ export function readServices(read: Read): Services {
       endpoint: read(
         'MOMENTO_ENDPOINT',
         parseEndpoint,
-        'a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a scheme, a port, a path, or a prefix cache., control. or token.',
+        'a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a prefix (cache., control. or token.), a scheme, a port or a path',
       ),
       refreshPath: read('MOMENTO_REFRESH_PATH', parsePath, 'a path such as /api-keys/refresh'),
       emulator: read('MOMENTO_EMULATOR_HOST', parseLoopback, LOOPBACK),

@@ -671,7 +671,7 @@ describe('npm run conformance', () => {
         'CONFORMANCE_V1_KEY must be a v1 key, or the JSON that it came in',
         'CONFORMANCE_SECRET must be the full name that a new secret is to have, such as projects/PROJECT/secrets/SECRET',
         'CONFORMANCE_ROLE must be the id of a role, such as r-viewer',
-        'MOMENTO_ENDPOINT must be a host without a scheme, such as cell-4-us-west-2-1.prod.a.momentohq.com',
+        'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a prefix (cache., control. or token.), a scheme, a port or a path',
         'there are no arguments: keys come in the environment.\n',
       ].join('; '),
     );

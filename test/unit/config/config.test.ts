@@ -157,7 +157,7 @@ describe('reports an invalid value by what it must be', () => {
     ],
     [
       'MOMENTO_ENDPOINT',
-      'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a scheme, a port, a path, or a prefix cache., control. or token.',
+      'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a prefix (cache., control. or token.), a scheme, a port or a path.',
       [
         'https://cell-1.prod.a.momentohq.com',
         'cache.cell-1.prod.a.momentohq.com',
@@ -241,6 +241,11 @@ describe('variables that contradict each other', () => {
       'a grace period after the expiry, with a duration',
       { ...minted({ lifetime: '30d' }), RENEW_BEFORE: '36h', GRACE_PERIOD: '37h' },
       `GRACE_PERIOD must not be longer than the 36 hours that remain of the lifetime of ${NAME}`,
+    ],
+    [
+      'a grace period after the expiry of a key that lives for minutes',
+      { ...minted({ lifetime: '3h' }), RENEW_BEFORE: '50%', GRACE_PERIOD: '2h' },
+      'GRACE_PERIOD must not be longer than the 90 minutes that remain',
     ],
     [
       'a role without a management key',

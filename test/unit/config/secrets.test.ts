@@ -33,7 +33,7 @@ describe('SECRETS', () => {
   });
 
   const shape =
-    'Entry 1 of SECRETS: it must be a name, or an object with the field name and optionally role, lifetime and payload.';
+    'Entry 1 of SECRETS: it must be a name, or an object with the field name and optionally role, lifetime and payload';
   const fullName =
     'the name must be a full name such as projects/PROJECT/secrets/SECRET or projects/PROJECT/locations';
   const entry = (fields: object) => [{ name: NAME, ...fields }];
@@ -41,17 +41,17 @@ describe('SECRETS', () => {
   test.each<[string, unknown, string[]]>([
     ['nothing', '', ['SECRETS must name at least one secret']],
     ['an empty list', '[]', ['SECRETS must name at least one secret']],
-    ['half a list', '[', ["SECRETS starts like a JSON list and isn't valid JSON."]],
-    ['what is no JSON', `['${NAME}']`, ["SECRETS starts like a JSON list and isn't valid JSON."]],
+    ['half a list', '[', ["SECRETS starts like a JSON list and isn't valid JSON"]],
+    ['what is no JSON', `['${NAME}']`, ["SECRETS starts like a JSON list and isn't valid JSON"]],
     ['an object without a list', { name: NAME }, [fullName]],
     ['a short name', 'momento', [`Entry 1 of SECRETS: ${fullName}`]],
     ['another wrong name', `${NAME},,projects/p/secret/t`, [`Entry 2 of SECRETS: ${fullName}`]],
     ['a version', `${NAME}/versions/latest`, [`Entry 1 of SECRETS: ${fullName}`]],
-    ['a name twice', `${NAME}, ${NAME}`, ['SECRETS must name each secret only once.']],
+    ['a name twice', `${NAME}, ${NAME}`, ['SECRETS must name each secret only once']],
     [
       'a name twice, in both forms',
       [NAME, { name: NAME }],
-      ['SECRETS must name each secret only once.'],
+      ['SECRETS must name each secret only once'],
     ],
     ['null', [null], [shape]],
     ['a number', [7], [shape]],
@@ -128,7 +128,7 @@ describe('SECRETS', () => {
 
   test('refuses a payload without a role, which has no effect', () => {
     expect(parse(entry({ payload: 'key', lifetime: '1d' })).problems).toEqual([
-      'Entry 1 of SECRETS: payload needs role, because only a secret with a role gets its first key minted.',
+      'Entry 1 of SECRETS: payload needs role, because only a secret with a role gets its first key minted',
     ]);
   });
 

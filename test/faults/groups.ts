@@ -8,6 +8,7 @@ import { person } from './person';
 import { personV2 } from './person-v2';
 import { races, racesV2 } from './races';
 import { randomSchedules } from './random';
+import { scale } from './scale';
 import { time } from './time';
 
 /** All that the campaign tries, in the order in which it is tried. */
@@ -30,4 +31,5 @@ export const GROUPS: readonly Group[] = [
   person,
   time,
   badInput,
+  scale,
 ];

@@ -202,7 +202,8 @@ async function dryRun(
           versions: withNewest(versions, top),
           newest: top,
           keyId: isRotation ? undefined : current?.credential.keyId,
-          isCertain: isRotation || unverified(run, top, check) === undefined,
+          isCertain: true,
+          blocked: isRotation ? undefined : unverified(run, top, check),
         };
   const cleanup = standing === undefined ? NO_CLEANUP : await planCleanup(run, standing);
   return { renewed: NOT_ATTEMPTED, cleanup, decision: decided };

@@ -60,13 +60,13 @@ export async function planCleanup(run: Run, standing: Standing): Promise<Cleanup
   const plan = versionPlan(run, standing);
   const listed = await listKeys(run, standing);
   const orphans = await findOrphans(run, standing, listed, plan.disable);
-  return {
-    ...plan,
-    revoke: orphans.keyIds,
-    failures: [],
-    warnings: [...orphans.warnings, ...failuresAsWarnings(orphans.failures)],
-    liveKeys: listed.liveKeys,
-  };
+  const { blocked } = standing;
+  const { liveKeys } = listed;
+  const warnings = [...orphans.warnings, ...failuresAsWarnings(orphans.failures)];
+  const isDue = plan.disable.length + plan.destroy.length + orphans.keyIds.length > 0;
+  return blocked !== undefined && isDue
+    ? { ...NO_CLEANUP, warnings: [...warnings, ...failuresAsWarnings([blocked])], liveKeys }
+    : { ...plan, revoke: orphans.keyIds, failures: [], warnings, liveKeys };
 }
 
 /** Applies the plan: disables, destroys, revokes. Versions don't wait for the issuer's list of keys. */
@@ -213,9 +213,11 @@ async function revokeOrphans(
       const batch = found.keyIds.slice(start, start + REVOKE_BATCH);
       const before = failures.length + warnings.length;
       const error = await revokeBatch(run, batch, confirm, revoked);
-      if (error !== undefined) failures.push({ step: 'revoke', error });
-      if (failures.length + warnings.length > before) break;
-      if (clock.monotonic() > deadlines.end) break;
+      const isUncertain = failures.length + warnings.length > before;
+      if (error !== undefined) failures.push({ step: 'revoke', error: notRevoked(error) });
+      // An error that concerns one key must not hold up the other keys in every run.
+      const isDown = error !== undefined && (error.retryable || error.refused);
+      if (isUncertain || isDown || clock.monotonic() > deadlines.end) break;
     }
   });
   return { keyIds: revoked, failures, warnings };
@@ -246,7 +248,7 @@ async function revokeBatch(
     );
     return undefined;
   } catch (thrown) {
-    return notRevoked(toRotationError(thrown));
+    return toRotationError(thrown);
   }
 }
 

@@ -153,7 +153,7 @@ async function reconcile(
   }
 }
 
-/** The version itself. Without the permission to get it, the list's word has to do: then nothing is cleaned up. */
+/** The version itself. Without the permission to get it, it counts as unchanged: that is the careful assumption. */
 export async function itself(
   { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
   version: Version,

@@ -78,13 +78,13 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
     const error = newKeyRejected(run, issued, check.host);
     return end({ kind: 'not_renewed', step: 'verify', error }, true);
   }
-  if (check?.verdict === 'inconclusive') {
-    notes.push(`the new key was added unverified: ${check.problem}`);
-  }
 
   const added = await timings.measure('add', () => add(run, issued));
   if ('error' in added) return end(added, added.isCertain);
   run.unsaved.discard(run.secret);
+  if (check?.verdict === 'inconclusive') {
+    notes.push(`the new key was added unverified: ${check.problem}`);
+  }
   notes.push(...addedWarnings(run, inspection, added));
   return end({ kind: 'rotated', issued, version: added, check }, false);
 }
@@ -182,7 +182,7 @@ async function newerVersion(
     while (await exists(run, number + 1, run.deadlines.latestAdd)) number += 1;
   } catch (thrown) {
     warnings?.push(
-      `the search for a newer version failed with ${toRotationError(thrown).code}; the new key was added without it`,
+      `the search for a newer version failed with ${toRotationError(thrown).code}; the run continued without it`,
     );
   }
   return number > last ? number : undefined;
@@ -240,7 +240,7 @@ async function add(
 
 /** The version that an earlier attempt added although its answer was lost. */
 async function findStored(
-  { secret, store, deadlines }: Run,
+  { secret, store, clock, deadlines }: Run,
   payload: Uint8Array,
   { newestAtIssue }: IssuedCredential,
 ): Promise<Version | undefined> {
@@ -250,8 +250,9 @@ async function findStored(
       const access = await store.access(secret, number, limits);
       if (access.kind === 'absent') return undefined;
       if (access.kind === 'payload' && Buffer.compare(access.payload, payload) === 0) {
-        const version = await store.get(secret, number, limits);
-        if (version !== undefined) return version;
+        // The payload proves that the version exists, even if the version itself can't be had.
+        const version = await store.get(secret, number, limits).catch(() => undefined);
+        return version ?? { number, state: 'ENABLED', createdAt: clock.now(), unlisted: true };
       }
     }
   } catch {

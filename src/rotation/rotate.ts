@@ -17,7 +17,7 @@
  */
 import { RotationError, toRotationError } from '../errors';
 import { applyCleanup, NO_CLEANUP, planCleanup, type Failure, type Standing } from './cleanup';
-import { inspect, type Inspection } from './inspect';
+import { inspect, itself, type Inspection } from './inspect';
 import { decide, permissionsFor, replaceRejected, visibleBlocker, type Decision } from './policy';
 import type { CurrentKey, KeyCheck, Version } from './ports';
 import { isRecreated, outOfTime, renew, type Renewal, type Renewed } from './renew';
@@ -53,7 +53,7 @@ async function runSteps(run: Run): Promise<RunRecord> {
   const situation = { ...options, inspection, hasUnsaved: unsaved.isKept, now: clock.now() };
   const judged = await judgeNewest(run, inspection, decide(situation, policy));
   const begun = { ...judged, inspection, warnings: [...inspection.warnings, ...unsaved.warnings] };
-  if (options.dryRun) return { ...begun, ...(await dryRun(run, inspection, judged)) };
+  if (options.dryRun) return { ...begun, ...(await dryRun(run, inspection, judged, unsaved)) };
 
   const renewed =
     judged.decision.action === 'rotate' ? await renew(run, inspection) : NOT_ATTEMPTED;
@@ -102,6 +102,8 @@ async function checkInUse(
   known: KeyCheck | undefined,
 ): Promise<KeyCheck | undefined> {
   if (renewal.kind === 'rotated') return renewal.check;
+  // The answer about the old key says nothing about the version that somebody else added.
+  if (renewal.kind === 'superseded') return undefined;
   if (known !== undefined) return known;
   const key = keyInUse(inspection, renewal) ?? keyBefore(inspection, renewal);
   return key && run.timings.measure('verify', () => verifyNewest(run, key));
@@ -179,11 +181,13 @@ async function dryRun(
   run: Run,
   inspection: Inspection,
   { decision, check }: { readonly decision: Decision; readonly check?: KeyCheck | undefined },
+  unsaved: { readonly isKept: boolean },
 ): Promise<Pick<RunRecord, 'renewed' | 'cleanup' | 'decision'>> {
   const { clock, keys } = run;
   const { newest, versions, current } = inspection;
+  // An unsaved credential only has to be stored. Then nothing about the next key blocks the run.
   const blocker =
-    decision.action === 'rotate'
+    decision.action === 'rotate' && !unsaved.isKept
       ? visibleBlocker(inspection, keys.vendor, keys.remedy, clock.now())
       : undefined;
   const decided: Decision = blocker ? { action: 'block', error: blocker } : decision;
@@ -202,7 +206,8 @@ async function dryRun(
           versions: withNewest(versions, top),
           newest: top,
           keyId: isRotation ? undefined : current?.credential.keyId,
-          isCertain: isRotation || unverified(run, top, check) === undefined,
+          isCertain: true,
+          blocked: isRotation ? undefined : unverified(run, top, check),
         };
   const cleanup = standing === undefined ? NO_CLEANUP : await planCleanup(run, standing);
   return { renewed: NOT_ATTEMPTED, cleanup, decision: decided };
@@ -230,12 +235,13 @@ async function reviewUnsaved(
 }
 
 async function whyReplaced(
-  { secret, store, session, deadlines }: Run,
+  run: Run,
   { current }: Inspection,
   { credential, issuedFrom, newestAtIssue, usedTokenFingerprint }: IssuedCredential,
 ): Promise<string | undefined> {
+  const { session, deadlines } = run;
   if (issuedFrom !== undefined) {
-    const same = await deadlines.retry((limits) => store.get(secret, issuedFrom.number, limits));
+    const same = await itself(run, issuedFrom);
     const isOther = issuedFrom.unlisted !== true && same?.createdAt !== issuedFrom.createdAt;
     if (same === undefined || isOther) return 'the secret was recreated';
   }

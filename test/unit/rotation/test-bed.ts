@@ -81,21 +81,21 @@ export function ownKey(keyId: string, age = 20 * DAY): OwnKey {
 
 export interface Plan {
   /** By default 4 is the newest, and 3 is disabled. */
-  versions?: Version[];
+  versions?: Version[] | undefined;
   /** The content of versions; by default version n contains the key `k{n}`. */
-  contents?: Record<number, Credential | string>;
+  contents?: Record<number, Credential | string> | undefined;
   /** Versions that are enabled and can't be read. */
-  unreadable?: number[];
-  store?: Partial<SecretStore>;
+  unreadable?: number[] | undefined;
+  store?: Partial<SecretStore> | undefined;
   /** What the first attempts to add a version end with. */
-  addFails?: Error[];
-  session?: Partial<KeySession>;
+  addFails?: Error[] | undefined;
+  session?: Partial<KeySession> | undefined;
   /** The issuer's answer about each key; by default it accepts all. */
-  check?: (keyId: string | undefined) => KeyCheck;
-  ownKeys?: OwnKey[];
-  next?: Partial<NextKey> | RotationError;
-  policy?: Partial<RenewalPolicy>;
-  secret?: Partial<Secret>;
+  check?: ((keyId: string | undefined) => KeyCheck) | undefined;
+  ownKeys?: OwnKey[] | undefined;
+  next?: Partial<NextKey> | RotationError | undefined;
+  policy?: Partial<RenewalPolicy> | undefined;
+  secret?: Partial<Secret> | undefined;
 }
 
 /**

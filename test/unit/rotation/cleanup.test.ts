@@ -1,0 +1,601 @@
+import {
+  applyCleanup,
+  planCleanup,
+  type Cleanup,
+  type Standing,
+} from '../../../src/rotation/cleanup';
+import { REVOKE_BATCH, type OwnKey, type Version } from '../../../src/rotation/ports';
+import { DAY, HOUR, inTurn, MINUTE, SECOND, version } from '../support';
+import {
+  effects,
+  error,
+  key,
+  ownKey,
+  SECRET,
+  STORE_REFUSES,
+  testBed,
+  UNAVAILABLE,
+  type Plan,
+} from './test-bed';
+
+/** Version 4 is the newest, and 2 is enabled. The others were disabled. */
+const VERSIONS = [version(1, 'DISABLED'), version(2), version(3, 'DISABLED'), version(4)];
+const DESTROYS: Plan['policy'] = { destroyAfterMs: 0 };
+const BLOCKED = { step: 'verify', error: error('VERIFY_INCONCLUSIVE') } as const;
+
+const REVOKES: Plan['policy'] = { revoke: true, gracePeriodMs: 30 * DAY };
+/** k2 is in an enabled version, k4 in the newest. */
+const KEYS = ['k1', 'k2', 'k3', 'k4', 'orphan'].map((name) => ownKey(name));
+const MINTED: Plan = { versions: VERSIONS, policy: REVOKES, ownKeys: KEYS, next: { by: 'mint' } };
+
+function standingIn(
+  { inspection }: ReturnType<typeof testBed>,
+  changes: Partial<Standing> = {},
+): Standing {
+  const { versions } = inspection;
+  return { inspection, versions, newest: version(4), keyId: 'k4', isCertain: true, ...changes };
+}
+
+const numbers = (versions: readonly Version[]) => versions.map(({ number }) => number);
+const summaryOf = ({ disable, destroy, revoke, failures, warnings, liveKeys }: Cleanup) => ({
+  disable: numbers(disable),
+  destroy: numbers(destroy),
+  revoke,
+  failures,
+  warnings,
+  liveKeys,
+});
+
+async function clean(bed: ReturnType<typeof testBed>, changes: Partial<Standing> = {}) {
+  const start = bed.clock.monotonic();
+  const cleanup = await applyCleanup(bed.begin(), standingIn(bed, changes));
+  return { ...summaryOf(cleanup), calls: bed.calls, took: bed.clock.monotonic() - start };
+}
+
+function cleanIn(plan: Plan = {}, changes: Partial<Standing> = {}) {
+  return clean(testBed({ versions: VERSIONS, policy: DESTROYS, ...plan }), changes);
+}
+
+function planIn(plan: Plan, changes: Partial<Standing> = {}) {
+  const bed = testBed({ versions: VERSIONS, ...plan });
+  return planCleanup(bed.begin({ dryRun: true }), standingIn(bed, changes)).then((cleanup) => ({
+    ...summaryOf(cleanup),
+    calls: bed.calls,
+  }));
+}
+
+describe('superseded versions', () => {
+  test('are disabled and destroyed', async () => {
+    const { disable, destroy, failures, calls } = await cleanIn();
+    expect([disable, destroy, failures]).toEqual([[2], [1, 3], []]);
+    expect(calls).toEqual(['disable 2', 'destroy 1', 'destroy 3']);
+  });
+
+  test.each<[string, Plan['policy'], string[]]>([
+    [
+      'stay enabled within the grace period',
+      { gracePeriodMs: 7 * DAY, ...DESTROYS },
+      ['destroy 1', 'destroy 3'],
+    ],
+    [
+      'stay disabled until they are old enough',
+      { destroyAfterMs: 7 * DAY },
+      ['disable 2', 'destroy 1'],
+    ],
+    ['stay disabled when nothing is destroyed', {}, ['disable 2']],
+  ])('%s', async (_name, policy, calls) => {
+    expect((await cleanIn({ policy })).calls).toEqual(calls);
+  });
+
+  test('are changed as they were listed, and with the newest version as the guard of the call', async () => {
+    const seen: Version[][] = [];
+    const change = (_: unknown, changed: Version, newer: Version) =>
+      Promise.resolve(seen.push([changed, newer]) > 0);
+    await cleanIn({ store: { disable: change, destroy: change } });
+    expect(seen).toEqual([
+      [version(2), version(4)],
+      [version(1, 'DISABLED'), version(4)],
+      [version(3, 'DISABLED'), version(4)],
+    ]);
+  });
+
+  test.each([
+    ["it isn't certain which version is the newest", { isCertain: false }],
+    ["the newest key isn't verified", { blocked: BLOCKED }],
+    [
+      'the newest version was unreadable when the run began',
+      { inspection: { unreadable: new Map([[4, 'reason']]) } },
+    ],
+  ] as [string, Partial<Standing>][])('are left alone when %s', async (_name, changes) => {
+    const bed = testBed({ versions: VERSIONS, policy: DESTROYS });
+    const inspection = { ...bed.inspection, ...changes.inspection };
+    const { calls, disable, destroy } = await clean(bed, { ...changes, inspection });
+    expect([calls, disable, destroy]).toEqual([[], [], []]);
+  });
+
+  test('report the unverified key only when something was due', async () => {
+    expect((await cleanIn({}, { blocked: BLOCKED })).failures).toEqual([BLOCKED]);
+    expect((await cleanIn({ versions: [version(4)] }, { blocked: BLOCKED })).failures).toEqual([]);
+  });
+
+  test('are planned without the versions for which a permission is missing', async () => {
+    const bed = testBed({ versions: VERSIONS, policy: DESTROYS });
+    const inspection = { ...bed.inspection, missing: ['disable' as const] };
+    expect(await clean(bed, { inspection })).toMatchObject({
+      disable: [],
+      destroy: [1, 3],
+      failures: [],
+    });
+  });
+});
+
+describe('a change of a version that fails', () => {
+  const fails = (code: Parameters<typeof error>[0], ...of: number[]) => {
+    return (_: unknown, { number }: Version) =>
+      of.includes(number) ? Promise.reject(error(code)) : Promise.resolve(true);
+  };
+
+  test.each<[string, Plan['store'], number[], number[], object[]]>([
+    [
+      'for one version, lets the others be changed',
+      { destroy: fails('SECRET_MANAGER_REFUSED', 1) },
+      [2],
+      [3],
+      [{ step: 'destroy', error: { code: 'SECRET_MANAGER_REFUSED' } }],
+    ],
+    [
+      'in each step, is reported once for each step',
+      {
+        disable: fails('SECRET_MANAGER_UNAVAILABLE', 2),
+        destroy: fails('SECRET_MANAGER_REFUSED', 1, 3),
+      },
+      [],
+      [],
+      [
+        { step: 'disable', error: { code: 'SECRET_MANAGER_UNAVAILABLE' } },
+        { step: 'destroy', error: { code: 'SECRET_MANAGER_REFUSED' } },
+      ],
+    ],
+  ])('%s', async (_name, store, disable, destroy, failures) => {
+    expect(await cleanIn({ store })).toMatchObject({ disable, destroy, failures });
+  });
+
+  test('is retried when it is transient', async () => {
+    const store = { disable: inTurn<boolean>(UNAVAILABLE, UNAVAILABLE, true) };
+    expect(await cleanIn({ store })).toMatchObject({ disable: [2], failures: [] });
+  });
+
+  test('because somebody changed the version, is left to the next run', async () => {
+    expect(await cleanIn({ store: { disable: inTurn(false) } })).toMatchObject({
+      disable: [],
+      failures: [],
+      warnings: [
+        expect.stringMatching(/^version 2 changed during the run .*next run looks again$/),
+      ],
+    });
+  });
+
+  test.each(['SECRET_MANAGER_UNAVAILABLE', 'PERMISSION_MISSING'] as const)(
+    'with %s for all, stops before the other versions',
+    async (code) => {
+      const many = Array.from({ length: 200 }, (_, index) => version(index + 1));
+      const bed = testBed({ versions: many, store: { disable: inTurn<never>(error(code)) } });
+      const { failures, calls } = await clean(bed, { newest: version(200) });
+      expect(failures).toMatchObject([{ step: 'disable', error: { code } }]);
+      expect(new Set(calls).size).toBe(8);
+    },
+  );
+});
+
+test('changes eight versions of a secret at the same time', async () => {
+  let active = 0;
+  let most = 0;
+  const many = Array.from({ length: 100 }, (_, index) => version(index + 1));
+  const disable = async (): Promise<boolean> => {
+    most = Math.max(most, ++active);
+    await bed.clock.sleep(SECOND);
+    active -= 1;
+    return true;
+  };
+  const bed = testBed({ versions: many, store: { disable } });
+  const { disable: disabled, took } = await clean(bed, { newest: version(100) });
+  expect(disabled).toEqual(many.slice(0, -1).map(({ number }) => number));
+  expect(most).toBe(8);
+  expect(took).toBe(13 * SECOND);
+});
+
+describe('orphaned keys', () => {
+  test('are revoked', async () => {
+    const { revoke, calls, failures } = await cleanIn(MINTED);
+    expect(revoke).toEqual(['k1', 'k3', 'orphan']);
+    expect(calls).toEqual(['revoke k1', 'revoke k3', 'revoke orphan']);
+    expect(failures).toEqual([]);
+  });
+
+  test('are revoked in the run that disables their version', async () => {
+    const { calls } = await cleanIn({
+      ...MINTED,
+      policy: { revoke: true },
+      ownKeys: [ownKey('k2'), ownKey('k4')],
+    });
+    expect(calls).toEqual(['disable 2', 'revoke k2']);
+  });
+
+  test.each<[string, Plan]>([
+    [
+      'their version could not be disabled',
+      { policy: { revoke: true }, store: { disable: inTurn(false) } },
+    ],
+    ['REVOKE is off', { policy: { ...REVOKES, revoke: false } }],
+    [
+      'they are not an hour old: another run might be about to add them',
+      { ownKeys: [ownKey('k2', HOUR), ownKey('x', 1)] },
+    ],
+    ['the list has none of this secret', { ownKeys: [] }],
+  ])('are left alone when %s', async (_name, changes) => {
+    const { calls } = await cleanIn({ ...MINTED, ownKeys: [ownKey('k2')], ...changes });
+    expect(effects(calls).filter((call) => call.startsWith('revoke'))).toEqual([]);
+  });
+
+  test('are left alone while they are unsaved', async () => {
+    const bed = testBed(MINTED);
+    const credential = key('orphan');
+    bed.unsaved.keep(SECRET, { credential, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
+    expect((await clean(bed)).revoke).toEqual(['k1', 'k3']);
+  });
+
+  test('cost no read of a version when only the newest key is in the list', async () => {
+    const store = { access: inTurn<never>(STORE_REFUSES) };
+    expect(await cleanIn({ ...MINTED, ownKeys: [ownKey('k4')], store })).toMatchObject({
+      revoke: [],
+      failures: [],
+    });
+  });
+
+  test("are revoked even if it isn't certain which version is the newest, as after a failed add", async () => {
+    const { calls } = await cleanIn({ ...MINTED, policy: { revoke: true } }, { isCertain: false });
+    expect(calls).toEqual(['revoke k1', 'revoke k3', 'revoke orphan']);
+  });
+
+  test('are left alone while a superseded version is unreadable, which is disabled as usual', async () => {
+    const plan = { ...MINTED, unreadable: [2] };
+    expect(await cleanIn(plan)).toMatchObject({
+      calls: [],
+      failures: [],
+      warnings: [
+        "no key was revoked in this run: version 2 is enabled and can't be read (FAILED_PRECONDITION)",
+      ],
+    });
+    const { calls } = await cleanIn({ ...plan, policy: { revoke: true } });
+    expect(calls).toEqual(['disable 2', 'revoke k1', 'revoke k2', 'revoke k3', 'revoke orphan']);
+  });
+
+  test.each<[string, Plan, Partial<Standing>, string]>([
+    ["the newest key isn't verified", {}, { blocked: BLOCKED }, 'VERIFY_INCONCLUSIVE'],
+    ['a version contains something unknown', { contents: { 2: '?' } }, {}, 'KEYS_NOT_REVOKED'],
+    [
+      "versions can't be read",
+      { store: { access: inTurn<never>(STORE_REFUSES) } },
+      {},
+      'KEYS_NOT_REVOKED',
+    ],
+    [
+      "keys can't be listed",
+      { session: { ownKeys: inTurn<never>(error('MOMENTO_UNAVAILABLE')) } },
+      {},
+      'KEYS_NOT_REVOKED',
+    ],
+    [
+      'the management key is refused',
+      { session: { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) } },
+      {},
+      'MANAGEMENT_KEY_REFUSED',
+    ],
+    [
+      'something unexpected happens',
+      { session: { ownKeys: inTurn<never>(new TypeError('planted')) } },
+      {},
+      'INTERNAL',
+    ],
+  ])('are left alone, and the run is incomplete, when %s', async (_name, plan, changes, code) => {
+    const { revoke, calls, failures } = await cleanIn({ ...MINTED, ...plan }, changes);
+    expect([revoke, effects(calls)]).toEqual([[], []]);
+    expect(failures).toMatchObject([{ error: { code } }]);
+  });
+
+  test('report an unverified key only when a key is orphaned', async () => {
+    const { failures } = await cleanIn(
+      { ...MINTED, ownKeys: [ownKey('k2')] },
+      { blocked: BLOCKED },
+    );
+    expect(failures).toEqual([]);
+  });
+
+  test("don't fail a refreshed secret for the management key", async () => {
+    const session = { ownKeys: inTurn<never>(error('MANAGEMENT_KEY_REFUSED')) };
+    const plan: Plan = { ...MINTED, session, policy: { revoke: true }, next: { by: 'refresh' } };
+    expect(await cleanIn(plan)).toMatchObject({
+      disable: [2],
+      failures: [],
+      warnings: [expect.stringMatching(/^revoke: MANAGEMENT_KEY_REFUSED: /)],
+    });
+  });
+
+  test("don't hold up versions while the list of keys is awaited, for two minutes at most", async () => {
+    let disabledAfter = Infinity;
+    const bed = testBed({
+      ...MINTED,
+      policy: { revoke: true },
+      session: { ownKeys: inTurn<never>(error('MOMENTO_LIMIT_EXCEEDED')) },
+      store: {
+        disable: () => Promise.resolve((disabledAfter = bed.clock.monotonic() - start) >= 0),
+      },
+    });
+    const start = bed.clock.monotonic();
+    const { failures, took } = await clean(bed);
+    expect(failures).toMatchObject([{ step: 'revoke', error: { code: 'KEYS_NOT_REVOKED' } }]);
+    expect(disabledAfter).toBeLessThan(SECOND);
+    expect(took).toBeLessThanOrEqual(2 * MINUTE);
+  });
+
+  test('cause a warning when entries of the list were skipped', async () => {
+    const session = { ownKeys: inTurn({ keys: KEYS, skipped: 2 }) };
+    const { revoke, warnings } = await cleanIn({ ...MINTED, session });
+    expect(revoke).toEqual(['k1', 'k3', 'orphan']);
+    expect(warnings).toEqual([
+      "2 entries of the account's list of keys couldn't be read, and were skipped",
+    ]);
+  });
+});
+
+describe('revocations', () => {
+  const orphans = (count: number): OwnKey[] =>
+    Array.from({ length: count }, (_, index) => ownKey(`o${index}`));
+
+  /** A test bed whose issuer calls `before` ahead of each batch. */
+  function bedWith(
+    count: number,
+    before: (batch: readonly string[]) => Promise<void> | void,
+    plan: Plan = {},
+  ) {
+    const batches: string[][] = [];
+    const bed = testBed({
+      ...MINTED,
+      ownKeys: orphans(count),
+      ...plan,
+      session: {
+        revoke: async (keyIds, confirm) => {
+          await before(keyIds);
+          const confirmed = await confirm(keyIds);
+          batches.push([...confirmed]);
+          return new Map(confirmed.map((keyId) => [keyId, true as const]));
+        },
+        ...plan.session,
+      },
+    });
+    return { bed, batches };
+  }
+
+  test('are made in batches of five', async () => {
+    const { bed, batches } = bedWith(12, () => undefined);
+    expect((await clean(bed)).revoke).toHaveLength(12);
+    expect(batches.map((batch) => batch.length)).toEqual([REVOKE_BATCH, REVOKE_BATCH, 2]);
+  });
+
+  test.each([
+    [5, 10],
+    [40, 40],
+  ])(
+    'of n = %d keys read v = %d versions (v + n/5·v) times, apart from the check for a newer one',
+    async (n, v) => {
+      const versions = Array.from({ length: v }, (_, index) =>
+        version(index + 1, index < 5 ? 'DISABLED' : 'ENABLED'),
+      );
+      const plan: Plan = { ...MINTED, versions, ownKeys: orphans(n) };
+      const { access } = testBed(plan).environment.store;
+      let reads = 0;
+      let checks = 0;
+      const bed = testBed({
+        ...plan,
+        store: {
+          access: (secret, number, limits) => {
+            if (number === v + 1) checks += 1;
+            else reads += 1;
+            return access(secret, number, limits);
+          },
+        },
+      });
+      const newest = version(v);
+      const { revoke } = await clean(bed, { versions, newest, keyId: `k${v}` });
+      expect(revoke).toHaveLength(n);
+      expect(reads).toBe(v + (n / REVOKE_BATCH) * v);
+      expect(checks).toBe(1 + n / REVOKE_BATCH);
+    },
+  );
+
+  test.each<[string, (bed: ReturnType<typeof testBed>) => void, string[]]>([
+    ['nothing changed', () => undefined, ['o0']],
+    [
+      'somebody added a version',
+      ({ versions, payloads }) => {
+        versions.set(5, version(5));
+        payloads.set(5, key('o0').serialize());
+      },
+      [],
+    ],
+    [
+      'somebody enabled a version with the key',
+      ({ versions, payloads }) => {
+        versions.set(1, version(1));
+        payloads.set(1, key('o0').serialize());
+      },
+      [],
+    ],
+    [
+      'somebody enabled a version with something unknown',
+      ({ versions, payloads }) => {
+        versions.set(1, version(1));
+        payloads.set(1, Buffer.from('?'));
+      },
+      [],
+    ],
+  ])(
+    'look for references again after the wait for their turn: %s',
+    async (_name, change, expected) => {
+      const { bed } = bedWith(1, () =>
+        bed.clock.sleep(SECOND).then(() => {
+          change(bed);
+        }),
+      );
+      expect((await clean(bed)).revoke).toEqual(expected);
+    },
+  );
+
+  test('stop after a batch that was not confirmed', async () => {
+    const { bed, batches } = bedWith(15, () => void bed.versions.set(5, version(5)));
+    const { revoke, warnings, failures } = await clean(bed);
+    expect([revoke, failures]).toEqual([[], []]);
+    expect(warnings).toEqual(['no key was revoked in this run: version 5 was just added']);
+    expect(batches).toEqual([[]]);
+  });
+
+  test('stop when the time of the run is over, and the next run continues', async () => {
+    const { bed } = bedWith(15, () => bed.clock.sleep(300 * SECOND));
+    const { revoke, failures } = await clean(bed);
+    expect(revoke).toHaveLength(10);
+    expect(failures).toEqual([]);
+  });
+
+  test('are repeated for the keys that failed with a transient error', async () => {
+    const attempts: string[][] = [];
+    const { bed } = bedWith(3, () => undefined, {
+      session: {
+        revoke: (keyIds) => {
+          attempts.push([...keyIds]);
+          const failing = attempts.length === 1 ? ['o1'] : [];
+          return Promise.resolve(
+            new Map(
+              keyIds.map((id) => [id, failing.includes(id) ? error('MOMENTO_UNAVAILABLE') : true]),
+            ),
+          );
+        },
+      },
+    });
+    expect(await clean(bed)).toMatchObject({ revoke: ['o0', 'o2', 'o1'], failures: [] });
+    expect(attempts).toEqual([['o0', 'o1', 'o2'], ['o1']]);
+  });
+
+  const failing = (code: Parameters<typeof error>[0]): Plan['session'] => ({
+    revoke: (keyIds) =>
+      Promise.resolve(
+        new Map(keyIds.map((keyId) => [keyId, keyId === 'o1' ? error(code) : (true as const)])),
+      ),
+  });
+
+  test('go on when one key can not be revoked, and the run is incomplete', async () => {
+    const { bed } = bedWith(12, () => undefined, { session: failing('SECRET_MANAGER_REFUSED') });
+    const { revoke, failures } = await clean(bed);
+    expect(revoke).toHaveLength(11);
+    expect(failures).toMatchObject([{ step: 'revoke', error: { code: 'KEYS_NOT_REVOKED' } }]);
+  });
+
+  test.each(['MOMENTO_UNAVAILABLE', 'MOMENTO_LIMIT_EXCEEDED', 'MANAGEMENT_KEY_REFUSED'] as const)(
+    'stop after a batch that failed with %s',
+    async (code) => {
+      const { bed } = bedWith(12, () => undefined, { session: failing(code) });
+      const { revoke, failures } = await clean(bed);
+      expect(revoke).toHaveLength(4);
+      expect(failures).toHaveLength(1);
+    },
+  );
+});
+
+describe('live keys', () => {
+  test.each<[string, Plan, number | undefined]>([
+    ['are counted for a minted secret, even without REVOKE', { policy: {} }, 5],
+    ['are counted with REVOKE', {}, 5],
+    [
+      "aren't counted for a refreshed secret without REVOKE",
+      { policy: {}, next: { by: 'refresh' } },
+      undefined,
+    ],
+    [
+      "aren't counted when the list fails",
+      { policy: {}, session: { ownKeys: inTurn<never>(STORE_REFUSES) } },
+      undefined,
+    ],
+  ])('%s', async (_name, changes, expected) => {
+    const { liveKeys, failures } = await cleanIn({ ...MINTED, ...changes });
+    expect(liveKeys).toBe(expected);
+    expect(failures).toEqual([]);
+  });
+
+  test('are counted when cleanup is blocked', async () => {
+    const { liveKeys } = await cleanIn(
+      { ...MINTED, policy: { revoke: true } },
+      { blocked: BLOCKED },
+    );
+    expect(liveKeys).toBe(5);
+  });
+});
+
+describe('planCleanup', () => {
+  const ADDED: Partial<Standing> = {
+    newest: version(5),
+    versions: [...VERSIONS, version(5)],
+    keyId: undefined,
+  };
+
+  test.each<[string, Plan, Partial<Standing>, number[], string[]]>([
+    ['without a rotation', {}, {}, [], ['k1', 'k3', 'orphan']],
+    ['with a rotation, within the grace period', {}, ADDED, [], ['k1', 'k3', 'orphan']],
+    ['after the grace period', { policy: { revoke: true } }, {}, [2], ['k1', 'k2', 'k3', 'orphan']],
+    [
+      'with a rotation and no grace',
+      { policy: { revoke: true } },
+      ADDED,
+      [2, 4],
+      ['k1', 'k2', 'k3', 'k4', 'orphan'],
+    ],
+    ['without REVOKE', { policy: {} }, ADDED, [2, 4], []],
+  ])(
+    '%s, plans what applyCleanup would do, and changes nothing',
+    async (_name, plan, standing, disable, revoke) => {
+      expect(await planIn({ ...MINTED, ...plan }, standing)).toMatchObject({
+        disable,
+        revoke,
+        calls: [],
+        failures: [],
+        liveKeys: 5,
+      });
+    },
+  );
+
+  test.each<[string, Plan, Partial<Standing>, string]>([
+    [
+      'a version contains something unknown',
+      { contents: { 2: '?' } },
+      {},
+      'revoke: KEYS_NOT_REVOKED: ',
+    ],
+    [
+      "keys can't be listed",
+      { session: { ownKeys: inTurn<never>(STORE_REFUSES) } },
+      {},
+      'revoke: KEYS_NOT_REVOKED: ',
+    ],
+    ["the newest key isn't verified", {}, { blocked: BLOCKED }, 'verify: VERIFY_INCONCLUSIVE: '],
+  ])('plans no revocation, with a warning, when %s', async (_name, plan, standing, warning) => {
+    const planned = await planIn({ ...MINTED, ...plan }, standing);
+    expect(planned).toMatchObject({ revoke: [], failures: [], calls: [] });
+    expect(planned.warnings).toEqual([expect.stringContaining(warning)]);
+  });
+
+  test("plans nothing when the newest key isn't verified", async () => {
+    const planned = await planIn(
+      { ...MINTED, policy: { revoke: true, ...DESTROYS } },
+      { blocked: BLOCKED },
+    );
+    expect(planned).toMatchObject({ disable: [], destroy: [], revoke: [] });
+  });
+});

@@ -1,0 +1,391 @@
+import { RotationError } from '../../../src/errors';
+import { inspect, readNewestEnabled } from '../../../src/rotation/inspect';
+import type {
+  Access,
+  Permission,
+  SecretStore,
+  Version,
+  VersionList,
+} from '../../../src/rotation/ports';
+import { DAY, HOUR, inTurn, NOW, SECOND, version } from '../support';
+import { error, key, QUOTA, STORE_REFUSES, testBed, UNAVAILABLE, type Plan } from './test-bed';
+
+const ALL: Permission[] = ['access', 'list', 'add', 'disable'];
+const NOT_READABLE: Access = { kind: 'not_readable', reason: 'FAILED_PRECONDITION' };
+const ABSENT: Access = { kind: 'absent' };
+
+function payloadOf(number: number): Access {
+  return { kind: 'payload', number, payload: key(`k${number}`).serialize() };
+}
+
+function inspectIn(plan: Plan = {}, permissions: Permission[] = ALL) {
+  return inspect(testBed(plan).begin(), permissions);
+}
+
+/** The code of what blocks the next key. */
+async function blockerIn(plan: Plan): Promise<string | undefined> {
+  const { next } = await inspectIn(plan);
+  return next instanceof RotationError ? next.code : undefined;
+}
+
+test('finds the newest version, its key, and how the next key is obtained', async () => {
+  expect(await inspectIn()).toMatchObject({
+    versions: [{ number: 3 }, { number: 4 }],
+    newest: { number: 4 },
+    readable: { number: 4 },
+    current: { version: { number: 4 }, credential: { fingerprint: 'k4' } },
+    missing: [],
+    next: { by: 'refresh' },
+    canonicalName: 'projects/1/secrets/s',
+    warnings: [],
+  });
+});
+
+test('finds nothing in an empty secret with a role, and how its first key is obtained', async () => {
+  expect(await inspectIn({ versions: [], secret: { role: 'r' } })).toMatchObject({
+    versions: [],
+    newest: undefined,
+    current: undefined,
+    next: { by: 'refresh' },
+    warnings: [],
+  });
+});
+
+test('counts a version that is listed twice once', async () => {
+  const list = inTurn<VersionList>({ versions: [version(4), version(3), version(4), version(3)] });
+  const { versions } = await inspectIn({ versions: [version(3), version(4)], store: { list } });
+  expect(versions.map(({ number }) => number)).toEqual([3, 4]);
+});
+
+test('starts to read the management key before it reads the secret', async () => {
+  const order: string[] = [];
+  await inspectIn({
+    session: { prepare: () => void order.push('prepare') },
+    store: { access: () => Promise.resolve(payloadOf(4)).finally(() => order.push('access')) },
+  });
+  expect(order[0]).toBe('prepare');
+});
+
+test('keeps no payload', async () => {
+  expect(JSON.stringify(await inspectIn())).not.toContain('payload');
+});
+
+describe('fails', () => {
+  const lacks = (...missing: Permission[]): Partial<SecretStore> => ({
+    missingPermissions: inTurn(missing),
+  });
+
+  test.each<[string, Partial<SecretStore>, string]>([
+    [
+      'the payload is corrupt',
+      { access: inTurn<never>(error('PAYLOAD_CORRUPT')) },
+      'PAYLOAD_CORRUPT',
+    ],
+    ['the list is refused', { list: inTurn<never>(STORE_REFUSES) }, 'SECRET_MANAGER_REFUSED'],
+    ['the quota stays used up', { list: inTurn<never>(QUOTA) }, 'SECRET_MANAGER_QUOTA_EXCEEDED'],
+    [
+      'permissions stay unknown',
+      { missingPermissions: inTurn<never>(UNAVAILABLE) },
+      UNAVAILABLE.code,
+    ],
+    [
+      'a permission is missing that a failed call needed',
+      { ...lacks('access'), access: inTurn<never>(STORE_REFUSES) },
+      'PERMISSION_MISSING',
+    ],
+    [
+      "the secret doesn't exist, so that all permissions are missing",
+      { ...lacks(...ALL), access: inTurn(ABSENT), list: inTurn<never>(error('SECRET_NOT_FOUND')) },
+      'SECRET_NOT_FOUND',
+    ],
+    ['something unexpected happens', { list: inTurn<never>(new TypeError('planted')) }, 'INTERNAL'],
+  ])('when %s', async (_name, store, code) => {
+    await expect(inspectIn({ store })).rejects.toMatchObject({ code });
+  });
+
+  test('only after retries when the failure is transient', async () => {
+    const list = inTurn<VersionList>(UNAVAILABLE, UNAVAILABLE, { versions: [version(4)] });
+    expect((await inspectIn({ store: { list } })).newest?.number).toBe(4);
+  });
+});
+
+describe('returns the blocker of the next key', () => {
+  test.each<[string, Plan, string]>([
+    [
+      'a permission is missing',
+      { store: { missingPermissions: inTurn<Permission[]>(['disable']) } },
+      'PERMISSION_MISSING',
+    ],
+    ['the secret is empty and has no role', { versions: [] }, 'NO_VERSION'],
+    [
+      'no version is enabled',
+      { versions: [version(1, 'DESTROYED'), version(2, 'DISABLED')] },
+      'NO_ENABLED_VERSION',
+    ],
+    [
+      'no version is enabled, even with a role',
+      { versions: [version(2, 'DISABLED')], secret: { role: 'r' } },
+      'NO_ENABLED_VERSION',
+    ],
+    ["the payload isn't a credential", { contents: { 4: '?' } }, 'PAYLOAD_INVALID'],
+    ["the key can't be renewed", { next: error('KEY_NOT_REFRESHABLE') }, 'KEY_NOT_REFRESHABLE'],
+  ])('when %s', async (_name, plan, code) => {
+    expect(await blockerIn(plan)).toBe(code);
+  });
+
+  test('together with the versions', async () => {
+    expect(await inspectIn({ contents: { 4: '?' } })).toMatchObject({
+      newest: { number: 4 },
+      readable: { number: 4 },
+      current: undefined,
+    });
+  });
+
+  test('naming every missing permission', async () => {
+    const missing: Permission[] = ['add', 'disable'];
+    const found = await inspectIn({ store: { missingPermissions: inTurn(missing) } });
+    expect(found.missing).toEqual(missing);
+    expect((found.next as RotationError).problem).toContain('add, disable');
+  });
+});
+
+describe('a newest version that is disabled', () => {
+  test.each(['DISABLED', 'DESTROYED'] as const)(
+    'or %s: the newest enabled one is used',
+    async (state) => {
+      const found = await inspectIn({ versions: [version(2), version(3), version(4, state)] });
+      expect(found).toMatchObject({
+        newest: { number: 4, state },
+        readable: { number: 3 },
+        current: { credential: { fingerprint: 'k3' } },
+        warnings: [
+          `version 4, the newest, is ${state.toLowerCase()}: applications that read latest get an error until a version ` +
+            'is added; version 3 is used instead',
+        ],
+      });
+    },
+  );
+
+  test('causes a warning when there is no other', async () => {
+    const { warnings } = await inspectIn({ versions: [version(4, 'DISABLED')] });
+    expect(warnings).toEqual([
+      expect.stringMatching(/^version 4, the newest, is disabled: .* is added$/),
+    ]);
+  });
+});
+
+describe('lagging reads', () => {
+  /** A store in which `latest` and the list show the past, and access by number shows what is. */
+  const lagging = (latest: Access, listed: Version[]): Partial<SecretStore> => {
+    const { access } = testBed({ versions: [version(3), version(4)] }).environment.store;
+    return {
+      list: inTurn<VersionList>({ versions: listed }),
+      access: (secret, number, limits) =>
+        number === 'latest' ? Promise.resolve(latest) : access(secret, number, limits),
+    };
+  };
+
+  test.each<[string, Access, Version[], number, number]>([
+    ['takes a version that no list shows for the newest', payloadOf(5), [version(4)], 5, 5],
+    ['takes a version that can be read for enabled', payloadOf(4), [version(4, 'DISABLED')], 4, 4],
+    ['takes the newest of the list when latest lags', payloadOf(3), [version(3), version(4)], 4, 4],
+    ['drops a listed version that is gone', payloadOf(4), [version(4), version(9)], 4, 4],
+  ])('%s', async (_name, latest, listed, newest, current) => {
+    const found = await inspectIn({ store: lagging(latest, listed) });
+    expect(found.newest?.number).toBe(newest);
+    expect(found.current?.credential.fingerprint).toBe(`k${current}`);
+    expect(found.warnings).toEqual([]);
+  });
+
+  test('marks a version that no list shows, as created now', async () => {
+    const { newest } = await inspectIn({ store: lagging(payloadOf(5), [version(4)]) });
+    expect(newest).toEqual({ number: 5, state: 'ENABLED', createdAt: NOW, unlisted: true });
+  });
+
+  test('asks for the version itself, and takes a disabled one for disabled though a list shows it enabled', async () => {
+    const { begin, versions } = testBed({
+      versions: [version(3), version(4, 'DISABLED')],
+      store: { list: inTurn<VersionList>({ versions: [version(3), version(4)] }) },
+    });
+    const found = await inspect(begin(), ALL);
+    expect(found).toMatchObject({ newest: versions.get(4), readable: { number: 3 } });
+    expect(found.unreadable.size).toBe(0);
+  });
+});
+
+describe('an unreadable newest version', () => {
+  const unreadable = (next?: Plan['next']): Plan => ({
+    versions: [version(3), version(4)],
+    unreadable: [4],
+    next: next ?? {},
+  });
+
+  test('blocks a refreshed secret, and names the reason', async () => {
+    const found = await inspectIn(unreadable());
+    expect(found).toMatchObject({
+      newest: { number: 4, state: 'ENABLED' },
+      readable: undefined,
+      current: undefined,
+      unreadable: new Map([[4, 'FAILED_PRECONDITION']]),
+      next: {
+        code: 'VERSION_UNREADABLE',
+        problem:
+          "Version 4 of projects/p/secrets/s is enabled, and the function can't read it (FAILED_PRECONDITION).",
+      },
+      warnings: [
+        expect.stringContaining(
+          "version 4, the newest, is enabled and can't be read (FAILED_PRECONDITION)",
+        ),
+      ],
+    });
+  });
+
+  test("doesn't block a minted secret, whose next key is independent of the current one", async () => {
+    const asked: unknown[] = [];
+    const plan = unreadable({ by: 'mint' });
+    const nextKey = testBed(plan).begin().session.nextKey;
+    const found = await inspectIn({
+      ...plan,
+      session: {
+        nextKey: (secret, current) => nextKey(secret, current).finally(() => asked.push(current)),
+      },
+    });
+    expect(found.next).toMatchObject({ by: 'mint' });
+    expect(asked).toEqual([undefined]);
+  });
+
+  test('blocks a minted secret whose next key is unknown', async () => {
+    expect(await blockerIn(unreadable(error('ROLE_UNKNOWN')))).toBe('VERSION_UNREADABLE');
+  });
+
+  test('hides older versions: they contain used tokens', async () => {
+    const read: (number | 'latest')[] = [];
+    const plan = unreadable();
+    const { access } = testBed(plan).environment.store;
+    await inspectIn({
+      ...plan,
+      store: {
+        access: (secret, number, limits) =>
+          access(secret, number, limits).finally(() => read.push(number)),
+      },
+    });
+    expect(read).toEqual(['latest', 4]);
+  });
+
+  test("is assumed when the function isn't allowed to get the version itself", async () => {
+    const store = { get: inTurn<never>(error('PERMISSION_MISSING')) };
+    expect(await blockerIn({ ...unreadable(), store })).toBe('VERSION_UNREADABLE');
+  });
+});
+
+describe('the time of issue', () => {
+  const SHARE: Plan['policy'] = { renewBefore: { share: 0.5 } };
+  const PUT_BACK = { 4: key('k2') };
+  const versions = [version(2), version(3), version(4)];
+
+  test.each<[string, Plan, number | undefined]>([
+    [
+      'comes from the key when it says so',
+      { policy: SHARE, contents: { 4: key('k4', undefined, NOW - HOUR) } },
+      NOW - HOUR,
+    ],
+    [
+      'comes from the configured lifetime',
+      { policy: SHARE, secret: { lifetimeMs: 30 * DAY } },
+      NOW - 20 * DAY,
+    ],
+    [
+      'comes from the older version that contains the same key',
+      { versions, policy: SHARE, contents: PUT_BACK },
+      NOW - 7 * DAY,
+    ],
+    [
+      'comes from the oldest of several versions that contain the same key',
+      { versions, policy: SHARE, contents: { 3: key('k2'), 4: key('k2') } },
+      NOW - 7 * DAY,
+    ],
+    [
+      "is unknown when older versions don't contain the key",
+      { versions, policy: SHARE },
+      undefined,
+    ],
+    [
+      "is unknown when the older version can't be read any more",
+      { versions: [version(2, 'DISABLED'), version(4)], policy: SHARE, contents: PUT_BACK },
+      undefined,
+    ],
+    [
+      'is unknown when an older version is no credential',
+      { versions, policy: SHARE, contents: { 2: '?', 3: '?' } },
+      undefined,
+    ],
+    [
+      'is not searched for a minimum',
+      { versions, policy: { renewBefore: { minimumMs: HOUR } }, contents: PUT_BACK },
+      undefined,
+    ],
+    ['is not searched when every run rotates', { versions, contents: PUT_BACK }, undefined],
+  ])('%s', async (_name, plan, expected) => {
+    expect((await inspectIn(plan)).issuedAt).toBe(expected);
+  });
+
+  test('is searched in five older versions at most, and no failure matters', async () => {
+    const many = Array.from({ length: 12 }, (_, index) => version(index + 1));
+    const { access } = testBed({ versions: many }).environment.store;
+    const read = new Set<number | 'latest'>();
+    const found = await inspectIn({
+      versions: many,
+      policy: SHARE,
+      store: {
+        access: (secret, number, limits) => {
+          read.add(number);
+          return number === 9 ? Promise.reject(STORE_REFUSES) : access(secret, number, limits);
+        },
+      },
+    });
+    expect(found.issuedAt).toBeUndefined();
+    expect([...read]).toEqual(['latest', 7, 8, 9, 10, 11]);
+  });
+});
+
+describe('readNewestEnabled', () => {
+  const read = async (plan: Plan) => {
+    const payload = await readNewestEnabled(testBed(plan).begin());
+    return payload === undefined ? undefined : Buffer.from(payload).toString();
+  };
+
+  test.each<[string, Plan, string | undefined]>([
+    ['returns the payload of latest', { contents: { 4: 'latest' } }, 'latest'],
+    [
+      'returns the newest enabled payload when latest is disabled',
+      { versions: [version(3), version(4, 'DISABLED')], contents: { 3: 'older' } },
+      'older',
+    ],
+    [
+      'returns nothing when no version is enabled',
+      { versions: [version(4, 'DISABLED')] },
+      undefined,
+    ],
+    ['returns nothing when the secret is empty', { versions: [] }, undefined],
+  ])('%s', async (_name, plan, payload) => {
+    expect(await read(plan)).toBe(payload);
+  });
+
+  test('fails with VERSION_UNREADABLE when the newest version is unreadable', async () => {
+    const plan = { versions: [version(3), version(4)], unreadable: [4] };
+    await expect(read(plan)).rejects.toMatchObject({ code: 'VERSION_UNREADABLE' });
+  });
+
+  test('retries transient failures for 30 s', async () => {
+    const access = inTurn<Access>(UNAVAILABLE, payloadOf(4));
+    expect(await read({ store: { access } })).toContain('k4');
+    const { clock, begin } = testBed({ store: { access: inTurn<never>(UNAVAILABLE) } });
+    await expect(readNewestEnabled(begin())).rejects.toBe(UNAVAILABLE);
+    expect(clock.now()).toBeLessThanOrEqual(NOW + 30 * SECOND);
+  });
+});
+
+test('reports a version that is disabled and not readable by number as such, whatever latest shows', async () => {
+  const store = { access: inTurn(NOT_READABLE) };
+  expect(await blockerIn({ versions: [version(4, 'DISABLED')], store })).toBe('NO_ENABLED_VERSION');
+});

@@ -1,0 +1,197 @@
+import fc from 'fast-check';
+import { exists, orphanedKeys } from '../../../src/rotation/key-usage';
+import type { Version } from '../../../src/rotation/ports';
+import { inTurn, version } from '../support';
+import { error, key, STORE_REFUSES, testBed, type Plan } from './test-bed';
+
+/** Version 4 is the newest, 3 is superseded, and 2 was disabled. */
+const VERSIONS = [version(1, 'DESTROYED'), version(2, 'DISABLED'), version(3), version(4)];
+const KEYS = ['k1', 'k2', 'k3', 'k4', 'orphan'];
+
+function orphansIn(plan: Plan = {}, listed = plan.versions ?? VERSIONS, ignore: Version[] = []) {
+  return orphanedKeys(testBed({ versions: VERSIONS, ...plan }).begin(), KEYS, listed, ignore);
+}
+
+/** Counts the reads of a test bed's store. */
+function counted(plan: Plan) {
+  const reads: number[] = [];
+  let active = 0;
+  let most = 0;
+  const { access } = testBed(plan).environment.store;
+  const store: Plan['store'] = {
+    access: async (secret, number, limits) => {
+      reads.push(Number(number));
+      most = Math.max(most, ++active);
+      await new Promise((resolve) => setImmediate(resolve));
+      active -= 1;
+      return access(secret, number, limits);
+    },
+  };
+  return { plan: { ...plan, store }, reads, most: () => most };
+}
+
+test('returns the keys that no enabled version contains', async () => {
+  expect(await orphansIn()).toEqual(['k1', 'k2', 'orphan']);
+});
+
+test.each<[string, Plan, Version[] | undefined, readonly string[]]>([
+  [
+    'counts a key that was stored again',
+    { contents: { 3: key('k2') } },
+    undefined,
+    ['k1', 'k3', 'orphan'],
+  ],
+  [
+    'counts a version that a lagging list shows as disabled',
+    { versions: [version(2), version(3), version(4)] },
+    VERSIONS,
+    ['k1', 'orphan'],
+  ],
+  [
+    'counts a version that no list shows',
+    { contents: { 3: key('k2') } },
+    VERSIONS.filter(({ number }) => number !== 3),
+    ['k1', 'k3', 'orphan'],
+  ],
+  [
+    'counts no version that is gone',
+    { versions: [version(4)] },
+    [version(3), version(4)],
+    ['k1', 'k2', 'k3', 'orphan'],
+  ],
+  [
+    'counts no version that became disabled',
+    { versions: [version(3, 'DISABLED'), version(4)] },
+    [version(3), version(4)],
+    ['k1', 'k2', 'k3', 'orphan'],
+  ],
+])('%s', async (_name, plan, listed, expected) => {
+  expect(await orphansIn(plan, listed)).toEqual(expected);
+});
+
+test('ignores versions that a dry run would disable', async () => {
+  expect(await orphansIn({}, VERSIONS, [version(3)])).toEqual(['k1', 'k2', 'k3', 'orphan']);
+});
+
+test.each<[string, Plan, Version[] | undefined, string]>([
+  [
+    "an enabled version can't be read",
+    { unreadable: [3] },
+    undefined,
+    "version 3 is enabled and can't be read (FAILED_PRECONDITION)",
+  ],
+  [
+    "an enabled version that no list shows can't be read",
+    { unreadable: [3] },
+    VERSIONS.filter(({ number }) => number !== 3),
+    "version 3 is enabled and can't be read (FAILED_PRECONDITION)",
+  ],
+  [
+    "a version can't be read and the function isn't allowed to get it",
+    { unreadable: [3], store: { get: inTurn<never>(error('PERMISSION_MISSING')) } },
+    undefined,
+    "version 3 is enabled and can't be read (FAILED_PRECONDITION)",
+  ],
+  [
+    'a newer version exists',
+    { versions: [...VERSIONS, version(5)] },
+    VERSIONS,
+    'version 5 was just added',
+  ],
+  [
+    'a newer version exists in any state',
+    { versions: [...VERSIONS, version(5, 'DISABLED')] },
+    VERSIONS,
+    'version 5 was just added',
+  ],
+])('is uncertain when %s', async (_name, plan, listed, uncertain) => {
+  expect(await orphansIn(plan, listed)).toEqual({ uncertain });
+});
+
+test('fails when a version contains something unknown, and names it', async () => {
+  await expect(orphansIn({ contents: { 3: '?' } })).rejects.toMatchObject({
+    code: 'KEYS_NOT_REVOKED',
+    problem: expect.stringContaining('Version 3 of projects/p/secrets/s') as string,
+    action: expect.stringContaining('Disable version 3') as string,
+  });
+});
+
+test('fails when a version cannot be accessed', async () => {
+  await expect(orphansIn({ store: { access: inTurn<never>(STORE_REFUSES) } })).rejects.toBe(
+    STORE_REFUSES,
+  );
+});
+
+test('reads nothing when there are no keys', async () => {
+  const { plan, reads } = counted({ versions: VERSIONS });
+  expect(await orphanedKeys(testBed(plan).begin(), [], VERSIONS)).toEqual([]);
+  expect(reads).toEqual([]);
+});
+
+test('reads each version once that is not destroyed, and the next number, however many keys there are', async () => {
+  const { plan, reads } = counted({ versions: VERSIONS });
+  await orphansIn(plan);
+  expect(reads.toSorted()).toEqual([2, 3, 4, 5]);
+});
+
+test('reads 16 versions at a time', async () => {
+  const versions = Array.from({ length: 100 }, (_, index) => version(index + 1));
+  const { plan, reads, most } = counted({ versions });
+  await orphansIn(plan);
+  expect(reads).toHaveLength(101);
+  expect(most()).toBe(17);
+});
+
+test.each([
+  ['ENABLED', true],
+  ['DISABLED', true],
+  ['DESTROYED', true],
+  [undefined, false],
+] as const)('exists for a version that is %s: %s', async (state, expected) => {
+  const versions = state === undefined ? [] : [version(5, state)];
+  expect(await exists(testBed({ versions }).begin(), 5)).toBe(expected);
+});
+
+test('never takes a key for orphaned that an enabled version contains, whatever the list shows', async () => {
+  const state = fc.constantFrom('ENABLED' as const, 'DISABLED' as const, 'DESTROYED' as const);
+  const arbitrary = fc.record({
+    /** The versions from 1, with the key in each. */
+    actual: fc.array(
+      fc.record({ state, content: fc.constantFrom(...KEYS), isUnreadable: fc.boolean() }),
+      {
+        minLength: 1,
+        maxLength: 6,
+      },
+    ),
+    /** Which of them the list shows, perhaps in an older state. */
+    listed: fc.array(fc.record({ index: fc.nat({ max: 5 }), isLagging: fc.boolean() })),
+  });
+  await fc.assert(
+    fc.asyncProperty(arbitrary, async ({ actual, listed }) => {
+      const versions = actual.map((each, index) => version(index + 1, each.state));
+      const contents = Object.fromEntries(
+        actual.map(({ content }, index) => [index + 1, key(content)]),
+      );
+      const unreadable = actual.flatMap((each, index) => (each.isUnreadable ? [index + 1] : []));
+      // A list lags in states, but nothing comes back from destruction.
+      const before = { ENABLED: 'DISABLED', DISABLED: 'ENABLED', DESTROYED: 'DISABLED' } as const;
+      const shown = listed.flatMap(({ index, isLagging }) => {
+        const found = versions[index];
+        if (found === undefined) return [];
+        return [{ ...found, state: isLagging ? before[found.state] : found.state }];
+      });
+      const newest = Math.max(0, ...shown.map(({ number }) => number));
+      const orphans = await orphansIn({ versions, contents, unreadable }, shown);
+      if (newest < versions.length) {
+        expect(orphans).toHaveProperty('uncertain');
+        return;
+      }
+      const isHeld = (keyId: string) =>
+        actual.some(
+          (each) => each.state === 'ENABLED' && !each.isUnreadable && each.content === keyId,
+        );
+      if ('uncertain' in orphans) expect(unreadable).not.toEqual([]);
+      else for (const keyId of orphans) expect(isHeld(keyId)).toBe(false);
+    }),
+  );
+});

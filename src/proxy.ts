@@ -53,7 +53,8 @@ export function proxyFor(host: string, env: Environment = process.env): string |
  */
 export function normalizeProxyEnvironment(env: NodeJS.ProcessEnv = process.env): void {
   const proxy = proxyFor('', env);
-  const entries = [...DIRECT, ...noProxy(env).flatMap((name) => [name, `.${name}`])];
+  const names = noProxy(env).filter((name) => !DIRECT.includes(name));
+  const entries = [...DIRECT, ...names.flatMap((name) => [name, `.${name}`])];
   for (const name of VARIABLES) {
     Reflect.deleteProperty(env, name);
     Reflect.deleteProperty(env, name.toUpperCase());

@@ -25,12 +25,18 @@ export interface ConnectionFailure {
   readonly host: string;
   /** What Node.js or a library says about the failure: a code, or a text that might contain one. */
   readonly text: string;
-  /** Whether the request might have been sent. */
-  readonly outcomeUnknown: boolean;
+  /** Whether there was a connection over which the request might have been sent. */
+  readonly wasConnected: boolean;
+  readonly outcomeUnknown?: boolean | undefined;
 }
 
 /** The error for a connection that failed, with its cause. */
-export function connectionFailed({ host, text, outcomeUnknown }: ConnectionFailure): RotationError {
+export function connectionFailed({
+  host,
+  text,
+  wasConnected,
+  outcomeUnknown,
+}: ConnectionFailure): RotationError {
   const certificate = CERTIFICATE_PROBLEMS.find(([known]) => known.test(text))?.[1];
   if (certificate !== undefined) {
     return new RotationError('CERTIFICATE_NOT_TRUSTED', {
@@ -42,7 +48,7 @@ export function connectionFailed({ host, text, outcomeUnknown }: ConnectionFailu
   const code = text.startsWith('Name resolution failed')
     ? 'ENOTFOUND'
     : (NETWORK_CODES.exec(text)?.[0] ?? 'no connection');
-  if (outcomeUnknown) {
+  if (wasConnected) {
     return unavailable(host, `lost the connection before its answer was complete (${code})`, {
       outcomeUnknown,
     });

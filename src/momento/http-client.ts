@@ -83,6 +83,7 @@ export class HttpClient {
     const progress = new Progress(request);
     const outcomeUnknown = (): boolean => progress.isConnected && exchange.method !== 'GET';
     const answer = this.#answer(request, exchange, progress).catch((thrown: unknown) => {
+      request.destroy();
       throw this.#failure(thrown, progress, outcomeUnknown());
     });
     return withDeadline(this.#clock, deadline, answer, () => {
@@ -120,19 +121,21 @@ export class HttpClient {
   async #answer(request: ClientRequest, { body }: Exchange, progress: Progress): Promise<Answer> {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request
-        .on('response', resolve)
+        .on('response', (answer: IncomingMessage) => {
+          // No answer follows a 101.
+          if (answer.statusCode === 101) reject(new Failure(OTHER_PROTOCOL));
+          else resolve(answer);
+        })
         .on('error', reject)
         // Without a listener Node.js would end the connection, and nothing else would happen.
         .on('upgrade', (_response, socket) => {
           socket.destroy();
-          reject(new Failure('answered with another protocol (HTTP 101)'));
+          reject(new Failure(OTHER_PROTOCOL));
         })
         .on('proxyConnect', ({ statusCode }: { statusCode: number }) => {
           progress.isThroughProxy = statusCode === 200;
-          if (statusCode !== 200) {
+          if (statusCode !== 200)
             reject(new Failure(`refused the connection (HTTP ${statusCode})`));
-            request.destroy();
-          }
         })
         .on('close', () => reject(new Failure('closed the connection without an answer')))
         .end(body && JSON.stringify(body));
@@ -169,9 +172,16 @@ export class HttpClient {
     if (thrown instanceof Failure) return unavailable(host, thrown.problem, { outcomeUnknown });
     // The thrown error is not kept: a parser's contains everything that it couldn't parse.
     const { code = '' } = thrown as NodeJS.ErrnoException;
-    return connectionFailed({ host, text: code, outcomeUnknown });
+    return connectionFailed({
+      host,
+      text: code,
+      wasConnected: progress.isConnected,
+      outcomeUnknown,
+    });
   }
 }
+
+const OTHER_PROTOCOL = 'answered with another protocol (HTTP 101)';
 
 /** A failure that Node.js has no error for. */
 class Failure extends Error {

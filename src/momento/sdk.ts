@@ -170,7 +170,7 @@ export function callFailed(host: string, error: SdkError): RotationError {
   )?.[0];
   return text === undefined
     ? unavailable(host, `answered ${error.errorCode()}`, { outcomeUnknown: true })
-    : connectionFailed({ host, text, outcomeUnknown: false });
+    : connectionFailed({ host, text, wasConnected: false });
 }
 
 /** A check without an answer about the key. */

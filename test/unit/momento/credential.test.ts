@@ -25,55 +25,67 @@ describe('a payload that is not a credential', () => {
   const withoutKey = { refreshToken: REFRESH_TOKEN, validUntil: 1796083200 };
   const cases: [name: string, payload: unknown, problem: string][] = [
     ['empty', Buffer.alloc(0), 'it is empty'],
-    ['not UTF-8', Buffer.concat([Buffer.from(KEY), Buffer.from([0xff])]), 'it is not UTF-8'],
+    ['not UTF-8', Buffer.concat([Buffer.from(KEY), Buffer.from([0xff])]), "it isn't UTF-8"],
     ['white space', ' \n', 'it is empty'],
     ['neither JSON nor a key', SECRET, 'it is neither JSON nor a Momento API key'],
     ['cut JSON', JSON.stringify(fields()).slice(0, -3), 'it is neither JSON nor a Momento API key'],
     ['a bare key that was cut', V2_KEY.slice(0, 30), 'it is neither JSON nor a Momento API key'],
     ['two bare keys', `${V2_KEY}\n${V2_KEY}`, 'it is neither JSON nor a Momento API key'],
-    ['a string', JSON.stringify(KEY), 'it is JSON, but not an object'],
-    ['a number', '1796083200', 'it is JSON, but not an object'],
-    ['a large number', '12345678901234567890', 'it is JSON, but not an object'],
-    ['null', 'null', 'it is JSON, but not an object'],
-    ['a list', [fields()], 'it is JSON, but not an object'],
-    ['too long', `${JSON.stringify(fields())}${' '.repeat(65536)}`, 'bytes long, and 65536 are'],
-    ['too long to grow', fields({ note: SECRET.repeat(2900) }), 'less than 2048 bytes below'],
+    ['a string', JSON.stringify(KEY), "it is JSON, but it isn't an object"],
+    ['a number', '1796083200', "it is JSON, but it isn't an object"],
+    ['a large number', '12345678901234567890', "it is JSON, but it isn't an object"],
+    ['null', 'null', "it is JSON, but it isn't an object"],
+    ['a list', [fields()], "it is JSON, but it isn't an object"],
+    [
+      'too long',
+      `${JSON.stringify(fields())}${' '.repeat(65536)}`,
+      'bytes long, and Secret Manager stores 65536',
+    ],
+    [
+      'too long to grow',
+      fields({ note: SECRET.repeat(2900) }),
+      'less than 2048 bytes for a longer key',
+    ],
 
     ['no key', withoutKey, "it has no field 'apiKey' or 'api_key'"],
-    ['keys of two forms', fields({ api_key: KEY }), "'apiKey' and 'api_key', which belong to two"],
-    ['an API key that is no string', { api_key: 7 }, "'api_key' is not a string"],
+    [
+      'keys of two forms',
+      fields({ api_key: KEY }),
+      "both 'apiKey' and 'api_key', which belong to two formats",
+    ],
+    ['an API key that is no string', { api_key: 7 }, "'api_key' isn't a string"],
     ['an API key that is empty', { api_key: '\n' }, "'api_key' is empty"],
-    ['a token that is no string', api({ refresh_token: {} }), "'refresh_token' is not a string"],
+    ['a token that is no string', api({ refresh_token: {} }), "'refresh_token' isn't a string"],
     [
       'a token that no header takes',
       api({ refresh_token: `${SECRET} é` }),
-      'its refresh token holds characters',
+      "its refresh token isn't a token",
     ],
-    ['key_info that is no object', api({ key_info: [SECRET] }), "'key_info' is not an object"],
-    ['key_info that is text', api({ key_info: SECRET }), "'key_info' is not an object"],
-    ['a role of two lines', info({ role_id: `r\n${SECRET}` }), "'key_info.role_id' is not an id"],
-    ['a role that is empty', info({ role_id: '' }), "'key_info.role_id' is not an id"],
-    ['an id that is a number', info({ key_id: 7 }), "'key_info.key_id' is not an id"],
+    ['key_info that is no object', api({ key_info: [SECRET] }), "'key_info' isn't an object"],
+    ['key_info that is text', api({ key_info: SECRET }), "'key_info' isn't an object"],
+    ['a role of two lines', info({ role_id: `r\n${SECRET}` }), "'key_info.role_id' isn't an id"],
+    ['a role that is empty', info({ role_id: '' }), "'key_info.role_id' isn't an id"],
+    ['an id that is a number', info({ key_id: 7 }), "'key_info.key_id' isn't an id"],
     ...['soon', 1.5, 1796083200000, -1, '1796083200', {}].flatMap(
       (time): [string, unknown, string][] => [
         [
           `an expiry of ${JSON.stringify(time)}`,
           info({ expires_at_epoch_seconds: time }),
-          "'key_info.expires_at_epoch_seconds' is not a whole number of seconds",
+          "'key_info.expires_at_epoch_seconds' isn't a whole number of seconds",
         ],
         [
           `issued at ${JSON.stringify(time)}`,
           info({ issued_at_epoch_seconds: time }),
-          "'key_info.issued_at_epoch_seconds' is not a whole number of seconds",
+          "'key_info.issued_at_epoch_seconds' isn't a whole number of seconds",
         ],
       ],
     ),
-    ['a key that is no string', fields({ apiKey: { nested: SECRET } }), "'apiKey' is not a string"],
-    ['a key that is null', fields({ apiKey: null }), "'apiKey' is not a string"],
+    ['a key that is no string', fields({ apiKey: { nested: SECRET } }), "'apiKey' isn't a string"],
+    ['a key that is null', fields({ apiKey: null }), "'apiKey' isn't a string"],
     [
       'a large number as the key',
       '{"apiKey": 12345678901234567890, "validUntil": 1796083200}',
-      "'apiKey' is not a string",
+      "'apiKey' isn't a string",
     ],
     ['an empty key', fields({ apiKey: '' }), "'apiKey' is empty"],
     ['a blank key', { ...withoutKey, authToken: ' \n' }, "'authToken' is empty"],
@@ -83,21 +95,29 @@ describe('a payload that is not a credential', () => {
       "'apiKey' and 'authToken' with different values",
     ],
 
-    ['a refresh token that is no string', fields({ refreshToken: [SECRET] }), "'refreshToken' is"],
-    ['a refresh token that is a number', fields({ refreshToken: 0 }), "'refreshToken' is not a"],
+    [
+      'a refresh token that is no string',
+      fields({ refreshToken: [SECRET] }),
+      "'refreshToken' isn't",
+    ],
+    ['a refresh token that is a number', fields({ refreshToken: 0 }), "'refreshToken' isn't a"],
 
-    ['a key that is no base64', fields({ apiKey: `${SECRET}!` }), 'does not decode'],
-    ['a key that was cut', fields({ apiKey: KEY.slice(0, -5) }), 'does not decode'],
-    ['a key with a gap', fields({ apiKey: `${KEY.slice(0, 8)}\n${KEY.slice(8)}` }), 'not decode'],
-    ['a key of other JSON', fields({ apiKey: base64({ api_key: SECRET }) }), 'does not decode'],
-    ['a key without api_key', fields({ apiKey: base64({ endpoint: SECRET }) }), 'does not decode'],
-    ['a key with an empty endpoint', fields({ apiKey: v1Key(SECRET, '') }), 'does not decode'],
-    ['a key with an empty api_key', fields({ apiKey: v1Key('') }), 'does not decode'],
-    ['a key of JSON null', fields({ apiKey: base64(null) }), 'does not decode'],
-    ['a JWT without its claims', fields({ apiKey: LEGACY_KEY.split('.')[0] }), 'does not decode'],
-    ['a JWT with one host', fields({ apiKey: jwt({ cp: 'host', sub: SECRET }) }), 'not decode'],
-    ['a JWT with an empty host', fields({ apiKey: jwt({ cp: '', c: 'host' }) }), 'not decode'],
-    ['a JWT of another type', fields({ apiKey: jwt({ t: 's', sub: SECRET }) }), 'does not decode'],
+    ['a key that is no base64', fields({ apiKey: `${SECRET}!` }), "doesn't decode"],
+    ['a key that was cut', fields({ apiKey: KEY.slice(0, -5) }), "doesn't decode"],
+    [
+      'a key with a gap',
+      fields({ apiKey: `${KEY.slice(0, 8)}\n${KEY.slice(8)}` }),
+      "doesn't decode",
+    ],
+    ['a key of other JSON', fields({ apiKey: base64({ api_key: SECRET }) }), "doesn't decode"],
+    ['a key without api_key', fields({ apiKey: base64({ endpoint: SECRET }) }), "doesn't decode"],
+    ['a key with an empty endpoint', fields({ apiKey: v1Key(SECRET, '') }), "doesn't decode"],
+    ['a key with an empty api_key', fields({ apiKey: v1Key('') }), "doesn't decode"],
+    ['a key of JSON null', fields({ apiKey: base64(null) }), "doesn't decode"],
+    ['a JWT without its claims', fields({ apiKey: LEGACY_KEY.split('.')[0] }), "doesn't decode"],
+    ['a JWT with one host', fields({ apiKey: jwt({ cp: 'host', sub: SECRET }) }), "doesn't decode"],
+    ['a JWT with an empty host', fields({ apiKey: jwt({ cp: '', c: 'host' }) }), "doesn't decode"],
+    ['a JWT of another type', fields({ apiKey: jwt({ t: 's', sub: SECRET }) }), "doesn't decode"],
 
     ...[
       ...[true, '', 'soon', '2026-12-01', 'Infinity', '0x6b0e5d80', '-1796083200'],
@@ -106,7 +126,7 @@ describe('a payload that is not a credential', () => {
     ].map((validUntil): [string, unknown, string] => [
       `validUntil ${JSON.stringify(validUntil)}`,
       fields({ validUntil }),
-      "'validUntil' is not the key's expiry",
+      "'validUntil' isn't the key's expiry",
     ]),
   ];
 
@@ -127,11 +147,10 @@ describe('a payload that is not a credential', () => {
       Buffer.isBuffer(payload) ? Credential.parse(payload) : parse(payload as object),
     );
     expect(error).toBeInstanceOf(RotationError);
-    const { code, message } = error as RotationError;
+    const { code, ...parts } = error as RotationError;
     expect(code).toBe('PAYLOAD_INVALID');
-    expect(message).toContain(problem);
-    expect(message).toContain('Nothing was changed');
-    expect(message).toContain('Store the JSON that the Momento console downloads');
+    expect(parts.problem).toContain(problem);
+    expect(parts.action).toContain('Store the JSON from the Momento console');
     const everything = inspect(error, { depth: null, showHidden: true });
     for (const secret of [SECRET, REFRESH_TOKEN, KEY, LEGACY_KEY, V2_KEY]) {
       expect(piecesIn(everything, secret)).toEqual([]);
@@ -220,7 +239,7 @@ describe('what is read', () => {
   });
 });
 
-describe('what is read of the three forms', () => {
+describe('what is read of the three formats', () => {
   const expiresAt = NOW + 10 * DAY;
   const key = v2Key('key-1', expiresAt);
 
@@ -260,8 +279,22 @@ describe('what is read of the three forms', () => {
 
   test('API JSON with a v1 key', () => {
     const json = { api_key: KEY, refresh_token: REFRESH_TOKEN, key_info: keyInfo() };
-    expect(parse(json)).toMatchObject({ kind: 'v1', role: 'r-viewer', issuedAt: NOW, expiresAt });
+    expect(parse(json)).toMatchObject({ kind: 'v1', role: 'r-viewer', expiresAt });
     expect(parse({ api_key: KEY })).toMatchObject({ kind: 'v1', expiresAt: Infinity });
+  });
+
+  test('the time of issue only where it certainly is that of the key', () => {
+    const iat = inSeconds(NOW) - 5;
+    const claimed = jwt({ t: 'g', jti: 'key-1', iat, exp: inSeconds(expiresAt) });
+    expect(parse(claimed).issuedAt).toBe(NOW - 5000);
+    expect(parse({ api_key: claimed, key_info: keyInfo() }).issuedAt).toBe(NOW - 5000);
+    expect(parse(fields({ apiKey: v1Key(jwt({ iat })) })).issuedAt).toBe(NOW - 5000);
+    expect(parse({ api_key: key, key_info: keyInfo() }).issuedAt).toBe(NOW);
+    expect(parse(key).issuedAt).toBeUndefined();
+    // No key of an older kind has an id, so the description is that of another key.
+    expect(parse({ api_key: KEY, key_info: keyInfo() }).issuedAt).toBeUndefined();
+    const unnamed = keyInfo({ key_id: undefined });
+    expect(parse({ api_key: key, key_info: unnamed }).issuedAt).toBeUndefined();
   });
 
   test('nothing that describes another key', () => {
@@ -365,10 +398,21 @@ describe('what is written back in kind', () => {
     expect(Credential.first('key', minted).serialize().toString()).toBe(minted.apiKey);
   });
 
-  test('nothing that Secret Manager would not take', () => {
+  test('a description that is too long for Secret Manager without the fields that nobody needs', () => {
     const keyInfo = { ...minted.keyInfo, description: 'x'.repeat(65536) };
-    expect(() => Credential.first('json', { ...minted, keyInfo })).toThrow('65536 are allowed');
-    expect(() => parse(apiJson).renewed({ ...minted, keyInfo })).toThrow('65536 are allowed');
+    const { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds } = keyInfo;
+    const key_info = { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds };
+    expect(written(Credential.first('json', { ...minted, keyInfo }))).toEqual({
+      api_key: minted.apiKey,
+      key_info,
+    });
+    expect(written(parse(apiJson).renewed({ ...minted, keyInfo })).key_info).toEqual(key_info);
+  });
+
+  test('nothing that Secret Manager would refuse', () => {
+    const apiKey = `${minted.apiKey}${'x'.repeat(65536)}`;
+    expect(() => Credential.first('json', { ...minted, apiKey })).toThrow('stores 65536');
+    expect(() => parse(apiJson).renewed({ ...minted, apiKey })).toThrow('stores 65536');
   });
 });
 
@@ -402,6 +446,14 @@ describe('what is written back', () => {
     expect(written(parse(fields()).renewed(RENEWAL))).not.toHaveProperty('endpoint');
   });
 
+  test('no expiry, if the next key has none', () => {
+    const never = { apiKey: v2Key('key-2'), expiresAt: Infinity };
+    expect(written(parse(fields()).renewed(never))).toEqual({ apiKey: never.apiKey });
+    expect(written(parse({ api_key: V2_KEY, key_info: keyInfo() }).renewed(never))).toEqual({
+      api_key: never.apiKey,
+    });
+  });
+
   test('every other field as it was, in its place', () => {
     const text =
       `{"id":12345678901234567890,"__proto__":{"a":-0},"apiKey":"${KEY}","ratio":1.50,"exponent":1E2,` +
@@ -419,8 +471,7 @@ describe('what is written back', () => {
 
   test('nothing, if what was issued is no credential', () => {
     const credential = parse(fields());
-    expect(() => credential.renewed({ ...RENEWAL, apiKey: 'cut' })).toThrow('does not decode');
-    expect(() => credential.renewed({ ...RENEWAL, expiresAt: Infinity })).toThrow('validUntil');
+    expect(() => credential.renewed({ ...RENEWAL, apiKey: 'cut' })).toThrow("doesn't decode");
     expect(credential.apiKey).toBe(KEY);
   });
 });
@@ -432,6 +483,12 @@ describe('what is shown', () => {
   test('the fingerprint of the key, without the white space around it', () => {
     expect(credential.fingerprint).toBe(fingerprint);
     expect(parse(fields({ apiKey: `${KEY}\n` })).fingerprint).toBe(fingerprint);
+  });
+
+  test('the fingerprint of the refresh token, if there is one', () => {
+    const token = createHash('sha256').update(REFRESH_TOKEN).digest('hex').slice(0, 8);
+    expect(credential.tokenFingerprint).toBe(token);
+    expect(parse(V2_KEY).tokenFingerprint).toBeUndefined();
   });
 
   test.each([

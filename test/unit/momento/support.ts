@@ -1,7 +1,10 @@
 import { jwt, NOW, SECOND } from '../support';
+import { systemClock, type Clock } from '../../../src/clock';
+import { RateLimiter } from '../../../src/rate-limiter';
+import type { CallLimits } from '../../../src/rotation/ports';
 import { Credential } from '../../../src/momento/credential';
 
-/** What no text may hold a piece of. */
+/** No text may contain a piece of it. */
 export const SECRET = 'Xk7-planted-pWq3Zr9Tn5';
 
 export function inSeconds(ms: number): number {
@@ -38,4 +41,14 @@ export function parse(payload: string | object): Credential {
 
 export function written(credential: { serialize(): Uint8Array }): Record<string, unknown> {
   return JSON.parse(Buffer.from(credential.serialize()).toString()) as Record<string, unknown>;
+}
+
+/** A rate that no test reaches. */
+export function unlimited(clock: Clock = systemClock): RateLimiter {
+  return new RateLimiter(clock, { calls: 1000, windowMs: 1 });
+}
+
+/** Enough time for anything local. */
+export function limits(): CallLimits {
+  return { deadline: systemClock.monotonic() + 25_000 };
 }

@@ -1,4 +1,4 @@
-import { keyIdOfRefreshToken, readKey } from '../../../src/momento/key';
+import { isToken, keyIdOfRefreshToken, readKey, trimKey } from '../../../src/momento/api-key';
 import { jwt, v1Key } from '../support';
 
 const HOSTS = { cp: 'control.example.com', c: 'cache.example.com' };
@@ -12,6 +12,22 @@ test.each<[string, string, object | undefined]>([
   ['legacy with an expiry', jwt({ ...HOSTS, exp: 1.5e9 }), { kind: 'legacy', expiresAt: 1.5e12 }],
   ['v2', jwt({ t: 'g', jti: 'key-1', exp: 1.8e9 }), { kind: 'v2', id: 'key-1', expiresAt: 1.8e12 }],
   ['v2 that never expires', jwt({ t: 'g', jti: 'key-1' }), { kind: 'v2', id: 'key-1' }],
+  [
+    'v2 with the time of issue',
+    jwt({ t: 'g', iat: 1.7e9, exp: 1.8e9 }),
+    { kind: 'v2', issuedAt: 1.7e12, expiresAt: 1.8e12 },
+  ],
+  ['v2 with an odd time of issue', jwt({ t: 'g', iat: 1.7e12 }), { kind: 'v2' }],
+  [
+    'v1 around a JWT with the time of issue',
+    v1Key(jwt({ iat: 1.7e9 })),
+    { kind: 'v1', issuedAt: 1.7e12 },
+  ],
+  [
+    'legacy with the time of issue',
+    jwt({ ...HOSTS, iat: 1.7e9 }),
+    { kind: 'legacy', issuedAt: 1.7e12 },
+  ],
   ['v2 that names hosts', jwt({ ...HOSTS, t: 'g' }), { kind: 'v2' }],
 
   ['v2 with an id that is no string', jwt({ t: 'g', jti: 7 }), undefined],
@@ -34,7 +50,8 @@ test.each<[string, string, object | undefined]>([
   ['v1 with a gap', v1Key('secret').replace(/^.{8}/, '$&\n'), undefined],
   ['a word', 'secret', undefined],
   ['nothing', '', undefined],
-])('%s', (_name, apiKey, facts) => {
+  ['v1 of white space', v1Key(' \n'), undefined],
+])('reads %s', (_name, apiKey, facts) => {
   expect(readKey(apiKey)).toEqual(facts);
 });
 
@@ -43,6 +60,28 @@ test.each([
   [jwt({ t: 'gr', akid: 'a\nb' }), undefined],
   [jwt({ iss: 'gomomento.com/refresh', akid: 'key-1' }), undefined],
   ['opaque', undefined],
-])('the key of the refresh token %s', (token, id) => {
+])('finds the key of the refresh token %s', (token, id) => {
   expect(keyIdOfRefreshToken(token)).toBe(id);
+});
+
+test.each([
+  [' key\r\n', 'key'],
+  [`\uFEFF${jwt({ t: 'g' })}`, jwt({ t: 'g' })],
+  [v1Key('inner'), v1Key('inner')],
+  [`${v1Key('inner')}\n`, v1Key('inner')],
+  [v1Key(' inner\n'), v1Key('inner')],
+  [v1Key('\uFEFFinner', 'cell-1.example.com '), v1Key('inner', 'cell-1.example.com')],
+])('trims the key %j', (apiKey, trimmed) => {
+  expect(trimKey(apiKey)).toBe(trimmed);
+});
+
+test.each([
+  ['token', true],
+  ['a'.repeat(8192), true],
+  ['', false],
+  ['a b', false],
+  ['é', false],
+  ['a'.repeat(8193), false],
+])('tells whether %j is a token', (text, is) => {
+  expect(isToken(text)).toBe(is);
 });

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { crc32c } from '@aws-crypto/crc32c';
 import type { protos, SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import { DAY, MINUTE, SECOND } from '../../src/duration';
-import type { Version } from '../../src/rotation/ports';
+import type { CallLimits, Version } from '../../src/rotation/ports';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { callOptions, Clients } from '../../src/secret-manager/client';
 import { SecretManagerStore } from '../../src/secret-manager/store';
@@ -27,6 +27,8 @@ export class SecretManagerBench implements Bench {
   readonly secret: SecretName;
   /** The function's own. */
   readonly store: SecretManagerStore;
+  /** No call of this tool is bounded by the time of a run. */
+  readonly limits: CallLimits = { deadline: Infinity };
   firstAskedAt = 0;
   readonly #clients: Clients;
   readonly #left: string[] = [];
@@ -38,7 +40,7 @@ export class SecretManagerBench implements Bench {
     if (secret === undefined) throw new NotChecked('CONFORMANCE_SECRET is not set');
     this.target = target;
     this.secret = secret;
-    this.store = new SecretManagerStore(secretManagerEmulator);
+    this.store = new SecretManagerStore({ emulator: secretManagerEmulator, clock: target.clock });
     this.#clients = new Clients(secretManagerEmulator);
   }
 
@@ -64,18 +66,18 @@ export class SecretManagerBench implements Bench {
     await this.wrongChecksum();
     const payload = randomBytes(16);
     await this.#pause();
-    return { payload, version: await this.store.add(this.secret, payload) };
+    return { payload, version: await this.store.add(this.secret, payload, this.limits) };
   });
   readonly third = once(async () => {
     await this.second();
     await this.#pause();
-    return this.store.add(this.secret, Buffer.alloc(MAX_PAYLOAD_BYTES, '.'));
+    return this.store.add(this.secret, Buffer.alloc(MAX_PAYLOAD_BYTES, '.'), this.limits);
   });
   readonly listed = once(async () => {
     await this.third();
-    let versions: Version[] = [];
+    let versions: readonly Version[] = [];
     const isShown = await inTime(this.target.clock, PATIENCE, async () => {
-      versions = await this.store.list(this.secret);
+      ({ versions } = await this.store.list(this.secret, this.limits));
       return versions.length === 3;
     });
     return { isShown, versions };
@@ -85,8 +87,10 @@ export class SecretManagerBench implements Bench {
   readonly disabled = once(async () => {
     const { versions } = await this.listed();
     const version = versions.find(({ number }) => number === 1);
-    if (version === undefined) failed('the first version is not listed');
-    return { version, isDone: await this.store.disable(this.secret, version) };
+    const newer = versions.at(-1);
+    if (version === undefined || newer === undefined) failed('the first version is not listed');
+    const isDone = await this.store.disable(this.secret, version, newer, this.limits);
+    return { version, isDone };
   });
   readonly accessedDisabled = once(async () => {
     await this.disabled();
@@ -128,7 +132,7 @@ export class SecretManagerBench implements Bench {
   });
 
   client(secret = this.secret): Promise<SecretManagerServiceClient> {
-    return this.#clients.get(secret);
+    return this.#clients.use(secret, (client) => Promise.resolve(client));
   }
 
   name(version: number | 'latest', secret = this.secret): string {

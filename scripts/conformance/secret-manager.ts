@@ -75,8 +75,8 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     assumed: 'what was added',
     observe: async (bench) => {
       const { version, payload } = await bench.second();
-      const found = await bench.store.access(bench.secret, version.number);
-      if (found === undefined) return 'nothing';
+      const found = await bench.store.access(bench.secret, version.number, bench.limits);
+      if (found.kind !== 'payload') return 'nothing';
       return payload.equals(found.payload) ? 'what was added' : 'something else';
     },
   },
@@ -109,7 +109,8 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     observe: async (bench) => {
       const { number } = await bench.third();
       return inTime(bench.target.clock, PATIENCE, async () => {
-        return (await bench.store.access(bench.secret, 'latest'))?.number === number;
+        const found = await bench.store.access(bench.secret, 'latest', bench.limits);
+        return found.kind === 'payload' && found.number === number;
       });
     },
   },
@@ -121,14 +122,13 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     observe: async (bench) => (await bench.listed()).isShown,
   },
   {
-    id: 'sm-list-order',
-    words: 'the order of a list',
+    id: 'sm-name',
+    words: 'the project in the name of a version',
     source: 'measured',
-    assumed: ['newest first', 'oldest first', 'another one'],
+    assumed: 'its number',
     observe: async (bench) => {
-      const numbers = (await bench.listed()).versions.map(({ number }) => number);
-      if (numbers.join() === '3,2,1') return 'newest first';
-      return numbers.join() === '1,2,3' ? 'oldest first' : 'another one';
+      const { canonicalName = '' } = await bench.store.list(bench.secret, bench.limits);
+      return /^projects\/\d+\//.test(canonicalName) ? 'its number' : 'another name';
     },
   },
   {
@@ -160,7 +160,7 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     assumed: 'none',
     observe: async (bench) => {
       await bench.accessedEmpty();
-      const missing = await bench.store.missingPermissions(bench.secret, PERMISSIONS);
+      const missing = await bench.store.missingPermissions(bench.secret, PERMISSIONS, bench.limits);
       return missing.join(', ') || 'none';
     },
   },
@@ -209,6 +209,16 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     observe: (bench) => bench.accessedDisabled(),
   },
   {
+    id: 'sm-disabled-get',
+    words: 'the state that a disabled version itself shows at once',
+    source: 'guess',
+    assumed: ['DISABLED', 'ENABLED'],
+    observe: async (bench) => {
+      await bench.accessedDisabled();
+      return (await bench.store.get(bench.secret, 1, bench.limits))?.state ?? 'none';
+    },
+  },
+  {
     id: 'sm-etag-changes',
     words: 'the etag of a version whose state has changed',
     source: 'documented',
@@ -252,7 +262,7 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     observe: async (bench) => {
       await bench.destroyed();
       return inTime(bench.target.clock, PATIENCE, async () => {
-        const versions = await bench.store.list(bench.secret);
+        const { versions } = await bench.store.list(bench.secret, bench.limits);
         return versions.find(({ number }) => number === 1)?.state === 'DESTROYED';
       });
     },

@@ -3,7 +3,7 @@ import { reader, readServices, type Environment, type Services } from '../../src
 import { defined } from '../../src/defined';
 import { Credential } from '../../src/momento/credential';
 import type { KeyKind } from '../../src/momento/key';
-import type { Clock } from '../../src/retry';
+import type { Clock } from '../../src/clock';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { startServices, type Services as LocalServices } from '../../test/emulators/services';
 
@@ -69,6 +69,7 @@ export async function startLocalTarget(): Promise<LocalTarget> {
   let skipped = 0;
   const clock: Clock = {
     now: () => Date.now() + skipped,
+    monotonic: () => performance.now() + skipped,
     sleep: (ms) => {
       skipped += ms;
       return new Promise((resolve) => setImmediate(resolve));

@@ -178,9 +178,14 @@ function clientOptions(secret: SecretName, emulator: string | undefined) {
     'grpc.max_reconnect_backoff_ms': 5 * SECOND,
   };
   if (emulator === undefined) {
-    // The client reads the variable, too, and compares the credentials with this option.
-    const universe = { ...options, universeDomain: universeDomain() };
-    return secret.location === undefined ? universe : { ...universe, apiEndpoint: host };
+    const google = {
+      ...options,
+      // The client reads the variable for the host of global secrets only.
+      universeDomain: universeDomain(),
+      // Otherwise the library searches for a project, with gcloud and at the metadata server. No call needs it.
+      projectId: secret.project,
+    };
+    return secret.location === undefined ? google : { ...google, apiEndpoint: host };
   }
   const separator = emulator.lastIndexOf(':');
   return {

@@ -368,7 +368,6 @@ export function credentialsUnavailable(error: unknown): RotationError {
 const CREDENTIAL_PROBLEMS: readonly (readonly [text: string, words: string])[] = [
   ['Could not load the default credentials', 'none are configured'],
   ['GOOGLE_APPLICATION_CREDENTIALS', "the file in GOOGLE_APPLICATION_CREDENTIALS can't be read"],
-  ['universe domain', "they aren't of the universe in GOOGLE_CLOUD_UNIVERSE_DOMAIN"],
   [NO_ANSWER, 'there was no answer in time'],
 ];
 

@@ -49,17 +49,24 @@ export function parseVersion(
   const number = parseVersionName(name, secret)?.number;
   if (number === undefined) return undefined;
   const knownState = STATES.find((known) => known === state);
-  const createdAt = Number(createTime?.seconds ?? NaN) * 1000;
-  const isTimed = createdAt > 0 && createdAt <= MAX_TIME;
-  const millis = Math.floor(Number(createTime?.nanos ?? 0) / 1e6);
+  const createdAt = toMillis(createTime);
   return {
     number,
     state: knownState ?? 'ENABLED',
-    createdAt: isTimed ? createdAt + millis : unknownTime,
-    etag: etag ?? undefined,
+    createdAt: createdAt ?? unknownTime,
+    etag: typeof etag === 'string' && etag !== '' ? etag : undefined,
     destroyScheduled: scheduledDestroyTime != null,
-    incomplete: knownState === undefined || !isTimed,
+    incomplete: knownState === undefined || createdAt === undefined,
   };
+}
+
+/** The client gives the seconds, which are 64 bits long, as a string. */
+function toMillis(time: ApiVersion['createTime']): number | undefined {
+  const [seconds, nanos] = [time?.seconds, time?.nanos].map((part) =>
+    typeof part === 'string' || typeof part === 'number' ? Number(part) : 0,
+  );
+  const ms = (seconds ?? 0) * 1000 + Math.floor((nanos ?? 0) / 1e6);
+  return ms > 0 && ms <= MAX_TIME ? ms : undefined;
 }
 
 /** In the order of a version's life. */
@@ -73,11 +80,11 @@ const MAX_TIME = 8.64e15;
  * answered by number. Another secret's name isn't an answer to what was asked.
  */
 export function parseVersionName(
-  name: string | null | undefined,
+  name: ApiVersion['name'],
   secret: SecretName,
 ): { readonly number: number; readonly canonicalName: string } | undefined {
   const [, canonicalName = '', digits = ''] =
-    /^(.+)\/versions\/([1-9]\d{0,14})$/.exec(name ?? '') ?? [];
+    /^(.+)\/versions\/([1-9]\d{0,14})$/.exec(typeof name === 'string' ? name : '') ?? [];
   const answered = parseSecretName(canonicalName);
   return answered?.id === secret.id && answered.location === secret.location
     ? { number: Number(digits), canonicalName }

@@ -189,6 +189,17 @@ function hook(plan: FaultPlan, method: string, n: number, act: () => void, at = 
   plan.intercept = intercept;
 }
 
+interface VersionAnswer {
+  readonly state?: string;
+  readonly versions?: readonly { readonly name: string }[];
+}
+
+/** Rewrites the answers of a method of Secret Manager's. */
+function rewrite(method: string, change: (answer: VersionAnswer) => object): void {
+  services.secretManager.rewrite = (called, answer) =>
+    called === method ? change(answer) : answer;
+}
+
 const ACCESS = 'AccessSecretVersion';
 const ADD = 'AddSecretVersion';
 const DESTROY = 'DestroySecretVersion';
@@ -393,10 +404,16 @@ const DIFFERENT: Readonly<
   'sm-access-no-number': [() => hook(store(), ACCESS, 2, somebodyAdds), 'OK'],
   'sm-access-latest': [() => (services.secretManager.staleLatest = 1), 'not within 5 min'],
   'sm-list': [() => (services.secretManager.staleLists = 1), 'not within 5 min'],
-  'sm-list-order': [
-    () => code(store(), LIST_VERSIONS, 'UNIMPLEMENTED'),
-    'SECRET_MANAGER_REFUSED',
-    'NO ANSWER',
+  'sm-name': [
+    () =>
+      rewrite(LIST_VERSIONS, ({ versions = [], ...answer }) => ({
+        ...answer,
+        versions: versions.map((version) => ({
+          ...version,
+          name: version.name.replace(/^projects\/\d+/, 'projects/p'),
+        })),
+      })),
+    'another name',
   ],
   'sm-list-pages': [
     () => hook(store(), LIST_VERSIONS, 2, () => (services.secretManager.staleLists = 1)),
@@ -419,6 +436,10 @@ const DIFFERENT: Readonly<
   'sm-no-secret': [() => code(store(), ACCESS, 'UNIMPLEMENTED'), 'UNIMPLEMENTED'],
   'sm-etag-listed': [() => (services.secretManager.hasEtags = false), 'there is no etag'],
   'sm-disabled-access': [() => code(store(), ACCESS, 'NOT_FOUND', 2), 'NOT_FOUND'],
+  'sm-disabled-get': [
+    () => rewrite('GetSecretVersion', (answer) => ({ ...answer, state: 'DESTROYED' })),
+    'DESTROYED',
+  ],
   'sm-etag-changes': [() => (services.secretManager.hasEtags = false), 'there is none'],
   'sm-etag-old': [() => (services.secretManager.hasEtags = false), 'OK'],
   'sm-destroy': [() => store().inject(DESTROY, 1, { kind: 'corrupt' }), 'STATE_UNSPECIFIED'],

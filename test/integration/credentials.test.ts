@@ -5,10 +5,12 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FunctionProcess } from '../function-process';
+import { ConnectProxy } from '../connect-proxy';
 import { leaks } from '../leaks';
+import { StoreProcess } from '../store-process';
 
 const SECRET = 'projects/p/secrets/s';
+const REGIONAL = 'projects/p/locations/eu/secrets/s';
 const REFRESH_TOKEN = randomBytes(24).toString('base64url');
 const ACCESS_TOKEN = randomBytes(24).toString('base64url');
 
@@ -18,7 +20,7 @@ type Answer = (response: ServerResponse, asksForToken: boolean) => void;
 const answered =
   (status: number, body: object = {}): Answer =>
   (response) => {
-    // Without this header nobody takes it for Google's metadata server.
+    // Without this header no client takes it for Google's metadata server.
     response.writeHead(status, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
     response.end(JSON.stringify(body));
   };
@@ -26,21 +28,14 @@ const answered =
 const token = answered(200, { access_token: ACCESS_TOKEN, expires_in: 3600, token_type: 'Bearer' });
 const never: Answer = () => undefined;
 
-/** What surrounds the function on Google Cloud: where tokens come from, and the way to Secret Manager, which is closed. */
-class Surroundings {
+/** A metadata server and token endpoint. */
+class Tokens {
   /** How often a token was asked for. */
-  tokens = 0;
-  /** The endpoints that were called. */
-  readonly called = new Set<string>();
-  onCall: (() => void) | undefined;
+  count = 0;
   readonly #server = createServer((request, response) => {
     const asksForToken = /\/token(\?|$)/.test(request.url ?? '');
-    if (asksForToken) this.tokens += 1;
+    if (asksForToken) this.count += 1;
     this.answer(response, asksForToken);
-  }).on('connect', (request, socket) => {
-    this.called.add(request.url ?? '');
-    this.onCall?.();
-    socket.destroy();
   });
 
   constructor(public answer: Answer) {}
@@ -57,22 +52,25 @@ class Surroundings {
 }
 
 interface Started {
-  readonly rotator: FunctionProcess;
-  readonly surroundings: Surroundings;
+  readonly store: StoreProcess;
+  readonly tokens: Tokens;
+  /** The only way to Secret Manager. It refuses every connection. */
+  readonly proxy: ConnectProxy;
 }
 
-/** Starts the function as on Google Cloud, or with the login of a person. */
-async function withFunction(
-  options: { answer: Answer; secrets?: string; login?: boolean },
+/** Starts the client as on Google Cloud, or with the login of a person. */
+async function withStore(
+  options: { answer: Answer; login?: boolean },
   use: (started: Started) => Promise<void>,
 ): Promise<void> {
-  const surroundings = new Surroundings(options.answer);
-  const host = await surroundings.listen();
-  const folder = await mkdtemp(join(tmpdir(), 'rotator-'));
-  let rotator: FunctionProcess | undefined;
+  const tokens = new Tokens(options.answer);
+  const proxy = new ConnectProxy();
+  const [host, proxyHost] = await Promise.all([tokens.listen(), proxy.listen()]);
+  const folder = await mkdtemp(join(tmpdir(), 'store-'));
+  let store: StoreProcess | undefined;
   try {
     const login = join(folder, 'login.json');
-    // What gcloud writes for a person of an identity pool: the one kind of login that says where its tokens come from.
+    // What gcloud writes for a person of an identity pool: the one kind of login that names its token endpoint.
     const content = {
       type: 'external_account_authorized_user',
       audience: '//iam.googleapis.com/locations/global/workforcePools/pool/providers/provider',
@@ -82,54 +80,45 @@ async function withFunction(
       token_url: `http://${host}/token`,
     };
     await writeFile(login, JSON.stringify(content));
-    rotator = await FunctionProcess.start({
-      env: {
-        SECRETS: options.secrets ?? SECRET,
-        K_SERVICE: 'rotator',
-        GCE_METADATA_HOST: host,
-        grpc_proxy: `http://${host}`,
-        ...(options.login === true && { GOOGLE_APPLICATION_CREDENTIALS: login }),
-      },
+    store = new StoreProcess({
+      K_SERVICE: 'rotator',
+      GCE_METADATA_HOST: host,
+      https_proxy: `http://${proxyHost}`,
+      ...(options.login === true && { GOOGLE_APPLICATION_CREDENTIALS: login }),
     });
-    await use({ rotator, surroundings });
-    expect(leaks([REFRESH_TOKEN, ACCESS_TOKEN], [rotator.output])).toEqual([]);
+    await use({ store, tokens, proxy });
+    // The libraries write nothing of their own.
+    expect(store.output).toBe('');
   } finally {
-    await rotator?.stop();
-    surroundings.stop();
+    store?.stop();
+    proxy.stop();
+    tokens.stop();
     await rm(folder, { recursive: true });
   }
 }
 
-async function expectNoCredentials({ rotator, surroundings }: Started): Promise<void> {
-  const { status, body } = await rotator.post({});
-  expect(body).toMatchObject({
-    results: [
-      {
-        outcome: 'failed',
-        error: { code: 'CREDENTIALS_UNAVAILABLE', step: 'gather', retryable: false },
-      },
-    ],
-  });
-  expect(status).toBe(500);
-  expect(leaks([REFRESH_TOKEN, ACCESS_TOKEN], [JSON.stringify(body)])).toEqual([]);
-  expect([...surroundings.called]).toEqual([]);
-  // One line for the run, and nothing by the libraries.
-  expect(rotator.output.trim().split('\n')).toHaveLength(1);
+async function expectNoCredentials({ store, proxy }: Started, problem: RegExp): Promise<void> {
+  const results = await store.access(SECRET, SECRET);
+  for (const result of results) {
+    expect(result).toMatchObject({ code: 'CREDENTIALS_UNAVAILABLE', retryable: false });
+    expect(result.problem).toMatch(problem);
+  }
+  expect(leaks([REFRESH_TOKEN, ACCESS_TOKEN], [JSON.stringify(results)])).toEqual([]);
+  expect(proxy.asked).toEqual([]);
 }
 
 // Some take the time in which the library tries again, or that it is given.
 jest.setTimeout(40_000);
 
-describe('credentials that cannot be got', () => {
-  it('because there is no account: told at once', () =>
-    withFunction({ answer: answered(404) }, async (started) => {
-      await expectNoCredentials(started);
-      // At the start and in the run, which may share it; never again.
-      expect(started.surroundings.tokens).toBeLessThanOrEqual(2);
+describe('missing credentials', () => {
+  it('are reported at once when there is no account', () =>
+    withStore({ answer: answered(404) }, async (started) => {
+      await expectNoCredentials(started, /^The function got no Google Cloud credentials/);
+      expect(started.tokens.count).toBeLessThanOrEqual(2);
     }));
 
-  it('because a login has expired: told at once', () =>
-    withFunction(
+  it('are reported at once when a login has expired', () =>
+    withStore(
       {
         answer: answered(400, {
           error: 'invalid_grant',
@@ -139,39 +128,40 @@ describe('credentials that cannot be got', () => {
         login: true,
       },
       async (started) => {
-        await expectNoCredentials(started);
-        // At the start, and in the run for each of the calls that it makes together; never again.
-        expect(started.surroundings.tokens).toBeLessThanOrEqual(4);
+        await expectNoCredentials(started, /answered with HTTP status 400/);
+        // Once for each of the calls, which run together; never again.
+        expect(started.tokens.count).toBeLessThanOrEqual(2);
       },
     ));
 
-  it('because the metadata server is out of order, or never answers anything, or no token', async () => {
-    const answers: Answer[] = [
-      answered(503),
-      never,
-      (response, asksForToken) => (asksForToken ? never : answered(404))(response, asksForToken),
+  it('are reported when the metadata server is out of order, or never answers, or gives no token', async () => {
+    const answers: [Answer, RegExp][] = [
+      [answered(503), /HTTP status 503|no answer in time|none are configured/],
+      [never, /there was no answer in time|none are configured/],
+      [
+        (response, asksForToken) => (asksForToken ? never : answered(404))(response, asksForToken),
+        /there was no answer in time/,
+      ],
     ];
-    await Promise.all(answers.map((answer) => withFunction({ answer }, expectNoCredentials)));
+    await Promise.all(
+      answers.map(([answer, problem]) =>
+        withStore({ answer }, (started) => expectNoCredentials(started, problem)),
+      ),
+    );
   });
 
-  it('and can be got later: the function goes on, to the endpoints of its secrets', () =>
-    withFunction(
-      { answer: answered(404), secrets: `${SECRET},projects/p/locations/eu/secrets/s` },
-      async ({ rotator, surroundings }) => {
-        await rotator.post({});
-        expect(surroundings.called.size).toBe(0);
-        surroundings.answer = token;
-        await new Promise<void>((resolve) => {
-          surroundings.onCall = () => {
-            if (surroundings.called.size === 2) resolve();
-          };
-          // Its answer takes longer than anybody has to wait for here.
-          void rotator.post({}).catch(() => undefined);
-        });
-        expect([...surroundings.called].sort()).toEqual([
-          'secretmanager.eu.rep.googleapis.com:443',
-          'secretmanager.googleapis.com:443',
-        ]);
-      },
-    ));
+  it('do not last: later calls get credentials, and go to the endpoints of their secrets', () =>
+    withStore({ answer: answered(404) }, async ({ store, tokens, proxy }) => {
+      await store.access(SECRET, REGIONAL);
+      expect(proxy.asked).toEqual([]);
+      tokens.answer = token;
+      const results = await store.access(SECRET, REGIONAL);
+      expect(results).toMatchObject([
+        { code: 'SECRET_MANAGER_UNAVAILABLE' },
+        { code: 'SECRET_MANAGER_UNAVAILABLE' },
+      ]);
+      expect(new Set(proxy.asked)).toEqual(
+        new Set(['secretmanager.eu.rep.googleapis.com:443', 'secretmanager.googleapis.com:443']),
+      );
+    }));
 });

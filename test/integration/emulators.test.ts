@@ -296,6 +296,17 @@ describe('the local Secret Manager, through the real client', () => {
       ]);
     });
 
+    it('say which policy refuses a call', async () => {
+      const consumer = 'projects/123456789012';
+      emulator.refusal = { reason: 'BILLING_DISABLED', metadata: { consumer } };
+      expect(await detailsOf(client.getSecret({ name: SECRET }))).toEqual([
+        'PERMISSION_DENIED',
+        'BILLING_DISABLED',
+        'googleapis.com',
+        { consumer },
+      ]);
+    });
+
     it('say that the API is not enabled', async () => {
       emulator.isEnabled = false;
       expect(await detailsOf(client.getSecret({ name: SECRET }))).toEqual([
@@ -549,6 +560,88 @@ describe('the local Secret Manager, through the real client', () => {
       name: `${ANSWERED}/versions/2`,
     });
     expect(emulator.latest(SECRET)).toEqual(Buffer.from('one'));
+  });
+
+  it('does not give a version whose key in Cloud KMS is disabled, and shows it as enabled', async () => {
+    emulator.addVersion(SECRET, 'payload');
+    emulator.setKeyState(SECRET, '1', 'DISABLED');
+    for (const ref of ['1', 'latest']) {
+      expect(await outcome(access(`${SECRET}/versions/${ref}`))).toMatch(
+        /^FAILED_PRECONDITION: projects\/.* is not enabled, current state is: DISABLED\.$/,
+      );
+    }
+    expect(emulator.latest(SECRET)).toBeUndefined();
+    const version = client.getSecretVersion({ name: `${SECRET}/versions/1` });
+    expect(await outcome(version)).toMatchObject({ state: 'ENABLED' });
+    emulator.setKeyState(SECRET, '1', 'ENABLED');
+    expect(await outcome(access(`${SECRET}/versions/1`))).not.toEqual(expect.any(String));
+  });
+
+  it('denies access to versions that a condition hides, and to no others', async () => {
+    emulator.addVersion(SECRET, 'one');
+    emulator.addVersion(SECRET, 'two');
+    emulator.setHidden(SECRET, '1', true);
+    expect(await outcome(access(`${SECRET}/versions/1`))).toMatch(
+      /^PERMISSION_DENIED: Permission 'secretmanager\.versions\.access' denied/,
+    );
+    expect(await outcome(access(`${SECRET}/versions/2`))).not.toEqual(expect.any(String));
+    const tested = client.testIamPermissions({
+      resource: SECRET,
+      permissions: ['secretmanager.versions.access'],
+    });
+    expect(await outcome(tested)).toEqual({ permissions: ['secretmanager.versions.access'] });
+    emulator.setHidden(SECRET, '1', false);
+    expect(await outcome(access(`${SECRET}/versions/1`))).not.toEqual(expect.any(String));
+  });
+
+  it('lists small pages, overlapping pages and pages without an end', async () => {
+    for (const payload of ['1', '2', '3', '4']) emulator.addVersion(SECRET, payload);
+    const pages = async (most: number): Promise<string[]> => {
+      const seen: string[] = [];
+      let pageToken = '';
+      do {
+        const [page, , answer] = await client.listSecretVersions(
+          { parent: SECRET, pageToken },
+          { autoPaginate: false },
+        );
+        seen.push(page.map(({ name }) => name?.split('/').at(-1)).join());
+        pageToken = answer.nextPageToken ?? '';
+      } while (pageToken !== '' && seen.length < most);
+      return seen;
+    };
+    expect(await pages(9)).toEqual(['4,3,2,1']);
+    emulator.maxPageSize = 3;
+    expect(await pages(9)).toEqual(['4,3,2', '1']);
+    emulator.pageOverlap = 1;
+    expect(await pages(9)).toEqual(['4,3,2', '2,1']);
+    emulator.endlessPages = 'same';
+    expect(await pages(4)).toEqual(['4,3,2', '', '', '']);
+    emulator.endlessPages = 'other';
+    expect(await pages(4)).toHaveLength(4);
+  });
+
+  it('adds late, for a caller that waits no longer', async () => {
+    let now = Date.now();
+    emulator.now = () => now;
+    emulator.additionDelayMs = 12_000;
+    expect(await outcome(add(SECRET, 'late'))).toMatch(/^DEADLINE_EXCEEDED/);
+    now += 11_999;
+    expect(emulator.versions(SECRET)).toEqual([]);
+    now += 1;
+    expect(emulator.versions(SECRET)).toMatchObject([
+      { version: '1', createTime: now, payload: Buffer.from('late') },
+    ]);
+  });
+
+  it('gives the answers that a test makes, also of other kinds than documented', async () => {
+    emulator.rewrite = (method, answer) =>
+      method === 'ListSecretVersions' ? { ...answer, versions: [{ state: 4 }, {}] } : answer;
+    const [versions] = await client.listSecretVersions({ parent: SECRET });
+    expect(versions.map(({ name, state }) => [name, state])).toEqual([
+      ['', 4],
+      ['', 'STATE_UNSPECIFIED'],
+    ]);
+    expect(await outcome(client.getSecret({ name: SECRET }))).toMatchObject({ name: ANSWERED });
   });
 
   it('tells listeners about every single change, before anybody gets an answer', async () => {

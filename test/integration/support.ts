@@ -87,6 +87,12 @@ export class LocalServices {
     }
     secretManager.quotas = {};
     secretManager.isEnabled = true;
+    secretManager.refusal = undefined;
+    secretManager.maxPageSize = 25_000;
+    secretManager.pageOverlap = 0;
+    secretManager.endlessPages = undefined;
+    secretManager.rewrite = undefined;
+    secretManager.additionDelayMs = 0;
     secretManager.hasEtags = true;
     secretManager.staleLists = 0;
     secretManager.staleLatest = 0;

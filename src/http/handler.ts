@@ -8,7 +8,7 @@ import { ANSWER_RESERVE } from '../rotation/deadlines';
 import type { Rotator } from '../rotation/rotator';
 import { readBody } from './body';
 import { requestLine, rotationLine } from './log-lines';
-import { parseRotateRequest, parseScheduleTime } from './request';
+import { parseRotateRequest, parseScheduleTime, refuseQuery } from './request';
 
 export interface HandlerOptions {
   readonly rotator: Rotator;
@@ -53,6 +53,7 @@ async function route(request: Request, options: HandlerOptions): Promise<Answer>
       action: 'Send POST / to rotate, or GET / for a report.',
     });
   }
+  refuseQuery(request.url);
   if (request.method === 'GET') return status(request, options);
   if (request.method === 'POST') return rotate(request, options);
   throw new RotationError('METHOD_NOT_ALLOWED', {

@@ -1,8 +1,8 @@
 /** The tool against the local services; once each as npm runs it, else in this process, which is faster. */
 import { Readable } from 'node:stream';
 import { status } from '@grpc/grpc-js';
-import { MomentoKeys } from '../../src/momento/keys';
-import { systemClock } from '../../src/retry';
+import { MomentoKeys } from '../../src/momento/issuer';
+import { systemClock } from '../../src/clock';
 import { leaks } from '../leaks';
 import type { Fault } from '../emulators/faults';
 import { LocalServices } from './support';
@@ -74,11 +74,11 @@ describe('a key that is made', () => {
     const keys = new MomentoKeys({ emulator: services.momento.host, clock: systemClock });
     const session = keys.open(undefined);
     const version = { number: 1, state: 'ENABLED', createdAt: Date.now() } as const;
-    const renewal = await session.renewal(
+    const next = await session.nextKey(
       { name: to, project: 'p', id: 's', payload: 'json' },
       { version, credential: keys.parse(payload) },
     );
-    expect(renewal).toMatchObject({ by: 'refresh' });
+    expect(next).toMatchObject({ by: 'refresh' });
     session.close();
   });
 

@@ -2,7 +2,7 @@
 import { status } from '@grpc/grpc-js';
 import { toRotationError } from '../../src/errors';
 import type { Credential } from '../../src/momento/credential';
-import { MomentoKeys } from '../../src/momento/keys';
+import { MomentoKeys } from '../../src/momento/issuer';
 import type { MomentoSession } from '../../src/momento/session';
 import type { Renewal } from '../../src/rotation/ports';
 import type { Fault } from '../emulators/faults';

@@ -4,10 +4,10 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { v1 } from '@google-cloud/secret-manager';
 import { status } from '@grpc/grpc-js';
-import { Fleet } from '../../src/fleet/fleet';
-import { MomentoKeys } from '../../src/momento/keys';
-import type { RenewalPolicy } from '../../src/rotation/decide';
-import type { Report } from '../../src/rotation/report';
+import { Rotator } from '../../src/rotation/rotator';
+import { MomentoKeys } from '../../src/momento/issuer';
+import type { RenewalPolicy } from '../../src/rotation/policy';
+import type { RunResult } from '../../src/rotation/result';
 import type { RunOptions } from '../../src/rotation/run';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import type { SecretName } from '../../src/secret-name';
@@ -20,7 +20,7 @@ import { DAY, HOUR, LocalServices, type Seed, type Seeded } from './support';
 const RUN_MS = 525_000;
 
 /** A policy by which no key of these tests is due. */
-const NOT_DUE: Partial<RenewalPolicy> = { renewBefore: { ms: HOUR } };
+const NOT_DUE: Partial<RenewalPolicy> = { renewBefore: { minimumMs: HOUR } };
 
 let services: LocalServices;
 let store: SecretManagerStore;
@@ -30,7 +30,7 @@ let told: unknown[];
 
 beforeAll(async () => {
   services = await LocalServices.start();
-  store = new SecretManagerStore(services.secretManager.host);
+  store = new SecretManagerStore({ emulator: services.secretManager.host, clock: services.clock });
   keys = new MomentoKeys({
     emulator: services.momento.host,
     keyApiEmulator: services.keyApi.host,
@@ -56,14 +56,14 @@ function instance(policy: Partial<RenewalPolicy> = {}) {
   const { clock } = services;
   const whole = { gracePeriodMs: 0, verify: true, revoke: false, ...policy };
   const fleetOf = (secret: SecretName) =>
-    new Fleet({ ...shared, secrets: [{ ...secret, payload: 'json' }] });
+    new Rotator({ ...shared, secrets: [{ ...secret, payload: 'json' }] });
   const shared = { store, keys, policy: whole, clock };
-  const fleet = new Fleet({ ...shared, secrets: [] });
+  const fleet = new Rotator({ ...shared, secrets: [] });
   const rotate = async (
     secret: SecretName,
     options: Partial<RunOptions> = {},
-  ): Promise<Report & { joined: boolean }> => {
-    const deadline = clock.now() + RUN_MS;
+  ): Promise<RunResult & { joined: boolean }> => {
+    const deadline = clock.monotonic() + RUN_MS;
     const all = { force: false, dryRun: false, deadline, ...options };
     let joined = true;
     const [report] = await fleet.rotate([{ ...secret, payload: 'json' }], all, () => {
@@ -86,7 +86,7 @@ function rotate(
   secret: SecretName,
   policy: Partial<RenewalPolicy> = {},
   options: Partial<RunOptions> = {},
-): Promise<Report> {
+): Promise<RunResult> {
   return instance(policy).rotate(secret, options);
 }
 
@@ -380,7 +380,7 @@ describe('the outcome is', () => {
   });
 
   it.each([
-    ['a length of time', { ms: 10 * DAY }, 20],
+    ['a length of time', { minimumMs: 10 * DAY }, 20],
     ['a share of its lifetime', { share: 0.25 }, 22.5],
   ])('rotated from the renewal time on: %s', async (_, renewBefore, dueAfterDays) => {
     const seeded = services.seed();
@@ -490,7 +490,7 @@ describe('the outcome is', () => {
 
   it('failed when too little time is left to store what Momento would issue', async () => {
     const { secret } = services.seed();
-    const deadline = services.clock.now() + 30_000;
+    const deadline = services.clock.monotonic() + 30_000;
     const { result, status: httpStatus } = await rotate(secret, {}, { deadline });
     expect(result).toMatchObject({
       outcome: 'failed',

@@ -3,7 +3,7 @@ import { REFRESH_PATH, type KeyApiEmulator } from '../emulators/key-api';
 import type { IssuedKey, MomentoEmulator } from '../emulators/momento';
 import type { SecretManagerEmulator } from '../emulators/secret-manager';
 import { startServices, type Services } from '../emulators/services';
-import { SkippingClock } from '../skipping-clock';
+import { VirtualClock } from '../virtual-clock';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 
 export const HOUR = 3600 * 1000;
@@ -53,7 +53,7 @@ export class LocalServices {
 
   private constructor(
     services: Services,
-    readonly clock: SkippingClock,
+    readonly clock: VirtualClock,
   ) {
     this.#services = services;
     this.secretManager = services.secretManager;
@@ -65,7 +65,7 @@ export class LocalServices {
   }
 
   static async start(): Promise<LocalServices> {
-    const clock = new SkippingClock();
+    const clock = new VirtualClock(Date.now());
     return new LocalServices(await startServices(clock), clock);
   }
 

@@ -3,13 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { uploadedFiles } from '../../scripts/artifact';
-import { Fleet } from '../../src/fleet/fleet';
-import { MomentoKeys } from '../../src/momento/keys';
-import { systemClock as clock } from '../../src/retry';
+import { Rotator } from '../../src/rotation/rotator';
+import { MomentoKeys } from '../../src/momento/issuer';
+import { systemClock as clock } from '../../src/clock';
 import type { Permission } from '../../src/rotation/ports';
-import type { RotationResult } from '../../src/rotation/report';
+import type { RotationResult } from '../../src/rotation/result';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { iamName, permissionMissing, ROLES, VIEWER } from '../../src/secret-manager/permissions';
+import { iamName, permissionMissing, ROLES, VIEWER } from '../../src/secret-manager/errors';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import { MomentoEmulator } from '../emulators/momento';
 import { SecretManagerEmulator } from '../emulators/secret-manager';
@@ -68,14 +68,14 @@ function seed(id: string): SecretName {
 }
 
 async function rotate(secret: SecretName): Promise<RotationResult | undefined> {
-  const fleet = new Fleet({
+  const fleet = new Rotator({
     secrets: [],
-    store: new SecretManagerStore(secretManager.host),
+    store: new SecretManagerStore({ emulator: secretManager.host, clock }),
     keys: new MomentoKeys({ emulator: momento.host, clock }),
     policy: { gracePeriodMs: 0, destroyAfterMs: 0, verify: true, revoke: false },
     clock,
   });
-  const options = { force: false, dryRun: false, deadline: Date.now() + 300_000 };
+  const options = { force: false, dryRun: false, deadline: clock.monotonic() + 300_000 };
   const [report] = await fleet.rotate([{ ...secret, payload: 'json' }], options, () => undefined);
   return report?.result;
 }

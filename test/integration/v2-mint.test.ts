@@ -129,7 +129,7 @@ describe('role and lifetime', () => {
     const secret = world.held({ role: ROLE }, { lifetimeSeconds: 'never' });
     const { key_id: id } = world.keyOf(secret).info;
     expect((await world.rotate(secret, { managementKey })).error?.code).toBe('LIFETIME_UNKNOWN');
-    const policy = { renewBefore: { ms: DAY } };
+    const policy = { renewBefore: { minimumMs: DAY } };
     const result = await world.rotate({ ...secret, ...TERMS }, { managementKey, policy });
     expect(result).toMatchObject({ outcome: 'rotated', reason: 'the key never expires' });
     expect(result.warnings).toEqual([expect.stringContaining(id)]);

@@ -1,7 +1,7 @@
 /** What ends at Momento once no version holds it, and what is left alone. */
-import type { RenewalPolicy } from '../../src/rotation/decide';
+import type { RenewalPolicy } from '../../src/rotation/policy';
 import type { Secret } from '../../src/rotation/ports';
-import type { RotationResult } from '../../src/rotation/report';
+import type { RotationResult } from '../../src/rotation/result';
 import type { RunOptions } from '../../src/rotation/run';
 import type { SecretName } from '../../src/secret-name';
 import type { HttpRequest } from '../emulators/http-host';
@@ -12,7 +12,7 @@ const world = new World();
 const TERMS = { role: ROLE, lifetimeMs: 30 * DAY, payload: 'key' } as const;
 
 /** Not due, as far as these tests go. */
-const LATER: Partial<RenewalPolicy> = { renewBefore: { ms: HOUR } };
+const LATER: Partial<RenewalPolicy> = { renewBefore: { minimumMs: HOUR } };
 
 let managementKey: SecretName;
 

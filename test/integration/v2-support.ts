@@ -1,10 +1,10 @@
 /** What the tests of v2 keys have in common: the local services, and the function's rooms behind its HTTP side. */
-import { Fleet } from '../../src/fleet/fleet';
-import type { Look } from '../../src/fleet/status';
-import { MomentoKeys } from '../../src/momento/keys';
-import type { RenewalPolicy } from '../../src/rotation/decide';
+import { Rotator } from '../../src/rotation/rotator';
+import type { StatusReport } from '../../src/rotation/status';
+import { MomentoKeys } from '../../src/momento/issuer';
+import type { RenewalPolicy } from '../../src/rotation/policy';
 import type { Secret } from '../../src/rotation/ports';
-import type { Report, RotationResult } from '../../src/rotation/report';
+import type { RotationResult, RunResult } from '../../src/rotation/result';
 import type { RunOptions } from '../../src/rotation/run';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import type { SecretName } from '../../src/secret-name';
@@ -40,7 +40,10 @@ export class World {
   constructor() {
     beforeAll(async () => {
       this.services = await LocalServices.start();
-      this.#store = new SecretManagerStore(this.services.secretManager.host);
+      this.#store = new SecretManagerStore({
+        emulator: this.services.secretManager.host,
+        clock: this.services.clock,
+      });
     });
     afterAll(() => this.services.stop());
     beforeEach(() => {
@@ -54,13 +57,13 @@ export class World {
   }
 
   /** A rotator as each instance of the function has its own. */
-  fleet(secrets: readonly Secret[], { policy, managementKey, ...momento }: Setup = {}): Fleet {
+  fleet(secrets: readonly Secret[], { policy, managementKey, ...momento }: Setup = {}): Rotator {
     const { clock, momento: local, keyApi } = this.services;
     const whole = { gracePeriodMs: 0, verify: true, revoke: false, ...policy };
     const emulators = { emulator: local.host, keyApiEmulator: keyApi.host };
     const keys = new MomentoKeys({ ...emulators, ...momento, clock });
     const options = { secrets, store: this.#store, keys, policy: whole, clock };
-    return new Fleet({ ...options, ...(managementKey && { managementKey }) });
+    return new Rotator({ ...options, ...(managementKey && { managementKey }) });
   }
 
   /** One request to an instance that has just started. */
@@ -68,8 +71,8 @@ export class World {
     secrets: readonly Secret[],
     setup: Setup = {},
     options: Partial<RunOptions> = {},
-  ): Promise<Report[]> {
-    const deadline = this.services.clock.now() + RUN_MS;
+  ): Promise<RunResult[]> {
+    const deadline = this.services.clock.monotonic() + RUN_MS;
     const all = { force: false, dryRun: false, deadline, ...options };
     const fleet = this.fleet(secrets, setup);
     const reports = await fleet.rotate(secrets, all, () => undefined);
@@ -88,7 +91,7 @@ export class World {
     return report.result;
   }
 
-  async look(secret: Secret, setup: Setup = {}): Promise<Look['status']> {
+  async look(secret: Secret, setup: Setup = {}): Promise<StatusReport['status']> {
     const [look] = await this.fleet([secret], setup).status();
     if (look === undefined) throw new Error('a look without a result');
     this.#told.push(look);

@@ -8,6 +8,7 @@ export default {
     '/examples/.+\\.ts$': '<rootDir>/test/to-commonjs.mjs',
     '^.+\\.ts$': 'ts-jest',
   },
+  setupFiles: ['<rootDir>/test/no-proxy.ts'],
   globalSetup: '<rootDir>/test/build-once.mjs',
   collectCoverageFrom: ['src/**/*.ts'],
   coverageThreshold: { global: { lines: 95, branches: 95 } },

@@ -1,5 +1,8 @@
 /** Checks every assumption that the rotator makes about Momento and Secret Manager. */
 import { conformance } from './conformance/run';
+import { normalizeProxyEnvironment } from '../src/proxy';
+
+normalizeProxyEnvironment();
 
 const interruption = new AbortController();
 // What was made is still removed; a second Ctrl-C ends it at once.

@@ -34,6 +34,7 @@ locals {
   # below come from this map, and a test compares its keys with the function's own list.
   permissions = {
     "secretmanager.versions.access"  = "roles/secretmanager.secretAccessor"
+    "secretmanager.versions.get"     = "roles/secretmanager.secretVersionManager"
     "secretmanager.versions.list"    = "roles/secretmanager.secretVersionManager"
     "secretmanager.versions.add"     = "roles/secretmanager.secretVersionManager"
     "secretmanager.versions.disable" = "roles/secretmanager.secretVersionManager"

@@ -1,3 +1,4 @@
+import { normalizeProxyEnvironment } from '../../src/proxy';
 import { KeyApiEmulator } from './key-api';
 import { MomentoEmulator } from './momento';
 import { SecretManagerEmulator } from './secret-manager';
@@ -17,6 +18,8 @@ export interface Services {
 
 /** Starts all three on free loopback ports, with one clock, and with one account at Momento. */
 export async function startServices(options: { now?: () => number } = {}): Promise<Services> {
+  // Otherwise some clients in this process would reach them through a proxy.
+  normalizeProxyEnvironment();
   const momento = await MomentoEmulator.start(options);
   const { account } = momento;
   const [secretManager, keyApi] = await Promise.all([

@@ -181,6 +181,17 @@ describe('a request that is refused', () => {
     expect(body.error).toMatchObject({ code: 'NOT_FOUND', retryable: false });
     expect(touched.size).toBe(0);
   });
+
+  test.each([
+    ['POST', '/?dryRun=true'],
+    ['GET', '/?key=value'],
+    ['POST', '/?'],
+  ])('fails with 400, and changes nothing, when %s %s has a query', async (method, path) => {
+    const { call, touched } = serve();
+    const { status, body } = await call(path, { method });
+    expect([status, body.error?.code]).toEqual([400, 'INVALID_REQUEST']);
+    expect(touched.size).toBe(0);
+  });
 });
 
 describe('GET /', () => {

@@ -304,7 +304,7 @@ describe('a session', () => {
       asked.push(name);
       return Promise.resolve({ kind: 'payload', number: 4, payload: key('m').serialize() });
     };
-    const payload = await (await readerIn({ store: { access } }))?.();
+    const payload = await (await readerIn({ store: { access } }))?.read();
     expect(Buffer.from(payload ?? []).toString()).toContain('"m"');
     expect(asked.at(-1)).toBe(MANAGEMENT_KEY.name);
   });
@@ -323,8 +323,9 @@ describe('a session', () => {
       "the function can't read it",
     ],
   ])('fails with %s', async (_name, plan, code, problem) => {
-    const read = await readerIn(plan);
-    await expect(read?.()).rejects.toMatchObject({
+    const reader = await readerIn(plan);
+    expect(reader?.name).toBe(MANAGEMENT_KEY.name);
+    await expect(reader?.read()).rejects.toMatchObject({
       code,
       problem: expect.stringMatching(new RegExp(`${MANAGEMENT_KEY.name}.*${problem}`)) as string,
     });

@@ -221,11 +221,10 @@ export function planVersions(
   // A version that is listed twice must not count as superseded by itself: that would shorten its grace period.
   const unique = new Map([...older, newest].map((version) => [version.number, version]));
   const known = ascending([...unique.values()]);
-  // The store's clock can be ahead of ours, but no moment is before the creation of the newest version.
-  const moment = Math.max(now, newest.createdAt);
   const superseded = known.slice(0, -1).map((version, index) => ({
     version,
-    forMs: moment - (known[index + 1] ?? newest).createdAt,
+    // The store's clock can be ahead of ours. Then the version counts as superseded just now.
+    forMs: Math.max(0, now - (known[index + 1] ?? newest).createdAt),
   }));
   // A version whose state or time couldn't be read is left alone.
   const changeable = superseded.filter(({ version }) => version.incomplete !== true);

@@ -1,5 +1,6 @@
 /** Rotates many secrets: which of them, which run joins which, what the runs of one request share. */
 import { withDeadline } from '../clock';
+import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
@@ -8,7 +9,7 @@ import type { KeySession, Secret } from './ports';
 import { NOTHING_DONE, rotate } from './rotate';
 import { toResult, type RunResult } from './result';
 import { StepTimings, type Environment, type Run, type RunOptions } from './run';
-import { statusOf, type StatusReport } from './status';
+import { failedStatus, statusOf, type StatusReport } from './status';
 import { UnsavedCredentials } from './unsaved';
 
 export interface RotatorOptions extends Environment {
@@ -68,12 +69,13 @@ export class Rotator {
     const options = { force: false, dryRun: true, deadline };
     return this.#inSession(deadlines, (session) =>
       Promise.all(
-        secrets.map((secret) =>
-          statusOf({
-            ...this.#newRun(secret, options, session, deadlines),
-            managementKey: this.#options.managementKey,
-          }),
-        ),
+        secrets.map((secret) => {
+          const run = this.#newRun(secret, options, session, deadlines);
+          const status = statusOf({ ...run, managementKey: this.#options.managementKey });
+          return withDeadline(clock, deadline, status, () =>
+            failedStatus(secret, noStatus(secret)),
+          );
+        }),
       ),
     );
   }
@@ -123,7 +125,8 @@ export class Rotator {
 
   /**
    * The configured name of the same secret that comes before this one, if there is one. A project has an id and a number,
-   * so a secret has two names. Only Secret Manager's answers show that they are one.
+   * so a secret has two names. Only Secret Manager's answers show that they are one. If it gives none about the other name,
+   * the two count as different: a failure of one secret must not fail or delay another.
    */
   async #aliasOf(
     secret: Secret,
@@ -139,10 +142,8 @@ export class Rotator {
     for (const other of before) {
       let name = this.#canonicalNames.get(other.name);
       if (name === undefined) {
-        const { canonicalName: found } = await deadlines.retry((limits) =>
-          store.list(other, limits),
-        );
-        name = found;
+        const listed = store.list(other, { deadline: deadlines.end });
+        name = await listed.then(({ canonicalName: found }) => found).catch(() => undefined);
         if (name !== undefined) this.#canonicalNames.set(other.name, name);
       }
       if (name === canonicalName) return other.name;
@@ -184,5 +185,12 @@ function ranOutOfTime({ name }: SecretName): RotationError {
     problem: `The run for ${name} didn't end before its deadline.`,
     action:
       'Wait for the next run, which continues. If this happens in every run, raise the timeout of the function.',
+  });
+}
+
+function noStatus({ name }: SecretName): RotationError {
+  return new RotationError('DEADLINE_EXCEEDED', {
+    problem: `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
+    action: 'Repeat the request. If it fails again, check whether Secret Manager is available.',
   });
 }

@@ -67,10 +67,14 @@ export async function statusOf(run: Context): Promise<StatusReport> {
     };
     return { httpStatus: error?.status ?? 200, error, status };
   } catch (thrown) {
-    const error = toRotationError(thrown);
-    const status = { secret: secret.name, error: errorReport(error, describeImpact()) };
-    return { httpStatus: error.status, error, status };
+    return failedStatus(secret, toRotationError(thrown));
   }
+}
+
+/** The report about a secret that couldn't be inspected. */
+export function failedStatus({ name }: SecretName, error: RotationError): StatusReport {
+  const status = { secret: name, error: errorReport(error, describeImpact()) };
+  return { httpStatus: error.status, error, status };
 }
 
 function describe(

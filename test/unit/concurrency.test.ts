@@ -6,7 +6,7 @@ test.each([
   [0, 0],
   [3, 3],
   [9, 4],
-])('of %d calls, %d are under way at a time, and results keep their order', async (count, most) => {
+])('of %d calls makes %d at the same time, and keeps the order of results', async (count, most) => {
   const items = Array.from({ length: count }, (_, i) => i);
   let active = 0;
   let seen = 0;
@@ -21,8 +21,15 @@ test.each([
   expect(seen).toBe(most);
 });
 
-test('a failure is a failure of all', async () => {
-  const call = (item: number) =>
-    item === 2 ? Promise.reject(new Error('no')) : Promise.resolve(item);
-  await expect(mapConcurrently(2, [1, 2, 3], call)).rejects.toThrow('no');
+test('fails when a call fails, and begins no further call', async () => {
+  const begun: number[] = [];
+  const call = async (item: number) => {
+    begun.push(item);
+    await turn();
+    if (item === 2) throw new Error('no');
+  };
+  await expect(mapConcurrently(2, [1, 2, 3, 4, 5, 6], call)).rejects.toThrow('no');
+  for (let turns = 0; turns < 10; turns++) await turn();
+  // The other worker had begun 3 when 2 failed.
+  expect(begun).toEqual([1, 2, 3]);
 });

@@ -1,6 +1,6 @@
 import { stackFrames, writeLog } from '../../src/log';
 
-test('an entry is one line of JSON on standard output', () => {
+test('writes an entry as one line of JSON to standard output', () => {
   const write = jest.spyOn(process.stdout, 'write').mockReturnValue(true);
   const entry = { severity: 'INFO', message: 'first\nsecond', event: 'rotation' } as const;
   let lines: string[];
@@ -16,13 +16,16 @@ test('an entry is one line of JSON on standard output', () => {
 });
 
 describe('stackFrames', () => {
-  test('are where an error came from, without what it says', () => {
+  test('tells where an error came from, without its message', () => {
     const frames = stackFrames(new Error('planted\nsecret')) ?? [];
     expect(frames[0]).toContain('log.test');
     expect(frames.join('\n')).not.toMatch(/planted|secret/);
   });
 
-  test.each([['a text'], [undefined], [{ stack: '   at planted' }]])('%j has none', (thrown) => {
-    expect(stackFrames(thrown)).toBeUndefined();
-  });
+  test.each([['a text'], [undefined], [{ stack: '   at planted' }]])(
+    'returns nothing for %j',
+    (thrown) => {
+      expect(stackFrames(thrown)).toBeUndefined();
+    },
+  );
 });

@@ -21,7 +21,7 @@ describe.each(SIGNALS)('%s', (signal) => {
   /** Lets everything that is ready happen. */
   const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-  test('waits for all work in progress, also for work that fails', async () => {
+  test('waits for all work in progress when some of it fails', async () => {
     const first = Promise.withResolvers<string>();
     const second = Promise.withResolvers<string>();
     const results = Promise.allSettled([
@@ -42,14 +42,14 @@ describe.each(SIGNALS)('%s', (signal) => {
     expect(await results).toMatchObject([{ status: 'rejected' }, { value: 'done' }]);
   });
 
-  test('ends the process at once when there is none', async () => {
+  test('ends the process at once when no work is in progress', async () => {
     await shutdown.during(() => Promise.resolve());
     process.emit(signal, signal);
     await settle();
     expect(exit).toHaveBeenCalledTimes(1);
   });
 
-  test('waits also for work that begins meanwhile', async () => {
+  test('waits for work that begins after the signal', async () => {
     const first = Promise.withResolvers<undefined>();
     const second = Promise.withResolvers<undefined>();
     void shutdown.during(() => first.promise);
@@ -63,7 +63,7 @@ describe.each(SIGNALS)('%s', (signal) => {
     expect(exit).toHaveBeenCalledTimes(1);
   });
 
-  test('changes nothing when it comes again', async () => {
+  test('changes nothing when the signal comes again', async () => {
     const work = Promise.withResolvers<undefined>();
     void shutdown.during(() => work.promise);
     process.emit(signal, signal);
@@ -76,7 +76,7 @@ describe.each(SIGNALS)('%s', (signal) => {
     expect(exit).toHaveBeenCalledTimes(1);
   });
 
-  test('is listened to once, however many requests there are', async () => {
+  test('has one listener, however many requests there are', async () => {
     await shutdown.during(() => Promise.resolve());
     const listeners = process.rawListeners(signal);
     await shutdown.during(() => Promise.resolve());

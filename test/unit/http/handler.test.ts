@@ -1,13 +1,14 @@
 import type { ErrorCode } from '../../../src/errors';
 import type { SecretStore } from '../../../src/rotation/ports';
-import { error, key, NEW_KEY, NOT_DUE, STORE_REFUSES, type Plan } from '../rotation/scene';
+import { error, key, NEW_KEY, NOT_DUE, STORE_REFUSES, type Plan } from '../rotation/test-bed';
 import { inTurn, piecesIn, SECOND, version } from '../support';
 import { A, B, serve } from './serve';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
+const ISSUED = { credential: NEW_KEY, warnings: [] };
 
 describe('POST /', () => {
-  test('rotates all secrets, and answers in their order', async () => {
+  test('rotates all secrets, and answers in the order of the configuration', async () => {
     const { call, handled } = serve();
     const { status, body, headers } = await call('/', { method: 'POST' });
     expect(status).toBe(200);
@@ -29,7 +30,7 @@ describe('POST /', () => {
     });
   });
 
-  test('rotates those that are named, and touches no other', async () => {
+  test('rotates only named secrets', async () => {
     const { post, touched, entries } = serve();
     const { body } = await post({ secrets: ['b'] });
     expect(body.results).toMatchObject([{ secret: B, outcome: 'rotated' }]);
@@ -75,7 +76,7 @@ describe('POST /', () => {
       'incomplete',
     ],
   ])(
-    'has the worst status of all when one %s, which holds up no other',
+    'answers with the highest status of all when one secret %s, and rotates the other',
     async (_name, store, status, outcome) => {
       const answer = await serve({ store }).post();
       expect(answer.status).toBe(status);
@@ -89,23 +90,26 @@ describe('POST /', () => {
   test.each([
     ['in time', 15 * SECOND, 200],
     ['too late', 15 * SECOND + 1, 504],
-  ])('ends before the function is stopped: %s', async (_name, takes, status) => {
-    const plan = serve(
-      { store: { list: () => plan.clock.sleep(takes).then(() => [version(4)]) } },
-      { secrets: [A], timeoutMs: 120 * SECOND },
-    );
-    expect((await plan.post()).status).toBe(status);
-  });
+  ])(
+    'begins to issue a key only if it can end before the timeout of the function: %s',
+    async (_name, takes, status) => {
+      const plan = serve(
+        { store: { list: () => plan.clock.sleep(takes).then(() => ({ versions: [version(4)] })) } },
+        { secrets: [A], timeoutMs: 120 * SECOND },
+      );
+      expect((await plan.post()).status).toBe(status);
+    },
+  );
 
-  test('a caller that goes away stops nothing', async () => {
+  test('finishes when the caller goes away', async () => {
     const reached = Promise.withResolvers<undefined>();
     const goOn = Promise.withResolvers<undefined>();
     const issue = async () => {
       reached.resolve(undefined);
       await goOn.promise;
-      return NEW_KEY;
+      return ISSUED;
     };
-    const { call, entries, handled } = serve({ renewal: { issue } }, { secrets: [A] });
+    const { call, entries, handled } = serve({ next: { issue } }, { secrets: [A] });
     const caller = new AbortController();
     const answer = call('/', { method: 'POST', signal: caller.signal });
     await reached.promise;
@@ -118,28 +122,28 @@ describe('POST /', () => {
   });
 });
 
-describe('a request that is turned away', () => {
+describe('a request that is refused', () => {
   const planted = 'pLanted-Qz8';
 
   test.each<[string, unknown, Record<string, string>, number, ErrorCode]>([
-    ['a body that is wrong', `{"secrets": ["${planted}"`, {}, 400, 'INVALID_REQUEST'],
-    ['a list', '[]', {}, 400, 'INVALID_REQUEST'],
-    ['too much', ' '.repeat(16 * 1024 + 1), {}, 400, 'INVALID_REQUEST'],
+    ['an invalid body', `{"secrets": ["${planted}"`, {}, 400, 'INVALID_REQUEST'],
+    ['a list as its body', '[]', {}, 400, 'INVALID_REQUEST'],
+    ['a body that is too long', ' '.repeat(16 * 1024 + 1), {}, 400, 'INVALID_REQUEST'],
     [
-      'a time that is none',
+      'an invalid scheduled time',
       {},
       { 'x-cloudscheduler-scheduletime': planted },
       400,
       'INVALID_REQUEST',
     ],
     [
-      'a secret that is not configured',
+      "a secret that isn't configured",
       { secrets: ['a', planted] },
       {},
       404,
       'SECRET_NOT_CONFIGURED',
     ],
-  ])('%s: nothing is done for any secret', async (_name, sent, headers, status, code) => {
+  ])('changes nothing when it has %s', async (_name, sent, headers, status, code) => {
     const { post, touched, entries } = serve();
     const answer = await post(sent, { traceparent: `00-${TRACE}-b7ad6b71-01`, ...headers });
     expect(answer.status).toBe(status);
@@ -178,13 +182,20 @@ describe('a request that is turned away', () => {
     expect(touched.size).toBe(0);
   });
 
-  test('a query is no other path', async () => {
-    expect((await serve().call('/?key=value')).status).toBe(200);
+  test.each([
+    ['POST', '/?dryRun=true'],
+    ['GET', '/?key=value'],
+    ['POST', '/?'],
+  ])('fails with 400, and changes nothing, when %s %s has a query', async (method, path) => {
+    const { call, touched } = serve();
+    const { status, body } = await call(path, { method });
+    expect([status, body.error?.code]).toEqual([400, 'INVALID_REQUEST']);
+    expect(touched.size).toBe(0);
   });
 });
 
 describe('GET /', () => {
-  test('tells of every secret, changes nothing and logs nothing', async () => {
+  test('reports every secret, changes nothing and logs nothing', async () => {
     const { call, entries, calls } = serve();
     const { status, body } = await call('/');
     expect(status).toBe(200);
@@ -195,9 +206,11 @@ describe('GET /', () => {
     expect(entries).toEqual([]);
   });
 
-  test('has the worst status of all', async () => {
+  test('answers with the highest status of all', async () => {
     const list: SecretStore['list'] = ({ name }) =>
-      name === B ? Promise.reject(error('SECRET_NOT_FOUND')) : Promise.resolve([version(4)]);
+      name === B
+        ? Promise.reject(error('SECRET_NOT_FOUND'))
+        : Promise.resolve({ versions: [version(4)] });
     const { status, body } = await serve({ store: { list } }).call('/');
     expect(status).toBe(404);
     expect(body.secrets).toMatchObject([
@@ -206,7 +219,7 @@ describe('GET /', () => {
     ]);
   });
 
-  test('logs a fault, where its stack is', async () => {
+  test('logs an unexpected error with its stack', async () => {
     const fault = new TypeError('planted');
     const { call, entries } = serve({ store: { list: inTurn<never>(fault) } }, { secrets: [A] });
     const { status, text } = await call('/');
@@ -220,7 +233,7 @@ describe('GET /', () => {
 });
 
 describe('the log', () => {
-  test('has one line for a secret and run, with the request that it belongs to', async () => {
+  test('has one line for each secret and run, with the trace of its request', async () => {
     const { post, entries } = serve({}, { secrets: [A] });
     await post(
       {},
@@ -258,17 +271,17 @@ describe('the log', () => {
     expect(entries[0]?.[TRACE_FIELD]).toBe(trace && `projects/traces/traces/${trace}`);
   });
 
-  test('has no execution id that does not look like one', async () => {
+  test("has no execution id that doesn't look like one", async () => {
     const { post, entries } = serve({}, { secrets: [A] });
     await post({}, { 'function-execution-id': '{"severity": "CRITICAL"}' });
     expect(entries).toHaveLength(1);
     expect(entries[0]).not.toHaveProperty('executionId');
   });
 
-  test('has one line for requests that shared a run', async () => {
+  test('has one line when requests share a run', async () => {
     const gate = Promise.withResolvers<undefined>();
-    const issue = () => gate.promise.then(() => NEW_KEY);
-    const { post, entries, handled } = serve({ renewal: { issue } }, { secrets: [A] });
+    const issue = () => gate.promise.then(() => ISSUED);
+    const { post, entries, handled } = serve({ next: { issue } }, { secrets: [A] });
     const answers = Array.from({ length: 5 }, () => post());
     while (handled.length < 5) await new Promise((resolve) => setImmediate(resolve));
     gate.resolve(undefined);
@@ -279,13 +292,18 @@ describe('the log', () => {
     expect(entries).toHaveLength(1);
   });
 
-  test('and the answers hold no piece of a payload', async () => {
+  test('contains no piece of a payload, and neither do answers', async () => {
     const payload = 'sEcret-payload-Zk7Xw2';
     const plan: Plan = {
-      holds: {
+      contents: {
         4: { ...key('k4'), serialize: () => Buffer.from(`{"name":"k4","x":"${payload}"}`) },
       },
-      renewal: { issue: inTurn({ ...NEW_KEY, serialize: () => Buffer.from(payload) }) },
+      next: {
+        issue: inTurn({
+          credential: { ...NEW_KEY, serialize: () => Buffer.from(payload) },
+          warnings: [],
+        }),
+      },
     };
     const outputs: unknown[] = [];
     for (const store of [{}, { add: inTurn<never>(new Error(payload)) }]) {

@@ -1,17 +1,17 @@
 import { RotationError, type ErrorCode } from '../../../src/errors';
 import { requestLine, rotationLine } from '../../../src/http/log-lines';
 import type { Severity } from '../../../src/log';
-import type { Report, RotationResult } from '../../../src/rotation/report';
+import type { RotationResult, RunResult } from '../../../src/rotation/result';
 import { DAY, NOW } from '../support';
 
 const SECRET = 'projects/p/secrets/s';
 
-function report(result: Partial<RotationResult>, changes: Partial<Report> = {}): Report {
+function runWith(result: Partial<RotationResult>, changes: Partial<RunResult> = {}): RunResult {
   return {
     result: { secret: SECRET, outcome: 'rotated', ...result },
     status: 200,
     durationMs: 1200,
-    steps: { gather: 700, issue: 500 },
+    steps: { inspect: 700, issue: 500 },
     ...changes,
   };
 }
@@ -23,7 +23,7 @@ function failed(code: ErrorCode): Partial<RotationResult> {
   };
 }
 
-test('the line of a run has all there is to know', () => {
+test('the line of a run has its result and what only the log gets', () => {
   const result = {
     reason: 'every run rotates',
     version: '5',
@@ -34,8 +34,8 @@ test('the line of a run has all there is to know', () => {
     verified: true,
     disabled: ['4'],
   } as const;
-  const told = { keyFingerprint: '0123abcd', keyAgeDays: 0, overdueDays: 1.5 };
-  expect(rotationLine(report(result, told), NOW)).toEqual({
+  const more = { keyFingerprint: '0123abcd', keyAgeDays: 0, overdueDays: 1.5, liveKeys: 3 };
+  expect(rotationLine(runWith(result, more), NOW)).toEqual({
     severity: 'INFO',
     message: `rotated ${SECRET}; newest version 5; disabled 4; every run rotates`,
     event: 'rotation',
@@ -43,9 +43,9 @@ test('the line of a run has all there is to know', () => {
     outcome: 'rotated',
     ...result,
     daysLeft: 30,
-    ...told,
+    ...more,
     durationMs: 1200,
-    steps: { gather: 700, issue: 500 },
+    steps: { inspect: 700, issue: 500 },
   });
 });
 
@@ -75,29 +75,35 @@ test.each<[Partial<RotationResult>, Severity, string]>([
     'CRITICAL',
     `failed ${SECRET}; CREDENTIAL_NOT_STORED: what happened`,
   ],
-])('%j is %s: %s', (result, severity, message) => {
-  expect(rotationLine(report(result), NOW)).toMatchObject({ severity, message });
+])('the line of %j has severity %s and message %s', (result, severity, message) => {
+  expect(rotationLine(runWith(result), NOW)).toMatchObject({ severity, message });
 });
 
 test.each([
   [NOW + 10 * DAY, 10],
   [NOW + 1.26 * DAY, 1.3],
   [NOW - DAY, -1],
-])('with an expiry at %d there are %d days left', (expiresAt, daysLeft) => {
-  const line = rotationLine(report({ expiresAt: new Date(expiresAt).toISOString() }), NOW);
+])('counts the days left until an expiry at %d: %d', (expiresAt, daysLeft) => {
+  const line = rotationLine(runWith({ expiresAt: new Date(expiresAt).toISOString() }), NOW);
   expect(line.daysLeft).toBe(daysLeft);
 });
 
-test('what is not known is left out', () => {
-  const line = rotationLine(report({}), NOW);
-  for (const field of ['daysLeft', 'keyFingerprint', 'keyAgeDays', 'overdueDays', 'stack']) {
-    expect(line).not.toHaveProperty(field);
-  }
+test('leaves unknown fields out', () => {
+  const written = JSON.parse(JSON.stringify(rotationLine(runWith({}), NOW))) as object;
+  expect(Object.keys(written).toSorted()).toEqual([
+    'durationMs',
+    'event',
+    'message',
+    'outcome',
+    'secret',
+    'severity',
+    'steps',
+  ]);
 });
 
-test('a fault has its stack, without what it says', () => {
+test('has the stack of an unexpected error, without its message', () => {
   const cause = new TypeError('planted');
-  const line = rotationLine(report(failed('INTERNAL'), { cause }), NOW);
+  const line = rotationLine(runWith(failed('INTERNAL'), { cause }), NOW);
   expect(line.stack).toContainEqual(expect.stringContaining('log-lines.test'));
   expect(JSON.stringify(line)).not.toContain('planted');
 });
@@ -106,14 +112,16 @@ test.each<[ErrorCode, Severity]>([
   ['INVALID_REQUEST', 'WARNING'],
   ['SECRET_NOT_CONFIGURED', 'WARNING'],
   ['INTERNAL', 'ERROR'],
-])('a request that ends with %s is a %s', (code, severity) => {
+])('the line of a request that ends with %s has severity %s', (code, severity) => {
   const cause = new TypeError('planted');
-  const line = requestLine(new RotationError(code, 'what happened', { cause }));
+  const line = requestLine(
+    new RotationError(code, { problem: 'What happened.', action: 'Repair it.' }, { cause }),
+  );
   expect(line).toMatchObject({
     severity,
-    message: `${code}: what happened`,
+    message: `${code}: What happened. Repair it.`,
     event: 'request',
-    error: { code, message: 'what happened', retryable: false },
+    error: { code, message: 'What happened. Repair it.', retryable: false },
   });
   expect('stack' in line).toBe(code === 'INTERNAL');
   expect(JSON.stringify(line)).not.toContain('planted');

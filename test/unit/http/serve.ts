@@ -3,18 +3,18 @@ import type { AddressInfo } from 'node:net';
 import { http } from '@google-cloud/functions-framework';
 import { getTestServer } from '@google-cloud/functions-framework/testing';
 import type { ErrorCode } from '../../../src/errors';
-import { Fleet } from '../../../src/fleet/fleet';
 import { createHandler } from '../../../src/http/handler';
 import { takeOverRequests } from '../../../src/http/take-over';
 import type { LogEntry } from '../../../src/log';
 import type { SecretStore } from '../../../src/rotation/ports';
-import { scene, SECRET, type Plan } from '../rotation/scene';
+import { Rotator } from '../../../src/rotation/rotator';
+import { SECRET, testBed, type Plan } from '../rotation/test-bed';
 import { inTurn, NOW, SECOND, secretName, version } from '../support';
 
 export const A = 'projects/p/secrets/a';
 export const B = 'projects/p/secrets/b';
 
-// As in the function: nothing of a request is read before the handler reads it.
+// As in the function: nobody reads a request before the handler does.
 let giveBack: () => void;
 beforeAll(() => (giveBack = takeOverRequests(() => undefined)));
 // Other tests have servers in this process, too.
@@ -31,27 +31,27 @@ interface Body {
   error?: { code: ErrorCode; message: string; retryable: boolean };
 }
 
-/** The handler with a fleet on planned ports, behind the framework's real server. By default version 4 is rotated to 5. */
+/** The handler with a rotator on planned ports, behind the framework's real server. By default it rotates version 4 to 5. */
 export function serve(plan: Plan = {}, { secrets = [A, B], timeoutMs = 540 * SECOND } = {}) {
   const store = { add: inTurn(version(5, 'ENABLED', NOW)), ...plan.store };
-  const { environment, calls, clock } = scene({ ...plan, store });
+  const { environment, calls, clock } = testBed({ ...plan, store });
   const touched = new Set<string>();
-  const access: SecretStore['access'] = (secret, number) => {
+  const access: SecretStore['access'] = (secret, number, limits) => {
     touched.add(secret.name);
-    return environment.store.access(secret, number);
+    return environment.store.access(secret, number, limits);
   };
-  const fleet = new Fleet({
+  const rotator = new Rotator({
     ...environment,
     store: { ...environment.store, access },
     secrets: secrets.map((name) => ({ ...SECRET, ...secretName(name) })),
   });
   const entries: LogEntry[] = [];
   const log = (entry: LogEntry) => void entries.push(entry);
-  const handler = createHandler({ fleet, timeoutMs, traceProject: 'traces', clock, log });
+  const handler = createHandler({ rotator, timeoutMs, traceProject: 'traces', clock, log });
   const handled: { isAnswered: Promise<boolean>; closed: Promise<unknown> }[] = [];
   http('rotate', (request, response) => {
     const closed = once(response, 'close');
-    // Not `writableFinished`: Node 22 says it of an answer that nobody is there to get.
+    // Not `writableFinished`: Node 22 sets it for an answer that nobody received.
     let isSent = false;
     response.once('finish', () => (isSent = true));
     const isAnswered = handler(request, response).then(() => isSent);

@@ -438,6 +438,20 @@ describe('planVersions', () => {
       [1],
     ],
     ["disables at once when the store's clock is ahead", [NEWEST], AHEAD, 0, [4]],
+    [
+      'keeps the grace period when the time of the newest version is odd',
+      [version(1), version(2, 'ENABLED', NOW - HOUR)],
+      version(4, 'ENABLED', 8.64e15),
+      DAY,
+      [],
+    ],
+    [
+      "leaves a version whose state or time couldn't be read",
+      [{ ...version(3), incomplete: true }, version(2)],
+      NEWEST,
+      0,
+      [2],
+    ],
     ["keeps the grace period when the store's clock is ahead", [NEWEST], AHEAD, HOUR, []],
     [
       'keeps the grace period when a superseded version is listed twice',
@@ -515,12 +529,16 @@ describe('planVersions', () => {
   });
 
   test('plans what is due and nothing else, whatever a list contains', () => {
-    const time = fc.integer({ min: NOW - 30 * DAY, max: NOW + 2 * DAY });
+    const time = fc.oneof(
+      fc.integer({ min: NOW - 30 * DAY, max: NOW + 2 * DAY }),
+      fc.constantFrom(0, 8.64e15),
+    );
     const arbitraryVersion = fc.record({
       number: fc.integer({ min: 1, max: 9 }),
       state: fc.constantFrom('ENABLED' as const, 'DISABLED' as const, 'DESTROYED' as const),
       createdAt: time,
       destroyScheduled: fc.boolean(),
+      incomplete: fc.boolean(),
       unlisted: fc.boolean(),
     });
     const period = fc.constantFrom(0, HOUR, 3 * DAY, 20 * DAY);
@@ -547,8 +565,9 @@ describe('planVersions', () => {
               .reduce((next, other) => (other.number < next.number ? other : next)).createdAt;
           const isDue = (each: Version, state: Version['state'], period: number) =>
             newest.unlisted !== true &&
+            !each.incomplete &&
             each.state === state &&
-            Math.max(NOW, newest.createdAt) - supersededAt(each) >= period;
+            Math.max(0, NOW - supersededAt(each)) >= period;
           const due = {
             disable: older.filter((each) => isDue(each, 'ENABLED', gracePeriodMs)),
             destroy: older.filter(

@@ -1,0 +1,548 @@
+import type { ErrorCode, RotationError } from '../../../src/errors';
+import type { Inspection } from '../../../src/rotation/inspect';
+import type { Access, IssuedKey, Version } from '../../../src/rotation/ports';
+import { renew, type Renewal } from '../../../src/rotation/renew';
+import { DAY, HOUR, inTurn, MINUTE, SECOND, version } from '../support';
+import {
+  ACCEPTED,
+  error,
+  INCONCLUSIVE,
+  key,
+  LOST,
+  MAYBE_ADDED,
+  NEW_KEY,
+  QUOTA,
+  REFUSED,
+  REJECTED,
+  SECRET,
+  STORE_REFUSES,
+  testBed,
+  UNAVAILABLE,
+  type Plan,
+} from './test-bed';
+
+const BUSY = error('MOMENTO_LIMIT_EXCEEDED');
+const ISSUED: IssuedKey = { credential: NEW_KEY, warnings: [] };
+const MINT: Plan['next'] = { by: 'mint' };
+const REJECTS_NEW: Plan['check'] = (keyId) => (keyId === 'new' ? REJECTED : ACCEPTED);
+
+async function renewIn(
+  plan: Plan,
+  { deadline = 525 * SECOND, ...changes }: Partial<Inspection> & { deadline?: number } = {},
+) {
+  const bed = testBed(plan);
+  const { clock, calls, inspection, begin, unsaved } = bed;
+  const start = clock.monotonic();
+  const run = begin({ deadline: start + deadline });
+  const { renewal, warnings, revoked } = await renew(run, { ...inspection, ...changes });
+  return {
+    ...bed,
+    renewal,
+    warnings,
+    revoked,
+    issues: calls.filter((call) => call === 'issue').length,
+    adds: calls.filter((call) => call === 'add new').length,
+    took: clock.monotonic() - start,
+    kept: unsaved.get(SECRET)?.credential,
+  };
+}
+
+const codeOf = (renewal: Renewal): ErrorCode | undefined =>
+  'error' in renewal ? renewal.error.code : undefined;
+const errorOf = (renewal: Renewal): RotationError => {
+  if ('error' in renewal) return renewal.error;
+  throw new Error(`no error: ${renewal.kind}`);
+};
+
+/** A newer version in the store, which the inspection hasn't seen. */
+const THEIRS: Plan = { versions: [version(3, 'DISABLED'), version(4), version(5)] };
+
+test('issues, verifies and adds, in this order', async () => {
+  const { renewal, calls, warnings, revoked, kept, latest } = await renewIn({});
+  expect(calls).toEqual(['issue', 'verifyNew new', 'add new']);
+  expect(renewal).toMatchObject({
+    kind: 'rotated',
+    version: { number: 5 },
+    check: ACCEPTED,
+    issued: {
+      credential: NEW_KEY,
+      by: 'refresh',
+      issuedFrom: { number: 4 },
+      usedTokenFingerprint: 'token of k4',
+      newestAtIssue: 4,
+    },
+  });
+  expect([warnings, revoked, kept]).toEqual([[], [], undefined]);
+  expect(await latest()).toBe('new');
+});
+
+test('issues the first key of an empty secret from nothing', async () => {
+  const { renewal } = await renewIn({ versions: [], next: MINT });
+  expect(renewal).toMatchObject({
+    kind: 'rotated',
+    version: { number: 1 },
+    issued: { by: 'mint', issuedFrom: undefined, newestAtIssue: 0 },
+  });
+});
+
+test('reports the warnings of the issuer', async () => {
+  const issue = inTurn<IssuedKey>({
+    credential: NEW_KEY,
+    warnings: ['the answer had no refresh token'],
+  });
+  expect((await renewIn({ next: { issue } })).warnings).toEqual([
+    'the answer had no refresh token',
+  ]);
+});
+
+describe('issue', () => {
+  test('is repeated when it fails with transient errors', async () => {
+    const issue = inTurn<IssuedKey>(error('MOMENTO_UNAVAILABLE'), BUSY, ISSUED);
+    const { renewal, issues } = await renewIn({ next: { issue } });
+    expect([renewal.kind, issues]).toEqual(['rotated', 3]);
+  });
+
+  test.each<[ErrorCode, number, number]>([
+    ['MOMENTO_UNAVAILABLE', 525, 90],
+    ['MOMENTO_UNAVAILABLE', 120, 30],
+    ['MOMENTO_LIMIT_EXCEEDED', 525, 120],
+  ])(
+    'is retried when it fails with %s and %d s are left for %d s',
+    async (code, left, expected) => {
+      const { renewal, took } = await renewIn(
+        { next: { issue: inTurn<never>(error(code)) } },
+        { deadline: left * SECOND },
+      );
+      expect(renewal).toMatchObject({ kind: 'not_renewed', step: 'issue', error: { code } });
+      expect(took).toBeLessThanOrEqual(expected * SECOND);
+      expect(took).toBeGreaterThan((expected - 6) * SECOND);
+    },
+  );
+
+  test('waits as long as the service asks, or fails at once when there is less time', async () => {
+    const busy = (retryAfterMs: number) => error('MOMENTO_LIMIT_EXCEEDED', { retryAfterMs });
+    const waited = await renewIn({ next: { issue: inTurn<IssuedKey>(busy(2 * MINUTE), ISSUED) } });
+    expect([waited.renewal.kind, waited.took]).toEqual(['rotated', 2 * MINUTE]);
+    const failed = await renewIn({ next: { issue: inTurn<never>(busy(HOUR)) } });
+    expect([codeOf(failed.renewal), failed.took]).toEqual(['MOMENTO_LIMIT_EXCEEDED', 0]);
+  });
+
+  test.each([
+    ['ISSUED_CREDENTIAL_INVALID', error('ISSUED_CREDENTIAL_INVALID')],
+    ['INTERNAL', new TypeError('planted')],
+  ])("isn't repeated when it fails with %s", async (code, failure) => {
+    const { renewal, issues } = await renewIn({ next: { issue: inTurn<never>(failure) } });
+    expect([codeOf(renewal), issues]).toEqual([code, 1]);
+  });
+
+  test.each([0, 1, 3])(
+    'is repeated after %d unknown outcomes at most',
+    async (maxUnknownOutcomes) => {
+      const { renewal, issues } = await renewIn({
+        next: { maxUnknownOutcomes, issue: inTurn<never>(LOST) },
+      });
+      expect([codeOf(renewal), issues]).toEqual([LOST.code, maxUnknownOutcomes + 1]);
+    },
+  );
+
+  test("doesn't count attempts without effect among unknown outcomes", async () => {
+    const transient = error('MOMENTO_UNAVAILABLE');
+    const issue = inTurn<IssuedKey>(transient, LOST, transient, transient, ISSUED);
+    expect((await renewIn({ next: { issue } })).renewal.kind).toBe('rotated');
+  });
+
+  test.each([
+    ['begins', 90 * SECOND, 1, undefined],
+    ["doesn't begin", 90 * SECOND - 1, 0, 'DEADLINE_EXCEEDED'],
+  ])('%s with %d ms left', async (_name, deadline, issues, code) => {
+    const renewed = await renewIn({}, { deadline });
+    expect([renewed.issues, codeOf(renewed.renewal)]).toEqual([issues, code]);
+  });
+
+  test('gets the latest time at which it can begin', async () => {
+    const deadlines: number[] = [];
+    const issue = ({ deadline }: { deadline: number }) =>
+      Promise.resolve(ISSUED).finally(() => deadlines.push(deadline));
+    const { clock } = await renewIn({ next: { issue } });
+    expect(deadlines).toEqual([clock.monotonic() + (525 - 90) * SECOND]);
+  });
+
+  test.each([
+    ['refresh', NEW_KEY],
+    ['mint', undefined],
+  ] as const)(
+    'by %s keeps the credential in memory until it is added: %p',
+    async (by, expected) => {
+      const bed = testBed({
+        next: { by },
+        session: {
+          verifyNew: () =>
+            Promise.resolve(ACCEPTED).finally(() => (kept = bed.unsaved.get(SECRET)?.credential)),
+        },
+      });
+      let kept: unknown;
+      await renew(bed.begin(), bed.inspection);
+      expect(kept).toBe(expected);
+      expect(bed.unsaved.get(SECRET)).toBeUndefined();
+    },
+  );
+});
+
+describe('a refusal', () => {
+  const refuses: Plan['next'] = { issue: inTurn<never>(REFUSED) };
+
+  test('is final, and made precise by the issuer', async () => {
+    const { renewal, issues, clock } = await renewIn({ next: refuses });
+    expect(renewal).toMatchObject({
+      kind: 'not_renewed',
+      step: 'issue',
+      error: { code: 'REFRESH_REFUSED' },
+    });
+    expect(errorOf(renewal).problem).toContain(`Refused at ${clock.now()}.`);
+    expect(issues).toBe(1);
+  });
+
+  test.each<[string, Error, ErrorCode]>([
+    ['tells that an answer was lost before', LOST, 'REFRESH_ANSWER_LOST'],
+    ['tells nothing of the kind when none was', BUSY, 'REFRESH_REFUSED'],
+  ])('%s', async (_name, first, code) => {
+    expect(
+      codeOf((await renewIn({ next: { issue: inTurn<never>(first, REFUSED) } })).renewal),
+    ).toBe(code);
+  });
+
+  test('of a refresh is no failure when another run adds a version within 5 s', async () => {
+    const bed = testBed({ next: refuses });
+    void bed.clock.sleep(3 * SECOND).then(() => bed.versions.set(5, version(5)));
+    expect((await renew(bed.begin(), bed.inspection)).renewal).toEqual({
+      kind: 'superseded',
+      by: 5,
+    });
+    expect((await renewIn({ next: refuses })).took).toBe(5 * SECOND);
+  });
+
+  test('of a mint waits for no other run', async () => {
+    const { renewal, took } = await renewIn({ ...THEIRS, next: { ...refuses, by: 'mint' } });
+    expect([codeOf(renewal), took]).toEqual(['REFRESH_REFUSED', 0]);
+  });
+
+  test.each([UNAVAILABLE, STORE_REFUSES])(
+    'stays one when newer versions cannot be seen: $code',
+    async (failure) => {
+      const { renewal } = await renewIn({
+        next: refuses,
+        store: { access: inTurn<never>(failure) },
+      });
+      expect(codeOf(renewal)).toBe('REFRESH_REFUSED');
+    },
+  );
+});
+
+describe('verify', () => {
+  test('rejected: adds nothing, and keeps a refreshed credential', async () => {
+    const { renewal, adds, kept, revoked } = await renewIn({ check: REJECTS_NEW });
+    expect(renewal).toMatchObject({
+      kind: 'not_renewed',
+      step: 'verify',
+      error: { code: 'NEW_KEY_REJECTED' },
+    });
+    expect(errorOf(renewal).problem).toContain('cache.example.com');
+    expect(errorOf(renewal).problem).toContain('its next run verifies it again');
+    expect([adds, kept, revoked]).toEqual([0, NEW_KEY, []]);
+  });
+
+  test('rejected: revokes a minted key at once', async () => {
+    const { renewal, calls, kept, revoked } = await renewIn({ check: REJECTS_NEW, next: MINT });
+    expect(errorOf(renewal).problem).toContain('The next run mints another one');
+    expect(calls.at(-1)).toBe('revoke new');
+    expect([kept, revoked]).toEqual([undefined, ['new']]);
+  });
+
+  test('inconclusive: adds the key, with a warning', async () => {
+    const { renewal, warnings } = await renewIn({ check: () => INCONCLUSIVE });
+    expect(renewal).toMatchObject({ kind: 'rotated', check: INCONCLUSIVE });
+    expect(warnings).toEqual([
+      "the new key was added unverified: cache.example.com couldn't be reached (ECONNREFUSED)",
+    ]);
+  });
+
+  test('inconclusive, and not added: no warning tells that it was', async () => {
+    const { renewal, warnings } = await renewIn({
+      check: () => INCONCLUSIVE,
+      addFails: [STORE_REFUSES],
+    });
+    expect([renewal.kind, warnings]).toEqual(['not_stored', []]);
+  });
+
+  test('with the current key rejected by the same host: adds the key', async () => {
+    expect((await renewIn({ check: () => REJECTED })).renewal).toMatchObject({
+      kind: 'rotated',
+      check: { verdict: 'inconclusive' },
+    });
+  });
+
+  test('off: adds the key without a warning', async () => {
+    const { renewal, calls, warnings } = await renewIn({ policy: { verify: false } });
+    expect(renewal).toMatchObject({ kind: 'rotated', check: undefined });
+    expect([calls, warnings]).toEqual([['issue', 'add new'], []]);
+  });
+});
+
+describe('a newer version', () => {
+  test.each<[string, Plan]>([
+    ['is left the newest', THEIRS],
+    ['is left the newest when the new key is rejected', { ...THEIRS, check: REJECTS_NEW }],
+    ['is left the newest in any state', { versions: [version(4), version(5, 'DISABLED')] }],
+    [
+      'is left the newest although no list shows it',
+      { ...THEIRS, store: { list: inTurn({ versions: [version(4)] }) } },
+    ],
+  ])('%s, and a refreshed credential stays unsaved', async (_name, plan) => {
+    const { renewal, adds, kept } = await renewIn(plan);
+    expect(renewal).toEqual({ kind: 'superseded', by: 5 });
+    expect([adds, kept]).toEqual([0, NEW_KEY]);
+  });
+
+  test('is found by number, however many there are', async () => {
+    const { renewal } = await renewIn({
+      versions: [version(4), version(5), version(6, 'DESTROYED'), version(7)],
+    });
+    expect(renewal).toEqual({ kind: 'superseded', by: 7 });
+  });
+
+  test('has a minted key revoked at once', async () => {
+    const { calls, revoked } = await renewIn({ ...THEIRS, next: MINT });
+    expect([calls.at(-1), revoked]).toEqual(['revoke new', ['new']]);
+  });
+
+  test('stays the newest when the minted key could not be revoked, which is a warning', async () => {
+    const revoke = () => Promise.resolve(new Map([['new', error('MOMENTO_UNAVAILABLE')]]));
+    const { renewal, revoked, warnings, took } = await renewIn({
+      ...THEIRS,
+      next: MINT,
+      session: { revoke },
+    });
+    expect([renewal.kind, revoked]).toEqual(['superseded', []]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^the new key new, .* couldn't be revoked \(MOMENTO_UNAVAILABLE\)/),
+    ]);
+    expect(took).toBeLessThanOrEqual(30 * SECOND);
+  });
+
+  test('has no key without an id revoked', async () => {
+    const issue = inTurn<IssuedKey>({ credential: { ...NEW_KEY, keyId: undefined }, warnings: [] });
+    expect((await renewIn({ ...THEIRS, next: { by: 'mint', issue } })).revoked).toEqual([]);
+  });
+
+  test.each([UNAVAILABLE, STORE_REFUSES])(
+    'is assumed not to exist when the search fails with $code',
+    async (failure) => {
+      const { renewal, warnings, took } = await renewIn({
+        store: { access: inTurn<never>(failure) },
+      });
+      expect(renewal.kind).toBe('rotated');
+      expect(warnings).toEqual([
+        `the search for a newer version failed with ${failure.code}; the run continued without it`,
+      ]);
+      expect(took).toBeLessThanOrEqual(30 * SECOND);
+    },
+  );
+});
+
+describe('add', () => {
+  test('is repeated until it succeeds', async () => {
+    const { renewal, adds } = await renewIn({
+      addFails: [UNAVAILABLE, QUOTA, error('CREDENTIALS_UNAVAILABLE'), UNAVAILABLE],
+    });
+    expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 5 } });
+    expect(adds).toBe(5);
+  });
+
+  describe('after an attempt whose outcome is unknown', () => {
+    const COPY: Access = { kind: 'payload', number: 5, payload: NEW_KEY.serialize() };
+    const lostOnce = () => inTurn<Version>(MAYBE_ADDED, version(6));
+    const finds = (...found: (Access | Error)[]) => inTurn<Access>({ kind: 'absent' }, ...found);
+
+    test.each<[string, Plan['store']]>([
+      ['takes the version that it added', {}],
+      ['takes it although no list shows it', { list: inTurn({ versions: [] }) }],
+      [
+        "takes it although the version itself can't be had",
+        { get: inTurn<never>(error('PERMISSION_MISSING')) },
+      ],
+    ])('%s', async (_name, changes) => {
+      const store = { add: lostOnce(), access: finds(COPY), ...changes };
+      const { renewal, adds, kept } = await renewIn({ store });
+      expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 5 } });
+      expect([adds, kept]).toEqual([1, undefined]);
+    });
+
+    test.each<[string, Access | Error]>([
+      ['there is none', { kind: 'absent' }],
+      [
+        'the newer version contains something else',
+        { ...COPY, payload: key('theirs').serialize() },
+      ],
+      ["the newer version can't be read", { kind: 'not_readable', reason: 'FAILED_PRECONDITION' }],
+      ['the search fails', UNAVAILABLE],
+    ])('adds once more when %s: a second copy is harmless', async (_name, found) => {
+      const { renewal, adds } = await renewIn({
+        store: { add: lostOnce(), access: finds(found, { kind: 'absent' }) },
+      });
+      expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 6 } });
+      expect(adds).toBe(2);
+    });
+
+    test('makes two copies at most when each add arrives two seconds after its deadline', async () => {
+      let isArrived = false;
+      const bed = testBed({
+        store: {
+          add: async (_, payload) => {
+            void bed.clock.sleep(12 * SECOND).then(() => {
+              const number = Math.max(...bed.versions.keys()) + 1;
+              bed.versions.set(number, version(number));
+              bed.payloads.set(number, payload);
+              isArrived = true;
+            });
+            await bed.clock.sleep(10 * SECOND);
+            throw MAYBE_ADDED;
+          },
+        },
+      });
+      const { renewal } = await renew(bed.begin(), bed.inspection);
+      await bed.clock.sleep(HOUR);
+      expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 5 } });
+      expect(isArrived).toBe(true);
+      expect([...bed.versions.keys()]).toEqual([3, 4, 5, 6]);
+    });
+
+    test('looks a last time when the time is over', async () => {
+      const store: Plan['store'] = {
+        add: inTurn<Version>(MAYBE_ADDED),
+        access: () => Promise.resolve(bed.clock.monotonic() < end ? { kind: 'absent' } : COPY),
+      };
+      const bed = testBed({ store });
+      const end = bed.clock.monotonic() + 490 * SECOND;
+      expect((await renew(bed.begin(), bed.inspection)).renewal).toMatchObject({
+        kind: 'rotated',
+        version: { number: 5 },
+      });
+    });
+  });
+
+  test('looks for no copy when every attempt failed for certain', async () => {
+    const access = inTurn<Access>(
+      { kind: 'absent' },
+      { kind: 'payload', number: 5, payload: NEW_KEY.serialize() },
+    );
+    const { renewal, adds } = await renewIn({
+      store: { access, add: inTurn<Version>(QUOTA, version(6)) },
+    });
+    expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 6 } });
+    expect(adds).toBe(2);
+  });
+
+  test('is retried until 30 s before the deadline, and the refreshed credential is kept', async () => {
+    const { renewal, took, kept } = await renewIn({ store: { add: inTurn<never>(UNAVAILABLE) } });
+    expect(renewal).toMatchObject({
+      kind: 'not_stored',
+      isCertain: true,
+      error: { code: 'CREDENTIAL_NOT_STORED', cause: UNAVAILABLE },
+    });
+    expect(errorOf(renewal).problem).toContain('This instance keeps the key in memory');
+    expect(took).toBeGreaterThan(489 * SECOND);
+    expect(took).toBeLessThanOrEqual(495 * SECOND);
+    expect(kept).toBe(NEW_KEY);
+  });
+
+  test('that is refused ends at once, and the refreshed credential is kept', async () => {
+    const { renewal, adds, kept, revoked } = await renewIn({ addFails: [STORE_REFUSES] });
+    expect([codeOf(renewal), adds, kept, revoked]).toEqual([
+      'CREDENTIAL_NOT_STORED',
+      1,
+      NEW_KEY,
+      [],
+    ]);
+  });
+});
+
+describe('a minted key that is not stored', () => {
+  const LATE = { deadline: HOUR - 15 * SECOND };
+
+  test('is revoked at once when every attempt was refused for certain', async () => {
+    const { renewal, calls, revoked } = await renewIn({
+      next: MINT,
+      addFails: [QUOTA, STORE_REFUSES],
+    });
+    expect(renewal).toEqual({ kind: 'not_stored', error: STORE_REFUSES, isCertain: true });
+    expect(calls.slice(-2)).toEqual(['add new', 'revoke new']);
+    expect(revoked).toEqual(['new']);
+  });
+
+  test('is left alone when the outcome of one attempt is unknown', async () => {
+    const { renewal, calls, revoked } = await renewIn({
+      next: MINT,
+      addFails: [MAYBE_ADDED, STORE_REFUSES],
+    });
+    expect(renewal).toEqual({ kind: 'not_stored', error: STORE_REFUSES, isCertain: false });
+    expect([calls.at(-1), revoked]).toEqual(['add new', []]);
+  });
+
+  test('is retried for 45 minutes at most: after an hour it is orphaned', async () => {
+    const { took } = await renewIn({ next: MINT, store: { add: inTurn<never>(QUOTA) } }, LATE);
+    expect(took).toBeGreaterThan(44 * MINUTE);
+    expect(took).toBeLessThanOrEqual(45 * MINUTE);
+  });
+
+  test("isn't added later, but a refreshed one is", async () => {
+    // As if the whole instance had stood still.
+    for (const [next, kind] of [
+      [MINT, 'not_stored'],
+      [{}, 'rotated'],
+    ] as const) {
+      const bed = testBed({
+        next,
+        session: { verifyNew: () => bed.clock.sleep(46 * MINUTE).then(() => ACCEPTED) },
+      });
+      const { renewal, revoked } = await renew(
+        bed.begin({ deadline: bed.clock.monotonic() + LATE.deadline }),
+        bed.inspection,
+      );
+      expect(renewal.kind).toBe(kind);
+      if (renewal.kind === 'not_stored') {
+        expect(renewal.error.code).toBe('DEADLINE_EXCEEDED');
+        expect(renewal.error.problem).toContain('minted more than 45 minutes ago');
+        expect(revoked).toEqual(['new']);
+        expect(bed.calls).not.toContain('add new');
+      }
+    }
+  });
+});
+
+describe('warns', () => {
+  test('when the secret was recreated during the run', async () => {
+    const { warnings } = await renewIn({ store: { add: inTurn(version(1)) } });
+    expect(warnings).toEqual(['the secret was recreated during the run; no version was disabled']);
+  });
+
+  test('when the superseded key never expires', async () => {
+    const current = { version: version(4), credential: key('k4', Infinity) };
+    const { warnings } = await renewIn({}, { current });
+    expect(warnings).toEqual([
+      expect.stringMatching(/^the key of version 4 \(k4\) never expires.*The vendor/),
+    ]);
+  });
+});
+
+test('is unaffected when the wall clock is set back', async () => {
+  const bed = testBed({
+    next: {
+      ...MINT,
+      issue: () =>
+        Promise.resolve(ISSUED).finally(() => {
+          bed.clock.setWallClock(bed.clock.now() - 2 * DAY);
+        }),
+    },
+  });
+  expect((await renew(bed.begin(), bed.inspection)).renewal.kind).toBe('rotated');
+});

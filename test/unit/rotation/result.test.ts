@@ -1,0 +1,270 @@
+import { NO_CLEANUP } from '../../../src/rotation/cleanup';
+import type { Inspection } from '../../../src/rotation/inspect';
+import type { CurrentKey, KeyCheck } from '../../../src/rotation/ports';
+import type { Renewal } from '../../../src/rotation/renew';
+import {
+  describeImpact,
+  errorReport,
+  toResult,
+  type RunRecord,
+} from '../../../src/rotation/result';
+import { NOTHING_DONE } from '../../../src/rotation/rotate';
+import { DAY, HOUR, NOW, version } from '../support';
+import {
+  ACCEPTED,
+  error,
+  EXPIRES_AT,
+  INCONCLUSIVE,
+  key,
+  NEW_KEY,
+  NOT_DUE,
+  REJECTED,
+  STORE_REFUSES,
+  testBed,
+  type Plan,
+} from './test-bed';
+
+const DUE = { action: 'rotate', reason: 'r' } as const;
+const rotated = (credential = NEW_KEY): Renewal => ({
+  kind: 'rotated',
+  issued: { credential, by: 'refresh', issuedAt: 0, issuedFrom: version(4), newestAtIssue: 4 },
+  version: version(5, 'ENABLED', NOW),
+  check: ACCEPTED,
+});
+
+/** The result of a run with this record, an hour after it began. */
+async function resultOf(
+  record: Partial<RunRecord>,
+  renewal: Renewal = { kind: 'not_attempted' },
+  plan: Plan = {},
+  later = HOUR,
+) {
+  const { begin, inspection, clock } = testBed(plan);
+  const run = begin();
+  await clock.sleep(later);
+  const renewed = { renewal, warnings: [], revoked: [] };
+  return toResult(run, { ...NOTHING_DONE, inspection, decision: DUE, renewed, ...record });
+}
+
+test('a rotation is about the new key', async () => {
+  expect(await resultOf({ check: ACCEPTED }, rotated())).toEqual({
+    result: {
+      secret: 'projects/p/secrets/s',
+      outcome: 'rotated',
+      reason: 'r',
+      version: '5',
+      previousVersion: '4',
+      issuedBy: 'refresh',
+      keyId: 'new',
+      expiresAt: '2026-12-01T00:00:00.000Z',
+      verified: true,
+    },
+    status: 200,
+    keyFingerprint: 'new',
+    keyAgeDays: 0,
+    durationMs: HOUR,
+    steps: {},
+  });
+});
+
+test('a key that was not stored is not in the result: it is about the key that applications have', async () => {
+  const failure = error('CREDENTIAL_NOT_STORED');
+  const { result, status, keyAgeDays } = await resultOf(
+    {},
+    { kind: 'not_stored', error: failure, isCertain: false },
+  );
+  expect(result).toMatchObject({
+    outcome: 'failed',
+    version: '4',
+    keyId: 'k4',
+    error: { step: 'add', retryable: true },
+  });
+  expect([status, keyAgeDays, result.issuedBy, result.previousVersion]).toEqual([
+    503,
+    5,
+    undefined,
+    undefined,
+  ]);
+});
+
+test('a key without an expiry has none', async () => {
+  expect((await resultOf({}, rotated(key('new', Infinity)))).result.expiresAt).toBeUndefined();
+});
+
+test('a run that found nothing knows nothing', () => {
+  const run = testBed({ policy: NOT_DUE }).begin();
+  expect(
+    toResult(run, { ...NOTHING_DONE, failure: { step: 'inspect', error: STORE_REFUSES } }),
+  ).toEqual({
+    result: {
+      secret: 'projects/p/secrets/s',
+      outcome: 'failed',
+      error: {
+        code: 'SECRET_MANAGER_REFUSED',
+        step: 'inspect',
+        message:
+          "Test: SECRET_MANAGER_REFUSED. It isn't known whether applications are affected. Repair the test.",
+        retryable: false,
+      },
+    },
+    status: 502,
+    durationMs: 0,
+    steps: {},
+  });
+});
+
+test.each<[string, Plan['policy'], number, number | undefined]>([
+  ['unset when every run rotates', {}, 0, undefined],
+  ["0 when the renewal isn't due", NOT_DUE, 0, 0],
+  ['counted from the renewal time', NOT_DUE, 11 * DAY - HOUR, 1],
+  ['no longer than the version exists', { renewBefore: { minimumMs: 300 * DAY } }, 0, 5],
+])('overdueDays is %s', async (_name, policy, later, expected) => {
+  expect((await resultOf({}, undefined, { policy }, later)).overdueDays).toBe(expected);
+});
+
+test('is incomplete with 503, whatever its code, when only the cleanup failed', async () => {
+  const cleanup = { ...NO_CLEANUP, failures: [{ step: 'disable', error: STORE_REFUSES } as const] };
+  expect(await resultOf({ cleanup }, rotated())).toMatchObject({
+    result: { outcome: 'incomplete' },
+    status: 503,
+  });
+});
+
+test('reports the first failure as its error, and later ones as warnings', async () => {
+  const cleanup = { ...NO_CLEANUP, failures: [{ step: 'disable', error: STORE_REFUSES } as const] };
+  const { result } = await resultOf({
+    cleanup,
+    decision: { action: 'block', error: error('ROLE_UNKNOWN') },
+  });
+  expect(result).toMatchObject({
+    outcome: 'failed',
+    error: { code: 'ROLE_UNKNOWN' },
+    warnings: ['disable: SECRET_MANAGER_REFUSED: Test: SECRET_MANAGER_REFUSED.'],
+  });
+});
+
+test('has each warning once, from every step', async () => {
+  const renewed = { renewal: rotated(), warnings: ['b', 'a'], revoked: [] };
+  const cleanup = { ...NO_CLEANUP, warnings: ['c', 'b'] };
+  expect((await resultOf({ renewed, cleanup, warnings: ['a'] })).result.warnings).toEqual([
+    'a',
+    'b',
+    'c',
+  ]);
+});
+
+test('lists a key that the run minted in vain among the revoked ones', async () => {
+  const renewed = {
+    renewal: { kind: 'superseded', by: 5 } as const,
+    warnings: [],
+    revoked: ['new'],
+  };
+  const { result } = await resultOf({ renewed, cleanup: { ...NO_CLEANUP, revoke: ['k1'] } });
+  expect(result.revoked).toEqual(['new', 'k1']);
+});
+
+test('counts live keys for the log', async () => {
+  expect((await resultOf({ cleanup: { ...NO_CLEANUP, liveKeys: 7 } })).liveKeys).toBe(7);
+});
+
+test('gives the cause of an unexpected error to the log only', async () => {
+  const cause = new TypeError('planted');
+  const run = await resultOf({ failure: { step: 'inspect', error: error('INTERNAL', { cause }) } });
+  expect(run).toMatchObject({ status: 500, cause });
+  expect(JSON.stringify(run.result)).not.toContain('planted');
+});
+
+test('measures each step, and sums repeated ones', async () => {
+  const { begin, clock } = testBed();
+  const { timings } = begin();
+  await timings.measure('verify', () => clock.sleep(700));
+  await timings.measure('verify', () => clock.sleep(300));
+  await expect(timings.measure('add', () => Promise.reject(STORE_REFUSES))).rejects.toBe(
+    STORE_REFUSES,
+  );
+  expect(timings.steps).toEqual({ verify: 1000, add: 0 });
+});
+
+describe('describeImpact', () => {
+  const { inspection } = testBed();
+  const keyWith = (expiresAt: number): CurrentKey => ({
+    version: version(4),
+    credential: key('k4', expiresAt),
+  });
+  type State = Partial<Inspection> & { rotated?: boolean };
+  const UNREADABLE = { unreadable: new Map([[4, 'reason']]), current: undefined };
+  const UNTIL = 'Applications can use the current key until 2026-11-11T00:00:00.000Z.';
+
+  test.each<[string, State | undefined, KeyCheck | undefined, string]>([
+    [
+      "the state isn't known",
+      undefined,
+      undefined,
+      "It isn't known whether applications are affected.",
+    ],
+    ['the key is accepted', {}, ACCEPTED, UNTIL],
+    ['nothing is known about the key', {}, undefined, UNTIL],
+    ['the answer is inconclusive', {}, INCONCLUSIVE, UNTIL],
+    ['the key is rejected', {}, REJECTED, 'Applications are being rejected now.'],
+    [
+      'the key expired',
+      { current: keyWith(NOW) },
+      undefined,
+      'Applications are being rejected now: the key expired at 2026-11-01T00:00:00.000Z.',
+    ],
+    [
+      'the key never expires',
+      { current: keyWith(Infinity) },
+      ACCEPTED,
+      'Applications can use the current key, which never expires.',
+    ],
+    [
+      'the secret is empty',
+      { newest: undefined, current: undefined },
+      undefined,
+      'The secret is empty.',
+    ],
+    [
+      'the newest version is disabled',
+      { newest: version(5, 'DISABLED') },
+      ACCEPTED,
+      'Applications that read latest get an error.',
+    ],
+    [
+      'the newest version is unreadable',
+      UNREADABLE,
+      undefined,
+      "Applications can't read the secret.",
+    ],
+    [
+      "the newest version isn't a credential",
+      { current: undefined },
+      undefined,
+      "Applications can't use the newest version.",
+    ],
+    [
+      'a rotation replaced a disabled version',
+      { newest: version(3, 'DISABLED'), rotated: true },
+      ACCEPTED,
+      UNTIL,
+    ],
+    [
+      'a rotation replaced an unreadable version',
+      { ...UNREADABLE, current: keyWith(EXPIRES_AT), rotated: true },
+      ACCEPTED,
+      UNTIL,
+    ],
+    ['a rotation filled an empty secret', { newest: undefined, rotated: true }, ACCEPTED, UNTIL],
+  ])('when %s', (_name, state, check, expected) => {
+    expect(describeImpact(state && { ...inspection, ...state }, check, NOW)).toBe(expected);
+  });
+});
+
+test('a message has problem, impact and action, in this order', () => {
+  expect(errorReport(error('INTERNAL'), 'The impact.', 'add')).toEqual({
+    code: 'INTERNAL',
+    step: 'add',
+    message: 'Test: INTERNAL. The impact. Repair the test.',
+    retryable: false,
+  });
+});

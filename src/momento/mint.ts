@@ -13,6 +13,8 @@ import { InvalidPayload, type Fields } from './payload';
 /** Each attempt with an unknown outcome can leave a key that nobody has, until it is revoked or expires. */
 const MAX_UNKNOWN_OUTCOMES = 3;
 
+export type Minter = Pick<ManagementKey, 'list' | 'count' | 'mint'>;
+
 /** Identifies the rotator's own keys. It is compared as a whole. */
 export function descriptionOf({ name }: SecretName): string {
   return `momento-key-rotator ${name}`;
@@ -25,7 +27,7 @@ export function descriptionOf({ name }: SecretName): string {
 export function mint(
   secret: Secret,
   current: CurrentKey<Credential> | undefined,
-  managementKey: ManagementKey,
+  managementKey: Minter,
   now: () => number,
 ): NextKey | RotationError {
   const terms = knownTerms(secret, current?.credential);
@@ -52,7 +54,7 @@ export function mint(
 
 /** The limit of keys is the account's, so its error tells how many keys there are. */
 async function mintOrCount(
-  managementKey: ManagementKey,
+  managementKey: Minter,
   request: MintRequest,
   limits: CallLimits,
 ): Promise<Fields> {
@@ -139,7 +141,7 @@ function knownTerms(
 async function completeTerms(
   { name }: Secret,
   { role, lifetimeMs, keyId = '' }: KnownTerms,
-  managementKey: ManagementKey,
+  managementKey: Minter,
   limits: CallLimits,
 ): Promise<Terms> {
   if (role !== undefined && lifetimeMs !== undefined) return { role, lifetimeMs };
@@ -164,7 +166,8 @@ function lifetime({
   readonly issuedAt?: number | undefined;
   readonly expiresAt: number;
 }): number | undefined {
-  const ms = expiresAt - (issuedAt ?? Infinity);
-  if (ms < SECOND || ms === Infinity) return undefined;
+  if (issuedAt === undefined || expiresAt === Infinity) return undefined;
+  const ms = expiresAt - issuedAt;
+  if (ms < SECOND) return undefined;
   return ms < HOUR ? ms : Math.round(ms / MINUTE) * MINUTE;
 }

@@ -11,6 +11,12 @@ import { readKeyInfo, RefreshRefused, type KeyApi } from './key-api';
 import { InvalidPayload, type Fields, type Issued } from './payload';
 import { callFailed, type Sdk } from './sdk';
 
+export interface RefreshMeans {
+  readonly sdk: Sdk;
+  readonly api: Pick<KeyApi, 'refresh'>;
+  readonly now: () => number;
+}
+
 /**
  * The next key by a refresh. An attempt can be repeated, however many answers were lost: it is unknown whether a v1 token
  * works once; a v2 token that was used is refused, and after that nothing can be made worse.
@@ -18,7 +24,7 @@ import { callFailed, type Sdk } from './sdk';
 export function refresh(
   secret: SecretName,
   current: Credential,
-  { sdk, api, now }: { readonly sdk: Sdk; readonly api: KeyApi; readonly now: () => number },
+  { sdk, api, now }: RefreshMeans,
 ): NextKey {
   const isV2 = current.kind === 'v2';
   return {
@@ -150,14 +156,13 @@ function readRefreshToken(
     }
     return token;
   }
-  const isMissing = value === undefined || value === null || token === '';
-  const isValid = !isMissing && typeof value === 'string';
+  const isMissing = value == null || (typeof value === 'string' && token === '');
   warnings.push(
     blockedNext(
-      isMissing && (value == null || typeof value === 'string')
+      isMissing
         ? 'without a refresh token'
-        : isValid
-          ? 'with a refresh token that contains characters that no token has, or is too long'
+        : typeof value === 'string'
+          ? 'with a refresh token that is too long, or contains characters that no token has'
           : "with a refresh token that isn't a string",
     ),
   );

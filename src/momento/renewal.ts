@@ -4,18 +4,12 @@ import type { CurrentKey, NextKey, Secret } from '../rotation/ports';
 import { keyIdOfRefreshToken } from './api-key';
 import type { Credential } from './credential';
 import { notRefreshable, roleUnknown } from './errors';
-import type { KeyApi } from './key-api';
-import type { ManagementKey } from './management-key';
-import { mint } from './mint';
-import { refresh } from './refresh';
-import type { Sdk } from './sdk';
+import { mint, type Minter } from './mint';
+import { refresh, type RefreshMeans } from './refresh';
 
-export interface Means {
-  readonly sdk: Sdk;
-  readonly api: KeyApi;
+export interface Means extends RefreshMeans {
   /** Undefined if none is configured. It returns an error if the key can't be used. */
-  readonly managementKey: (() => Promise<ManagementKey | RotationError>) | undefined;
-  readonly now: () => number;
+  readonly managementKey: (() => Promise<Minter | RotationError>) | undefined;
 }
 
 /**

@@ -80,7 +80,7 @@ export class Sdk {
         );
       } finally {
         abort.abort();
-        client.close();
+        closeCacheClient(client);
       }
     });
   }
@@ -197,6 +197,22 @@ export function closeAuthClient(client: AuthClient): void {
   };
   inner?.authClient?.close?.();
   inner?.tokenClient?.close?.();
+}
+
+/**
+ * Closes the connections of a CacheClient. Its own `close()` (SDK 1.118) makes a new connection if the old one has failed,
+ * and goes on with the old one for two minutes.
+ */
+export function closeCacheClient(client: CacheClient): void {
+  const { controlClient, dataClients = [] } = client as unknown as {
+    controlClient?: Wrapped;
+    dataClients?: readonly Wrapped[];
+  };
+  for (const wrapped of [controlClient, ...dataClients]) wrapped?.clientWrapper?.client?.close?.();
+}
+
+interface Wrapped {
+  readonly clientWrapper?: { readonly client?: Closable };
 }
 
 interface Closable {

@@ -399,7 +399,10 @@ describe('what is written back in kind', () => {
   });
 
   test('a description that is too long for Secret Manager without the fields that nobody needs', () => {
-    const keyInfo = { ...minted.keyInfo, description: 'x'.repeat(65536) };
+    const keyInfo: Record<string, unknown> = {
+      ...minted.keyInfo,
+      description: 'x'.repeat(65536),
+    };
     const { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds } = keyInfo;
     const key_info = { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds };
     expect(written(Credential.first('json', { ...minted, keyInfo }))).toEqual({

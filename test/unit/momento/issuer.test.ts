@@ -1,190 +1,486 @@
+/** Sessions in front of the emulators, over real sockets. */
+import { inspect } from 'node:util';
+import { systemClock } from '../../../src/clock';
 import { RotationError } from '../../../src/errors';
-import type { KeyInfo } from '../../../src/momento/answers';
+import { MomentoKeys, MomentoSession } from '../../../src/momento/issuer';
+import { KeyApi, PRIORITY } from '../../../src/momento/key-api';
 import { Sdk } from '../../../src/momento/sdk';
-import { MomentoSession, type SessionOptions } from '../../../src/momento/session';
-import type { Credential, Renewal, Secret } from '../../../src/rotation/ports';
-import { DAY, inTurn, NOW, secretName, v1Key, version } from '../support';
-import { inSeconds, keyInfo, parse, SECRET, v2Key } from './support';
+import type { RateLimiter, Turn } from '../../../src/rate-limiter';
+import type { Credential, NextKey, Secret } from '../../../src/rotation/ports';
+import type { IssuedV2Key } from '../../emulators/account';
+import { startServices, type Services } from '../../emulators/services';
+import { DAY, HOUR, NOW, piecesIn, secretName, v1Key, version } from '../support';
+import { inSeconds, keyInfo, limits, parse, SECRET, unlimited, v2Key } from './support';
 
-const MANAGEMENT_KEY = v2Key('management', NOW + DAY);
 const S: Secret = {
   ...secretName('projects/p/secrets/s'),
   payload: 'json',
-  role: 'r-set',
-  lifetimeMs: DAY,
+  role: 'r-viewer',
+  lifetimeMs: 10 * DAY,
 };
-const OURS = 'momento-key-rotator projects/p/secrets/s';
+const OWN = 'momento-key-rotator projects/p/secrets/s';
+const MANAGEMENT = 'projects/p/secrets/management';
+const REFRESHED: Secret = { ...S, role: undefined };
 
-/** A key API that notes what it is asked, and with which key. */
-function keyApi(changes: Partial<SessionOptions['api']> = {}) {
-  const calls: string[] = [];
-  const note =
-    <T>(name: string, answer: T) =>
-    (...args: unknown[]) => {
-      calls.push([name, ...args].join(' '));
-      return Promise.resolve(answer);
-    };
-  const api: SessionOptions['api'] = {
-    list: note('list', [] as KeyInfo[]),
-    mint: note('mint', undefined as never),
-    refresh: note('refresh', undefined as never),
-    revoke: note('revoke', true),
-    verify: note('verify', 'accepted' as const),
-    close: () => void calls.push('close'),
-    ...changes,
-  };
-  return { api, calls };
+let now: number;
+const clock = { ...systemClock, now: () => now };
+
+let services: Services;
+let sessions: MomentoSession[];
+let manager: IssuedV2Key;
+
+beforeEach(async () => {
+  now = NOW;
+  sessions = [];
+  services = await startServices({ now: () => now });
+  manager = services.momento.issueV2Key({ role: 'r-operator', description: 'by hand' });
+});
+
+afterEach(async () => {
+  for (const session of sessions) session.close();
+  await services.stop();
+});
+
+interface Options {
+  /** Null for no management key. */
+  readonly read?: (() => Promise<Uint8Array>) | null;
+  readonly name?: string;
+  readonly endpoint?: string;
+  readonly limiter?: RateLimiter;
+  readonly emulator?: string;
+  readonly keyApiEmulator?: string;
 }
 
-function session(
-  managementKey: SessionOptions['managementKey'] = () =>
-    Promise.resolve(Buffer.from(MANAGEMENT_KEY)),
-  options: Partial<SessionOptions> = {},
-): MomentoSession {
-  return new MomentoSession({
-    sdk: new Sdk(undefined),
-    api: keyApi().api,
-    endpoint: undefined,
-    now: () => NOW,
-    managementKey,
-    ...options,
+function open(options: Options = {}): MomentoSession {
+  const { name = MANAGEMENT, endpoint, limiter = unlimited() } = options;
+  const { read = () => Promise.resolve(Buffer.from(manager.apiKey)) } = options;
+  const { emulator = services.momento.host, keyApiEmulator = services.keyApi.host } = options;
+  const session = new MomentoSession({
+    sdk: new Sdk(clock, emulator),
+    api: new KeyApi({ emulator: keyApiEmulator, limiter, clock, managementSecret: name }),
+    endpoint,
+    clock,
+    managementKey: read === null ? undefined : { name, read },
   });
+  sessions.push(session);
+  return session;
 }
 
-const read = (payload: string | object) => () =>
+const reading = (payload: string | object) => () =>
   Promise.resolve(Buffer.from(typeof payload === 'string' ? payload : JSON.stringify(payload)));
 
-describe('the management key', () => {
-  const unavailable = new RotationError('SECRET_MANAGER_UNAVAILABLE', 'down');
-  const of = (apiKey: string) => ({ apiKey, validUntil: inSeconds(NOW + DAY) });
+const called = (): string[] => services.keyApi.faults.calls.map(({ method }) => method);
 
-  test.each<[string, () => Promise<Uint8Array>]>([
-    ['a bare key', read(`${MANAGEMENT_KEY}\n`)],
-    ['console JSON', read(of(MANAGEMENT_KEY))],
-    ['API JSON', read({ api_key: MANAGEMENT_KEY, key_info: keyInfo({ key_id: 'management' }) })],
-    ['a key that never expires', read(v2Key('management'))],
-  ])('%s', async (_name, payload) => {
-    const { api, calls } = keyApi();
-    const open = session(payload, { api });
-    expect(await open.renewal(S, undefined)).toMatchObject({ by: 'mint' });
-    await open.revoke('key-1');
-    expect(calls[0]).toMatch(/^revoke eyJ.* key-1 $/);
+const current = (payload: string | object) => ({ version: version(4), credential: parse(payload) });
+
+/** A key with the description of the rotator's own. */
+const own = (options: { role?: string; lifetimeSeconds?: number | 'never' } = {}): IssuedV2Key =>
+  services.momento.issueV2Key({ description: OWN, ...options });
+
+const all = (keyIds: readonly string[]): Promise<readonly string[]> => Promise.resolve(keyIds);
+
+describe('the management key', () => {
+  const v1 = { apiKey: v1Key(SECRET), refreshToken: 'token', validUntil: inSeconds(NOW + DAY) };
+
+  test.each<[string, () => string | object]>([
+    ['a bare key', () => `${manager.apiKey}\n`],
+    ['console JSON', () => manager.consoleJson],
+    ['API JSON', () => manager.apiJson],
+  ])('is read from %s', async (_name, payload) => {
+    const key = own();
+    const session = open({ read: reading(payload()) });
+    expect(await session.nextKey(S, undefined)).toMatchObject({ by: 'mint' });
+    await session.revoke([key.keyInfo.key_id], all, limits());
+    expect(services.momento.accepts(key.apiKey)).toBe(false);
+  });
+
+  const unavailable = new RotationError('SECRET_MANAGER_UNAVAILABLE', {
+    problem: 'Down.',
+    action: 'Wait.',
   });
 
   test.each<[string, () => Promise<Uint8Array>, string, string]>([
-    ['a v1 key', read(of(v1Key(SECRET))), 'MANAGEMENT_KEY_INVALID', 'no v2 key'],
-    ['an expired key', read(v2Key('k', NOW)), 'MANAGEMENT_KEY_INVALID', 'it expired at 2026-11-01'],
-    ['no key', read(SECRET), 'MANAGEMENT_KEY_INVALID', 'neither JSON nor a Momento API key'],
-    ['nothing', read(''), 'MANAGEMENT_KEY_INVALID', 'it is empty'],
-    [
-      'what cannot be read',
-      () => Promise.reject(unavailable),
-      'SECRET_MANAGER_UNAVAILABLE',
-      'down',
-    ],
-    ['a fault', () => Promise.reject(new TypeError(SECRET)), 'INTERNAL', 'TypeError'],
-  ])('%s: in the way of those who need it', async (_name, payload, code, text) => {
-    const open = session(payload);
-    const obstacle = (await open.renewal(S, undefined)) as RotationError;
-    expect(obstacle).toMatchObject({ code, message: expect.stringContaining(text) as string });
-    expect(obstacle.message).not.toContain(SECRET.slice(0, 7));
-    await expect(open.revoke('key-1')).rejects.toMatchObject({ code });
-    await expect(open.ownKeys(S)).rejects.toMatchObject({ code });
-    const v1 = { apiKey: v1Key(SECRET), refreshToken: 'token', validUntil: inSeconds(NOW + DAY) };
-    const current = { version: version(4), credential: parse(v1) };
-    expect(await open.renewal({ ...secretName(S.name), payload: 'json' }, current)).toMatchObject({
-      by: 'refresh',
-    });
+    ['is a v1 key', reading(v1), 'MANAGEMENT_KEY_INVALID', "isn't a v2 key"],
+    ['is expired', reading(v2Key('k', NOW)), 'MANAGEMENT_KEY_INVALID', 'it expired at 2026-11-01'],
+    ['has no id', reading(v2Key(undefined as never)), 'MANAGEMENT_KEY_INVALID', 'it has no id'],
+    ['is another text', reading(SECRET), 'MANAGEMENT_KEY_INVALID', 'neither JSON nor a Momento'],
+    ['is empty', reading(''), 'MANAGEMENT_KEY_INVALID', 'it is empty'],
+    ["can't be read", () => Promise.reject(unavailable), 'SECRET_MANAGER_UNAVAILABLE', 'Down.'],
+    ['fails', () => Promise.reject(new TypeError(SECRET)), 'INTERNAL', 'TypeError'],
+  ])('blocks only those who need it when it %s', async (_name, read, code, text) => {
+    const session = open({ read });
+    const blocker = (await session.nextKey(S, undefined)) as RotationError;
+    expect(blocker).toMatchObject({ code });
+    expect(blocker.problem).toContain(text);
+    if (code === 'MANAGEMENT_KEY_INVALID') {
+      expect(blocker.problem).toContain(MANAGEMENT);
+      expect(blocker.action).toContain(MANAGEMENT);
+    }
+    expect(piecesIn(blocker.message, SECRET)).toEqual([]);
+    await expect(session.revoke(['key-1'], all, limits())).rejects.toMatchObject({ code });
+    await expect(session.ownKeys(S, limits())).rejects.toMatchObject({ code });
+    expect(await session.nextKey(REFRESHED, current(v1))).toMatchObject({ by: 'refresh' });
   });
 
   test('is read once', async () => {
     let reads = 0;
-    const open = session(() => {
-      reads += 1;
-      return Promise.resolve(Buffer.from(MANAGEMENT_KEY));
+    const session = open({
+      read: () => {
+        reads += 1;
+        return Promise.resolve(Buffer.from(manager.apiKey));
+      },
     });
-    open.prepare();
+    session.prepare();
     expect(reads).toBe(1);
-    await Promise.all([open.renewal(S, undefined), open.ownKeys(S)]);
+    await Promise.all([session.nextKey(S, undefined), session.ownKeys(S, limits())]);
     expect(reads).toBe(1);
   });
 
-  test('is not waited for by who does without', async () => {
-    const open = session(() => new Promise(() => undefined));
-    const v1 = { apiKey: v1Key(SECRET), refreshToken: 'token', validUntil: inSeconds(NOW + DAY) };
-    const secret = { ...secretName(S.name), payload: 'json' } as const;
-    const current = { version: version(4), credential: parse(v1) };
-    open.prepare();
-    expect(await open.renewal(secret, current)).toMatchObject({ by: 'refresh' });
+  test('is not waited for by those who do not need it', async () => {
+    const session = open({ read: () => new Promise(() => undefined) });
+    session.prepare();
+    expect(await session.nextKey(REFRESHED, current(v1))).toMatchObject({ by: 'refresh' });
   });
 
-  test('is gone after the end', async () => {
-    const { api, calls } = keyApi();
-    const open = session(undefined, { api });
-    const late = (await open.renewal(S, undefined)) as Renewal;
-    open.close();
-    expect(calls).toEqual(['close']);
-    await expect(late.issue()).rejects.toThrow();
-    expect(calls[1]).toMatch(/^mint {2}\S/);
-    await open.revoke('key-1');
-    expect(calls[2]).toMatch(/^revoke {2}key-1/);
+  test('is forgotten at the end', async () => {
+    const session = open();
+    const late = (await session.nextKey(S, undefined)) as NextKey;
+    session.close();
+    await expect(late.issue(limits())).rejects.toMatchObject({ code: 'MANAGEMENT_KEY_REFUSED' });
+    expect(services.keyApi.account.keys(OWN)).toEqual([]);
+  });
+
+  test('is required by those who revoke', async () => {
+    await expect(open({ read: null }).ownKeys(S, limits())).rejects.toThrow(TypeError);
   });
 });
 
-describe('our keys', () => {
-  const listed = [
-    keyInfo({ key_id: 'ours', description: OURS }),
-    keyInfo({ key_id: 'for ever', description: OURS, expires_at_epoch_seconds: null }),
-    keyInfo({ key_id: 'expired', description: OURS, expires_at_epoch_seconds: inSeconds(NOW) }),
-    keyInfo({ key_id: 'management', description: OURS }),
-    keyInfo({ key_id: 'of another', description: `${OURS}2` }),
-    keyInfo({ key_id: 'of a person', description: `${OURS} ` }),
-    keyInfo({ key_id: 'in other letters', description: OURS.toUpperCase() }),
-    keyInfo({ key_id: 'without', description: null }),
-  ] as KeyInfo[];
+describe("the rotator's own keys", () => {
+  test('are unexpired, have the description, and are not the management key', async () => {
+    services.keyApi.expiredKeys = 'listed';
+    manager = own({ role: 'r-operator' });
+    own({ lifetimeSeconds: 3600 });
+    now += HOUR;
+    const keys = [own(), own({ lifetimeSeconds: 'never' })];
+    for (const description of [`${OWN}2`, `${OWN} `, OWN.toUpperCase(), '']) {
+      services.momento.issueV2Key({ description });
+    }
+    expect(await open().ownKeys(S, limits())).toEqual({
+      keys: keys.map(({ keyInfo: { key_id } }) => ({ keyId: key_id, issuedAt: NOW + HOUR })),
+      skipped: 0,
+    });
+  });
 
-  test('have not ended, carry our description, and are not in use to manage keys', async () => {
-    const open = session(undefined, keyApi({ list: inTurn(listed) }));
-    expect(await open.ownKeys(S)).toEqual([
-      { keyId: 'ours', issuedAt: NOW },
-      { keyId: 'for ever', issuedAt: NOW },
+  test('come with the number of entries that could not be read', async () => {
+    const key = own();
+    services.keyApi.faults.inject('ListKeys', 1, {
+      kind: 'rewrite',
+      rewrite: (body) => {
+        const { key_info } = JSON.parse(body) as { key_info: object[] };
+        return { body: JSON.stringify({ key_info: [{ key_id: 7 }, ...key_info, null] }) };
+      },
+    });
+    const { keys, skipped } = await open().ownKeys(S, limits());
+    expect(keys).toMatchObject([{ keyId: key.keyInfo.key_id }]);
+    expect(skipped).toBe(2);
+  });
+
+  test('are listed once for all callers, and again after a failure', async () => {
+    services.keyApi.faults.inject('ListKeys', 1, { kind: 'status', status: 503, when: 'before' });
+    const session = open();
+    const list = () => session.ownKeys(S, limits());
+    const first = await Promise.allSettled([list(), list()]);
+    expect(first.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(called()).toEqual(['ListKeys']);
+    await Promise.all([list(), list()]);
+    await list();
+    expect(called()).toEqual(['ListKeys', 'ListKeys']);
+  });
+});
+
+describe('the state in the list', () => {
+  const state = (key: IssuedV2Key, options?: Options) =>
+    open(options).listedState(parse(key.apiJson), limits());
+
+  test('is valid, expired or absent', async () => {
+    services.keyApi.expiredKeys = 'listed';
+    const key = own({ lifetimeSeconds: 3600 });
+    expect(await state(key)).toBe('valid');
+    now += HOUR;
+    expect(await state(key)).toBe('expired');
+    services.momento.revoke(key.apiKey);
+    expect(await state(key)).toBe('absent');
+    const never = own({ lifetimeSeconds: 'never' });
+    expect(await state(never)).toBe('valid');
+  });
+
+  test('is unknown without a management key that lists keys', async () => {
+    const key = own();
+    expect(await state(key, { read: null })).toBe('unknown');
+    expect(await state(key, { read: reading('') })).toBe('unknown');
+    expect(await state(key, { keyApiEmulator: '127.0.0.1:1' })).toBe('unknown');
+    const v1 = parse(services.momento.issueKey().consoleJson);
+    expect(await open().listedState(v1, limits())).toBe('unknown');
+  });
+
+  test('is unknown for a key that is absent while an entry was skipped', async () => {
+    const [present, absent] = [own(), own()];
+    services.momento.revoke(absent.apiKey);
+    services.keyApi.faults.inject('ListKeys', 'every', {
+      kind: 'rewrite',
+      rewrite: (body) => ({ body: body.replace('"key_info":[', '"key_info":[null,') }),
+    });
+    expect(await state(present)).toBe('valid');
+    expect(await state(absent)).toBe('unknown');
+  });
+});
+
+describe('the verification of a new key', () => {
+  const verify = (credential: Credential, options?: Options) =>
+    open(options).verifyNew(credential, limits());
+  const keyApi = () => ({ host: services.keyApi.host, byIssuer: true });
+  const momento = () => ({ host: services.momento.host });
+
+  test('asks the key API about a v2 key without an endpoint', async () => {
+    const key = own();
+    const credential = parse(key.apiKey);
+    expect(await verify(credential)).toEqual({ verdict: 'accepted' });
+    services.momento.revoke(key.apiKey);
+    expect(await verify(credential)).toEqual({ verdict: 'rejected', ...keyApi() });
+  });
+
+  test.each<[string, (key: IssuedV2Key) => Credential, Options]>([
+    ['in its payload', (key) => parse(key.consoleJson), {}],
+    ['in the configuration', (key) => parse(key.apiJson), { endpoint: 'cell-1.example.com' }],
+  ])('asks the endpoint %s, which can be the wrong one', async (_name, read, options) => {
+    const key = own();
+    const wrong = { ...options, keyApiEmulator: '127.0.0.1:1' };
+    expect(await verify(read(key), wrong)).toEqual({ verdict: 'accepted' });
+    services.momento.revoke(key.apiKey);
+    const rejected = { verdict: 'rejected', ...momento(), byIssuer: false };
+    expect(await verify(read(key), wrong)).toEqual(rejected);
+  });
+
+  test('asks the host that a v1 key names', async () => {
+    const key = services.momento.issueKey();
+    expect(await verify(parse(key.consoleJson))).toEqual({ verdict: 'accepted' });
+    services.momento.revoke(key.apiKey);
+    const rejected = { verdict: 'rejected', ...momento(), byIssuer: true };
+    expect(await verify(parse(key.consoleJson))).toEqual(rejected);
+  });
+
+  test('is inconclusive, with host and cause, when nothing answers', async () => {
+    const problem = "127.0.0.1:1 couldn't be reached (ECONNREFUSED)";
+    const nowhere = { emulator: '127.0.0.1:1', keyApiEmulator: '127.0.0.1:1' };
+    for (const { apiKey, consoleJson } of [own(), services.momento.issueKey()]) {
+      for (const payload of [apiKey, consoleJson]) {
+        expect(await verify(parse(payload), nowhere)).toEqual({ verdict: 'inconclusive', problem });
+      }
+    }
+  });
+
+  test('is inconclusive when its time is over', async () => {
+    for (const payload of [own().apiKey, services.momento.issueKey().consoleJson]) {
+      const over = { deadline: clock.monotonic() - 1 };
+      expect(await open().verifyNew(parse(payload), over)).toMatchObject({
+        verdict: 'inconclusive',
+      });
+    }
+  });
+
+  test('fails for credentials of another source', async () => {
+    expect(() => open().verifyNew({} as Credential, limits())).toThrow(TypeError);
+  });
+});
+
+describe('a new management key', () => {
+  const name = S.name;
+
+  async function issued(secret: Secret, options: Options): Promise<[MomentoSession, Credential]> {
+    const session = open(options);
+    const next = (await session.nextKey(secret, current(manager.apiJson))) as NextKey;
+    return [session, (await next.issue(limits())).credential];
+  }
+
+  test.each<[string, Options]>([
+    ['by its name', { name, read: () => Promise.resolve(Buffer.from(manager.apiJson)) }],
+    // The same secret under another name: project id and number.
+    ['by its key', {}],
+  ])('is verified by what it is for, if its secret is known %s', async (_name, options) => {
+    const [useless, rejected] = await issued({ ...S, role: 'r-viewer' }, options);
+    expect(await useless.verifyNew(rejected, limits())).toEqual({
+      verdict: 'rejected',
+      host: services.keyApi.host,
+      byIssuer: true,
+    });
+    const [useful, accepted] = await issued({ ...S, role: 'r-operator' }, options);
+    expect(await useful.verifyNew(accepted, limits())).toEqual({ verdict: 'accepted' });
+  });
+
+  test('is asked for the list even if its payload has an endpoint', async () => {
+    const session = open({ name });
+    const next = (await session.nextKey(S, current(manager.consoleJson))) as NextKey;
+    const { credential } = await next.issue(limits());
+    expect(await session.verifyNew(credential, limits())).toMatchObject({ verdict: 'rejected' });
+  });
+
+  test('does not change how the keys of other secrets are verified', async () => {
+    const session = open();
+    const next = (await session.nextKey(S, current(own().apiJson))) as NextKey;
+    const { credential } = await next.issue(limits());
+    expect(await session.verifyNew(credential, limits())).toEqual({ verdict: 'accepted' });
+  });
+});
+
+describe('the verification of the newest keys', () => {
+  test('takes one list for all keys without an endpoint', async () => {
+    const session = open();
+    const keys = [own(), own(), own()];
+    const verdicts = await Promise.all(
+      keys.map(({ apiKey }) => session.verifyNewest(parse(apiKey), limits())),
+    );
+    expect(verdicts).toEqual(keys.map(() => ({ verdict: 'accepted' })));
+    expect(called()).toEqual(['ListKeys']);
+  });
+
+  test('asks with the key itself if the list has no valid key', async () => {
+    services.keyApi.expiredKeys = 'listed';
+    const [revoked, expired, lagging] = [own(), own({ lifetimeSeconds: 3600 }), own()];
+    services.momento.revoke(revoked.apiKey);
+    now += HOUR;
+    services.keyApi.faults.inject('ListKeys', 1, {
+      kind: 'rewrite',
+      rewrite: () => ({ body: '{"key_info":[]}' }),
+    });
+    const session = open();
+    const verify = ({ apiKey }: IssuedV2Key) => session.verifyNewest(parse(apiKey), limits());
+    const rejected = { verdict: 'rejected', host: services.keyApi.host, byIssuer: true };
+    expect(await verify(revoked)).toEqual(rejected);
+    expect(await verify(expired)).toEqual(rejected);
+    expect(await verify(lagging)).toEqual({ verdict: 'accepted' });
+    expect(called()).toHaveLength(4);
+  });
+
+  test.each<[string, Options]>([
+    ['there is no management key', { read: null }],
+    ['the management key is invalid', { read: reading('') }],
+  ])('asks with the key itself if %s', async (_name, options) => {
+    const key = own();
+    const session = open(options);
+    expect(await session.verifyNewest(parse(key.apiKey), limits())).toEqual({
+      verdict: 'accepted',
+    });
+    services.momento.revoke(key.apiKey);
+    expect(await session.verifyNewest(parse(key.apiKey), limits())).toMatchObject({
+      verdict: 'rejected',
+      byIssuer: true,
+    });
+  });
+
+  test('asks the endpoint if there is one', async () => {
+    const verdict = await open().verifyNewest(parse(own().consoleJson), limits());
+    expect(verdict).toEqual({ verdict: 'accepted' });
+    expect(called()).toEqual([]);
+  });
+});
+
+describe('a revocation', () => {
+  test('takes one turn for all keys, and asks for confirmation when it has come', async () => {
+    const events: unknown[] = [];
+    const turn = (turn: Turn) => Promise.resolve(void events.push(turn));
+    const session = open({ limiter: { turn } as unknown as RateLimiter });
+    const keys = [own(), own(), own()];
+    const [kept = '', ...others] = keys.map(({ keyInfo: { key_id } }) => key_id);
+    const deadline = limits();
+    const revoked = await session.revoke(
+      [kept, ...others],
+      (keyIds) => {
+        events.push(keyIds, called());
+        return Promise.resolve(others);
+      },
+      deadline,
+    );
+    const slots = { priority: PRIORITY.revoke, slots: 3, ...deadline };
+    expect(events).toEqual([slots, [kept, ...others], []]);
+    expect(revoked).toEqual(new Map(others.map((keyId) => [keyId, true])));
+    expect(keys.map(({ apiKey }) => services.momento.accepts(apiKey))).toEqual([
+      true,
+      false,
+      false,
     ]);
   });
 
-  test('are asked for once, by however many; after a failure, again', async () => {
-    let lists = 0;
-    const answers = inTurn<KeyInfo[]>(new RotationError('MOMENTO_UNAVAILABLE', 'down'), listed);
-    const list = () => {
-      lists += 1;
-      return answers();
+  test('never ends the management key in use, nor a key that was not in question', async () => {
+    const key = own();
+    const ids = [manager.keyInfo.key_id];
+    const anything = () => Promise.resolve([...ids, key.keyInfo.key_id]);
+    expect(await open().revoke(ids, anything, limits())).toEqual(new Map());
+    expect(await open().revoke([], anything, limits())).toEqual(new Map());
+    expect([manager, key].every(({ apiKey }) => services.momento.accepts(apiKey))).toBe(true);
+    expect(called()).toEqual([]);
+  });
+
+  test('has a result for each key', async () => {
+    const keys = [own(), own(), own(), own()];
+    const ids = keys.map(({ keyInfo: { key_id } }) => key_id);
+    services.momento.revoke(keys[0]?.apiKey ?? '');
+    const statuses = [undefined, 429, 503, 400];
+    services.keyApi.faults.intercept = ({ method, request }, when) => {
+      const { id } = (request as { parts: { id: string } }).parts;
+      const status = method === 'RevokeKey' ? statuses[ids.indexOf(id)] : undefined;
+      if (status === undefined || when === 'after') return;
+      return { kind: 'status', status, when };
     };
-    const open = session(undefined, keyApi({ list }));
-    const first = await Promise.allSettled([open.ownKeys(S), open.ownKeys(S)]);
-    expect(first.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
-    expect(lists).toBe(1);
-    await Promise.all([open.ownKeys(S), open.ownKeys(S)]);
-    await open.ownKeys(S);
-    expect(lists).toBe(2);
+    const results = await open().revoke(ids, all, limits());
+    expect([...results].map(([, result]) => (result === true ? result : result.code))).toEqual(
+      expect.arrayContaining([
+        true,
+        'MOMENTO_LIMIT_EXCEEDED',
+        'MOMENTO_UNAVAILABLE',
+        'MOMENTO_UNAVAILABLE',
+      ]),
+    );
+    expect(results.size).toBe(4);
+    expect(results.get(ids[0] ?? '')).toBe(true);
+  });
+
+  test('fails before it asks for confirmation if its turn would come too late', async () => {
+    const confirm = jest.fn(all);
+    const over = { deadline: clock.monotonic() - 1 };
+    await expect(open().revoke(['key-1'], confirm, over)).rejects.toMatchObject({
+      code: 'DEADLINE_EXCEEDED',
+    });
+    expect(confirm).not.toHaveBeenCalled();
   });
 });
 
-describe('a look at a key that names no endpoint', () => {
-  const key = parse(v2Key('key-1', NOW + DAY));
-
-  test('is left to the key API', async () => {
-    const { api, calls } = keyApi();
-    expect(await session(undefined, { api }).verify(key)).toBe('accepted');
-    expect(calls).toEqual([`verify ${key.apiKey}`]);
+describe('the source', () => {
+  test('shares the rate of the account among its sessions', async () => {
+    const { momento, keyApi } = services;
+    const keys = new MomentoKeys({ emulator: momento.host, keyApiEmulator: keyApi.host, clock });
+    const read = reading(manager.apiKey);
+    const [one, two] = [0, 1].map(() => keys.open({ name: MANAGEMENT, read }));
+    if (one === undefined || two === undefined) throw new Error('no sessions');
+    sessions.push(one, two);
+    const soon = { deadline: clock.monotonic() + 900 };
+    const credential = keys.parse(Buffer.from(own().apiKey));
+    const verdicts = await Promise.all(
+      [one, two, one, two, one, two].map((session) => session.verifyNew(credential, soon)),
+    );
+    // Five in 1.1 s: the sixth would come after its deadline.
+    expect(verdicts.map(({ verdict }) => verdict)).toEqual([
+      ...Array<string>(5).fill('accepted'),
+      'inconclusive',
+    ]);
+    expect(called()).toHaveLength(5);
   });
 
-  test('says nothing of the key when the call fails', async () => {
-    const verify = () => Promise.reject(new RotationError('MOMENTO_UNAVAILABLE', 'down'));
-    expect(await session(undefined, keyApi({ verify })).verify(key)).toBe('unclear');
-  });
-
-  test('does not hide a fault of our own', async () => {
-    const verify = () => Promise.reject(new TypeError('a fault'));
-    await expect(session(undefined, keyApi({ verify })).verify(key)).rejects.toThrow('a fault');
-    await expect(session().verify({} as Credential)).rejects.toThrow(TypeError);
+  test('prints no secret', () => {
+    const session = open();
+    const text = inspect([session, parse(manager.apiJson)], { depth: null, showHidden: true });
+    for (const secret of [manager.apiKey, manager.refreshToken ?? '']) {
+      expect(text.includes(secret)).toBe(false);
+    }
+    expect(keyInfo()).toBeDefined();
   });
 });

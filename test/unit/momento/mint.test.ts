@@ -1,8 +1,7 @@
-import type { MintedKey } from '../../../src/momento/answers';
-import type { MintRequest } from '../../../src/momento/key-api';
-import { mint } from '../../../src/momento/mint';
 import { RotationError } from '../../../src/errors';
-import type { Renewal, Secret } from '../../../src/rotation/ports';
+import type { KeyList, ListedKey, MintRequest } from '../../../src/momento/key-api';
+import { mint, type Minter } from '../../../src/momento/mint';
+import type { CallLimits, NextKey, Secret } from '../../../src/rotation/ports';
 import { DAY, HOUR, jwt, NOW, SECOND, secretName, v1Key, version } from '../support';
 import { inSeconds, keyInfo, parse, SECRET, v2Key, written } from './support';
 
@@ -12,48 +11,76 @@ function secret(changes: Partial<Secret> = {}): Secret {
   return { ...secretName(NAME), payload: 'json', ...changes };
 }
 
-/** A management key in front of an account that does what it is asked, unless its answer is changed. */
-function account(listed: object[] = [], change: (minted: MintedKey) => object = (same) => same) {
-  const requests: MintRequest[] = [];
-  return {
-    requests,
-    lists: 0,
-    list() {
-      this.lists += 1;
-      return Promise.resolve(listed as MintedKey['key_info'][]);
-    },
-    mint(request: MintRequest) {
-      requests.push(request);
-      const key_info = keyInfo({
-        key_id: 'key-2',
-        role_id: request.role,
-        description: request.description,
-        expires_at_epoch_seconds: inSeconds(request.expiresAt),
-      });
-      const minted = { api_key: v2Key('key-2', request.expiresAt), key_info } as MintedKey;
-      return Promise.resolve(change(minted) as MintedKey);
-    },
-  };
+interface Minted {
+  readonly api_key: string;
+  readonly key_info: Record<string, unknown>;
+}
+
+/** A management key of an account that does what it is asked, unless a test changes its answer. */
+class Account implements Minter {
+  readonly requests: MintRequest[] = [];
+  readonly limits: CallLimits[] = [];
+  lists = 0;
+
+  constructor(
+    readonly listed: readonly ListedKey[] = [],
+    readonly change: (minted: Minted) => object = (same) => same,
+  ) {}
+
+  list(limits: CallLimits): Promise<KeyList> {
+    this.lists += 1;
+    this.limits.push(limits);
+    const keys = new Map(this.listed.map((key) => [key.keyId, key]));
+    return Promise.resolve({ keys, skipped: 0 });
+  }
+
+  count(): Promise<number | undefined> {
+    return Promise.resolve(4321);
+  }
+
+  async mint(request: MintRequest, limits: CallLimits) {
+    this.requests.push(request);
+    this.limits.push(limits);
+    const key_info = keyInfo({
+      key_id: 'key-2',
+      role_id: request.role,
+      description: request.description,
+      expires_at_epoch_seconds: inSeconds(request.expiresAt),
+    });
+    const api_key = v2Key('key-2', request.expiresAt);
+    return Promise.resolve({ ...this.change({ api_key, key_info }) });
+  }
 }
 
 function current(payload: string | object, createdAt = NOW - 5 * DAY) {
   return { version: version(4, 'ENABLED', createdAt), credential: parse(payload) };
 }
 
-function renewal(...args: Parameters<typeof mint>): Renewal {
+const LIMITS = { deadline: 1234 };
+
+function nextKey(...args: Parameters<typeof mint>): NextKey {
   const made = mint(...args);
   if (made instanceof RotationError) throw made;
   return made;
 }
 
+async function issue(...args: Parameters<typeof mint>) {
+  return (await nextKey(...args).issue(LIMITS)).credential;
+}
+
 const now = () => NOW;
-/** Console JSON of a key whose role and lifetime only Momento's list tells. */
+/** Only Momento's list contains the role and lifetime of this key. */
 const BARE = v2Key('key-1', NOW + DAY);
 const API_JSON = { api_key: v2Key('key-1', NOW + 10 * DAY), key_info: keyInfo() };
-const LISTED = [
-  keyInfo({ key_id: 'key-0', role_id: 'r-other' }),
-  keyInfo({ role_id: 'r-listed', expires_at_epoch_seconds: inSeconds(NOW + 30 * DAY) }),
+const LISTED: ListedKey[] = [
+  listed('key-0', { role: 'r-other' }),
+  listed('key-1', { role: 'r-listed', expiresAt: NOW + 30 * DAY }),
 ];
+
+function listed(keyId: string, changes: Partial<ListedKey> = {}): ListedKey {
+  const terms = { role: 'r-viewer', description: undefined, issuedAt: NOW };
+  return { keyId, ...terms, expiresAt: NOW + 10 * DAY, ...changes };
+}
 
 describe('what is asked for', () => {
   const V1 = { apiKey: v1Key(SECRET), validUntil: inSeconds(NOW + 2 * DAY), refreshToken: 'old' };
@@ -79,7 +106,33 @@ describe('what is asked for', () => {
       10,
       0,
     ],
-    ['for a v1 key, its age and what is left', { role: 'r-set' }, V1, 'r-set', 7, 0],
+    [
+      'the lifetime of a v1 key that says when it was issued',
+      { role: 'r-set' },
+      { ...V1, apiKey: v1Key(jwt({ iat: inSeconds(NOW - 12 * DAY) })) },
+      'r-set',
+      14,
+      0,
+    ],
+    [
+      'the lifetime of a v2 key that says when it was issued',
+      { role: 'r-set' },
+      jwt({ t: 'g', jti: 'key-1', iat: inSeconds(NOW - DAY), exp: inSeconds(NOW + DAY) }),
+      'r-set',
+      2,
+      0,
+    ],
+    [
+      'a lifetime of hours, although its version is older',
+      {},
+      {
+        api_key: v2Key('key-1', NOW + 40 * HOUR),
+        key_info: keyInfo({ expires_at_epoch_seconds: inSeconds(NOW + 40 * HOUR) }),
+      },
+      'r-viewer',
+      40 / 24,
+      0,
+    ],
     [
       'a lifetime for a key that never expires',
       { lifetimeMs: DAY },
@@ -97,30 +150,26 @@ describe('what is asked for', () => {
       1,
     ],
   ])('%s', async (_name, changes, payload, role, days, lists) => {
-    const momento = account(LISTED);
-    const credential = await renewal(
+    const momento = new Account(LISTED);
+    const credential = await issue(
       secret(changes),
       payload === undefined ? undefined : current(payload),
       momento,
       now,
-    ).issue();
+    );
     const expiresAt = NOW + days * DAY;
     expect(momento.requests).toEqual([
-      { role, description: `momento-key-rotator ${NAME}`, expiresAt },
+      { secret: NAME, role, description: `momento-key-rotator ${NAME}`, expiresAt },
     ]);
     expect(momento.lists).toBe(lists);
+    expect(momento.limits).toEqual(Array(lists + 1).fill(LIMITS));
     expect(credential).toMatchObject({ keyId: 'key-2', expiresAt });
   });
 
   test('a regional secret by its whole name', async () => {
-    const momento = account();
+    const momento = new Account();
     const name = 'projects/p/locations/europe-west1/secrets/s';
-    await renewal(
-      { ...secretName(name), ...configured, payload: 'key' },
-      undefined,
-      momento,
-      now,
-    ).issue();
+    await issue({ ...secretName(name), ...configured, payload: 'key' }, undefined, momento, now);
     expect(momento.requests[0]?.description).toBe(`momento-key-rotator ${name}`);
   });
 });
@@ -136,83 +185,142 @@ describe('what is not known before anything is made', () => {
     ['a key that never expires', 'LIFETIME_UNKNOWN', { role: 'r-set' }, never],
     ['a v1 key that never expires', 'LIFETIME_UNKNOWN', { role: 'r-set' }, v1Key(SECRET)],
     ['a v2 key without an id', 'ROLE_UNKNOWN', {}, jwt({ t: 'g', exp: inSeconds(NOW + DAY) })],
-    // Created five days ago, it had less than a day left.
-    ['a v1 key that was stored late', 'LIFETIME_UNKNOWN', { role: 'r-set' }, v1(-4.5)],
+    // The age of its version says nothing about the age of a key that somebody stored again.
+    ['a v1 key that does not say when it was issued', 'LIFETIME_UNKNOWN', { role: 'r-set' }, v1(2)],
+    [
+      'a v1 key that says to be issued after its expiry',
+      'LIFETIME_UNKNOWN',
+      { role: 'r-set' },
+      { ...v1(2), apiKey: v1Key(jwt({ iat: inSeconds(NOW + 3 * DAY) })) },
+    ],
   ])('%s: %s stands in the way', (_name, code, changes, payload) => {
     const obstacle = mint(
       secret(changes),
       payload === undefined ? undefined : current(payload),
-      account(),
+      new Account(),
       now,
     );
     expect(obstacle).toMatchObject({ code, refused: false, retryable: false });
+    expect((obstacle as RotationError).message).toContain(NAME);
   });
 
-  test.each<[string, string, object[], Partial<Secret>]>([
+  test.each<[string, string, ListedKey[], Partial<Secret>]>([
     ['a key that is not in the list', 'ROLE_UNKNOWN', [], {}],
     ['a key that is not in the list, a role', 'LIFETIME_UNKNOWN', [], { role: 'r-set' }],
     [
       'a key that never expires by the list',
       'LIFETIME_UNKNOWN',
-      [keyInfo({ expires_at_epoch_seconds: null })],
+      [listed('key-1', { expiresAt: Infinity })],
       {},
     ],
     [
       'a key that expires before it is issued',
       'LIFETIME_UNKNOWN',
-      [keyInfo({ issued_at_epoch_seconds: inSeconds(NOW + 20 * DAY) })],
+      [listed('key-1', { issuedAt: NOW + 20 * DAY })],
       {},
     ],
-  ])('%s: %s, and nothing is made', async (_name, code, listed, changes) => {
-    const momento = account(listed);
-    await expect(
-      renewal(secret(changes), current(BARE), momento, now).issue(),
-    ).rejects.toMatchObject({ code });
+  ])('%s: %s, and nothing is made', async (_name, code, keys, changes) => {
+    const momento = new Account(keys);
+    await expect(issue(secret(changes), current(BARE), momento, now)).rejects.toMatchObject({
+      code,
+    });
     expect(momento.requests).toEqual([]);
   });
 });
 
-describe('an answer that is not what was asked for', () => {
-  const expiring = (id: string, at: number | undefined) => ({ api_key: v2Key(id, at) });
-  const cases: [string, (minted: MintedKey) => object][] = [
+const TERMS = { role: 'r-set', lifetimeMs: 10 * DAY };
+const info = (minted: Minted, changes: object) => ({
+  ...minted,
+  key_info: { ...minted.key_info, ...changes },
+});
+const expiring = (minted: Minted, at: number | undefined) => ({
+  ...minted,
+  api_key: v2Key('key-2', at),
+});
+
+describe('an answer without the key that was requested', () => {
+  test.each<[string, (minted: Minted) => object]>([
     ['a v1 key', (minted) => ({ ...minted, api_key: v1Key(SECRET) })],
-    ['no key', (minted) => ({ ...minted, api_key: SECRET })],
+    ['another text', (minted) => ({ ...minted, api_key: SECRET })],
+    ['a number', (minted) => ({ ...minted, api_key: 7 })],
+    ['nothing', () => ({})],
     ['a refresh token', (minted) => ({ ...minted, api_key: jwt({ t: 'gr', akid: 'key-2' }) })],
     ['a key without an id', (minted) => ({ ...minted, api_key: jwt({ t: 'g', exp: 2e9 }) })],
-    ['another id', (minted) => ({ ...minted, ...expiring('key-3', NOW + 10 * DAY) })],
+    ['a key of another role', (minted) => info(minted, { role_id: 'r-owner' })],
+    ['an expired key', (minted) => expiring(minted, NOW - SECOND)],
+    ['a key for a moment', (minted) => expiring(minted, NOW + HOUR)],
+    ['a key for years', (minted) => expiring(minted, NOW + 400 * DAY)],
+    ['a key for ever', (minted) => expiring(minted, undefined)],
     [
-      'another role',
-      (minted) => ({ ...minted, key_info: { ...minted.key_info, role_id: 'r-owner' } }),
+      'a key that is too long to be stored',
+      (minted) => ({ ...minted, api_key: `${minted.api_key}${'x'.repeat(65_536)}` }),
     ],
-    ['an expiry in the past', (minted) => ({ ...minted, ...expiring('key-2', NOW - SECOND) })],
-    ['an expiry in a moment', (minted) => ({ ...minted, ...expiring('key-2', NOW + HOUR) })],
-    ['an expiry in years', (minted) => ({ ...minted, ...expiring('key-2', NOW + 400 * DAY) })],
-    ['no expiry', (minted) => ({ ...minted, ...expiring('key-2', undefined) })],
-    [
-      'more than can be stored',
-      (minted) => ({ ...minted, key_info: { ...minted.key_info, description: 'x'.repeat(65536) } }),
-    ],
-  ];
-
-  test.each(cases)('%s', async (_name, change) => {
-    const momento = account([], change);
-    const issue: Promise<unknown> = renewal(secret(), current(API_JSON), momento, now).issue();
-    await expect(issue).rejects.toMatchObject({
+  ])('is not stored: %s', async (_name, change) => {
+    const result: Promise<unknown> = issue(
+      secret(TERMS),
+      current(API_JSON),
+      new Account([], change),
+      now,
+    );
+    await expect(result).rejects.toMatchObject({
       code: 'ISSUED_CREDENTIAL_INVALID',
-      mayHaveHadEffect: true,
+      outcomeUnknown: true,
+      problem: expect.stringMatching(/^Momento's answer to the mint contains no usable key: /),
     });
-    await expect(issue).rejects.not.toThrow(SECRET);
+    await expect(result).rejects.not.toThrow(SECRET);
   });
+});
 
-  test('a key that lives a little longer or shorter is taken', async () => {
-    const momento = account([], (minted) => ({
-      ...minted,
-      ...expiring('key-2', NOW + 9 * DAY),
-      refresh_token: 'that nobody asked for',
+describe('a usable key', () => {
+  test('is stored if it lives a little longer or shorter, without a refresh token', async () => {
+    const momento = new Account([], (minted) => ({
+      ...expiring(minted, NOW + 9 * DAY),
+      refresh_token: 'that nobody requested',
     }));
-    const credential = await renewal(secret(), current(API_JSON), momento, now).issue();
+    const { credential, warnings } = await nextKey(
+      secret(TERMS),
+      current(API_JSON),
+      momento,
+      now,
+    ).issue(LIMITS);
     expect(credential.expiresAt).toBe(NOW + 9 * DAY);
     expect(written(credential)).not.toHaveProperty('refresh_token');
+    expect(warnings).toEqual([]);
+  });
+
+  test.each<[string, (minted: Minted) => object]>([
+    ['is missing', ({ api_key }) => ({ api_key })],
+    ['is null', ({ api_key }) => ({ api_key, key_info: null })],
+    ['has no role', (minted) => info(minted, { role_id: undefined })],
+    ['has times in words', (minted) => info(minted, { issued_at_epoch_seconds: 'now' })],
+    ['has times in milliseconds', (minted) => info(minted, { expires_at_epoch_seconds: NOW })],
+    ['describes another key', (minted) => info(minted, { key_id: 'key-9' })],
+  ])('is stored with a warning if its description %s', async (_name, change) => {
+    const momento = new Account([], change);
+    const next = nextKey(secret(TERMS), current(API_JSON), momento, now);
+    const { credential, warnings } = await next.issue(LIMITS);
+    expect(credential.keyId).toBe('key-2');
+    expect(written(credential).key_info).toEqual({
+      expires_at_epoch_seconds: inSeconds(NOW + 10 * DAY),
+    });
+    expect(warnings).toEqual([expect.stringContaining("isn't confirmed")]);
+  });
+
+  test('is stored without the white space around it', async () => {
+    const momento = new Account([], (minted) => ({ ...minted, api_key: ` ${minted.api_key}\r\n` }));
+    const credential = await issue(secret(TERMS), undefined, momento, now);
+    expect(written(credential).api_key).toBe(v2Key('key-2', NOW + 10 * DAY));
+  });
+
+  test('is stored with a shorter description if the whole one is too long', async () => {
+    const momento = new Account([], (minted) => info(minted, { more: 'x'.repeat(65_536) }));
+    const credential = await issue(secret(TERMS), undefined, momento, now);
+    expect(written(credential).key_info).toEqual({
+      key_id: 'key-2',
+      role_id: 'r-set',
+      issued_at_epoch_seconds: inSeconds(NOW),
+      expires_at_epoch_seconds: inSeconds(NOW + 10 * DAY),
+    });
   });
 });
 
@@ -220,38 +328,37 @@ test.each<['json' | 'key', string]>([
   ['json', 'API JSON'],
   ['key', 'the bare key'],
 ])('the first payload, configured as %s, is %s', async (payload) => {
-  const terms = { role: 'r-set', lifetimeMs: DAY };
-  const first = await renewal(secret({ ...terms, payload }), undefined, account(), now).issue();
+  const first = await issue(secret({ ...TERMS, payload }), undefined, new Account(), now);
   const text = Buffer.from(first.serialize()).toString();
-  const expected = { keyId: 'key-2', expiresAt: NOW + DAY };
-  expect(parse(text)).toMatchObject(expected);
+  expect(parse(text)).toMatchObject({ keyId: 'key-2', expiresAt: NOW + 10 * DAY });
   expect(text.startsWith('{')).toBe(payload === 'json');
 });
 
-describe('a refusal', () => {
-  const refused = new RotationError('MINT_REFUSED', 'Momento refused.');
-  const expiry = new Date(NOW + 10 * DAY).toISOString();
+test('a mint is not repeated after three unknown outcomes', () => {
+  expect(nextKey(secret(TERMS), undefined, new Account(), now).maxUnknownOutcomes).toBe(3);
+});
 
-  test.each<[string, object | string | undefined, number, string]>([
-    [
-      'a working key',
-      API_JSON,
-      NOW,
-      `Readers keep the newest version, whose key expires at ${expiry}`,
-    ],
-    ['an expired key', API_JSON, NOW + 10 * DAY, `expired at ${expiry}: readers are refused`],
-    ['a key for ever', v2Key('key-1'), NOW, 'whose key never expires'],
-    ['no key', undefined, NOW, 'has no key, and its readers get nothing'],
-  ])('with %s', (_name, payload, time, text) => {
-    const made = renewal(
-      secret({ role: 'r-set', lifetimeMs: DAY }),
-      payload === undefined ? undefined : current(payload),
-      account(),
-      now,
-    );
-    const error = made.refusal(refused, { answerLost: true, now: time });
-    expect(error).toMatchObject({ code: 'MINT_REFUSED', cause: refused });
-    expect(error.message).toContain('Momento refused.');
-    expect(error.message).toContain(text);
+describe('an error of a mint', () => {
+  const failing = (error: RotationError): Account => {
+    const momento = new Account();
+    momento.mint = () => Promise.reject(error);
+    return momento;
+  };
+
+  test('at a limit tells how many keys the account has', async () => {
+    const parts = { problem: 'Too many.', action: 'Wait.' };
+    const error = new RotationError('MOMENTO_LIMIT_EXCEEDED', parts, { retryAfterMs: 7 });
+    await expect(issue(secret(TERMS), undefined, failing(error), now)).rejects.toMatchObject({
+      code: 'MOMENTO_LIMIT_EXCEEDED',
+      retryAfterMs: 7,
+      problem: expect.stringContaining('The account has 4321 v2 keys.') as string,
+    });
+  });
+
+  test('of another kind stays as it is', async () => {
+    const error = new RotationError('MINT_REFUSED', { problem: 'Refused.', action: 'Act.' });
+    await expect(issue(secret(TERMS), undefined, failing(error), now)).rejects.toBe(error);
+    const next = nextKey(secret(TERMS), undefined, new Account(), now);
+    expect(next.refusal(error, { answerLost: true, now: NOW })).toBe(error);
   });
 });

@@ -1,11 +1,11 @@
-import { ExpiresAt } from '@gomomento/sdk';
+import { systemClock } from '../../../src/clock';
 import { RotationError } from '../../../src/errors';
-import { successor } from '../../../src/momento/refresh-v1';
-import { renewal, type Means } from '../../../src/momento/renewal';
+import { managementKeyInvalid } from '../../../src/momento/errors';
+import { nextKey, type Means } from '../../../src/momento/renewal';
 import { Sdk } from '../../../src/momento/sdk';
-import type { Renewal, Secret } from '../../../src/rotation/ports';
-import { DAY, jwt, NOW, secretName, thrownBy, v1Key, version } from '../support';
-import { inSeconds, keyInfo, parse, SECRET, v2Key, v2RefreshToken, written } from './support';
+import type { Secret } from '../../../src/rotation/ports';
+import { DAY, jwt, NOW, secretName, v1Key, version } from '../support';
+import { inSeconds, keyInfo, parse, SECRET, v2Key, v2RefreshToken } from './support';
 
 const validUntil = inSeconds(NOW + 10 * DAY);
 const V1 = { apiKey: v1Key(SECRET), refreshToken: 'token', validUntil };
@@ -16,17 +16,15 @@ const V2 = {
   key_info: keyInfo(),
 };
 
-const unusable = new RotationError('MANAGEMENT_KEY_INVALID', 'broken');
-const managementKey = {
-  list: () => Promise.reject(new Error('not asked')),
-  mint: () => Promise.reject(new Error('not asked')),
-};
+const unusable = managementKeyInvalid('projects/p/secrets/management', 'it is empty');
+const unused = () => Promise.reject(new Error('not called'));
+const managementKey = { list: unused, count: unused, mint: unused };
 const MANAGEMENT_KEYS = { one: managementKey, broken: unusable };
 
 function means(changes: Partial<Means> = {}): Means {
   return {
-    sdk: new Sdk(undefined),
-    api: { refresh: () => Promise.reject(new Error('not asked')) },
+    sdk: new Sdk(systemClock, undefined),
+    api: { refresh: unused },
     managementKey: undefined,
     now: () => NOW,
     ...changes,
@@ -46,7 +44,7 @@ function current(payload: string | object) {
   return { version: version(4), credential: parse(payload) };
 }
 
-describe('how the next key is got', () => {
+describe('how the next key is obtained', () => {
   type Key = keyof typeof MANAGEMENT_KEYS | 'none';
   const without = (payload: object, ...names: string[]) =>
     Object.fromEntries(Object.entries(payload).filter(([name]) => !names.includes(name)));
@@ -62,7 +60,6 @@ describe('how the next key is got', () => {
     ['a v1 key', V1, undefined, 'broken', 'refresh'],
     ['a legacy key', LEGACY, undefined, 'none', 'refresh'],
     ['a v1 key in API JSON', { ...V2, api_key: V1.apiKey }, undefined, 'one', 'refresh'],
-    ['a v1 key and a role', V1, 'r-set', 'none', 'MANAGEMENT_KEY_MISSING'],
     ['a v1 key and a role', V1, 'r-set', 'one', 'mint'],
     ['a v1 key and a role', V1, 'r-set', 'broken', 'MANAGEMENT_KEY_INVALID'],
     ['a v1 key without a token', noToken, undefined, 'none', 'KEY_NOT_REFRESHABLE'],
@@ -73,7 +70,6 @@ describe('how the next key is got', () => {
     ['a v2 key', V2, undefined, 'none', 'refresh'],
     ['a v2 key', V2, undefined, 'one', 'mint'],
     ['a v2 key', V2, undefined, 'broken', 'MANAGEMENT_KEY_INVALID'],
-    ['a v2 key and a role', V2, 'r-set', 'none', 'MANAGEMENT_KEY_MISSING'],
     ['a v2 key in console JSON', consoleV2, undefined, 'none', 'refresh'],
     ['a v2 key without a token', noTokenV2, undefined, 'none', 'KEY_NOT_REFRESHABLE'],
     ['a v2 key without a token', noTokenV2, undefined, 'one', 'mint'],
@@ -112,12 +108,12 @@ describe('how the next key is got', () => {
       ];
     }),
 
+    ['no version', undefined, undefined, 'none', 'ROLE_UNKNOWN'],
     ['no version', undefined, undefined, 'one', 'ROLE_UNKNOWN'],
-    ['no version and a role', undefined, 'r-set', 'none', 'MANAGEMENT_KEY_MISSING'],
     ['no version and a role', undefined, 'r-set', 'one', 'mint'],
     ['no version and a role', undefined, 'r-set', 'broken', 'MANAGEMENT_KEY_INVALID'],
   ])('%s (%#): role %s, management key %s', async (_name, payload, role, key, expected) => {
-    const made = await renewal(
+    const made = await nextKey(
       secret(role),
       payload === undefined ? undefined : current(payload),
       means(key === 'none' ? {} : { managementKey: () => Promise.resolve(MANAGEMENT_KEYS[key]) }),
@@ -127,126 +123,19 @@ describe('how the next key is got', () => {
 });
 
 test.each([
-  [V2.api_key, ['with its refresh token', 'set MANAGEMENT_KEY, so that keys are minted']],
-  [V1.apiKey, ['with its refresh token', "set MANAGEMENT_KEY and give the secret a 'role'"]],
-])('every way out is told (%#)', async (payload, ways) => {
-  const obstacle = (await renewal(secret(), current(payload), means())) as RotationError;
-  for (const way of ways) expect(obstacle.message).toContain(way);
-  expect(obstacle.message).toContain('Readers keep the newest version, whose key');
+  [V2.api_key, 'set MANAGEMENT_KEY, so that keys are minted'],
+  [V1.apiKey, "set MANAGEMENT_KEY and the secret's 'role', so that keys are minted"],
+])('a key without a refresh token is blocked with the ways out (%#)', async (payload, way) => {
+  const { problem, action } = (await nextKey(secret(), current(payload), means())) as RotationError;
+  expect(problem).toContain('projects/p/secrets/s');
+  expect(problem).toContain('contains no refresh token');
+  expect(action).toContain('with its refresh token');
+  expect(action).toContain(way);
 });
 
-describe('a refresh of a v1 key', () => {
-  const answer = {
-    apiKey: v1Key('another'),
-    refreshToken: 'next',
-    endpoint: 'cell-2.example.com',
-    expiresAt: ExpiresAt.fromEpoch(inSeconds(NOW + 20 * DAY)),
-  };
-
-  test('goes into the payload', () => {
-    expect(written(successor(parse(V1), answer))).toEqual({
-      apiKey: answer.apiKey,
-      refreshToken: 'next',
-      validUntil: inSeconds(NOW + 20 * DAY),
-    });
-  });
-
-  test.each([
-    ['no refresh token', { refreshToken: '' }],
-    ['a blank refresh token', { refreshToken: ' ' }],
-    ['no key', { apiKey: '' }],
-    ['a cut key', { apiKey: answer.apiKey.slice(0, -5) }],
-    ['no expiry', { expiresAt: ExpiresAt.fromEpoch(undefined) }],
-    ['an expiry of 0', { expiresAt: ExpiresAt.fromEpoch(1) }],
-  ])('takes no answer with %s', (_name, changes) => {
-    const thrown = thrownBy(() => successor(parse(V1), { ...answer, ...changes }));
-    expect(thrown).toMatchObject({ code: 'ISSUED_CREDENTIAL_INVALID', mayHaveHadEffect: true });
-  });
-});
-
-describe('a refresh of a v2 key', () => {
-  const answer = {
-    api_key: v2Key('key-2', NOW + 20 * DAY),
-    refresh_token: v2RefreshToken('key-2'),
-    key_info: keyInfo({ key_id: 'key-2', expires_at_epoch_seconds: inSeconds(NOW + 20 * DAY) }),
-  };
-
-  async function refresh(answer: object) {
-    const spent: string[] = [];
-    const api = {
-      refresh: (token: string) => {
-        spent.push(token);
-        return Promise.resolve(answer as never);
-      },
-    };
-    const made = await renewal(secret(), current(V2), means({ api }));
-    if (made instanceof RotationError) throw made;
-    expect(made.lostAnswers).toBe(1);
-    const credential = await made.issue();
-    expect(spent).toEqual([V2.refresh_token]);
-    return credential;
-  }
-
-  test('spends the refresh token', async () => {
-    const credential = await refresh(answer);
-    expect(credential).toMatchObject({ keyId: 'key-2', expiresAt: NOW + 20 * DAY });
-    expect(written(credential)).toEqual(answer);
-  });
-
-  test('takes an answer that does not describe the key: it cannot be had twice', async () => {
-    const credential = await refresh({ ...answer, key_info: undefined });
-    expect(written(credential)).toEqual({
-      ...answer,
-      key_info: { expires_at_epoch_seconds: inSeconds(NOW + 20 * DAY) },
-    });
-  });
-
-  test.each([
-    ['a v1 key', { api_key: v1Key(SECRET) }],
-    ['no key', { api_key: SECRET }],
-    ['an expiry in the past', { api_key: v2Key('key-2', NOW - DAY) }],
-    ['no expiry', { api_key: v2Key('key-2'), key_info: undefined }],
-  ])('takes no answer with %s', async (_name, changes) => {
-    await expect(refresh({ ...answer, ...changes })).rejects.toMatchObject({
-      code: 'ISSUED_CREDENTIAL_INVALID',
-      mayHaveHadEffect: true,
-    });
-  });
-});
-
-test('an unknown path of the refresh: what to do is said, and until when', async () => {
-  const unknown = new RotationError('REFRESH_PATH_UNKNOWN', 'No such path.');
-  const api = { refresh: () => Promise.reject(unknown) };
-  const made = (await renewal(secret(), current(V2), means({ api }))) as Renewal;
-  await expect(made.issue()).rejects.toMatchObject({
-    code: 'REFRESH_PATH_UNKNOWN',
-    message: `No such path. Readers keep the newest version, whose key expires at ${new Date(NOW + 10 * DAY).toISOString()}: act before then.`,
-  });
-});
-
-describe('a refusal to refresh', () => {
-  const cause = new RotationError('REFRESH_REFUSED', 'Momento refused (HTTP 401).');
-  const expiry = new Date(NOW + 10 * DAY).toISOString();
-
-  test.each<[string, boolean, number, string, string[]]>([
-    ['REFRESH_REFUSED', false, NOW, 'in good time', ['refused (HTTP 401)', 'No run can get past']],
-    [
-      'REFRESH_ANSWER_LOST',
-      true,
-      NOW,
-      'after a lost answer',
-      ['probably spent', `until ${expiry}`],
-    ],
-    ['KEY_EXPIRED', false, NOW + 10 * DAY, 'of an expired key', ['Readers are refused by Momento']],
-    ['KEY_EXPIRED', true, NOW + 11 * DAY, 'of an expired key', ['Readers are refused by Momento']],
-  ])('%s (answer lost: %s)', async (code, answerLost, now, _name, texts) => {
-    for (const payload of [V1, V2]) {
-      const made = await renewal(secret(), current(payload), means());
-      if (made instanceof RotationError) throw made;
-      const error = made.refusal(cause, { answerLost, now });
-      expect(error).toMatchObject({ code, cause });
-      const remedy = 'store it as a new version of projects/p/secrets/s';
-      for (const text of [...texts, expiry, remedy]) expect(error.message).toContain(text);
-    }
-  });
+test('a minted secret needs no readable version if its role and lifetime are configured', async () => {
+  const minted = means({ managementKey: () => Promise.resolve(managementKey) });
+  expect(await nextKey(secret('r-set'), undefined, minted)).toMatchObject({ by: 'mint' });
+  const unlimited = { ...secret('r-set'), lifetimeMs: undefined };
+  expect(await nextKey(unlimited, undefined, minted)).toMatchObject({ code: 'LIFETIME_UNKNOWN' });
 });

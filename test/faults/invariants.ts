@@ -42,6 +42,7 @@ interface KnownVersion {
 const LOSS_CODES: ReadonlySet<string | undefined> = new Set([
   'REFRESH_REFUSED',
   'REFRESH_ANSWER_LOST',
+  'ISSUED_CREDENTIAL_INVALID',
 ]);
 
 export interface Watch {

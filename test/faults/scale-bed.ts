@@ -245,8 +245,10 @@ export class ScaleBed {
   /** Applications get a key that works, at every moment. */
   #judgeNewest(): void {
     for (const name of this.#names.slice(0, 4)) {
-      const payload = this.secretManager.latest(name);
-      const key = payload && keyIn(payload);
+      // The newest version itself: what a stale read shows is another question.
+      const [newest] = this.secretManager.versions(name);
+      const isEnabled = newest?.state === 'ENABLED';
+      const key = isEnabled && newest.payload ? keyIn(newest.payload) : undefined;
       if (key === undefined || !this.momento.accepts(key)) {
         this.violations.push(`applications have no working key of ${name}`);
       }

@@ -1,19 +1,20 @@
 /** One secret, the services that hold it, and the function in this process: what a case of the campaign plays in. */
-import { Fleet } from '../../src/fleet/fleet';
+import { status } from '@grpc/grpc-js';
+import type { Clock } from '../../src/clock';
 import { createHandler, type Handler } from '../../src/http/handler';
 import type { LogEntry } from '../../src/log';
-import { MomentoKeys } from '../../src/momento/keys';
-import type { Clock } from '../../src/retry';
-import type { RenewalPolicy } from '../../src/rotation/decide';
+import { MomentoKeys } from '../../src/momento/issuer';
+import type { RenewalPolicy } from '../../src/rotation/policy';
 import type { KeySource, Secret, SecretStore } from '../../src/rotation/ports';
-import type { RotationResult } from '../../src/rotation/report';
+import type { RotationResult } from '../../src/rotation/result';
+import { Rotator } from '../../src/rotation/rotator';
 import type { SecretName } from '../../src/secret-name';
 import { ENDPOINT } from '../emulators/account';
 import type { Call, Fault, Moment } from '../emulators/faults';
 import { KeyApiEmulator } from '../emulators/key-api';
 import { MomentoEmulator } from '../emulators/momento';
 import type { SecretManagerEmulator } from '../emulators/secret-manager';
-import { SkippingClock } from '../skipping-clock';
+import type { VirtualClock } from '../virtual-clock';
 import {
   begin,
   credential,
@@ -81,7 +82,7 @@ export interface Instance {
 }
 
 export class Scene {
-  readonly clock = new SkippingClock();
+  readonly clock: VirtualClock;
   readonly secretManager: SecretManagerEmulator;
   readonly secret: SecretName;
   /** The secret of the management key, where there is one. */
@@ -112,6 +113,9 @@ export class Scene {
     const { start = 'minted', versionDestroyTtlMs, renewsItself = false } = options;
     this.#options = options;
     this.#stage = stage;
+    this.clock = stage.clock;
+    // Functions in processes of their own have the real time of day.
+    this.clock.setWallClock(Math.floor(Date.now() / SECOND) * SECOND);
     this.kind = kind;
     this.#beganAt = this.clock.now();
     const secretManager = (this.secretManager = stage.secretManager);
@@ -213,17 +217,11 @@ export class Scene {
           }))
         : [{ ...secret, payload: 'json' }];
     const policy = this.#policy;
-    const fleet = new Fleet({
-      secrets,
-      store,
-      keys,
-      policy,
-      clock,
-      ...(kind === 'mint' && { managementKey: management }),
-    });
+    const managementKey = kind === 'mint' ? management : undefined;
+    const rotator = new Rotator({ secrets, store, keys, policy, clock, managementKey });
     const log: LogEntry[] = [];
     const handler = createHandler({
-      fleet,
+      rotator,
       timeoutMs,
       traceProject: 'p',
       clock,
@@ -289,7 +287,7 @@ export class Scene {
 
   async runOn(instance: Instance, headers: Readonly<Record<string, string>> = {}): Promise<Run> {
     const { timeoutMs = TIMEOUT_MS } = this.#options;
-    const startedAt = this.clock.now();
+    const startedAt = this.clock.monotonic();
     const logged = instance.log.length;
     const reply = await call(instance.handler, { headers });
     const log = instance.log.slice(logged);
@@ -303,7 +301,7 @@ export class Scene {
       code: result.error?.code,
       written: [JSON.stringify(reply.body), ...log.map((entry) => JSON.stringify(entry))],
     };
-    this.invariants.ends(run, this.clock.now() - startedAt - timeoutMs);
+    this.invariants.ends(run, this.clock.monotonic() - startedAt - timeoutMs);
     return run;
   }
 
@@ -389,7 +387,7 @@ export class Scene {
     if (!this.momento.accepts(apiKey)) return 'does not work';
     if (this.kind === 'refresh') {
       const isItsOwn = key?.refreshToken === refreshToken;
-      return isItsOwn && account.refreshable(refreshToken ?? '')
+      return isItsOwn && typeof account.refreshable(refreshToken ?? '') === 'object'
         ? undefined
         : 'cannot be refreshed';
     }
@@ -417,6 +415,11 @@ export class Scene {
     if (fault?.kind === 'slow') {
       await this.clock.sleep(fault.ms);
       return undefined;
+    }
+    if (fault?.kind === 'hang' && call.service === 'secretmanager') {
+      // What the client makes of its deadline, which is the only one in real time.
+      await this.clock.sleep(STORE_CALL_MS);
+      return { kind: 'error', code: status.DEADLINE_EXCEEDED, when: fault.when };
     }
     if (fault === undefined) seen?.();
     if (refreshed && fault !== undefined) this.lostAnswers += 1;
@@ -448,6 +451,9 @@ export class Scene {
     return n;
   }
 }
+
+/** How long the client of Secret Manager waits for an answer. */
+const STORE_CALL_MS = 10 * SECOND;
 
 const TERMS = { role: ROLE, lifetimeMs: LIFETIME_MS };
 const REFRESHES: readonly string[] = ['RefreshApiToken', 'RefreshKey'];

@@ -5,6 +5,7 @@ import type { Handler } from '../../src/http/handler';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import { SecretManagerEmulator } from '../emulators/secret-manager';
+import { VirtualClock } from '../virtual-clock';
 
 export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
@@ -16,11 +17,13 @@ export const DAY = 24 * HOUR;
  * secret.
  */
 export class Stage {
+  /** Shared by all scenes, because the client has it: each begins at the same time of day. */
+  readonly clock = new VirtualClock();
   readonly store: SecretManagerStore;
   #scenes = 0;
 
   private constructor(readonly secretManager: SecretManagerEmulator) {
-    this.store = new SecretManagerStore(secretManager.host);
+    this.store = new SecretManagerStore({ emulator: secretManager.host, clock: this.clock });
   }
 
   static async start(): Promise<Stage> {
@@ -33,7 +36,8 @@ export class Stage {
 
   nextName(): string {
     this.#scenes += 1;
-    return `projects/p/secrets/s${this.#scenes}`;
+    // The client limits its calls by project: a project of its own lets no scene wait for another one.
+    return `projects/p${this.#scenes}/secrets/s`;
   }
 }
 

@@ -59,7 +59,8 @@ function skewed(options: SceneOptions, skewMs: number, schedulerSkewMs: number):
     `${refreshTokens ?? ''}${policy === undefined ? '' : ', 5 min of grace'}`;
   return scene(name, { ...options, isClockRight: false }, async (played) => {
     const { clock, invariants } = played;
-    const own = { now: () => clock.now() + skewMs, sleep: (ms: number) => clock.sleep(ms) };
+    const { monotonic, sleep } = clock;
+    const own = { now: () => clock.now() + skewMs, monotonic, sleep };
     const instance = played.newInstance({ clock: own });
     const runs: Run[] = [];
     for (let day = 0; day < 3; day += 1) {

@@ -1,7 +1,9 @@
 /** Decides which of two runs at once makes the next call. */
 import { RotationError } from '../../src/errors';
-import type { KeySource, SecretStore } from '../../src/rotation/ports';
+import type { KeySession, KeySource, SecretStore } from '../../src/rotation/ports';
+import type { SecretName } from '../../src/secret-name';
 import { SecretManagerStore } from '../../src/secret-manager/store';
+import type { VirtualClock } from '../virtual-clock';
 import type { Instance, Scene } from './scene';
 
 /** One call that a run is about to make. */
@@ -24,81 +26,117 @@ export class Turnstile {
   readonly #waiting = new Map<string, Waiting>();
   readonly #counts = new Map<string, number>();
   readonly #secret: string;
+  readonly #clock: VirtualClock;
+  #release = (): void => undefined;
   #underWay = 0;
   #running = 0;
 
-  constructor({ secret }: Scene) {
+  constructor({ secret, clock }: Pick<Scene, 'secret' | 'clock'>) {
     this.#secret = secret.name;
+    this.#clock = clock;
   }
 
   /** Ports whose calls wait here for their turn. */
   ports(run: 0 | 1, store: SecretStore, keys: KeySource): { store: SecretStore; keys: KeySource } {
     const turn = <T>(call: string, touches: Touch, make: () => Promise<T>): Promise<T> =>
       this.#turn({ run, call, touches }, make);
+    const reads = <T>(call: string, secret: SecretName, make: () => Promise<T>): Promise<T> =>
+      // Nothing changes the management key here.
+      secret.name === this.#secret ? turn(call, 'reads versions', make) : make();
     return {
       store: {
-        access: (secret, version) =>
-          // Nothing changes the management key here.
-          secret.name === this.#secret
-            ? turn(`access ${version}`, 'reads versions', () => store.access(secret, version))
-            : store.access(secret, version),
-        list: (secret) => turn('list', 'reads versions', () => store.list(secret)),
-        exists: (secret, version) =>
-          turn('exists', 'reads versions', () => store.exists(secret, version)),
-        missingPermissions: (secret, permissions) => store.missingPermissions(secret, permissions),
+        access: (secret, version, limits) =>
+          reads(`access ${version}`, secret, () => store.access(secret, version, limits)),
+        get: (secret, version, limits) =>
+          reads(`get ${version}`, secret, () => store.get(secret, version, limits)),
+        list: (secret, limits) => reads('list', secret, () => store.list(secret, limits)),
+        missingPermissions: (secret, permissions, limits) =>
+          store.missingPermissions(secret, permissions, limits),
         permissionMissing: (secret, permissions) => store.permissionMissing(secret, permissions),
-        add: (secret, payload) => turn('add', 'changes versions', () => store.add(secret, payload)),
-        disable: (secret, version) =>
+        add: (secret, payload, limits) =>
+          turn('add', 'changes versions', () => store.add(secret, payload, limits)),
+        disable: (secret, version, newer, limits) =>
           turn(`disable ${version.number}`, 'changes versions', () =>
-            store.disable(secret, version),
+            store.disable(secret, version, newer, limits),
           ),
-        destroy: (secret, version) =>
+        destroy: (secret, version, newer, limits) =>
           turn(`destroy ${version.number}`, 'changes versions', () =>
-            store.destroy(secret, version),
+            store.destroy(secret, version, newer, limits),
           ),
       },
       keys: {
         vendor: keys.vendor,
         remedy: keys.remedy,
         parse: (payload) => keys.parse(payload),
-        open: (managementKey) => {
-          const session = keys.open(managementKey);
-          return {
-            prepare: () => session.prepare(),
-            renewal: async (secret, current) => {
-              const renewal = await session.renewal(secret, current);
-              if (renewal instanceof RotationError) return renewal;
-              const issue = () => turn('issue', 'changes keys', () => renewal.issue());
-              return { ...renewal, issue };
-            },
-            // A key that was issued is known to everybody at once, so when it is verified does not matter.
-            verify: (credential) => session.verify(credential),
-            ownKeys: (secret) => turn('list keys', 'reads keys', () => session.ownKeys(secret)),
-            // A second look has turns of its own.
-            revoke: async (keyId, confirm) =>
-              (confirm === undefined || (await confirm())) &&
-              turn(`revoke ${keyId}`, 'changes keys', () => session.revoke(keyId)),
-            close: () => session.close(),
-          };
-        },
+        open: (managementKey) => this.#session(run, keys.open(managementKey)),
       },
     };
   }
 
   during<T>(work: Promise<T>): Promise<T> {
+    if (this.#running === 0) this.#release = this.#clock.hold();
     this.#running += 1;
-    return work.finally(() => (this.#running -= 1));
+    return work.finally(() => {
+      this.#running -= 1;
+      if (this.#running === 0) this.#release();
+    });
   }
 
   /** The calls that can be made next, once no run does anything but wait; none when both have ended. */
   async choices(): Promise<Waiting[]> {
-    // A run that has neither a call under way nor one waiting is busy; a pause of the skipping clock is one round.
-    for (let quiet = 0; quiet < 4 && this.#running > 0;) {
-      await new Promise((resolve) => setImmediate(resolve));
-      const isBusy = this.#underWay > 0 || this.#waitingRuns() < this.#running;
-      quiet = isBusy ? 0 : quiet + 1;
+    for (;;) {
+      await this.#clock.idle();
+      if (this.#underWay === 0 && this.#waitingRuns() === this.#running) break;
+      // A run that waits for no turn sleeps.
+      await this.#clock.step();
     }
     return [...this.#waiting.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  #session(run: 0 | 1, session: KeySession): KeySession {
+    const turn = <T>(call: string, touches: Touch, make: () => Promise<T>): Promise<T> =>
+      this.#turn({ run, call, touches }, make);
+    return {
+      prepare: () => session.prepare(),
+      nextKey: async (secret, current) => {
+        const next = await session.nextKey(secret, current);
+        if (next instanceof RotationError) return next;
+        return {
+          by: next.by,
+          maxUnknownOutcomes: next.maxUnknownOutcomes,
+          issue: (limits) => turn('issue', 'changes keys', () => next.issue(limits)),
+          refusal: (error, context) => next.refusal(error, context),
+        };
+      },
+      // Everybody knows a new key at once, so the time of its verification doesn't matter.
+      verifyNew: (credential, limits) => session.verifyNew(credential, limits),
+      verifyNewest: (credential, limits) => session.verifyNewest(credential, limits),
+      listedState: (credential, limits) =>
+        turn('list keys', 'reads keys', () => session.listedState(credential, limits)),
+      ownKeys: (secret, limits) =>
+        turn('list keys', 'reads keys', () => session.ownKeys(secret, limits)),
+      revoke: async (keyIds, confirm, limits) => {
+        let leave = (): void => undefined;
+        try {
+          return await session.revoke(
+            keyIds,
+            async (wanted) => {
+              // The look before a revocation has turns of its own.
+              const confirmed = await confirm(wanted);
+              const call = `revoke ${confirmed.join(' ')}`;
+              if (confirmed.length > 0) {
+                leave = await this.#enter({ run, call, touches: 'changes keys' });
+              }
+              return confirmed;
+            },
+            limits,
+          );
+        } finally {
+          leave();
+        }
+      },
+      close: () => session.close(),
+    };
   }
 
   #waitingRuns(): number {
@@ -106,6 +144,16 @@ export class Turnstile {
   }
 
   async #turn<T>(step: Step, make: () => Promise<T>): Promise<T> {
+    const leave = await this.#enter(step);
+    try {
+      return await make();
+    } finally {
+      leave();
+    }
+  }
+
+  /** Waits for a turn; returns what ends it. */
+  async #enter(step: Step): Promise<() => void> {
     const label = `${'AB'.charAt(step.run)}:${step.call}`;
     const n = (this.#counts.get(label) ?? 0) + 1;
     this.#counts.set(label, n);
@@ -113,11 +161,7 @@ export class Turnstile {
     await new Promise<void>((go) => this.#waiting.set(name, { ...step, name, go }));
     this.#waiting.delete(name);
     this.#underWay += 1;
-    try {
-      return await make();
-    } finally {
-      this.#underWay -= 1;
-    }
+    return () => (this.#underWay -= 1);
   }
 }
 
@@ -133,8 +177,9 @@ export function instanceOf(played: Scene, turnstile: Turnstile, run: 0 | 1): Ins
 
 const clients = new Map<string, readonly [SecretManagerStore, SecretManagerStore]>();
 /** Each run has its own client. */
-const stores = ([0, 1] as const).map((run) => ({ secretManager: { host } }: Scene) => {
-  const pair = clients.get(host) ?? [new SecretManagerStore(host), new SecretManagerStore(host)];
+const stores = ([0, 1] as const).map((run) => ({ secretManager: { host }, clock }: Scene) => {
+  const client = () => new SecretManagerStore({ emulator: host, clock });
+  const pair = clients.get(host) ?? [client(), client()];
   clients.set(host, pair);
   return pair[run];
 }) as [(played: Scene) => SecretManagerStore, (played: Scene) => SecretManagerStore];

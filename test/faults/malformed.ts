@@ -1,0 +1,392 @@
+/**
+ * Generated answers that aren't as documented: of Secret Manager and of Momento's key API, over real sockets. Whatever
+ * arrives, no credential is lost that could be used, the newest version stays, no key in use is revoked, and every run ends
+ * in time.
+ */
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
+import type { Fault, RawAnswer } from '../emulators/faults';
+import type { Kind } from './beginnings';
+import { scene, type Case, type Group } from './campaign';
+import { mend } from './people';
+import { Chance } from './random';
+import type { Scene } from './scene';
+import { HOUR, MINUTE } from './stage';
+
+type Json = Record<string, unknown>;
+
+/** Changes an answer; `usable` if everything that a rotation needs is still there. */
+interface Change {
+  readonly name: string;
+  readonly usable: boolean;
+}
+
+interface BodyChange extends Change {
+  readonly change: (body: Json, chance: Chance) => unknown;
+}
+
+/** What becomes of the bytes of an answer. */
+interface ByteChange extends Change {
+  readonly change: (body: string) => RawAnswer;
+}
+
+/** Values of a wrong type or content for any field. */
+const ODD: readonly unknown[] = [null, '', ' ', 0, -1, 1e300, true, [], {}, 'x'.repeat(100_000)];
+
+const ENTRY_FIELDS = [
+  'key_id',
+  'account_id',
+  'description',
+  'role_id',
+  'issued_at_epoch_seconds',
+  'expires_at_epoch_seconds',
+];
+
+function entries(body: Json): Json[] {
+  return body.key_info as Json[];
+}
+
+/** Of lists of keys. A run does without what it can't read. */
+const OF_LISTS: readonly BodyChange[] = [
+  {
+    name: 'an odd field in an entry',
+    usable: true,
+    change: (body, chance) => {
+      const entry = entries(body)[chance.below(entries(body).length)];
+      if (entry !== undefined) entry[chance.of(ENTRY_FIELDS)] = chance.of(ODD);
+      return body;
+    },
+  },
+  {
+    name: 'a missing field in an entry',
+    usable: true,
+    change: (body, chance) => {
+      const entry = entries(body)[chance.below(entries(body).length)];
+      if (entry !== undefined) Reflect.deleteProperty(entry, chance.of(ENTRY_FIELDS));
+      return body;
+    },
+  },
+  {
+    name: 'an entry that is none',
+    usable: true,
+    change: (body, chance) => ({ ...body, key_info: [chance.of(ODD), ...entries(body)] }),
+  },
+  {
+    name: 'expiries in milliseconds',
+    usable: true,
+    change: (body) => ({
+      ...body,
+      key_info: entries(body).map((entry) => ({
+        ...entry,
+        expires_at_epoch_seconds: Number(entry.expires_at_epoch_seconds) * 1000,
+      })),
+    }),
+  },
+  {
+    name: 'every entry twice',
+    usable: true,
+    change: (body) => ({ ...body, key_info: [...entries(body), ...entries(body)] }),
+  },
+  {
+    name: 'no list',
+    usable: true,
+    change: (body, chance) => ({ ...body, key_info: chance.of(ODD) }),
+  },
+  {
+    name: 'an odd next page',
+    usable: true,
+    change: (body, chance) => ({ ...body, next_token: chance.of(ODD) }),
+  },
+];
+
+/** Of issued keys. */
+const OF_KEYS: readonly BodyChange[] = [
+  ...['key_info', 'previous_key_id', 'refresh_token'].flatMap((field): BodyChange[] => [
+    {
+      name: `no ${field}`,
+      usable: true,
+      change: (body) => {
+        Reflect.deleteProperty(body, field);
+        return body;
+      },
+    },
+    {
+      name: `an odd ${field}`,
+      usable: true,
+      change: (body, chance) => ({ ...body, [field]: chance.of(ODD) }),
+    },
+  ]),
+  {
+    name: 'an odd field in key_info',
+    usable: true,
+    change: (body, chance) => ({
+      ...body,
+      key_info: { ...(body.key_info as Json), [chance.of(ENTRY_FIELDS)]: chance.of(ODD) },
+    }),
+  },
+  {
+    name: 'white space around the key and the token',
+    usable: true,
+    change: (body) => ({
+      ...body,
+      api_key: `\n ${String(body.api_key)} \r\n`,
+      ...(body.refresh_token !== undefined && {
+        refresh_token: ` ${String(body.refresh_token)}\n`,
+      }),
+    }),
+  },
+  {
+    name: 'a large unknown field',
+    usable: true,
+    change: (body) => ({ ...body, extra: 'x'.repeat(50_000), more: [{ deep: [null] }] }),
+  },
+  {
+    name: 'an odd api_key',
+    usable: false,
+    change: (body, chance) => ({ ...body, api_key: chance.of(ODD) }),
+  },
+  { name: 'no object', usable: false, change: (_, chance) => chance.of(ODD) },
+];
+
+const encoded = (encoding: string, encode: (body: string) => Uint8Array) => (body: string) => ({
+  headers: { 'content-encoding': encoding },
+  body: encode(body),
+});
+
+const OF_BYTES: readonly ByteChange[] = [
+  { name: 'a byte order mark', usable: true, change: (body) => ({ body: `\uFEFF${body}` }) },
+  { name: 'gzip', usable: true, change: encoded('gzip', gzipSync) },
+  { name: 'brotli', usable: true, change: encoded('br', brotliCompressSync) },
+  { name: 'deflate', usable: true, change: encoded('deflate', deflateSync) },
+  {
+    name: 'another content type',
+    usable: true,
+    change: (body) => ({ headers: { 'content-type': 'text/html' }, body }),
+  },
+  { name: 'an unknown encoding', usable: false, change: encoded('zstd-9', Buffer.from) },
+  { name: 'UTF-16', usable: false, change: (body) => ({ body: Buffer.from(body, 'utf16le') }) },
+  { name: 'nothing', usable: false, change: () => ({ body: '' }) },
+  {
+    name: 'a redirect',
+    usable: false,
+    change: () => ({ status: 302, headers: { location: 'http://127.0.0.1:1/' }, body: '' }),
+  },
+];
+
+/** Of versions in a list. `unread`: the entry can't be understood, and might be any version. */
+const OF_VERSIONS: readonly {
+  readonly name: string;
+  readonly change: (versions: Json[], chance: Chance) => unknown[];
+}[] = [
+  { name: 'every version twice', change: (versions) => [...versions, ...versions] },
+  {
+    name: 'the newest version again, at the end',
+    change: (versions) => [...versions, { ...versions[0] }],
+  },
+  {
+    name: 'the newest version again, with another state',
+    change: (versions, chance) => [
+      ...versions,
+      { ...versions[0], state: chance.of(['ENABLED', 'DISABLED', 'DESTROYED']) },
+    ],
+  },
+  { name: 'the oldest version first', change: (versions) => versions.toReversed() },
+  ...(['name', 'state', 'createTime', 'etag'] as const).map((field) => ({
+    name: `a version without ${field}`,
+    change: (versions: Json[], chance: Chance) => {
+      const version = versions[chance.below(versions.length)];
+      if (version !== undefined) Reflect.deleteProperty(version, field);
+      return versions;
+    },
+  })),
+  {
+    name: 'a version with an odd name',
+    change: (versions, chance) => {
+      const odd = chance.of([
+        'x',
+        'projects/p/secrets/s/versions/latest',
+        'a/versions/0',
+        'a/versions/-1',
+      ]);
+      return [{ ...versions[0], name: odd }, ...versions];
+    },
+  },
+  {
+    name: 'a version in an unknown state',
+    change: (versions, chance) => {
+      const version = versions[chance.below(versions.length)];
+      if (version !== undefined) version.state = 'STATE_UNSPECIFIED';
+      return versions;
+    },
+  },
+  { name: 'an empty version', change: (versions) => [{}, ...versions] },
+];
+
+/** Answers without one of their fields. */
+const OF_OTHERS: readonly [method: string, field: string][] = [
+  ['AccessSecretVersion', 'payload'],
+  ['AccessSecretVersion', 'name'],
+  ['AddSecretVersion', 'name'],
+  ['AddSecretVersion', 'state'],
+  ['AddSecretVersion', 'createTime'],
+  ['TestIamPermissions', 'permissions'],
+  ['DisableSecretVersion', 'name'],
+  ['GetSecretVersion', 'state'],
+];
+
+const METHODS: Readonly<Record<Kind, readonly string[]>> = {
+  v1: [],
+  refresh: ['RefreshKey'],
+  mint: ['CreateKey', 'ListKeys', 'ListKeys', 'ProveKey', 'RevokeKey'],
+};
+
+/** Lets the services answer what isn't as documented, until it is ended. */
+interface Malformation {
+  readonly name: string;
+  /** Whether an issued key can be lost for it. */
+  readonly usable: boolean;
+  readonly begin: (played: Scene) => void;
+  /** What strikes a call of this method. */
+  readonly strike?: (method: string) => Fault | undefined;
+}
+
+function drawn(chance: Chance, kind: Kind): Malformation {
+  const [method = ''] =
+    METHODS[kind].length === 0 || chance.is(0.5) ? [] : [chance.of(METHODS[kind])];
+  if (method !== '') {
+    const isList = method === 'ListKeys' || method === 'ProveKey';
+    if (chance.is(0.1)) {
+      return {
+        name: `${method}: a change of protocol`,
+        usable: false,
+        begin: () => undefined,
+        strike: (struck) => (struck === method ? { kind: 'upgrade', when: 'after' } : undefined),
+      };
+    }
+    const bytes = chance.is(0.4) ? chance.of(OF_BYTES) : undefined;
+    const body = chance.of(isList ? OF_LISTS : OF_KEYS);
+    const { name, usable } = bytes ?? body;
+    const rewrite = (text: string): RawAnswer => {
+      if (bytes !== undefined) return bytes.change(text);
+      const read = JSON.parse(text) as Json;
+      const fits = isList ? Array.isArray(read.key_info) : read.api_key !== undefined;
+      return { body: JSON.stringify(fits ? body.change(read, chance) : read) };
+    };
+    return {
+      name: `${method}: ${name}`,
+      usable,
+      begin: () => undefined,
+      strike: (struck) => (struck === method ? { kind: 'rewrite', rewrite } : undefined),
+    };
+  }
+  if (chance.is(0.25)) {
+    const endless = chance.is(0.3) ? undefined : chance.of(['same', 'other'] as const);
+    const overlap = chance.below(3);
+    return {
+      name:
+        endless === undefined ? `pages that overlap by ${overlap}` : `endless pages (${endless})`,
+      usable: true,
+      begin: ({ secretManager }) => {
+        secretManager.endlessPages = endless;
+        secretManager.maxPageSize = overlap + 1;
+        secretManager.pageOverlap = overlap;
+      },
+    };
+  }
+  if (chance.is(0.3)) {
+    const [struck, field] = chance.of(OF_OTHERS);
+    return {
+      name: `${struck}: no ${field}`,
+      usable: true,
+      begin: ({ secretManager }) => {
+        secretManager.rewrite = (method, answer) =>
+          method === struck ? { ...answer, [field]: undefined } : answer;
+      },
+    };
+  }
+  const { name, change } = chance.of(OF_VERSIONS);
+  return {
+    name: `ListSecretVersions: ${name}`,
+    usable: true,
+    begin: ({ secretManager }) => {
+      secretManager.rewrite = (method, answer) => {
+        if (method !== 'ListSecretVersions') return answer;
+        const { versions } = answer as { versions: Json[] };
+        return {
+          ...answer,
+          versions: change(
+            versions.map((one) => ({ ...one })),
+            chance,
+          ),
+        };
+      };
+    },
+  };
+}
+
+function endMalformations({ secretManager }: Scene): void {
+  secretManager.rewrite = secretManager.endlessPages = undefined;
+  secretManager.maxPageSize = 25_000;
+  secretManager.pageOverlap = 0;
+}
+
+/** The keys that were issued in answers that could be used, and that no version contains. */
+function lostKeys({ momento, secretManager, secret }: Scene, usable: ReadonlySet<string>): number {
+  const stored = secretManager
+    .versions(secret.name)
+    .map(({ payload }) => payload?.toString() ?? '')
+    .join();
+  return momento.account
+    .keys()
+    .filter(({ info, apiKey }) => usable.has(info.key_id) && !stored.includes(apiKey)).length;
+}
+
+function malformed(seed: number): Case {
+  const chance = new Chance(seed);
+  const kind = chance.of(['v1', 'refresh', 'mint', 'mint'] as const);
+  return scene(`seed ${seed}`, { kind, refreshTokens: 'single-use' }, async (played) => {
+    const violations: string[] = [];
+    const usable = new Set<string>();
+    const told: string[] = [];
+    for (let runs = 0; runs < 3; runs += 1) {
+      const malformations = [drawn(chance, kind), ...(chance.is(0.4) ? [drawn(chance, kind)] : [])];
+      told.push(malformations.map(({ name }) => name).join(' and '));
+      for (const { begin } of malformations) begin(played);
+      const known = new Set(played.momento.account.keys());
+      const once = chance.is(0.3);
+      await played.run({
+        strike: ({ method, when, n }) => {
+          const strikes = malformations
+            .map(({ strike }) => strike?.(method))
+            .filter((fault) => fault !== undefined);
+          return when === 'after' && (!once || n === 1) ? strikes[0] : undefined;
+        },
+      });
+      if (malformations.every((malformation) => malformation.usable)) {
+        for (const key of played.momento.account.keys()) {
+          if (!known.has(key)) usable.add(key.info.key_id);
+        }
+      }
+      endMalformations(played);
+      played.clock.advance(chance.of([MINUTE, HOUR]));
+    }
+    if (kind === 'refresh') {
+      // One that is in memory is stored now.
+      await played.run();
+      const lost = lostKeys(played, usable);
+      if (lost > 0) violations.push(`${lost} usable keys were lost`);
+    }
+    mend(played);
+    played.lostAnswers = 0;
+    await played.runLast();
+    const all = [...violations, ...played.invariants.violations];
+    return all.length === 0 ? [] : [...violations, `[${told.join('; ')}]`];
+  });
+}
+
+export const malformedAnswers: Group = {
+  name: 'answers',
+  title: 'generated malformed answers of Secret Manager and the key API',
+  concurrency: 4,
+  cases: (extent) =>
+    Array.from({ length: extent === 'full' ? 3000 : 100 }, (_, seed) => malformed(seed)),
+};

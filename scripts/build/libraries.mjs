@@ -45,6 +45,7 @@ const PROTOS = new Map([
         'AddSecretVersion',
         'DestroySecretVersion',
         'DisableSecretVersion',
+        'GetSecretVersion',
         'ListSecretVersions',
         'TestIamPermissions',
       ],

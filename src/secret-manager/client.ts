@@ -16,7 +16,10 @@ import {
 /** How long one call can take. The client's own default is 60 s, but repeating a stuck call is better. */
 const CALL_TIMEOUT = 10 * SECOND;
 
-/** Google's servers accept a ping every 30 s, and others every 5 minutes; both accept few pings on connections without calls. */
+/**
+ * Google's servers accept a ping every 30 s. Connections without calls aren't pinged, because servers close a connection
+ * for many of such pings. A connection that goes silent while it is idle costs its next call.
+ */
 const KEEPALIVE = {
   'grpc.keepalive_time_ms': MINUTE,
   'grpc.keepalive_timeout_ms': CALL_TIMEOUT,

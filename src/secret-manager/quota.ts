@@ -80,11 +80,11 @@ export class CallQueue {
 
   async #turn(key: string, call: QueuedCall): Promise<void> {
     const { quota, project, priority, deadline } = call;
-    if (this.#clock.monotonic() > deadline) throw tooLate();
+    if (this.#clock.monotonic() > deadline) throw tooLate('other steps took that long');
     if (quota === 'write') await this.#limiter(project).turn({ deadline, priority });
     for (;;) {
       const until = this.#pausedUntil(key);
-      if (until > deadline) throw tooLate();
+      if (until > deadline) throw tooLate(`the ${quota} quota of project ${project} was used up`);
       const wait = until - this.#clock.monotonic();
       if (wait > 0) await this.#clock.sleep(wait);
       await this.#slot(call);
@@ -97,13 +97,14 @@ export class CallQueue {
 
   /** Waits until fewer than the allowed calls are in flight, and counts this one. */
   async #slot({ priority, deadline }: QueuedCall): Promise<void> {
-    if (this.#inFlight >= MAX_IN_FLIGHT) {
-      await new Promise<void>((begin, reject) => {
-        this.#waiting[priority]?.push({ deadline, begin, fail: () => reject(tooLate()) });
-      });
-    } else {
+    if (this.#inFlight < MAX_IN_FLIGHT) {
       this.#inFlight += 1;
+      return;
     }
+    await new Promise<void>((begin, reject) => {
+      const fail = (): void => reject(tooLate('other calls were in progress'));
+      this.#waiting[priority]?.push({ deadline, begin, fail });
+    });
   }
 
   /** A call that has ended lets the next one begin, and ends those that wait in vain. */
@@ -143,10 +144,11 @@ export class CallQueue {
   }
 }
 
-function tooLate(): RotationError {
+/** @param reason what kept the call from beginning */
+function tooLate(reason: string): RotationError {
   return new RotationError('DEADLINE_EXCEEDED', {
-    problem: 'The time for this run is over before Secret Manager could be called.',
+    problem: `The time of this run was over before a call to Secret Manager (${reason}).`,
     action:
-      'The next run continues. If this persists, raise TIMEOUT, or rotate fewer secrets at once.',
+      'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',
   });
 }

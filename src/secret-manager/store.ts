@@ -33,7 +33,7 @@ const { FAILED_PRECONDITION, NOT_FOUND, ABORTED } = grpc.status;
 
 /** The largest page: all versions of a secret in one call, for nearly every secret. */
 const PAGE_SIZE = 25_000;
-/** A list that doesn't end is a fault of the server. Servers with small pages need some. */
+/** A list with more pages is a fault of the server. Google's servers need one page, emulators can need several. */
 const MAX_PAGES = 100;
 
 /** What a method does, for the quotas and for error messages. */
@@ -111,7 +111,7 @@ export class SecretManagerStore implements SecretStore {
   }
 
   async list(secret: SecretName, limits: CallLimits): Promise<VersionList> {
-    const entries: ApiVersion[] = [];
+    const pages: ApiVersion[][] = [];
     const tokens = new Set<string>();
     let pageToken = '';
     do {
@@ -123,9 +123,10 @@ export class SecretManagerStore implements SecretStore {
           { ...callOptions(), autoPaginate: false },
         ),
       );
-      entries.push(...page);
+      pages.push(page);
       pageToken = answer.nextPageToken ?? '';
     } while (pageToken !== '');
+    const entries = pages.flat();
     const list = toVersionList(entries, secret, this.#clock.now());
     // The secret isn't empty.
     if (list.versions.length === 0 && entries.length > 0) {

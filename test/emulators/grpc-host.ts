@@ -162,7 +162,7 @@ export class GrpcHost implements Host {
     const refusal =
       error instanceof Refusal
         ? error
-        : new Refusal(grpc.status.INTERNAL, `the local service failed: ${String(error)}`);
+        : new Refusal(grpc.status.INTERNAL, `the emulator failed: ${String(error)}`);
     const { code, details } = refusal;
     return { code, details, metadata: this.#describe(refusal) };
   }

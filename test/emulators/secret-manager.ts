@@ -134,13 +134,13 @@ interface Target {
 }
 
 /**
- * A local Secret Manager. What it cannot do as the real service does, it refuses as UNIMPLEMENTED.
+ * An emulator of Secret Manager. It answers UNIMPLEMENTED to everything that it can't do as the real service does.
  *
  * Texts and fine points follow what users of the real service have published: enabling and
  * disabling are idempotent and still change the etag, destroying is not; state changes take no
  * alias; a missing secret grants nothing.
  *
- * It plays the endpoint that the client asks for (its `:authority`): that of a location for
+ * It stands for the endpoint that the client asks for (its `:authority`): that of a location for
  * `secretmanager.LOCATION.rep.googleapis.com`, else the global one. Each knows its own names only.
  */
 export class SecretManagerEmulator extends LocalService {

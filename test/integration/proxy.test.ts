@@ -141,7 +141,7 @@ describe('the way to Secret Manager and to the token endpoint', () => {
   });
 
   it.each([
-    ['a name', { no_proxy: `${HOST}` }, [TOKEN_HOST]],
+    ['a name', { no_proxy: HOST }, [TOKEN_HOST]],
     ['a name in upper case', { NO_PROXY: ` ${TOKEN_HOST.toUpperCase()} ,x` }, []],
     ['a domain', { no_proxy: DOMAIN }, []],
     ['a domain after a dot', { no_proxy: `x, .${DOMAIN}` }, []],

@@ -589,7 +589,9 @@ it('replaces a connection that has gone silent, after one call without an answer
     expect(await add()).toMatchObject({ number: 3 });
     // The silent connection was closed: of its two ends, and of the new one's, none but the new one's are open.
     const [oldEnd] = way.connections;
-    if (oldEnd !== undefined && !oldEnd.closed) await once(oldEnd, 'close');
+    if (oldEnd !== undefined && !oldEnd.closed) {
+      await once(oldEnd, 'close', { signal: AbortSignal.timeout(5_000) });
+    }
     expect(way.connections).toHaveLength(4);
   } finally {
     way.stop();

@@ -1,0 +1,193 @@
+import { status } from '@grpc/grpc-js';
+import { RotationError } from '../../../src/errors';
+import {
+  credentialsUnavailable,
+  NO_ANSWER,
+  permissionMissing,
+  readProxyFailure,
+  toStoreError,
+  VIEWER,
+  type FailedCall,
+} from '../../../src/secret-manager/errors';
+
+const HOST = 'secretmanager.googleapis.com';
+const SECRET = { name: 'projects/p/secrets/s', project: 'p', id: 's' };
+const CALL: FailedCall = { secret: SECRET, host: HOST, permission: 'add' };
+const PROXIED: FailedCall = { ...CALL, proxy: { host: 'proxy:3128', failure: undefined } };
+
+/** An error as the client gives it. */
+function failure(code: status, details: string): Error {
+  return Object.assign(new Error(`${code} ${status[code]}: ${details}`), { code, details });
+}
+
+// The texts are those of grpc-js 1.13.5.
+describe('a call that was never sent', () => {
+  it.each([
+    [
+      'No connection established. Last error: Error: connect ECONNREFUSED 127.0.0.1:1',
+      'ECONNREFUSED',
+    ],
+    [
+      'No connection established. Last error: read ECONNRESET (2026-11-29T00:54:46.906Z)',
+      'ECONNRESET',
+    ],
+    ['Name resolution failed for target dns:secretmanager.googleapis.com:443', 'ENOTFOUND'],
+    [
+      'No connection established. Last error: Protocol error (2026-11-29T00:54:45Z)',
+      'no HTTP/2 over TLS',
+    ],
+    ['No connection established. Last error: undefined', 'no HTTP/2 over TLS'],
+  ])('%s', (details, cause) => {
+    const error = toStoreError(failure(status.UNAVAILABLE, details), CALL);
+    expect(error).toMatchObject({
+      code: 'SECRET_MANAGER_UNAVAILABLE',
+      problem: `Secret Manager (${HOST}) couldn't be reached (${cause}).`,
+      action: `Check that the function can reach ${HOST}.`,
+      outcomeUnknown: false,
+    });
+  });
+
+  it.each([
+    [
+      'No connection established. Last error: Error: connect ECONNREFUSED 1.2.3.4:1',
+      'ECONNREFUSED, proxy proxy:3128',
+    ],
+    ['Name resolution failed for target dns:proxy:3128', 'ENOTFOUND, proxy proxy:3128'],
+    ['No connection established. Last error: undefined', 'proxy proxy:3128 refused the connection'],
+  ])('through a proxy: %s', (details, cause) => {
+    const { problem, action } = toStoreError(failure(status.UNAVAILABLE, details), PROXIED);
+    expect(problem).toBe(`Secret Manager (${HOST}) couldn't be reached (${cause}).`);
+    expect(action).toBe('Check that the function can reach the proxy proxy:3128.');
+  });
+
+  it.each([
+    ['Error: self-signed certificate; if the root CA is', 'it or its authority is self-signed'],
+    ['Error: self-signed certificate in certificate chain', 'it or its authority is self-signed'],
+    ['Error: unable to verify the first certificate', 'its authority is unknown'],
+    ['Error: unable to get local issuer certificate', 'its authority is unknown'],
+    ['Error: certificate has expired', 'it has expired'],
+    ['Error: certificate is not yet valid', "it isn't valid yet"],
+    [
+      "Error [ERR_TLS_CERT_ALTNAME_INVALID]: Hostname/IP does not match certificate's altnames: Host: x",
+      "it doesn't name this host",
+    ],
+  ])('for want of trust: %s', (text, words) => {
+    const details = `No connection established. Last error: ${text}`;
+    expect(toStoreError(failure(status.UNAVAILABLE, details), CALL)).toMatchObject({
+      code: 'CERTIFICATE_NOT_TRUSTED',
+      problem: `The TLS certificate of ${HOST} isn't trusted: ${words}.`,
+      retryable: false,
+      outcomeUnknown: false,
+    });
+  });
+});
+
+describe('a call whose outcome is unknown', () => {
+  it.each([
+    [status.UNAVAILABLE, 'self-signed certificate', 'answered UNAVAILABLE'],
+    [status.UNAVAILABLE, 'Received HTTP status code 503', 'answered with HTTP status 503'],
+    [status.UNAVAILABLE, 'Connection dropped', 'lost the connection before its answer'],
+    [status.UNAVAILABLE, 'read ECONNRESET', 'lost the connection before its answer'],
+    [
+      status.DEADLINE_EXCEEDED,
+      'Deadline exceeded after 10.002s,LB pick: 0.001s',
+      'gave no answer in time',
+    ],
+    [
+      status.DEADLINE_EXCEEDED,
+      'Deadline exceeded after 10.002s,name resolution: 0.001s,Waiting for LB pick',
+      "couldn't be reached (no connection in time)",
+    ],
+    [status.DEADLINE_EXCEEDED, 'The request timed out.', 'answered DEADLINE_EXCEEDED'],
+    [status.INTERNAL, 'Response message parsing error: QWxhZGRpbg', 'answered INTERNAL'],
+  ])('%s %s', (code, details, words) => {
+    expect(toStoreError(failure(code, details), CALL)).toMatchObject({
+      code: 'SECRET_MANAGER_UNAVAILABLE',
+      problem: `Secret Manager (${HOST}) ${words}.`,
+      outcomeUnknown: true,
+    });
+  });
+
+  it('is one whose answer met a limit on its way', () => {
+    const local = failure(status.RESOURCE_EXHAUSTED, 'Received message larger than max');
+    expect(toStoreError(local, CALL)).toMatchObject({ quota: true, outcomeUnknown: true });
+  });
+});
+
+it('keeps an error of the rotator, and reports any other as a fault', () => {
+  const own = new RotationError('PAYLOAD_CORRUPT', { problem: 'p', action: 'a' });
+  expect(toStoreError(own, CALL)).toBe(own);
+  expect(toStoreError(new TypeError('x'), CALL).code).toBe('INTERNAL');
+});
+
+it.each([
+  [
+    'Failed to connect to secretmanager.googleapis.com:443 through proxy 10.0.0.1:3128 with status 407',
+    'refused the connection with HTTP status 407',
+  ],
+  [
+    'Failed to connect to proxy 10.0.0.1:3128 with error connect ECONNREFUSED 10.0.0.1:3128',
+    "couldn't be reached: ECONNREFUSED",
+  ],
+  ['Failed to connect to proxy 10.0.0.1:3128 with error socket hang up', 'closed the connection'],
+  ['Connection to 10.0.0.1 rejected by server because of excess pings', undefined],
+])('reads from the log of grpc-js: %s', (line, expected) => {
+  expect(readProxyFailure(line)).toBe(expected);
+});
+
+describe('missing credentials', () => {
+  const url = new URL('https://sts.example.com/token');
+  const unauthenticated = (problem: string): object => ({
+    code: 'CREDENTIALS_UNAVAILABLE',
+    problem: `The function got no Google Cloud credentials${problem}. Secret Manager wasn't called.`,
+    retryable: false,
+  });
+
+  it.each([
+    [new Error(NO_ANSWER), ': there was no answer in time'],
+    [
+      new Error('Could not load the default credentials. Browse to https://cloud.google.com/'),
+      ': none are configured',
+    ],
+    [
+      new Error(
+        'Unable to read the credential file specified by the GOOGLE_APPLICATION_CREDENTIALS',
+      ),
+      ": the file in GOOGLE_APPLICATION_CREDENTIALS can't be read",
+    ],
+    [
+      Object.assign(new Error('reason: getaddrinfo ENOTFOUND sts.example.com'), {
+        config: { url },
+      }),
+      ": sts.example.com couldn't be reached (ENOTFOUND)",
+    ],
+    [
+      Object.assign(new Error('reason: connect ECONNREFUSED 1.2.3.4:443'), { config: { url } }),
+      ": sts.example.com couldn't be reached (ECONNREFUSED)",
+    ],
+    [
+      Object.assign(new Error('QWxhZGRpbg'), { config: { url }, status: 400 }),
+      ': sts.example.com answered with HTTP status 400',
+    ],
+    ['QWxhZGRpbg', ''],
+  ])('%s', (error, problem) => {
+    expect(credentialsUnavailable(error)).toMatchObject(unauthenticated(problem));
+  });
+
+  it('name the endpoint whose certificate is not trusted', () => {
+    const error = Object.assign(new Error('reason: self-signed certificate'), { config: { url } });
+    expect(credentialsUnavailable(error)).toMatchObject({
+      code: 'CERTIFICATE_NOT_TRUSTED',
+      problem: expect.stringContaining('sts.example.com') as string,
+    });
+  });
+});
+
+it('names the smallest role for reading', () => {
+  expect(permissionMissing(SECRET, ['list']).action).toContain(VIEWER);
+  expect(permissionMissing(SECRET, ['list', 'add']).action).not.toContain(VIEWER);
+  expect(permissionMissing(SECRET, ['access', 'add'])).toMatchObject({
+    problem:
+      "The function's service account lacks secretmanager.versions.access, secretmanager.versions.add on projects/p/secrets/s, or the secret doesn't exist.",
+  });
+});

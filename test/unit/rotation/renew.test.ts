@@ -416,17 +416,17 @@ describe('add', () => {
       expect([...bed.versions.keys()]).toEqual([3, 4, 5, 6]);
     });
 
-    test('looks a last time when the time is over', async () => {
-      const store: Plan['store'] = {
-        add: inTurn<Version>(MAYBE_ADDED),
-        access: () => Promise.resolve(bed.clock.monotonic() < end ? { kind: 'absent' } : COPY),
-      };
-      const bed = testBed({ store });
-      const end = bed.clock.monotonic() + 490 * SECOND;
-      expect((await renew(bed.begin(), bed.inspection)).renewal).toMatchObject({
-        kind: 'rotated',
-        version: { number: 5 },
+    test('looks a last time after the last attempt', async () => {
+      const bed = testBed({
+        store: {
+          add: () => bed.clock.sleep(10 * SECOND).then(() => Promise.reject(MAYBE_ADDED)),
+          access: () => Promise.resolve(bed.clock.monotonic() > latest ? COPY : { kind: 'absent' }),
+        },
       });
+      const run = bed.begin();
+      const latest = run.deadlines.latestAdd;
+      const { renewal } = await renew(run, bed.inspection);
+      expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 5 } });
     });
   });
 

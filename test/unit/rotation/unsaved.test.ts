@@ -295,6 +295,16 @@ describe('an unsaved credential that is rejected', () => {
     expect((await run()).result).toMatchObject({ outcome: 'rotated', keyId: 'new' });
   });
 
+  test('stays when no other key can be issued, and is reported', async () => {
+    const { run, unsaved } = testBed({
+      next: error('KEY_NOT_REFRESHABLE'),
+      check: answers(REJECTED),
+    });
+    unsaved.keep(SECRET, { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
+    expect((await run()).result.error).toMatchObject({ code: 'NEW_KEY_REJECTED', step: 'verify' });
+    expect(unsaved.get(SECRET)?.credential).toBe(NEW_KEY);
+  });
+
   test('stays when it is unknown whether another key was issued', async () => {
     const { run, unsaved } = await bedWithUnsaved({
       check: answers(ACCEPTED, REJECTED),

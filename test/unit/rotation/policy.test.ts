@@ -15,7 +15,7 @@ import {
   type Situation,
   type VersionPlan,
 } from '../../../src/rotation/policy';
-import type { KeyCheck, NextKey, Version } from '../../../src/rotation/ports';
+import type { NextKey, Version } from '../../../src/rotation/ports';
 import { DAY, HOUR, NOW, version } from '../support';
 import { error, EXPIRES_AT, key, ownKey } from './test-bed';
 
@@ -289,10 +289,10 @@ describe('replaceRejected', () => {
       "its keys aren't minted",
     ],
   ])('when %s', (_name, found, byIssuer, listed, expected) => {
-    const check: KeyCheck = { verdict: 'rejected', host: 'cache.example.com', byIssuer };
-    expect(
-      replaceRejected(found, check as KeyCheck & { verdict: 'rejected' }, listed, NOW),
-    ).toEqual(expected === true ? { replace: true } : { replace: false, reason: expected });
+    const check = { verdict: 'rejected', host: 'cache.example.com', byIssuer } as const;
+    expect(replaceRejected(found, check, listed, NOW)).toEqual(
+      expected === true ? { replace: true } : { replace: false, reason: expected },
+    );
   });
 });
 
@@ -456,7 +456,7 @@ describe('planVersions', () => {
           const due = {
             disable: older.filter((each) => isDue(each, 'ENABLED', gracePeriodMs)),
             destroy: older.filter(
-              (each) => isDue(each, 'DISABLED', destroyAfterMs) && each.destroyScheduled !== true,
+              (each) => isDue(each, 'DISABLED', destroyAfterMs) && !each.destroyScheduled,
             ),
           };
           const ascending = ({ disable, destroy }: typeof due) =>

@@ -422,6 +422,7 @@ describe('verify', () => {
 
 describe('a rejected newest key that is not due', () => {
   const OLD = { versions: [version(3), version(4)], policy: NOT_DUE };
+  const MINTED_AND_REJECTED: Plan = { next: MINT, check: () => REJECTED };
   const listed = (state: Awaited<ReturnType<KeySession['listedState']>>) => ({
     listedState: inTurn(state),
   });
@@ -454,6 +455,11 @@ describe('a rejected newest key that is not due', () => {
       'the list shows a valid key',
       { next: MINT, check: () => REJECTED, session: listed('valid') },
       'cache.example.com is probably the wrong host',
+    ],
+    [
+      "the list can't be read",
+      { ...MINTED_AND_REJECTED, session: { listedState: inTurn<never>(STORE_REFUSES) } },
+      "couldn't be read",
     ],
     [
       'the version is younger than an hour',

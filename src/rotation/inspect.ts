@@ -40,7 +40,7 @@ export interface Inspection {
 /** The versions of a secret, and the payload that applications get or should get. */
 interface State {
   readonly versions: readonly Version[];
-  readonly readable?: (Version & { readonly payload: Uint8Array }) | undefined;
+  readonly readable?: { readonly version: Version; readonly payload: Uint8Array } | undefined;
   readonly unreadable: ReadonlyMap<number, string>;
 }
 
@@ -139,7 +139,7 @@ async function reconcile(
       latest.kind === 'payload' && latest.number === number
         ? latest
         : await deadlines.retry((limits) => store.access(secret, number, limits));
-    if (access.kind === 'payload') return result({ ...candidate, payload: access.payload });
+    if (access.kind === 'payload') return result({ version: candidate, payload: access.payload });
     if (access.kind === 'absent') {
       versions.delete(number);
       continue;
@@ -177,7 +177,7 @@ async function interpret(
   const current =
     readable === undefined || credential === undefined || credential instanceof RotationError
       ? undefined
-      : { version: withoutPayload(readable), credential };
+      : { version: readable.version, credential };
   const next = async (): Promise<Inspection['next']> => {
     if (missing.length > 0) return store.permissionMissing(secret, missing);
     if (credential instanceof RotationError) return credential;
@@ -195,17 +195,17 @@ async function interpret(
   const inspection = {
     versions,
     newest,
-    readable: readable && withoutPayload(readable),
+    readable: readable?.version,
     current,
     issuedAt: current && (await issueTime(context, versions, current)),
     unreadable,
     next: await next(),
     warnings: [] as string[],
   };
-  if (newest !== undefined && newest.number !== readable?.number) {
+  if (newest !== undefined && newest.number !== readable?.version.number) {
     inspection.warnings.push(
       `version ${newest.number}, the newest, ${whyUnusable({ ...inspection, missing }, newest)}: applications that read ` +
-        `latest get an error until a version is added${readable === undefined ? '' : `; version ${readable.number} is used instead`}`,
+        `latest get an error until a version is added${readable === undefined ? '' : `; version ${readable.version.number} is used instead`}`,
     );
   }
   return inspection;
@@ -241,13 +241,6 @@ async function issueTime(
     return !(credential instanceof RotationError) && credential?.fingerprint === fingerprint;
   });
   return same?.createdAt;
-}
-
-function withoutPayload({
-  payload: _payload,
-  ...version
-}: Version & { readonly payload: Uint8Array }): Version {
-  return version;
 }
 
 export function parse(keys: KeySource, payload: Uint8Array): Credential | RotationError {

@@ -211,7 +211,7 @@ async function add(
   const payload = issued.credential.serialize();
   const tooLate = issued.by === 'mint' ? issued.issuedAt + MINTED_KEY_ADD_WITHIN : Infinity;
   const latest = Math.min(deadlines.latestAdd, tooLate);
-  let outcomeUnknown = false;
+  let outcomeUnknown = false as boolean;
   const attempt = async (): Promise<Version> => {
     if (clock.monotonic() > tooLate) throw mintedTooLongAgo();
     const stored = outcomeUnknown ? await findStored(run, payload, issued) : undefined;

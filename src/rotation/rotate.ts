@@ -283,7 +283,7 @@ function newestKeyRejected(
   return new RotationError('NEWEST_KEY_REJECTED', {
     problem: `${host} rejects the key of version ${number} of ${secret.name}, the newest.${reason === undefined ? '' : ` The rotator doesn't replace it: ${reason}.`}`,
     action:
-      `Check that ${host} is the right host (MOMENTO_ENDPOINT, or the endpoint in the payload). If the key was revoked, add a ` +
+      `Check that ${host} is the right host (the configured endpoint, or the endpoint in the payload). If the key was revoked, add a ` +
       `good credential as a new version: the payload of an older version that still works, or ${keys.remedy}.`,
   });
 }

@@ -392,7 +392,7 @@ describe('revocations', () => {
         version(index + 1, index < 5 ? 'DISABLED' : 'ENABLED'),
       );
       const plan: Plan = { ...MINTED, versions, ownKeys: orphans(n) };
-      const { access } = testBed(plan).environment.store;
+      const memory = testBed(plan).environment.store;
       let reads = 0;
       let checks = 0;
       const bed = testBed({
@@ -401,7 +401,7 @@ describe('revocations', () => {
           access: (secret, number, limits) => {
             if (number === v + 1) checks += 1;
             else reads += 1;
-            return access(secret, number, limits);
+            return memory.access(secret, number, limits);
           },
         },
       });

@@ -177,11 +177,11 @@ describe('a newest version that is disabled', () => {
 describe('lagging reads', () => {
   /** A store in which `latest` and the list show the past, and access by number shows what is. */
   const lagging = (latest: Access, listed: Version[]): Partial<SecretStore> => {
-    const { access } = testBed({ versions: [version(3), version(4)] }).environment.store;
+    const memory = testBed({ versions: [version(3), version(4)] }).environment.store;
     return {
       list: inTurn<VersionList>({ versions: listed }),
       access: (secret, number, limits) =>
-        number === 'latest' ? Promise.resolve(latest) : access(secret, number, limits),
+        number === 'latest' ? Promise.resolve(latest) : memory.access(secret, number, limits),
     };
   };
 
@@ -243,11 +243,12 @@ describe('an unreadable newest version', () => {
   test("doesn't block a minted secret, whose next key is independent of the current one", async () => {
     const asked: unknown[] = [];
     const plan = unreadable({ by: 'mint' });
-    const nextKey = testBed(plan).begin().session.nextKey;
+    const { session } = testBed(plan).begin();
     const found = await inspectIn({
       ...plan,
       session: {
-        nextKey: (secret, current) => nextKey(secret, current).finally(() => asked.push(current)),
+        nextKey: (secret, current) =>
+          session.nextKey(secret, current).finally(() => asked.push(current)),
       },
     });
     expect(found.next).toMatchObject({ by: 'mint' });
@@ -261,12 +262,12 @@ describe('an unreadable newest version', () => {
   test('hides older versions: they contain used tokens', async () => {
     const read: (number | 'latest')[] = [];
     const plan = unreadable();
-    const { access } = testBed(plan).environment.store;
+    const memory = testBed(plan).environment.store;
     await inspectIn({
       ...plan,
       store: {
         access: (secret, number, limits) =>
-          access(secret, number, limits).finally(() => read.push(number)),
+          memory.access(secret, number, limits).finally(() => read.push(number)),
       },
     });
     expect(read).toEqual(['latest', 4]);
@@ -331,7 +332,7 @@ describe('the time of issue', () => {
 
   test('is searched in five older versions at most, and no failure matters', async () => {
     const many = Array.from({ length: 12 }, (_, index) => version(index + 1));
-    const { access } = testBed({ versions: many }).environment.store;
+    const memory = testBed({ versions: many }).environment.store;
     const read = new Set<number | 'latest'>();
     const found = await inspectIn({
       versions: many,
@@ -339,7 +340,9 @@ describe('the time of issue', () => {
       store: {
         access: (secret, number, limits) => {
           read.add(number);
-          return number === 9 ? Promise.reject(STORE_REFUSES) : access(secret, number, limits);
+          return number === 9
+            ? Promise.reject(STORE_REFUSES)
+            : memory.access(secret, number, limits);
         },
       },
     });
@@ -383,6 +386,15 @@ describe('readNewestEnabled', () => {
     await expect(readNewestEnabled(begin())).rejects.toBe(UNAVAILABLE);
     expect(clock.now()).toBeLessThanOrEqual(NOW + 30 * SECOND);
   });
+});
+
+test('drops a listed version that is neither readable nor there', async () => {
+  const store = {
+    access: inTurn(NOT_READABLE, NOT_READABLE, payloadOf(3)),
+    get: inTurn<Version | undefined>(undefined),
+  };
+  const { newest } = await inspectIn({ versions: [version(3), version(4)], store });
+  expect(newest?.number).toBe(3);
 });
 
 test('reports a version that is disabled and not readable by number as such, whatever latest shows', async () => {

@@ -17,14 +17,14 @@ function counted(plan: Plan) {
   const reads: number[] = [];
   let active = 0;
   let most = 0;
-  const { access } = testBed(plan).environment.store;
+  const memory = testBed(plan).environment.store;
   const store: Plan['store'] = {
     access: async (secret, number, limits) => {
       reads.push(Number(number));
       most = Math.max(most, ++active);
       await new Promise((resolve) => setImmediate(resolve));
       active -= 1;
-      return access(secret, number, limits);
+      return memory.access(secret, number, limits);
     },
   };
   return { plan: { ...plan, store }, reads, most: () => most };

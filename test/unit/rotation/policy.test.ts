@@ -11,12 +11,11 @@ import {
   renewalTime,
   replaceRejected,
   visibleBlocker,
-  type Decision,
   type RenewalPolicy,
   type Situation,
   type VersionPlan,
 } from '../../../src/rotation/policy';
-import type { KeyCheck, NextKey, Version } from '../../../src/rotation/ports';
+import type { NextKey, Version } from '../../../src/rotation/ports';
 import { DAY, HOUR, NOW, version } from '../support';
 import { error, EXPIRES_AT, key, ownKey } from './test-bed';
 
@@ -28,6 +27,7 @@ const MINT = { by: 'mint' } as NextKey;
 
 const EVERY_RUN: RenewalPolicy = { gracePeriodMs: 0, verify: true, revoke: false };
 const LATE: RenewalPolicy = { ...EVERY_RUN, renewBefore: { minimumMs: 3 * DAY } };
+const DUE_AT = EXPIRES_AT - 3 * DAY;
 
 type Changes = Partial<Inspection> & Partial<Omit<Situation, 'inspection'>>;
 
@@ -65,106 +65,74 @@ describe('decide', () => {
     next: MINT,
   };
 
-  test.each<[string, Changes, RenewalPolicy, string]>([
-    ['no renewal time is configured', {}, EVERY_RUN, 'every run rotates'],
+  const EXPIRED = 'the key expired at 2026-11-11T00:00:00.000Z';
+  const UNSAVED = "an earlier run issued a key that isn't stored yet";
+  const FOREVER = { current: { version: NEWEST, credential: key('k4', Infinity) } };
+  /** The newest version was added since then. */
+  const SEEN_TO = { scheduledAt: NOW - 9 * DAY };
+
+  test.each<[string, Changes, string]>([
+    ['the renewal time is now', { now: DUE_AT }, 'due since 2026-11-08T00:00:00.000Z'],
+    ['the key expired', { now: EXPIRES_AT }, EXPIRED],
+    ['the key expired and the version is new', { now: EXPIRES_AT, ...SEEN_TO }, EXPIRED],
+    ['the key never expires', FOREVER, 'the key never expires'],
+    ['the run is forced', { force: true }, 'forced'],
+    ['the run is forced and the version is new', { force: true, ...SEEN_TO }, 'forced'],
     [
-      'the renewal time is now',
-      { now: EXPIRES_AT - 3 * DAY },
-      LATE,
-      'due since 2026-11-08T00:00:00.000Z',
-    ],
-    ['the key expired', { now: EXPIRES_AT }, LATE, 'the key expired at 2026-11-11T00:00:00.000Z'],
-    [
-      'the key expired, even if a version was added since the scheduled time',
-      { now: EXPIRES_AT, scheduledAt: NOW - 9 * DAY },
-      LATE,
-      'the key expired at 2026-11-11T00:00:00.000Z',
-    ],
-    [
-      'the key never expires',
-      { current: { version: NEWEST, credential: key('k4', Infinity) } },
-      LATE,
-      'the key never expires',
-    ],
-    ['the run is forced', { force: true }, LATE, 'forced'],
-    [
-      'the run is forced, even if a version was added since the scheduled time',
-      { force: true, scheduledAt: NOW - 9 * DAY },
-      LATE,
-      'forced',
-    ],
-    [
-      'the newest version was created just before the scheduled time',
-      { scheduledAt: NOW - 5 * DAY + 1 },
-      EVERY_RUN,
-      'every run rotates',
-    ],
-    [
-      'the newest version is disabled, whenever it was created',
-      { newest: DISABLED, scheduledAt: NOW - HOUR },
-      LATE,
+      'the newest is disabled',
+      { newest: DISABLED, ...SEEN_TO },
       'version 5, the newest, is disabled',
     ],
+    ['it is destroyed', { newest: version(5, 'DESTROYED') }, 'version 5, the newest, is destroyed'],
     [
-      'the newest version is destroyed',
-      { newest: version(5, 'DESTROYED') },
-      LATE,
-      'version 5, the newest, is destroyed',
-    ],
-    [
-      'the newest version of a minted secret is unreadable',
-      { ...UNREADABLE, scheduledAt: NOW - 9 * DAY },
-      LATE,
+      'it is unreadable, and keys are minted',
+      { ...UNREADABLE, ...SEEN_TO },
       "version 5, the newest, is enabled and can't be read (FAILED_PRECONDITION)",
     ],
-    ['the secret is empty', { newest: undefined, current: undefined }, LATE, 'the secret is empty'],
+    ['the secret is empty', { newest: undefined, current: undefined }, 'the secret is empty'],
+    ['a credential is unsaved', { hasUnsaved: true, ...SEEN_TO }, UNSAVED],
     [
-      'a credential is unsaved, whatever the scheduled time',
-      { hasUnsaved: true, scheduledAt: NOW - 9 * DAY },
-      LATE,
-      "an earlier run issued a key that isn't stored yet",
-    ],
-    [
-      'a credential is unsaved, even if no other can be issued',
+      'a credential is unsaved and no other can be issued',
       { hasUnsaved: true, next: BLOCKER },
-      LATE,
-      "an earlier run issued a key that isn't stored yet",
+      UNSAVED,
     ],
-  ])('rotates when %s', (_name, changes, policy, reason) => {
-    expect(decide(situation(changes), policy)).toEqual({ action: 'rotate', reason });
-  });
-
-  test.each<[string, Changes, RenewalPolicy, Partial<Decision>]>([
-    [
-      "the renewal time isn't reached by a millisecond",
-      { now: EXPIRES_AT - 3 * DAY - 1 },
-      LATE,
-      { outcome: 'not_due', reason: 'due at 2026-11-08T00:00:00.000Z' },
-    ],
-    [
-      'the newest version was created at the scheduled time',
-      { scheduledAt: NOW - 5 * DAY },
-      EVERY_RUN,
-      { outcome: 'already_rotated', reason: "version 4 was added since this run's scheduled time" },
-    ],
-  ])('keeps the key when %s', (_name, changes, policy, kept) => {
-    expect(decide(situation(changes), policy)).toEqual({ action: 'keep', ...kept });
+  ])('rotates when %s', (_name, changes, reason) => {
+    expect(decide(situation(changes), LATE)).toEqual({ action: 'rotate', reason });
   });
 
   test.each<[string, Changes]>([
-    ['the renewal is due', { now: EXPIRES_AT - DAY }],
+    ['no renewal time is configured', {}],
+    ['the version was added just before the scheduled time', { scheduledAt: NOW - 5 * DAY + 1 }],
+  ])('rotates when %s', (_name, changes) => {
+    const decision = decide(situation(changes), EVERY_RUN);
+    expect(decision).toEqual({ action: 'rotate', reason: 'every run rotates' });
+  });
+
+  test("keeps a key that isn't due by a millisecond", () => {
+    expect(decide(situation({ now: DUE_AT - 1 }), LATE)).toEqual({
+      action: 'keep',
+      outcome: 'not_due',
+      reason: 'due at 2026-11-08T00:00:00.000Z',
+    });
+  });
+
+  test('keeps a key whose version was added at the scheduled time', () => {
+    expect(decide(situation({ scheduledAt: NOW - 5 * DAY }), EVERY_RUN)).toEqual({
+      action: 'keep',
+      outcome: 'already_rotated',
+      reason: "version 4 was added since this run's scheduled time",
+    });
+  });
+
+  test.each<[string, Changes]>([
+    ['the renewal is due', { now: DUE_AT }],
     ["the renewal isn't due", { now: NOW - 9 * DAY }],
     ['the run is forced', { force: true }],
-    ['a version was added since the scheduled time', { scheduledAt: NOW - 9 * DAY }],
-    [
-      "an unsaved credential can't be stored for lack of a permission",
-      { hasUnsaved: true, missing: ['add'] },
-    ],
+    ['a version was added since the scheduled time', SEEN_TO],
+    ["an unsaved credential can't be added", { hasUnsaved: true, missing: ['add'] }],
   ])('reports a blocker when %s', (_name, changes) => {
-    expect(decide(situation({ next: BLOCKER, ...changes }), LATE)).toEqual({
-      action: 'block',
-      error: BLOCKER,
-    });
+    const decision = decide(situation({ next: BLOCKER, ...changes }), LATE);
+    expect(decision).toEqual({ action: 'block', error: BLOCKER });
   });
 
   test('follows its order of rules in every situation', () => {
@@ -219,51 +187,25 @@ describe('renewalTime', () => {
     credential = key('k4'),
   ) => renewalTime({ version: NEWEST, credential }, issuedAt, { renewBefore });
 
-  test.each<[string, RenewalPolicy['renewBefore'], number | undefined, number | undefined]>([
-    ['every run rotates', undefined, undefined, undefined],
+  // Issued ten days ago, the key lives for 20 days. Without that, the version's age of five days gives at least 15.
+  const ISSUED = NOW - 10 * DAY;
+
+  test.each<[string, RenewalPolicy['renewBefore'], number | undefined, number]>([
     ['a minimum counts', { minimumMs: 3 * DAY }, undefined, 3 * DAY],
-    ['a minimum longer than the lifetime counts', { minimumMs: 400 * DAY }, undefined, 400 * DAY],
-    // Issued ten days ago, the key lives for 20 days.
-    ['a share of the known lifetime counts', { share: 0.2 }, NOW - 10 * DAY, 4 * DAY],
-    [
-      'both are set, and the share is larger',
-      { share: 0.5, minimumMs: 2 * DAY },
-      NOW - 10 * DAY,
-      10 * DAY,
-    ],
-    [
-      'both are set, and the minimum is larger',
-      { share: 0.05, minimumMs: 2 * DAY },
-      NOW - 10 * DAY,
-      2 * DAY,
-    ],
-    // Nothing is known but the version's age of five days: a lifetime of at least 15.
-    [
-      'the lifetime is unknown, and the share of its lower bound is larger',
-      { share: 0.2 },
-      undefined,
-      3 * DAY,
-    ],
-    [
-      'the lifetime is unknown, and the default minimum is larger',
-      { share: 0.1 },
-      undefined,
-      DEFAULT_MINIMUM_MS,
-    ],
-    [
-      'the lifetime is unknown, and the configured minimum decides',
-      { share: 0.1, minimumMs: 7 * DAY },
-      undefined,
-      7 * DAY,
-    ],
-    [
-      'the lifetime is known, so that no minimum applies',
-      { share: 0.01 },
-      NOW - 10 * DAY,
-      0.2 * DAY,
-    ],
+    ['a minimum beyond the lifetime counts', { minimumMs: 400 * DAY }, undefined, 400 * DAY],
+    ['a share of the known lifetime counts', { share: 0.2 }, ISSUED, 4 * DAY],
+    ['of both, the share is larger', { share: 0.5, minimumMs: 2 * DAY }, ISSUED, 10 * DAY],
+    ['of both, the minimum is larger', { share: 0.05, minimumMs: 2 * DAY }, ISSUED, 2 * DAY],
+    ['the lifetime is known: no minimum applies', { share: 0.01 }, ISSUED, 0.2 * DAY],
+    ['it is unknown: its lower bound counts', { share: 0.2 }, undefined, 3 * DAY],
+    ['it is unknown: the default minimum is larger', { share: 0.1 }, undefined, DEFAULT_MINIMUM_MS],
+    ['it is unknown: the minimum is', { share: 0.1, minimumMs: 7 * DAY }, undefined, 7 * DAY],
   ])('when %s', (_name, renewBefore, issuedAt, before) => {
-    expect(at(renewBefore, issuedAt)).toBe(before === undefined ? undefined : EXPIRES_AT - before);
+    expect(at(renewBefore, issuedAt)).toBe(EXPIRES_AT - before);
+  });
+
+  test('is undefined when every run rotates', () => {
+    expect(at(undefined, ISSUED)).toBeUndefined();
   });
 
   test('is now when a month-old key with 20 hours left was put back under 50%', () => {
@@ -347,10 +289,10 @@ describe('replaceRejected', () => {
       "its keys aren't minted",
     ],
   ])('when %s', (_name, found, byIssuer, listed, expected) => {
-    const check: KeyCheck = { verdict: 'rejected', host: 'cache.example.com', byIssuer };
-    expect(
-      replaceRejected(found, check as KeyCheck & { verdict: 'rejected' }, listed, NOW),
-    ).toEqual(expected === true ? { replace: true } : { replace: false, reason: expected });
+    const check = { verdict: 'rejected', host: 'cache.example.com', byIssuer } as const;
+    expect(replaceRejected(found, check, listed, NOW)).toEqual(
+      expected === true ? { replace: true } : { replace: false, reason: expected },
+    );
   });
 });
 
@@ -407,109 +349,52 @@ describe('planVersions', () => {
   // Version n was superseded when n + 1 was created: 3 five days ago, 2 six, 1 seven.
   const VERSIONS = [version(2), version(4), version(1), version(3)];
   const AHEAD = version(5, 'ENABLED', NOW + 2 * HOUR);
+  const ODD = version(4, 'ENABLED', 8.64e15);
+  const YOUNG = version(2, 'ENABLED', NOW - HOUR);
   const UNLISTED: Version = { ...version(3, 'ENABLED', NOW), unlisted: true };
+  const INCOMPLETE: Version = { ...version(3), incomplete: true };
 
-  test.each<[string, readonly Version[], Version, number, number[]]>([
-    ['plans nothing for the only version', [NEWEST], NEWEST, 0, []],
-    ['disables all but the newest, oldest first', VERSIONS, NEWEST, 0, [1, 2, 3]],
-    ['disables versions whose grace period is over', VERSIONS, NEWEST, 6 * DAY, [1, 2]],
-    ['keeps a version until the last millisecond', VERSIONS, NEWEST, 6 * DAY + 1, [1]],
-    ['keeps all within the grace period', VERSIONS, NEWEST, 8 * DAY, []],
+  test.each<[string, Version[], number, number[], Version?]>([
+    ['plans nothing for the only version', [NEWEST], 0, []],
+    ['disables all but the newest, oldest first', VERSIONS, 0, [1, 2, 3]],
+    ['disables versions whose grace period is over', VERSIONS, 6 * DAY, [1, 2]],
+    ['keeps a version until the last millisecond', VERSIONS, 6 * DAY + 1, [1]],
+    ['keeps all within the grace period', VERSIONS, 8 * DAY, []],
+    ['disables enabled versions only', [version(1, 'DISABLED'), version(2, 'DESTROYED')], 0, []],
+    ['leaves a version that is newer than the newest', [...VERSIONS, version(5)], 0, [1, 2, 3]],
+    ['disables a superseded version that no list shows', [version(2), UNLISTED], 0, [2, 3]],
+    ['counts from a destroyed next version', [version(1), version(2, 'DESTROYED')], 7 * DAY, [1]],
+    ['disables once when a version is listed twice', [version(3), version(3)], 0, [3]],
+    ['keeps the grace period of a version listed twice', [version(3), version(3)], 6 * DAY, []],
+    ['plans nothing when the newest is listed twice', [NEWEST, NEWEST], 0, []],
+    ['plans nothing for a disabled copy of the newest', [version(4, 'DISABLED'), NEWEST], 0, []],
+    ["leaves a version that couldn't be read", [INCOMPLETE, version(2)], 0, [2]],
+    ["disables at once when the store's clock is ahead", [NEWEST], 0, [4], AHEAD],
+    ["keeps the grace period when the store's clock is ahead", [NEWEST], HOUR, [], AHEAD],
     [
-      'disables enabled versions only',
-      [version(1, 'DISABLED'), version(2, 'DESTROYED')],
-      NEWEST,
-      0,
-      [],
-    ],
-    [
-      'plans nothing for a newer version than the newest',
-      [...VERSIONS, version(5)],
-      NEWEST,
-      6 * DAY,
-      [1, 2],
-    ],
-    ['disables a superseded version that no list shows', [version(2), UNLISTED], NEWEST, 0, [2, 3]],
-    [
-      'counts from the creation of the next version, even if that is destroyed',
-      [version(1), version(2, 'DESTROYED')],
-      NEWEST,
-      7 * DAY,
-      [1],
-    ],
-    ["disables at once when the store's clock is ahead", [NEWEST], AHEAD, 0, [4]],
-    [
-      'keeps the grace period when the time of the newest version is odd',
-      [version(1), version(2, 'ENABLED', NOW - HOUR)],
-      version(4, 'ENABLED', 8.64e15),
+      'keeps the grace period when the time of the newest is odd',
+      [version(1), YOUNG],
       DAY,
       [],
+      ODD,
     ],
-    [
-      "leaves a version whose state or time couldn't be read",
-      [{ ...version(3), incomplete: true }, version(2)],
-      NEWEST,
-      0,
-      [2],
-    ],
-    ["keeps the grace period when the store's clock is ahead", [NEWEST], AHEAD, HOUR, []],
-    [
-      'keeps the grace period when a superseded version is listed twice',
-      [version(3), version(3)],
-      NEWEST,
-      6 * DAY,
-      [],
-    ],
-    [
-      'disables once when a superseded version is listed twice',
-      [version(3), version(3)],
-      NEWEST,
-      0,
-      [3],
-    ],
-    ['plans nothing when the newest version is listed twice', [NEWEST, NEWEST], NEWEST, 0, []],
-    [
-      'plans nothing for a copy of the newest with another state',
-      [version(4, 'DISABLED'), NEWEST],
-      NEWEST,
-      0,
-      [],
-    ],
-  ])('%s', (_name, versions, newest, gracePeriodMs, expected) => {
+  ])('%s', (_name, versions, gracePeriodMs, expected, newest = NEWEST) => {
     expect(numbers(plan(versions, newest, { gracePeriodMs })).disable).toEqual(expected);
   });
 
-  test.each<[string, readonly Version[], number | undefined, number[]]>([
-    ['destroys nothing unless that is configured', [version(3, 'DISABLED')], undefined, []],
-    [
-      'destroys disabled versions, oldest first',
-      [version(3, 'DISABLED'), version(2), version(1, 'DISABLED')],
-      0,
-      [1, 3],
-    ],
-    [
-      'destroys versions that were superseded long enough ago',
-      [version(2, 'DISABLED'), version(1, 'DISABLED')],
-      7 * DAY,
-      [1],
-    ],
-    [
-      'keeps a disabled version until the last millisecond',
-      [version(2, 'DISABLED'), version(1, 'DISABLED')],
-      7 * DAY + 1,
-      [],
-    ],
-    [
-      'leaves a version whose destruction is scheduled',
-      [{ ...version(3, 'DISABLED'), destroyScheduled: true }],
-      0,
-      [],
-    ],
+  const DISABLED = [version(2, 'DISABLED'), version(1, 'DISABLED')];
+  const SCHEDULED = { ...version(3, 'DISABLED'), destroyScheduled: true };
+
+  test.each<[string, Version[], number | undefined, number[]]>([
+    ['destroys nothing unless that is configured', DISABLED, undefined, []],
+    ['destroys disabled versions, oldest first', [...DISABLED, version(3)], 0, [1, 2]],
+    ['destroys versions that were superseded long enough ago', DISABLED, 7 * DAY, [1]],
+    ['keeps a disabled version until the last millisecond', DISABLED, 7 * DAY + 1, []],
+    ['leaves a version whose destruction is scheduled', [SCHEDULED], 0, []],
     ['leaves a disabled copy of the newest', [version(4, 'DISABLED')], 0, []],
   ])('%s', (_name, versions, destroyAfterMs, expected) => {
-    expect(numbers(plan([...versions, NEWEST], NEWEST, { destroyAfterMs })).destroy).toEqual(
-      expected,
-    );
+    const listed = [...versions, NEWEST];
+    expect(numbers(plan(listed, NEWEST, { destroyAfterMs })).destroy).toEqual(expected);
   });
 
   test('plans nothing before a list has shown the newest version', () => {
@@ -571,7 +456,7 @@ describe('planVersions', () => {
           const due = {
             disable: older.filter((each) => isDue(each, 'ENABLED', gracePeriodMs)),
             destroy: older.filter(
-              (each) => isDue(each, 'DISABLED', destroyAfterMs) && each.destroyScheduled !== true,
+              (each) => isDue(each, 'DISABLED', destroyAfterMs) && !each.destroyScheduled,
             ),
           };
           const ascending = ({ disable, destroy }: typeof due) =>

@@ -1,4 +1,10 @@
-import type { KeyCheck, Secret, SecretStore, Version } from '../../../src/rotation/ports';
+import type {
+  IssuedKey,
+  KeyCheck,
+  Secret,
+  SecretStore,
+  Version,
+} from '../../../src/rotation/ports';
 import { UnsavedCredentials, type IssuedCredential } from '../../../src/rotation/unsaved';
 import { DAY, HOUR, inTurn, NOW, version } from '../support';
 import {
@@ -43,6 +49,8 @@ describe('UnsavedCredentials', () => {
     expect(unsaved.get(SECRET)).toBeUndefined();
   });
 });
+
+const ISSUED: IssuedKey = { credential: NEW_KEY, warnings: [] };
 
 /** A test bed in which a forced run used the token of version 4, and couldn't store the new key. */
 async function bedWithUnsaved(plan: Plan = {}) {
@@ -215,9 +223,11 @@ describe('an unsaved credential is dropped when', () => {
 
   test('not because the version that it was issued from was unlisted, so that its time is unknown', async () => {
     const bed = await bedWithUnsaved();
-    const issued = bed.unsaved.get(SECRET) as IssuedCredential;
     bed.unsaved.keep(SECRET, {
-      ...issued,
+      credential: NEW_KEY,
+      by: 'refresh',
+      issuedAt: 0,
+      newestAtIssue: 4,
       issuedFrom: { ...version(4), createdAt: NOW, unlisted: true },
     });
     expect((await bed.run()).result).toMatchObject({ outcome: 'rotated', keyId: 'new' });
@@ -247,10 +257,11 @@ describe('a dry run with an unsaved credential', () => {
 });
 
 describe('an unsaved credential that is rejected', () => {
-  const answers = (...checks: KeyCheck[]) => {
-    const next = [...checks];
-    return (keyId: string | undefined): KeyCheck =>
-      keyId === 'new' ? ((next.length > 1 ? next.shift() : next[0]) as KeyCheck) : ACCEPTED;
+  /** One answer about the new key after the other, and the last one from then on. */
+  const answers = (...checks: KeyCheck[]): Plan['check'] => {
+    let asked = 0;
+    return (keyId) =>
+      (keyId === 'new' ? checks[Math.min(asked++, checks.length - 1)] : undefined) ?? ACCEPTED;
   };
 
   test('is verified again in the next run, and stored', async () => {
@@ -286,23 +297,27 @@ describe('an unsaved credential that is rejected', () => {
     const { run } = await bedWithUnsaved({
       check: answers(ACCEPTED, REJECTED, ACCEPTED),
       next: {
-        issue: inTurn<never | { credential: typeof NEW_KEY; warnings: [] }>(
-          { credential: NEW_KEY, warnings: [] },
-          REFUSED,
-        ),
+        issue: inTurn<IssuedKey>(ISSUED, REFUSED),
       },
     });
     expect((await run()).result).toMatchObject({ outcome: 'rotated', keyId: 'new' });
+  });
+
+  test('stays when no other key can be issued, and is reported', async () => {
+    const { run, unsaved } = testBed({
+      next: error('KEY_NOT_REFRESHABLE'),
+      check: answers(REJECTED),
+    });
+    unsaved.keep(SECRET, { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
+    expect((await run()).result.error).toMatchObject({ code: 'NEW_KEY_REJECTED', step: 'verify' });
+    expect(unsaved.get(SECRET)?.credential).toBe(NEW_KEY);
   });
 
   test('stays when it is unknown whether another key was issued', async () => {
     const { run, unsaved } = await bedWithUnsaved({
       check: answers(ACCEPTED, REJECTED),
       next: {
-        issue: inTurn<never | { credential: typeof NEW_KEY; warnings: [] }>(
-          { credential: NEW_KEY, warnings: [] },
-          error('MOMENTO_UNAVAILABLE'),
-        ),
+        issue: inTurn<IssuedKey>(ISSUED, error('MOMENTO_UNAVAILABLE')),
       },
     });
     expect((await run()).result.error?.code).toBe('MOMENTO_UNAVAILABLE');

@@ -28,6 +28,8 @@ export interface ConnectionFailure {
   /** Whether there was a connection over which the request might have been sent. */
   readonly wasConnected: boolean;
   readonly outcomeUnknown?: boolean | undefined;
+  /** The host of the proxy on the way. */
+  readonly proxy?: string | undefined;
 }
 
 /** The error for a connection that failed, with its cause. */
@@ -36,6 +38,7 @@ export function connectionFailed({
   text,
   wasConnected,
   outcomeUnknown,
+  proxy,
 }: ConnectionFailure): RotationError {
   const certificate = CERTIFICATE_PROBLEMS.find(([known]) => known.test(text))?.[1];
   if (certificate !== undefined) {
@@ -55,7 +58,9 @@ export function connectionFailed({
   }
   return unavailable(
     host,
-    `couldn't be reached (${code})`,
+    proxy === undefined
+      ? `couldn't be reached (${code})`
+      : `couldn't be reached through the proxy ${proxy} (${code})`,
     {},
     `Check the host's name, and the network, DNS and proxy settings of the function.`,
   );

@@ -13,6 +13,7 @@ import {
 import { withDeadline, type Clock } from '../clock';
 import { SECOND } from '../duration';
 import { RotationError } from '../errors';
+import { proxyFor } from '../proxy';
 import type { CallLimits, KeyCheck } from '../rotation/ports';
 import { Semaphore } from '../semaphore';
 import type { Credential } from './credential';
@@ -168,9 +169,16 @@ export function callFailed(host: string, error: SdkError): RotationError {
   const text = /(No connection established|Name resolution failed).*$/s.exec(
     error.innerException().message,
   )?.[0];
-  return text === undefined
-    ? unavailable(host, `answered ${error.errorCode()}`, { outcomeUnknown: true })
-    : connectionFailed({ host, text, wasConnected: false });
+  if (text === undefined) {
+    return unavailable(host, `answered ${error.errorCode()}`, { outcomeUnknown: true });
+  }
+  const proxy = proxyFor(host.replace(/:\d+$/, ''));
+  return connectionFailed({
+    host,
+    text,
+    wasConnected: false,
+    proxy: proxy === undefined ? undefined : new URL(proxy).host,
+  });
 }
 
 /** A check without an answer about the key. */

@@ -1,7 +1,7 @@
 /** Checks what the rotator assumes, from the environment to the exit code: one line for each assumption. */
 import { createInterface } from 'node:readline';
 import type { Environment } from '../../src/config/variables';
-import { systemClock, type Clock } from '../../src/retry';
+import { systemClock, type Clock } from '../../src/clock';
 import type { Terminal } from '../terminal';
 import type { Line, Verdict } from './assumption';
 import { authClient } from './auth-client';

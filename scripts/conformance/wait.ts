@@ -1,6 +1,6 @@
 /** How long it takes until something has become so. */
 import { MINUTE, SECOND } from '../../src/duration';
-import type { Clock } from '../../src/retry';
+import type { Clock } from '../../src/clock';
 import type { Observed } from './assumption';
 
 /**
@@ -13,12 +13,12 @@ export async function wait(
   patienceMs: number,
   isSo: () => Promise<boolean>,
 ): Promise<number | undefined> {
-  const from = clock.now();
+  const from = clock.monotonic();
   let isFirst = true;
   for (let pause = 0.25 * SECOND; ; pause = Math.min(pause * 2, 5 * SECOND)) {
-    const askedAfter = isFirst ? 0 : clock.now() - from;
+    const askedAfter = isFirst ? 0 : clock.monotonic() - from;
     if (await isSo()) return askedAfter;
-    if (clock.now() + pause > from + patienceMs) return undefined;
+    if (clock.monotonic() + pause > from + patienceMs) return undefined;
     isFirst = false;
     await clock.sleep(pause);
   }

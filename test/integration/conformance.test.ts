@@ -509,8 +509,8 @@ describe('npm run conformance', () => {
     expect(ended).toMatchObject({ code: 0, lines: all('same') });
     const questions = ended.stderr.trim().split('\n');
     expect(questions).toEqual([
-      expect.stringContaining('Mint six v2 keys'),
-      expect.stringContaining('Spend the refresh token of one of the keys'),
+      expect.stringContaining('Mint seven v2 keys'),
+      expect.stringContaining('Use the refresh token of one of the keys'),
       expect.stringContaining('Generate two v1 keys'),
       expect.stringContaining(
         `Create the secrets ${secretInUse} and ${secretInUse}-delayed with four`,

@@ -107,6 +107,17 @@ describe('a refresh', () => {
   });
 });
 
+describe('the cause of a failed refresh', () => {
+  it('is a lost connection if it was reset', async () => {
+    answerWith('RefreshApiToken', { kind: 'drop', when: 'after' });
+    expect(await failure()).toMatchObject({
+      code: 'MOMENTO_UNAVAILABLE',
+      outcomeUnknown: true,
+      problem: expect.stringContaining('lost the connection before its answer') as string,
+    });
+  });
+});
+
 describe('a check of a key', () => {
   const verify = (key: Credential): Promise<KeyCheck> => session.verifyNew(key, limits());
   const EXPECTED: Record<string, string> = {

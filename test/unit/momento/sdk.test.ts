@@ -116,11 +116,27 @@ test.each([
   });
 });
 
+const error = (message: string) => ({
+  errorCode: () => 'SERVER_UNAVAILABLE' as never,
+  innerException: () => new Error(message),
+});
+
+test.each([
+  ['14 UNAVAILABLE: Connection dropped', 'lost the connection before its answer was complete.'],
+  [
+    '14 UNAVAILABLE: read ECONNRESET',
+    'lost the connection before its answer was complete (ECONNRESET).',
+  ],
+  ['4 DEADLINE_EXCEEDED: Deadline exceeded after 60.001s', "didn't answer in time."],
+  ['14 UNAVAILABLE: Received HTTP status code 502', 'answered HTTP 502.'],
+  ['14 UNAVAILABLE: self-signed certificate ECONNREFUSED', 'answered SERVER_UNAVAILABLE.'],
+])('%s means: host %s', (message, problem) => {
+  const failure = callFailed('host', error(message));
+  expect(failure.problem).toBe(`host ${problem}`);
+  expect(failure).toMatchObject({ code: 'MOMENTO_UNAVAILABLE', outcomeUnknown: true });
+});
+
 test('no text of a server is passed on', () => {
-  const error = (message: string) => ({
-    errorCode: () => 'SERVER_UNAVAILABLE' as never,
-    innerException: () => new Error(message),
-  });
   for (const message of [
     `14 UNAVAILABLE: ${SECRET}`,
     `14 UNAVAILABLE: No connection established. Last error: ${SECRET}`,

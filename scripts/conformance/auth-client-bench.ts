@@ -10,8 +10,9 @@ import {
 } from '@gomomento/sdk';
 import { MINUTE, SECOND } from '../../src/duration';
 import { Credential } from '../../src/momento/credential';
-import { refreshV1 } from '../../src/momento/refresh-v1';
-import { close, Sdk } from '../../src/momento/sdk';
+import { acceptV1 } from '../../src/momento/refresh';
+import { closeAuthClient, closeCacheClient, Sdk } from '../../src/momento/sdk';
+import type { CallLimits } from '../../src/rotation/ports';
 import { failed, NotChecked, once } from './assumption';
 import type { Bench } from './group';
 import type { Target } from './target';
@@ -35,7 +36,7 @@ export class AuthClientBench implements Bench {
     if (target.v1Key === undefined) throw new NotChecked('CONFORMANCE_V1_KEY is not set');
     this.target = target;
     this.superUserKey = target.v1Key;
-    this.sdk = new Sdk(target.momento.emulator);
+    this.sdk = new Sdk(target.clock, target.momento.emulator);
   }
 
   /** May read every cache, and do nothing else. */
@@ -54,9 +55,12 @@ export class AuthClientBench implements Bench {
   readonly refreshed = once(async (): Promise<Generated> => {
     const { credential } = await this.first();
     const askedAt = this.target.clock.now();
-    const issued = await refreshV1(NO_SECRET, credential, this.sdk).issue();
-    if (!(issued instanceof Credential)) return failed('what was refreshed is no credential');
-    return { credential: issued, askedAt };
+    const answer = await this.sdk.refresh(credential, this.#limits());
+    if (!(answer instanceof RefreshApiKey.Success)) {
+      return failed(`no key was refreshed (${answer.errorCode()})`);
+    }
+    const { credential: issued } = acceptV1(credential, answer, askedAt);
+    return { credential: Credential.parse(issued.serialize()), askedAt };
   });
   readonly refreshedAgain = once(async () => {
     await this.refreshed();
@@ -71,8 +75,13 @@ export class AuthClientBench implements Bench {
       const answer = await client.refreshApiKey(refreshToken);
       return answer instanceof RefreshApiKey.Error ? answer.errorCode() : 'Success';
     } finally {
-      close(client);
+      closeAuthClient(client);
     }
+  }
+
+  /** The verdict about a key, by the function's own call. */
+  async verify(credential: Credential): Promise<string> {
+    return (await this.sdk.check(credential, '', this.#limits())).verdict;
   }
 
   /** `Success`, or the SDK's code. */
@@ -82,8 +91,12 @@ export class AuthClientBench implements Bench {
       const answer = await client.listCaches();
       return answer instanceof ListCaches.Error ? answer.errorCode() : 'Success';
     } finally {
-      client.close();
+      closeCacheClient(client);
     }
+  }
+
+  #limits(): CallLimits {
+    return { deadline: this.target.clock.monotonic() + MINUTE };
   }
 
   remove(): Promise<string[]> {
@@ -106,17 +119,14 @@ export class AuthClientBench implements Bench {
       const payload = JSON.stringify({ apiKey, refreshToken, validUntil: expiresAt.epoch() });
       return { credential: Credential.parse(Buffer.from(payload)), askedAt };
     } finally {
-      close(client);
+      closeAuthClient(client);
     }
   }
 
   readonly #agree = once(async () => {
     const question =
-      'Generate two v1 keys that may read every cache, for ten minutes and for one, and spend the refresh token of the first? ' +
+      'Generate two v1 keys that may read every cache, for ten minutes and for one, and use the refresh token of the first? ' +
       'Nobody can revoke a v1 key: they and what is refreshed end by themselves.';
     if (!(await this.target.agree(question))) throw new NotChecked('not agreed to');
   });
 }
-
-/** For the words of a refusal, which nobody reads here. */
-const NO_SECRET = { name: '', project: '', id: '' };

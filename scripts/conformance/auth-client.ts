@@ -2,9 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { SECOND } from '../../src/duration';
 import { Credential } from '../../src/momento/credential';
-import { verify } from '../../src/momento/verify';
-import { NEW_KEY_LAG } from '../../src/rotation/budget';
-import { Unanswered, type Assumption, type Observed } from './assumption';
+import { PROPAGATION_DELAY } from '../../src/rotation/deadlines';
+import type { Assumption, Observed } from './assumption';
 import { AuthClientBench, LIFETIME, type Generated } from './auth-client-bench';
 import { group } from './group';
 import { inTime } from './wait';
@@ -64,11 +63,11 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
     id: 'v1-refresh-lag',
     words: 'a refreshed key is accepted',
     source: 'guess',
-    assumed: `within ${NEW_KEY_LAG / SECOND} s`,
+    assumed: `within ${PROPAGATION_DELAY / SECOND} s`,
     observe: async (bench) => {
       const { credential } = await bench.refreshed();
-      return inTime(bench.target.clock, NEW_KEY_LAG, async () => {
-        return (await proved(bench, credential)) === 'accepted';
+      return inTime(bench.target.clock, PROPAGATION_DELAY, async () => {
+        return (await bench.verify(credential)) === 'accepted';
       });
     },
   },
@@ -79,7 +78,7 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
     assumed: 'accepted',
     observe: async (bench) => {
       await bench.refreshed();
-      return proved(bench, (await bench.first()).credential);
+      return bench.verify((await bench.first()).credential);
     },
   },
   {
@@ -150,12 +149,6 @@ export const authClient = group({
 function told(answer: string): Observed {
   if (answer === 'Success') return 'works';
   return REFUSALS.includes(answer) ? { is: 'refused', detail: answer } : answer;
-}
-
-/** By the function's own call. */
-function proved({ sdk }: AuthClientBench, credential: Credential): Promise<string> {
-  const unused = { verify: () => Promise.reject(new Unanswered('a v1 key went to the key API')) };
-  return verify(credential, { sdk, api: unused, endpoint: undefined });
 }
 
 function lifetime({ credential, askedAt }: Generated): string {

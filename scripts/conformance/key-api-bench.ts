@@ -3,12 +3,19 @@ import { randomBytes } from 'node:crypto';
 import { ListCaches } from '@gomomento/sdk';
 import * as v from 'valibot';
 import { HOUR, MINUTE, SECOND } from '../../src/duration';
-import { MintedKey, readAnswer, type KeyInfo } from '../../src/momento/answers';
 import { Credential } from '../../src/momento/credential';
 import { HttpClient, type Answer, type Exchange } from '../../src/momento/http-client';
-import { ADDRESS, KeyApi, REFRESH_PATH } from '../../src/momento/key-api';
-import { Pace } from '../../src/momento/pace';
-import { Sdk } from '../../src/momento/sdk';
+import {
+  ADDRESS,
+  KeyApi,
+  PRIORITY,
+  RATE,
+  REFRESH_PATH,
+  type ListedKey,
+} from '../../src/momento/key-api';
+import { closeCacheClient, Sdk } from '../../src/momento/sdk';
+import { RateLimiter } from '../../src/rate-limiter';
+import type { CallLimits } from '../../src/rotation/ports';
 import { failed, NotChecked, once, reasonOf } from './assumption';
 import type { Bench } from './group';
 import type { Target } from './target';
@@ -16,14 +23,34 @@ import type { Target } from './target';
 const LIFETIME = HOUR;
 /** Of a key that is to expire while somebody waits. */
 const SHORT_LIFETIME = MINUTE;
+const CALL_TIMEOUT = MINUTE;
 /** As long as the description of a secret with the longest names there can be. */
 const LONG_DESCRIPTION = 360;
 
 /** None that an account has. */
 export const NO_ROLE = 'r-conformance';
 
-const WithToken = v.object({ ...MintedKey.entries, refresh_token: v.optional(v.string()) });
+const KeyInfo = v.looseObject({
+  key_id: v.string(),
+  role_id: v.string(),
+  description: v.nullish(v.string()),
+  issued_at_epoch_seconds: v.number(),
+  expires_at_epoch_seconds: v.nullish(v.number()),
+});
+export type KeyInfo = v.InferOutput<typeof KeyInfo>;
+
+const WithToken = v.object({
+  api_key: v.string(),
+  key_info: KeyInfo,
+  refresh_token: v.optional(v.string()),
+  previous_key_id: v.optional(v.string()),
+});
 type WithToken = v.InferOutput<typeof WithToken>;
+
+const Page = v.object({
+  key_info: v.nullable(v.array(KeyInfo)),
+  next_token: v.nullish(v.string()),
+});
 
 interface Minted {
   readonly status: string;
@@ -46,7 +73,7 @@ export class KeyApiBench implements Bench {
   readonly longDescription = this.description.padEnd(LONG_DESCRIPTION, '.');
 
   readonly #http: HttpClient;
-  readonly #pace: Pace;
+  readonly #limiter: RateLimiter;
   readonly #sdk: Sdk;
   readonly #refreshPath: string;
   #hasMinted = false;
@@ -58,13 +85,14 @@ export class KeyApiBench implements Bench {
     if (managementKey === undefined) throw new NotChecked('CONFORMANCE_MANAGEMENT_KEY is not set');
     this.target = target;
     this.managementKey = managementKey;
-    this.#pace = new Pace(clock);
-    this.#sdk = new Sdk(momento.emulator);
+    this.#limiter = new RateLimiter(clock, target.rate ?? RATE);
+    this.#sdk = new Sdk(clock, momento.emulator);
     const emulator = momento.keyApiEmulator;
-    this.#http = new HttpClient(new URL(emulator === undefined ? ADDRESS : `http://${emulator}`));
+    const address = emulator === undefined ? ADDRESS : `http://${emulator}`;
+    this.#http = new HttpClient(new URL(address), { clock });
     const { refreshPath = REFRESH_PATH } = momento;
     this.#refreshPath = refreshPath;
-    this.api = new KeyApi({ emulator, refreshPath, pace: this.#pace, now: () => clock.now() });
+    this.api = new KeyApi({ emulator, refreshPath, limiter: this.#limiter, clock });
   }
 
   /** Minted by the function's own call. */
@@ -74,7 +102,9 @@ export class KeyApiBench implements Bench {
     const expiresAt = this.firstAskedAt + LIFETIME;
     const { description } = this;
     const { role } = this.target;
-    const key = await this.api.mint(this.managementKey.apiKey, { role, description, expiresAt });
+    const request = { secret: 'the conformance suite', role, description, expiresAt };
+    const answer = await this.api.mint(this.managementKey.apiKey, request, this.#limits());
+    const key = parse(WithToken, answer) ?? failed('the answer to the mint is no key');
     return { key, expiresAt: Math.floor(expiresAt / SECOND) * SECOND };
   });
 
@@ -103,29 +133,39 @@ export class KeyApiBench implements Bench {
     return { key, status: await this.delete(key.key_info.key_id) };
   });
 
+  /** A key with a refresh token, which is revoked. */
+  readonly revokedRefreshable = once(async () => {
+    const key = (await this.#minted({})).key();
+    return { key, status: await this.delete(key.key_info.key_id) };
+  });
+
   readonly wrongPath = once(async () => {
     const key = (await this.refreshable()).key();
-    const { status } = await this.#spend(`${this.#refreshPath}-conformance`, key.refresh_token);
+    const { status } = await this.#use(`${this.#refreshPath}-conformance`, key.refresh_token);
     return { status: String(status) };
   });
   readonly refreshed = once(async (): Promise<Refreshed> => {
     const old = (await this.refreshable()).key();
-    // Where nothing is, nothing is spent: the token has to work after it.
+    // A wrong path uses no token: it must work after that.
     await this.wrongPath();
-    await this.#agreeTo('Spend the refresh token of one of the keys that were minted?');
-    const answer = await this.#spend(this.#refreshPath, old.refresh_token);
+    await this.#agreeTo('Use the refresh token of one of the keys that were minted?');
+    const answer = await this.#use(this.#refreshPath, old.refresh_token);
     return { status: String(answer.status), old, key: readAnswer(WithToken, answer.text) };
   });
-  readonly spentAgain = once(async () => {
+  readonly usedAgain = once(async () => {
     const { old } = await this.refreshed();
-    return this.spend(old);
+    return this.use(old);
   });
 
-  readonly list = (): Promise<KeyInfo[]> => this.api.list(this.managementKey.apiKey);
+  /** By the function's own call. */
+  async list(): Promise<ListedKey[]> {
+    const { keys } = await this.api.list(this.managementKey.apiKey, this.#limits());
+    return [...keys.values()];
+  }
 
   readonly ownRole = once(async () => {
     const { role, keyId } = this.managementKey;
-    const listed = role ?? (await this.list()).find(({ key_id }) => key_id === keyId)?.role_id;
+    const listed = role ?? (await this.list()).find((key) => key.keyId === keyId)?.role;
     return listed ?? failed('nothing tells the role of the management key');
   });
 
@@ -150,13 +190,27 @@ export class KeyApiBench implements Bench {
 
   /** Lists one key, unless something else is asked for. */
   async send(authorization: string, exchange: Partial<Exchange> = {}): Promise<Answer> {
-    await this.#pace.turn();
-    return this.#http.send({
-      method: 'GET',
-      path: '/api-keys?limit=1',
-      authorization,
-      ...exchange,
+    const limits = this.#limits();
+    await this.#limiter.turn({ priority: PRIORITY.issue, ...limits });
+    const request = { method: 'GET', path: '/api-keys?limit=1', authorization } as const;
+    return this.#http.send({ ...request, ...exchange }, limits);
+  }
+
+  /** The verdict about a key, by the function's own call. */
+  async verify(apiKey: string): Promise<string> {
+    const check = { priority: PRIORITY.verifyNew, mustList: false };
+    return (await this.api.check(apiKey, check, this.#limits())).verdict;
+  }
+
+  /** A page of the list. */
+  async page(limit: number, next: string | undefined): Promise<v.InferOutput<typeof Page>> {
+    const query = new URLSearchParams({
+      limit: String(limit),
+      ...(next !== undefined && { next_token: next }),
     });
+    const path = `/api-keys?${query.toString()}`;
+    const { status, text } = await this.call(this.managementKey.apiKey, { path });
+    return readAnswer(Page, text) ?? failed(`a page of the list could not be read (${status})`);
   }
 
   /** What the SDK says to a v2 key. */
@@ -169,7 +223,7 @@ export class KeyApiBench implements Bench {
       const answer = await client.listCaches();
       return answer instanceof ListCaches.Error ? answer.errorCode() : 'Success';
     } finally {
-      client.close();
+      closeCacheClient(client);
     }
   }
 
@@ -179,11 +233,11 @@ export class KeyApiBench implements Bench {
     try {
       // From the list, so that a key whose answer was lost goes as well.
       const keys = this.#hasMinted ? await this.list() : [];
-      for (const { description, key_id } of keys) {
+      for (const { description, keyId } of keys) {
         if (!mine.includes(description ?? '')) continue;
-        await this.api
-          .revoke(this.managementKey.apiKey, key_id)
-          .catch((thrown: unknown) => left.push(`the v2 key ${key_id} (${reasonOf(thrown)})`));
+        await this.#revoke(keyId).catch((thrown: unknown) =>
+          left.push(`the v2 key ${keyId} (${reasonOf(thrown)})`),
+        );
       }
     } catch (thrown) {
       left.push(`the v2 keys described as "${this.description}" (${reasonOf(thrown)})`);
@@ -191,6 +245,16 @@ export class KeyApiBench implements Bench {
     this.api.close();
     this.#http.close();
     return left;
+  }
+
+  async #revoke(keyId: string): Promise<void> {
+    const limits = this.#limits();
+    await this.api.revocationTurn(1, limits);
+    await this.api.revoke(this.managementKey.apiKey, keyId, limits);
+  }
+
+  #limits(): CallLimits {
+    return { deadline: this.target.clock.monotonic() + CALL_TIMEOUT };
   }
 
   async #minted(fields: object): Promise<Minted> {
@@ -213,12 +277,12 @@ export class KeyApiBench implements Bench {
     });
   }
 
-  /** Where it should not work any more. */
-  async spend({ refresh_token }: WithToken): Promise<string> {
-    return String((await this.#spend(this.#refreshPath, refresh_token)).status);
+  /** Uses a refresh token that should not work any more. */
+  async use({ refresh_token }: WithToken): Promise<string> {
+    return String((await this.#use(this.#refreshPath, refresh_token)).status);
   }
 
-  #spend(path: string, token: string | undefined): Promise<Answer> {
+  #use(path: string, token: string | undefined): Promise<Answer> {
     return this.call(token ?? failed('a key came without a refresh token'), {
       method: 'POST',
       path,
@@ -229,7 +293,7 @@ export class KeyApiBench implements Bench {
   readonly #agreeToMint = once(async () => {
     const { role } = this.target;
     await this.#agreeTo(
-      `Mint six v2 keys, five of the role ${role} and one of the management key's own, for an hour at most, and revoke them ` +
+      `Mint seven v2 keys, six of the role ${role} and one of the management key's own, for an hour at most, and revoke them ` +
         'at the end?',
     );
     this.#hasMinted = true;
@@ -238,4 +302,21 @@ export class KeyApiBench implements Bench {
   async #agreeTo(question: string): Promise<void> {
     if (!(await this.target.agree(question))) throw new NotChecked('not agreed to');
   }
+}
+
+/** Undefined for an answer that doesn't fit. */
+function readAnswer<T extends v.GenericSchema>(
+  schema: T,
+  text: string | undefined,
+): v.InferOutput<T> | undefined {
+  try {
+    return parse(schema, JSON.parse(text ?? ''));
+  } catch {
+    return undefined;
+  }
+}
+
+function parse<T extends v.GenericSchema>(schema: T, value: unknown): v.InferOutput<T> | undefined {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  return result.success ? result.output : undefined;
 }

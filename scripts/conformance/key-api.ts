@@ -1,30 +1,27 @@
 /** What the rotator assumes about v2 keys: Momento's key API over HTTP, and ListCaches with a key of this kind. */
 import { randomBytes } from 'node:crypto';
 import { SECOND } from '../../src/duration';
-import { Page, readAnswer, type KeyInfo } from '../../src/momento/answers';
-import { keyIdOfRefreshToken, readKey } from '../../src/momento/key';
-import { NEW_KEY_LAG } from '../../src/rotation/budget';
-import { failed, NotChecked, type Assumption } from './assumption';
+import { keyIdOfRefreshToken, readKey } from '../../src/momento/api-key';
+import type { ListedKey } from '../../src/momento/key-api';
+import { PROPAGATION_DELAY } from '../../src/rotation/deadlines';
+import { NotChecked, type Assumption } from './assumption';
 import { group } from './group';
-import { KeyApiBench, NO_ROLE } from './key-api-bench';
+import { KeyApiBench, NO_ROLE, type KeyInfo } from './key-api-bench';
 import { howSoon, inTime } from './wait';
 
 const MANY_CALLS = 15;
-
-/** How the rotator takes a refusal to refresh for one: a 404 or 405 is the path's, a 429 or 5xx passes. */
-const REFUSALS = ['400', '401', '403'];
 
 export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
   {
     id: 'v2-refresh-path',
     words: 'a refresh token at MOMENTO_REFRESH_PATH',
-    source: 'guess',
+    source: 'documented',
     assumed: '200',
     observe: async (bench) => (await bench.refreshed()).status,
   },
   {
     id: 'v2-refresh-unknown-path',
-    words: 'a refresh token at a path that is none, which must not spend it',
+    words: 'a refresh token at a wrong path, which must not use it',
     source: 'guess',
     assumed: ['404', '405'],
     observe: async (bench) => (await bench.wrongPath()).status,
@@ -62,6 +59,17 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     },
   },
   {
+    id: 'v2-refresh-previous-key',
+    words: 'the key that the answer names as the refreshed one (previous_key_id)',
+    source: 'documented',
+    assumed: 'that key',
+    observe: async (bench) => {
+      const { old, key } = await bench.refreshedKey();
+      if (key.previous_key_id === undefined) return 'none';
+      return key.previous_key_id === old.key_info.key_id ? 'that key' : 'another';
+    },
+  },
+  {
     id: 'v2-refresh-next-token',
     words: 'a refreshed key comes with a refresh token',
     source: 'documented',
@@ -77,21 +85,28 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'the key that was refreshed',
     source: 'documented',
     assumed: 'accepted',
-    observe: async (bench) => bench.api.verify((await bench.refreshedKey()).old.api_key),
+    observe: async (bench) => bench.verify((await bench.refreshedKey()).old.api_key),
   },
   {
     id: 'v2-refresh-once',
-    words: 'a refresh token that is spent',
+    words: 'a refresh token that was used',
     source: 'documented',
     assumed: 'refused',
-    observe: async (bench) => (Number(await bench.spentAgain()) < 300 ? 'accepted' : 'refused'),
+    observe: async (bench) => (Number(await bench.usedAgain()) < 300 ? 'accepted' : 'refused'),
   },
   {
     id: 'v2-refresh-refusal',
     words: 'the answer that refuses it',
-    source: 'guess',
-    assumed: REFUSALS,
-    observe: (bench) => bench.spentAgain(),
+    source: 'documented',
+    assumed: '403',
+    observe: (bench) => bench.usedAgain(),
+  },
+  {
+    id: 'v2-refresh-revoked',
+    words: 'the refresh token of a key that was revoked',
+    source: 'documented',
+    assumed: '401',
+    observe: async (bench) => bench.use((await bench.revokedRefreshable()).key),
   },
   {
     id: 'v2-authorization',
@@ -180,18 +195,18 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     assumed: 'accepted',
     observe: async (bench) => {
       await bench.twin();
-      return bench.api.verify((await bench.first()).key.api_key);
+      return bench.verify((await bench.first()).key.api_key);
     },
   },
   {
     id: 'v2-mint-lag',
     words: 'a new key is accepted',
     source: 'guess',
-    assumed: `within ${NEW_KEY_LAG / SECOND} s`,
+    assumed: `within ${PROPAGATION_DELAY / SECOND} s`,
     observe: async (bench) => {
       const { api_key } = (await bench.longDescribed()).key();
-      return inTime(bench.target.clock, NEW_KEY_LAG, async () => {
-        return (await bench.api.verify(api_key)) === 'accepted';
+      return inTime(bench.target.clock, PROPAGATION_DELAY, async () => {
+        return (await bench.verify(api_key)) === 'accepted';
       });
     },
   },
@@ -217,9 +232,13 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     observe: async (bench) => {
       const { key_info } = (await bench.first()).key;
       const listed = find(await bench.list(), key_info.key_id);
-      const fields = ['role_id', 'issued_at_epoch_seconds', 'expires_at_epoch_seconds'] as const;
-      const found = listed && differing(key_info, listed, fields);
-      return found === 'as before' ? 'the same' : (found ?? 'not listed');
+      if (listed === undefined) return 'not listed';
+      const { role, issuedAt, expiresAt } = listed;
+      const expected = [key_info.role_id, key_info.issued_at_epoch_seconds, expiryOf(key_info)];
+      const names = ['role_id', 'issued_at_epoch_seconds', 'expires_at_epoch_seconds'];
+      const found = [role, issuedAt / SECOND, expiresAt / SECOND];
+      const different = names.filter((_, index) => expected[index] !== found[index]);
+      return different.length === 0 ? 'the same' : `another ${different.join(' and ')}`;
     },
   },
   {
@@ -286,7 +305,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     observe: async (bench) => {
       const { api_key } = (await bench.revoked()).key;
       return howSoon(bench.target.clock, async () => {
-        return (await bench.api.verify(api_key)) === 'rejected';
+        return (await bench.verify(api_key)) === 'rejected';
       });
     },
   },
@@ -353,9 +372,9 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
   {
     id: 'v2-expired-refresh',
     words: 'the refresh token of a key that has expired',
-    source: 'guess',
-    assumed: REFUSALS,
-    observe: async (bench) => bench.spend(await bench.expired()),
+    source: 'documented',
+    assumed: '401',
+    observe: async (bench) => bench.use(await bench.expired()),
   },
   {
     id: 'v2-expired-listed',
@@ -366,7 +385,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
       const { key_info } = await bench.expired();
       const listed = find(await bench.list(), key_info.key_id);
       if (listed === undefined) return 'gone';
-      return listed.expires_at_epoch_seconds === key_info.expires_at_epoch_seconds
+      return listed.expiresAt / SECOND === expiryOf(key_info)
         ? 'listed with its expiry'
         : 'listed without';
     },
@@ -399,12 +418,17 @@ function unknownKey(): string {
   return `${part({ alg: 'HS256' })}.${part(claims)}.${randomBytes(32).toString('base64url')}`;
 }
 
-function lifetime({ expires_at_epoch_seconds: expires, issued_at_epoch_seconds: issued }: KeyInfo) {
-  return (expires ?? Infinity) - issued;
+function lifetime(info: KeyInfo): number {
+  return expiryOf(info) - info.issued_at_epoch_seconds;
 }
 
-function find(keys: readonly KeyInfo[], keyId: string): KeyInfo | undefined {
-  return keys.find(({ key_id }) => key_id === keyId);
+/** In seconds. */
+function expiryOf({ expires_at_epoch_seconds: expiry }: KeyInfo): number {
+  return expiry ?? Infinity;
+}
+
+function find(keys: readonly ListedKey[], keyId: string): ListedKey | undefined {
+  return keys.find((key) => key.keyId === keyId);
 }
 
 function differing(old: KeyInfo, other: KeyInfo, fields: readonly (keyof KeyInfo)[]): string {
@@ -412,7 +436,7 @@ function differing(old: KeyInfo, other: KeyInfo, fields: readonly (keyof KeyInfo
   return different.length === 0 ? 'as before' : `another ${different.join(' and ')}`;
 }
 
-function kept(keys: readonly KeyInfo[], { key_id }: KeyInfo, description: string): string {
+function kept(keys: readonly ListedKey[], { key_id }: KeyInfo, description: string): string {
   const listed = find(keys, key_id);
   if (listed === undefined) return 'not listed';
   if (listed.description === description) return 'kept as a whole';
@@ -422,19 +446,12 @@ function kept(keys: readonly KeyInfo[], { key_id }: KeyInfo, description: string
 /** Reads the list in some three pages: an account may have many keys, and one page of one key each would take long. */
 async function pages(bench: KeyApiBench): Promise<string> {
   await bench.longDescribed();
-  const whole = (await bench.list()).map(({ key_id }) => key_id);
+  const whole = (await bench.list()).map(({ keyId }) => keyId);
   const limit = Math.min(100, Math.ceil(whole.length / 3));
   const seen: string[] = [];
   let next: string | undefined;
   do {
-    const query = new URLSearchParams({
-      limit: String(limit),
-      ...(next !== undefined && { next_token: next }),
-    });
-    const path = `/api-keys?${query.toString()}`;
-    const { status, text } = await bench.call(bench.managementKey.apiKey, { path });
-    const page =
-      readAnswer(Page, text) ?? failed(`a page of the list could not be read (${status})`);
+    const page = await bench.page(limit, next);
     seen.push(...(page.key_info ?? []).map(({ key_id }) => key_id));
     next = page.next_token === '' ? undefined : (page.next_token ?? undefined);
   } while (next !== undefined && seen.length <= whole.length);

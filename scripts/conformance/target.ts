@@ -1,9 +1,10 @@
 /** Who is asked, and with what: the local services, or the real ones. */
 import { reader, readServices, type Environment, type Services } from '../../src/config/variables';
+import { systemClock, type Clock } from '../../src/clock';
 import { defined } from '../../src/defined';
 import { Credential } from '../../src/momento/credential';
-import type { KeyKind } from '../../src/momento/key';
-import type { Clock } from '../../src/clock';
+import type { KeyKind } from '../../src/momento/api-key';
+import type { RateLimiterOptions } from '../../src/rate-limiter';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { startServices, type Services as LocalServices } from '../../test/emulators/services';
 
@@ -20,6 +21,8 @@ export interface Target extends Services, Keys {
   /** The role of the v2 keys that are minted. */
   readonly role: string;
   readonly clock: Clock;
+  /** How often the key API is called; as often as the function calls it by default. */
+  readonly rate?: RateLimiterOptions;
   /** Asks whoever pays for it. */
   readonly agree: (question: string) => Promise<boolean>;
 }
@@ -64,13 +67,14 @@ export interface LocalTarget extends Target {
   readonly services: LocalServices;
 }
 
-/** Everything is there, nothing costs anything, and nobody waits: the services have a clock that skips. */
+/** Everything exists and nothing costs anything. The clock skips waits, but not the time limits of calls, which have a signal. */
 export async function startLocalTarget(): Promise<LocalTarget> {
   let skipped = 0;
   const clock: Clock = {
     now: () => Date.now() + skipped,
     monotonic: () => performance.now() + skipped,
-    sleep: (ms) => {
+    sleep: (ms, signal) => {
+      if (signal !== undefined) return systemClock.sleep(ms, signal);
       skipped += ms;
       return new Promise((resolve) => setImmediate(resolve));
     },
@@ -84,6 +88,7 @@ export async function startLocalTarget(): Promise<LocalTarget> {
     ...(secret && { secret }),
     role: ROLE,
     clock,
+    rate: { calls: 1000, windowMs: 1 },
     agree: () => Promise.resolve(true),
     services,
   };

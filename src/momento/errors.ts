@@ -28,6 +28,8 @@ export interface ConnectionFailure {
   /** Whether there was a connection over which the request might have been sent. */
   readonly wasConnected: boolean;
   readonly outcomeUnknown?: boolean | undefined;
+  /** The host of the proxy on the way. */
+  readonly proxy?: string | undefined;
 }
 
 /** The error for a connection that failed, with its cause. */
@@ -36,26 +38,29 @@ export function connectionFailed({
   text,
   wasConnected,
   outcomeUnknown,
+  proxy,
 }: ConnectionFailure): RotationError {
   const certificate = CERTIFICATE_PROBLEMS.find(([known]) => known.test(text))?.[1];
-  if (certificate !== undefined) {
+  if (certificate !== undefined && !wasConnected) {
     return new RotationError('CERTIFICATE_NOT_TRUSTED', {
       problem: `The TLS certificate of ${host} isn't trusted: ${certificate}.`,
       action:
         'If a proxy inspects TLS, set NODE_EXTRA_CA_CERTS to the file with its certificate authority. Otherwise find out what answers at this host.',
     });
   }
-  const code = text.startsWith('Name resolution failed')
-    ? 'ENOTFOUND'
-    : (NETWORK_CODES.exec(text)?.[0] ?? 'no connection');
+  const known = NETWORK_CODES.exec(text)?.[0];
   if (wasConnected) {
-    return unavailable(host, `lost the connection before its answer was complete (${code})`, {
+    const cause = known === undefined ? '' : ` (${known})`;
+    return unavailable(host, `lost the connection before its answer was complete${cause}`, {
       outcomeUnknown,
     });
   }
+  const code = text.startsWith('Name resolution failed') ? 'ENOTFOUND' : (known ?? 'no connection');
   return unavailable(
     host,
-    `couldn't be reached (${code})`,
+    proxy === undefined
+      ? `couldn't be reached (${code})`
+      : `couldn't be reached through the proxy ${proxy} (${code})`,
     {},
     `Check the host's name, and the network, DNS and proxy settings of the function.`,
   );

@@ -19,7 +19,7 @@ import { HttpClient, type Answer, type Exchange, type HttpOptions } from './http
 import { isObject, type Fields } from './payload';
 
 export const REFRESH_PATH = '/api-keys/refresh';
-const HOST = 'mga.registry.prod.a.momentohq.com';
+export const ADDRESS = 'https://mga.registry.prod.a.momentohq.com';
 
 /** Momento documents 5 operations a second and account; a little more than a second allows for the network. */
 export const RATE = { calls: 5, windowMs: 1_100, service: "Momento's key API" };
@@ -98,7 +98,7 @@ export class KeyApi {
   constructor(options: KeyApiOptions) {
     this.#options = options;
     const { emulator, clock, http } = options;
-    const address = emulator === undefined ? `https://${HOST}` : `http://${emulator}`;
+    const address = emulator === undefined ? ADDRESS : `http://${emulator}`;
     this.#http = new HttpClient(new URL(address), { clock, ...http });
   }
 

@@ -13,6 +13,7 @@ import {
 import { withDeadline, type Clock } from '../clock';
 import { SECOND } from '../duration';
 import { RotationError } from '../errors';
+import { proxyFor } from '../proxy';
 import type { CallLimits, KeyCheck } from '../rotation/ports';
 import { Semaphore } from '../semaphore';
 import type { Credential } from './credential';
@@ -162,15 +163,24 @@ function verdictOf({ kind }: Credential, host: string, error: SdkError): KeyChec
   }
 }
 
-/** The RotationError for a call to a host that got no answer from Momento, or one that passes. */
+/**
+ * The RotationError for a call to a host that got no answer from Momento, or one that passes. The causes are texts of
+ * grpc-js; they and texts of Momento's are searched for known words only.
+ */
 export function callFailed(host: string, error: SdkError): RotationError {
-  // These are texts of grpc-js. A text of Momento's that looks like one is searched for known words only.
-  const text = /(No connection established|Name resolution failed).*$/s.exec(
-    error.innerException().message,
-  )?.[0];
-  return text === undefined
-    ? unavailable(host, `answered ${error.errorCode()}`, { outcomeUnknown: true })
-    : connectionFailed({ host, text, wasConnected: false });
+  const text = error.innerException().message.replace(/^\d+ [A-Z_]+: /, '');
+  if (/^(No connection established|Name resolution failed)/.test(text)) {
+    const proxy = proxyFor(host.replace(/:\d+$/, ''));
+    const proxyHost = proxy === undefined ? undefined : new URL(proxy).host;
+    return connectionFailed({ host, text, wasConnected: false, proxy: proxyHost });
+  }
+  if (/^Connection dropped|\b(ECONNRESET|EPIPE|ETIMEDOUT)\b/.test(text)) {
+    return connectionFailed({ host, text, wasConnected: true, outcomeUnknown: true });
+  }
+  const answer = text.startsWith('Deadline exceeded after')
+    ? "didn't answer in time"
+    : `answered ${/^Received (HTTP) status code( \d{3})/.exec(text)?.slice(1).join('') ?? error.errorCode()}`;
+  return unavailable(host, answer, { outcomeUnknown: true });
 }
 
 /** A check without an answer about the key. */

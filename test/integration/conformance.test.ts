@@ -246,7 +246,12 @@ const DIFFERENT: Readonly<
     'rejected',
   ],
   'v2-refresh-once': [() => (services.momento.account.refreshTokens = 'reusable'), 'accepted'],
-  'v2-refresh-refusal': [() => instead(401, 404, REFRESH), '404'],
+  'v2-refresh-refusal': [() => instead(403, 401, REFRESH), '401'],
+  'v2-refresh-revoked': [() => instead(401, 403, REFRESH), '403'],
+  'v2-refresh-previous-key': [
+    () => answer(REFRESH, ({ body }) => (body.previous_key_id = 'x')),
+    'another',
+  ],
   'v2-authorization': [() => instead(200, 403), '403'],
   'v2-unknown-key': [() => instead(401, 403), '403'],
   'v2-v1-key': [() => instead(401, 200), '200'],
@@ -336,7 +341,7 @@ const DIFFERENT: Readonly<
     'not within a minute',
   ],
   'v2-expired': [() => instead(401, 403), '403'],
-  'v2-expired-refresh': [() => instead(401, 404), '404'],
+  'v2-expired-refresh': [() => instead(401, 403), '403'],
   'v2-expired-listed': [
     () => {
       services.keyApi.expiredKeys = 'listed';
@@ -525,8 +530,8 @@ describe('npm run conformance', () => {
     expect(ended).toMatchObject({ code: 0, lines: all('same') });
     const questions = ended.stderr.trim().split('\n');
     expect(questions).toEqual([
-      expect.stringContaining('Mint six v2 keys'),
-      expect.stringContaining('Spend the refresh token of one of the keys'),
+      expect.stringContaining('Mint seven v2 keys'),
+      expect.stringContaining('Use the refresh token of one of the keys'),
       expect.stringContaining('Generate two v1 keys'),
       expect.stringContaining(
         `Create the secrets ${secretInUse} and ${secretInUse}-delayed with four`,

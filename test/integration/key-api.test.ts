@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { request, type IncomingMessage } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { inspect } from 'node:util';
@@ -382,17 +383,18 @@ describe('refreshing a key', () => {
     expect([old.apiKey, fresh.api_key].map((key) => momento.accepts(key))).toEqual([false, true]);
   });
 
-  it('shortens a life on request, not that of the next', async () => {
+  it('limits the lifetime on request, also that of every later refresh', async () => {
     const old = momento.issueV2Key({ lifetimeSeconds: 30 * DAY_S });
     const until = (expiry: number) => ({ expiration_epoch_seconds: expiry });
     const short = await good<Minted>(refresh(old.refreshToken ?? '', until(START_S + 60)));
     expect(short.key_info.expires_at_epoch_seconds).toBe(START_S + 60);
     const next = await good<Minted>(refresh(short.refresh_token ?? ''));
-    expect(next.key_info.expires_at_epoch_seconds).toBe(START_S + 30 * DAY_S);
+    expect(next.key_info.expires_at_epoch_seconds).toBe(START_S + 60);
+    const longer = refresh(next.refresh_token ?? '', until(START_S + 61));
+    expect(await longer).toMatchObject(BAD_REQUEST);
   });
 
   it.each<[string, unknown]>([
-    ['no body', undefined],
     ['a list', []],
     ['an unknown field', { expiry: START_S + 60 }],
     ['an expiry that is a string', { expiration_epoch_seconds: String(START_S + 60) }],
@@ -420,17 +422,26 @@ describe('refreshing a key', () => {
       const { apiKey, refreshToken = '' } = momento.issueV2Key({ lifetimeSeconds: 60 });
       return { apiKey, refreshToken };
     };
-    const [spent, revoked, expired] = [key(), key(), key()];
-    expect(await refresh(spent.refreshToken)).toMatchObject({ status: 200 });
-    expect(await refresh(spent.refreshToken)).toMatchObject(UNAUTHENTICATED);
+    const [used, revoked, expired] = [key(), key(), key()];
+    expect(await refresh(used.refreshToken)).toMatchObject({ status: 200 });
+    expect(await refresh(used.refreshToken)).toMatchObject(DENIED);
     momento.revoke(revoked.apiKey);
     expect(await refresh(revoked.refreshToken)).toMatchObject(UNAUTHENTICATED);
     expect(await refresh(`Bearer ${expired.refreshToken}`)).toMatchObject(UNAUTHENTICATED);
     expect(await refresh(expired.apiKey)).toMatchObject(UNAUTHENTICATED);
     expect(await refresh(manager)).toMatchObject(UNAUTHENTICATED);
     expect(await refresh(momento.issueKey().refreshToken)).toMatchObject(UNAUTHENTICATED);
+    momento.revoke(used.apiKey);
+    expect(await refresh(used.refreshToken)).toMatchObject(UNAUTHENTICATED);
     setTime(START + 60_000);
     expect(await refresh(expired.refreshToken)).toMatchObject(UNAUTHENTICATED);
+  });
+
+  it('needs no body', async () => {
+    const { refreshToken = '' } = momento.issueV2Key({ lifetimeSeconds: 60 });
+    const options = { authorization: refreshToken, body: undefined, type: 'text/plain' };
+    const { key_info } = await good<Minted>(call('POST', keyApi.refreshPath, options));
+    expect(key_info.expires_at_epoch_seconds).toBe(START_S + 60);
   });
 
   it('is where a test says, and nowhere else', async () => {
@@ -458,6 +469,21 @@ describe('limits and lags', () => {
     setTime(START + 1000);
     expect(await refresh(refreshToken)).toMatchObject({ status: 200 });
     expect(await list()).toMatchObject({ status: 429 });
+  });
+
+  it('limits how many keys the account can have, without using a refresh token', async () => {
+    const { apiKey, refreshToken = '' } = momento.issueV2Key();
+    keyApi.maxKeys = 2;
+    const refused = { status: 429, body: { code: 'ResourceExhausted' } };
+    expect(await create()).toMatchObject(refused);
+    expect(await refresh(refreshToken)).toMatchObject(refused);
+    expect(keyApi.account.keys()).toHaveLength(2);
+    const other = momento.issueV2Key();
+    keyApi.maxKeys = 3;
+    expect(await refresh(refreshToken)).toMatchObject(refused);
+    momento.revoke(other.apiKey);
+    expect(await refresh(refreshToken)).toMatchObject({ status: 200 });
+    expect(momento.accepts(apiKey)).toBe(true);
   });
 
   it('lets a new key lag for a time, or for a number of calls', async () => {
@@ -659,7 +685,7 @@ describe('under a plan of faults', () => {
     expect(await outcome(list())).toBe(expected);
     expect(await outcome(refresh(refreshToken))).toBe(expected);
     expect(keyApi.account.keys('to refresh')).toHaveLength(1 + effects);
-    expect(await outcome(refresh(refreshToken))).toBe(effects === 0 ? 200 : 401);
+    expect(await outcome(refresh(refreshToken))).toBe(effects === 0 ? 200 : 403);
     expect(await outcome(revoke(keyInfo.key_id))).toBe(expected);
     expect(await outcome(revoke(keyInfo.key_id))).toBe(effects === 0 ? 200 : 404);
     expect(
@@ -672,6 +698,26 @@ describe('under a plan of faults', () => {
       'keyapi RevokeKey 1',
       'keyapi RevokeKey 2',
     ]);
+  });
+
+  it('arrives as a test rewrites it', async () => {
+    keyApi.faults.inject('CreateKey', 1, {
+      kind: 'rewrite',
+      rewrite: (body) => ({ status: 201, headers: { 'x-size': `${body.length}` }, body: '{}' }),
+    });
+    const { status, body, headers } = await create();
+    expect({ status, body }).toEqual({ status: 201, body: {} });
+    expect(Number(headers['x-size'])).toBeGreaterThan(100);
+    expect(keyApi.account.keys(DESCRIPTION)).toHaveLength(1);
+  });
+
+  it('changes the protocol of a connection', async () => {
+    keyApi.faults.inject('ListKeys', 1, { kind: 'upgrade', when: 'before' });
+    const sent = request(`http://${keyApi.host}/api-keys`, { headers: { authorization: manager } });
+    sent.end();
+    const [response, socket] = (await once(sent, 'upgrade')) as [IncomingMessage, Socket];
+    expect(response.statusCode).toBe(101);
+    socket.destroy();
   });
 
   it('loses what matters in a corrupted answer', async () => {

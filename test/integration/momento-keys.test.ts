@@ -1,32 +1,34 @@
-/** What Momento's answers over gRPC mean for v1 keys: the SDK's real clients against the local service. */
+/** What Momento's answers over gRPC mean for v1 keys: the SDK's real clients against the emulator. */
 import { status } from '@grpc/grpc-js';
+import { systemClock } from '../../src/clock';
 import { toRotationError } from '../../src/errors';
 import type { Credential } from '../../src/momento/credential';
-import { MomentoKeys } from '../../src/momento/issuer';
-import type { MomentoSession } from '../../src/momento/session';
-import type { Renewal } from '../../src/rotation/ports';
+import { MomentoKeys, type MomentoSession } from '../../src/momento/issuer';
+import type { CallLimits, KeyCheck, NextKey } from '../../src/rotation/ports';
 import type { Fault } from '../emulators/faults';
-import { SkippingClock } from '../skipping-clock';
-import { LocalServices } from './support';
+import { startServices, type Services } from '../emulators/services';
 
-let services: LocalServices;
+let services: Services;
 let keys: MomentoKeys;
 let session: MomentoSession;
 
-beforeAll(async () => {
-  services = await LocalServices.start();
-  keys = new MomentoKeys({ emulator: services.momento.host, clock: new SkippingClock() });
+beforeEach(async () => {
+  services = await startServices();
+  keys = new MomentoKeys({ emulator: services.momento.host, clock: systemClock });
   session = keys.open(undefined);
 });
 
-afterAll(async () => {
+afterEach(async () => {
   session.close();
   await services.stop();
 });
 
-beforeEach(() => services.reset());
-
 const CODES = Object.keys(status).filter((name) => name !== 'OK' && isNaN(Number(name)));
+
+const limits = (): CallLimits => ({ deadline: systemClock.monotonic() + 20_000 });
+
+const timesCalled = (method: string): number =>
+  services.momento.faults.calls.filter((call) => call.method === method).length;
 
 function answerWith(method: string, fault: string | Fault): void {
   services.momento.faults.inject(
@@ -42,42 +44,45 @@ function credential(format: 'v1' | 'legacy' = 'v1'): Credential {
   return keys.parse(Buffer.from(services.momento.issueKey({ format }).consoleJson));
 }
 
-async function renewal(current: Credential): Promise<Renewal> {
+async function nextKey(current: Credential): Promise<NextKey> {
   const secret = { name: 'projects/p/secrets/s', project: 'p', id: 's', payload: 'json' } as const;
   const version = { number: 1, state: 'ENABLED', createdAt: Date.now() } as const;
-  return (await session.renewal(secret, { version, credential: current })) as Renewal;
+  return (await session.nextKey(secret, { version, credential: current })) as NextKey;
 }
 
 async function failure(current = credential()) {
   const error = toRotationError(
-    await (await renewal(current)).issue().catch((thrown: unknown) => thrown),
+    await (await nextKey(current)).issue(limits()).catch((thrown: unknown) => thrown),
   );
-  // Trying again is the rotation's business, which knows how much time is left.
-  expect(services.timesCalled('RefreshApiToken')).toBe(1);
+  // The rotation repeats attempts, because it knows how much time is left.
+  expect(timesCalled('RefreshApiToken')).toBe(1);
   return error;
 }
 
 describe('a refresh', () => {
-  it.each(['v1', 'legacy'] as const)('of a %s key', async (format) => {
+  it.each(['v1', 'legacy'] as const)('gives the successor of a %s key', async (format) => {
     const old = credential(format);
-    const made = await renewal(old);
-    const issued = keys.parse((await made.issue()).serialize());
-    expect(made).toMatchObject({ by: 'refresh', lostAnswers: Infinity });
-    expect(issued.kind).toBe('v1');
-    expect(services.momento.acceptsRefresh(issued.apiKey, issued.refreshToken ?? '')).toBe(true);
+    const next = await nextKey(old);
+    const { credential: issued, warnings } = await next.issue(limits());
+    const stored = keys.parse(issued.serialize());
+    expect(next).toMatchObject({ by: 'refresh', maxUnknownOutcomes: Infinity });
+    expect(warnings).toEqual([]);
+    expect(stored.kind).toBe('v1');
+    expect(services.momento.acceptsRefresh(stored.apiKey, stored.refreshToken ?? '')).toBe(true);
     expect(services.momento.accepts(old.apiKey)).toBe(true);
   });
 
-  it('whose answer holds no credential', async () => {
+  it('is final when its answer contains no credential', async () => {
     answerWith('RefreshApiToken', { kind: 'corrupt' });
     expect(await failure()).toMatchObject({
       code: 'ISSUED_CREDENTIAL_INVALID',
-      mayHaveHadEffect: true,
+      retryable: false,
+      outcomeUnknown: true,
     });
   });
 
   const EXPECTED: Record<string, object> = {
-    RESOURCE_EXHAUSTED: { code: 'MOMENTO_LIMIT_EXCEEDED', quota: true, mayHaveHadEffect: false },
+    RESOURCE_EXHAUSTED: { code: 'MOMENTO_LIMIT_EXCEEDED', quota: true, outcomeUnknown: false },
     ...Object.fromEntries(
       [
         'CANCELLED',
@@ -87,37 +92,54 @@ describe('a refresh', () => {
         'INTERNAL',
         'UNAVAILABLE',
         'DATA_LOSS',
-      ].map((code) => [code, { code: 'MOMENTO_UNAVAILABLE', mayHaveHadEffect: true }]),
+      ].map((code) => [code, { code: 'MOMENTO_UNAVAILABLE', outcomeUnknown: true }]),
     ),
   };
 
-  it.each(CODES)('that is answered with %s', async (code) => {
+  it.each(CODES)('fails with the right code when the answer is %s', async (code) => {
     answerWith('RefreshApiToken', code);
     const error = await failure();
     expect(error).toMatchObject(
-      EXPECTED[code] ?? { code: 'REFRESH_REFUSED', refused: true, mayHaveHadEffect: false },
+      EXPECTED[code] ?? { code: 'REFRESH_REFUSED', refused: true, outcomeUnknown: false },
     );
     // What the service says could quote a key.
     expect(error.message).not.toContain('injected');
   });
 });
 
-describe('a look at a key', () => {
+describe('the cause of a failed refresh', () => {
+  it('is a lost connection if it was reset', async () => {
+    answerWith('RefreshApiToken', { kind: 'drop', when: 'after' });
+    expect(await failure()).toMatchObject({
+      code: 'MOMENTO_UNAVAILABLE',
+      outcomeUnknown: true,
+      problem: expect.stringContaining('lost the connection before its answer') as string,
+    });
+  });
+});
+
+describe('a check of a key', () => {
+  const verify = (key: Credential): Promise<KeyCheck> => session.verifyNew(key, limits());
   const EXPECTED: Record<string, string> = {
     UNAUTHENTICATED: 'rejected',
-    // Said only to those whose key was accepted.
+    // Momento says this only to a key that it accepts.
     PERMISSION_DENIED: 'accepted',
     NOT_FOUND: 'accepted',
   };
 
-  it.each(['v1', 'legacy'] as const)('with a %s key', async (format) => {
-    expect(await session.verify(credential(format))).toBe('accepted');
+  it.each(['v1', 'legacy'] as const)('accepts a %s key', async (format) => {
+    expect(await verify(credential(format))).toEqual({ verdict: 'accepted' });
   });
 
-  it.each(CODES)('that is answered with %s', async (code) => {
+  it.each(CODES)('has the right verdict when the answer is %s', async (code) => {
     answerWith('ListCaches', code);
-    expect(await session.verify(credential())).toBe(EXPECTED[code] ?? 'unclear');
-    expect(services.timesCalled('ListCaches')).toBe(1);
+    const check = await verify(credential());
+    expect(check.verdict).toBe(EXPECTED[code] ?? 'inconclusive');
+    if (check.verdict === 'inconclusive') {
+      expect(check.problem).toContain(`${services.momento.host} answered`);
+      expect(check.problem).not.toContain('injected');
+    }
+    expect(timesCalled('ListCaches')).toBe(1);
   });
 
   it.each([
@@ -128,14 +150,18 @@ describe('a look at a key', () => {
       undefined,
     ],
     ['that is configured', {}, 'cell-1.example.com'],
-  ])('with a v2 key, at the endpoint %s', async (_name, fields, endpoint) => {
+  ])('calls the endpoint of a v2 key %s', async (_name, fields, endpoint) => {
     const { host: emulator } = services.momento;
-    // Nobody is there: what goes to the key API gets no clear answer.
+    // Nothing answers there: a call of the key API would be inconclusive.
     const options = { emulator, keyApiEmulator: '127.0.0.1:1', endpoint };
-    const open = new MomentoKeys({ ...options, clock: new SkippingClock() }).open(undefined);
+    const other = new MomentoKeys({ ...options, clock: systemClock }).open(undefined);
     const claims = Buffer.from(JSON.stringify({ t: 'g', jti: 'key-1' })).toString('base64url');
     const payload = JSON.stringify({ apiKey: `e30.${claims}.c2ln`, ...fields });
-    expect(await open.verify(keys.parse(Buffer.from(payload)))).toBe('rejected');
-    open.close();
+    expect(await other.verifyNew(keys.parse(Buffer.from(payload)), limits())).toEqual({
+      verdict: 'rejected',
+      host: emulator,
+      byIssuer: false,
+    });
+    other.close();
   });
 });

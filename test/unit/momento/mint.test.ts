@@ -265,7 +265,9 @@ describe('an answer without the key that was requested', () => {
     await expect(result).rejects.toMatchObject({
       code: 'ISSUED_CREDENTIAL_INVALID',
       outcomeUnknown: true,
-      problem: expect.stringMatching(/^Momento's answer to the mint contains no usable key: /),
+      problem: expect.stringMatching(
+        /^Momento's answer to the mint contains no usable key: /,
+      ) as string,
     });
     await expect(result).rejects.not.toThrow(SECRET);
   });

@@ -3,12 +3,12 @@ import { isDeepStrictEqual, inspect } from 'node:util';
 import fc from 'fast-check';
 import { parseConfig } from '../../src/config/config';
 import { Credential } from '../../src/momento/credential';
-import { MomentoKeys } from '../../src/momento/keys';
-import { permissionMissing } from '../../src/secret-manager/permissions';
+import { MomentoKeys } from '../../src/momento/issuer';
+import { permissionMissing } from '../../src/secret-manager/errors';
 import { RotationError } from '../../src/errors';
 import { createHandler, type Handler } from '../../src/http/handler';
 import type { KeySource, SecretStore } from '../../src/rotation/ports';
-import { Fleet } from '../../src/fleet/fleet';
+import { Rotator } from '../../src/rotation/rotator';
 import { FunctionProcess } from '../function-process';
 import { leaks } from '../leaks';
 import { scene, type Case, type Group } from './campaign';
@@ -277,36 +277,59 @@ function quietHandler(): { handler: Handler; log: unknown[] } {
     throw new Error('nothing is to be changed');
   };
   const never = () => Promise.reject(new Error('nothing is to be changed'));
+  const payload = Buffer.from(JSON.stringify(key));
   const store: SecretStore = {
-    access: () => Promise.resolve({ number: 1, payload: Buffer.from(JSON.stringify(key)) }),
-    list: () => Promise.resolve([{ number: 1, state: 'ENABLED', createdAt: now - 5 * DAY }]),
-    exists: never,
+    access: (_, version) =>
+      Promise.resolve(version === 2 ? { kind: 'absent' } : { kind: 'payload', number: 1, payload }),
+    get: () => Promise.resolve(undefined),
+    list: () =>
+      Promise.resolve({ versions: [{ number: 1, state: 'ENABLED', createdAt: now - 5 * DAY }] }),
     permissionMissing,
     missingPermissions: () => Promise.resolve([]),
     add: never,
     disable: never,
     destroy: never,
   };
-  const policy = { gracePeriodMs: 0, renewBefore: { ms: DAY }, verify: true, revoke: false };
-  const clock = { now: () => now, sleep: () => Promise.resolve() };
+  const policy = {
+    gracePeriodMs: 0,
+    renewBefore: { minimumMs: DAY },
+    verify: true,
+    revoke: false,
+  };
+  const clock = {
+    now: () => now,
+    monotonic: () => now,
+    sleep: () => new Promise<never>(() => undefined),
+  };
   const momento = new MomentoKeys({ clock });
+  const accepted = () => Promise.resolve({ verdict: 'accepted' } as const);
   const keys: KeySource = {
     vendor: momento.vendor,
     remedy: momento.remedy,
-    parse: (payload) => momento.parse(payload),
-    open: () => {
-      const renewal = () =>
-        Promise.resolve({ by: 'refresh', lostAnswers: 0, issue: never, refusal: fail } as const);
-      const calls = { verify: never, ownKeys: never, revoke: never };
-      return { ...calls, renewal, prepare: () => undefined, close: () => undefined };
-    },
+    parse: (bytes) => momento.parse(bytes),
+    open: () => ({
+      prepare: () => undefined,
+      nextKey: () =>
+        Promise.resolve({
+          by: 'refresh',
+          maxUnknownOutcomes: 0,
+          issue: never,
+          refusal: fail,
+        } as const),
+      verifyNew: never,
+      verifyNewest: accepted,
+      listedState: never,
+      ownKeys: never,
+      revoke: never,
+      close: () => undefined,
+    }),
   };
   const secrets = SECRETS.map((name) => ({ ...secretName(name), payload: 'json' as const }));
-  const fleet = new Fleet({ secrets, store, keys, policy, clock });
+  const rotator = new Rotator({ secrets, store, keys, policy, clock });
   const log: unknown[] = [];
   return {
     handler: createHandler({
-      fleet,
+      rotator,
       timeoutMs: 540_000,
       traceProject: 'p',
       clock,

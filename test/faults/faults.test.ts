@@ -1,10 +1,9 @@
-import { MomentoKeys } from '../../src/momento/keys';
-import type { Renewal } from '../../src/rotation/ports';
+import { RotationError } from '../../src/errors';
 import { play, type Group } from './campaign';
 import { GROUPS } from './groups';
 import { Invariants } from './invariants';
 import { EVERY_CALL, Scene, type Run } from './scene';
-import { Stage } from './stage';
+import { MINUTE, Stage } from './stage';
 
 jest.setTimeout(60_000);
 
@@ -111,13 +110,14 @@ describe('the judge', () => {
   it('sees a rotation that adds a key before it is known everywhere', async () => {
     scene.momento.newKeyLagMs = 3000;
     const payload = scene.secretManager.latest(scene.secret.name);
-    const keys = new MomentoKeys({ emulator: scene.momento.host, clock: scene.clock });
+    const keys = scene.newKeys();
     const version = { number: 2, state: 'ENABLED', createdAt: 0 } as const;
     const credential = keys.parse(payload ?? Buffer.alloc(0));
     const secret = { ...scene.secret, payload: 'json' } as const;
-    const renewal = await keys.open(undefined).renewal(secret, { version, credential });
-    const issued = await (renewal as Renewal).issue();
-    scene.secretManager.addVersion(scene.secret.name, Buffer.from(issued.serialize()));
+    const next = await keys.open(undefined).nextKey(secret, { version, credential });
+    if (next instanceof RotationError) throw next;
+    const issued = await next.issue({ deadline: scene.clock.monotonic() + MINUTE });
+    scene.secretManager.addVersion(scene.secret.name, Buffer.from(issued.credential.serialize()));
     expect(scene.invariants.violations).toHaveLength(1);
   });
 

@@ -4,6 +4,7 @@ import { endurance } from './endurance';
 import { everyFault, everyHang, everyPair, everyPairInOneRun } from './every-call';
 import { everyFaultV2, everyHangV2, everyPairInOneRunV2, everyPairV2 } from './every-call-v2';
 import { killed, killedV2 } from './killed';
+import { malformedAnswers } from './malformed';
 import { person } from './person';
 import { personV2 } from './person-v2';
 import { races, racesV2 } from './races';
@@ -31,5 +32,6 @@ export const GROUPS: readonly Group[] = [
   person,
   time,
   badInput,
+  malformedAnswers,
   scale,
 ];

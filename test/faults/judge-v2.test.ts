@@ -44,6 +44,8 @@ function keysDescribed({ momento, secret }: Scene, suffix: string) {
   return momento.account.keys(`momento-key-rotator ${secret.name}${suffix}`);
 }
 
+const NOT_READABLE = { kind: 'not_readable', reason: 'it is in DISABLED state' } as const;
+
 /** A run whose ports do something else than they should. */
 function sabotaged(
   scene: Scene,
@@ -64,10 +66,12 @@ function sabotaged(
       const real = keys.open(managementKey);
       const port: KeySession = {
         prepare: () => real.prepare(),
-        renewal: (secret, current) => real.renewal(secret, current),
-        verify: (credential) => real.verify(credential),
-        ownKeys: (secret) => real.ownKeys(secret),
-        revoke: (keyId, confirm) => real.revoke(keyId, confirm),
+        nextKey: (secret, current) => real.nextKey(secret, current),
+        verifyNew: (credential, limits) => real.verifyNew(credential, limits),
+        verifyNewest: (credential, limits) => real.verifyNewest(credential, limits),
+        listedState: (credential, limits) => real.listedState(credential, limits),
+        ownKeys: (secret, limits) => real.ownKeys(secret, limits),
+        revoke: (keyIds, confirm, limits) => real.revoke(keyIds, confirm, limits),
         close: () => real.close(),
       };
       return { ...port, ...session(real) };
@@ -75,14 +79,15 @@ function sabotaged(
   };
   const real = stage.store;
   const port: SecretStore = {
-    access: (secret, version) => real.access(secret, version),
-    exists: (secret, version) => real.exists(secret, version),
-    list: (secret) => real.list(secret),
-    missingPermissions: (secret, permissions) => real.missingPermissions(secret, permissions),
+    access: (secret, version, limits) => real.access(secret, version, limits),
+    get: (secret, version, limits) => real.get(secret, version, limits),
+    list: (secret, limits) => real.list(secret, limits),
+    missingPermissions: (secret, permissions, limits) =>
+      real.missingPermissions(secret, permissions, limits),
     permissionMissing: real.permissionMissing,
-    add: (secret, payload) => real.add(secret, payload),
-    disable: (secret, version) => real.disable(secret, version),
-    destroy: (secret, version) => real.destroy(secret, version),
+    add: (secret, payload, limits) => real.add(secret, payload, limits),
+    disable: (secret, version, newer, limits) => real.disable(secret, version, newer, limits),
+    destroy: (secret, version, newer, limits) => real.destroy(secret, version, newer, limits),
     ...store,
   };
   return scene.runOn(scene.newInstance({ keys: broken, store: port }));
@@ -104,12 +109,16 @@ describe('invariant 7, no enabled version holds a key that the rotator revoked:'
     const { store } = stage;
     await sabotaged(scene, {
       store: {
-        access: (secret, version) =>
-          version === 2 ? Promise.resolve(undefined) : store.access(secret, version),
-        list: async (secret) =>
-          (await store.list(secret)).map((version) =>
-            version.number === 2 ? { ...version, state: 'DISABLED' } : version,
-          ),
+        access: (secret, version, limits) =>
+          version === 2 ? Promise.resolve(NOT_READABLE) : store.access(secret, version, limits),
+        list: async (secret, limits) => {
+          const { versions } = await store.list(secret, limits);
+          return {
+            versions: versions.map((version) =>
+              version.number === 2 ? { ...version, state: 'DISABLED' } : version,
+            ),
+          };
+        },
       },
     });
     expect(scene.invariants.violations).toEqual([
@@ -120,12 +129,16 @@ describe('invariant 7, no enabled version holds a key that the rotator revoked:'
   it('nobody looks for a newer version', async () => {
     const scene = await open();
     const old = keyOf(scene, '2');
+    const { store } = stage;
     await sabotaged(scene, {
       store: {
-        exists: () => {
-          const payload = mintedPayload(old, 'api', 'put back');
-          scene.person(() => scene.secretManager.addVersion(scene.secret.name, payload));
-          return Promise.resolve(false);
+        access: async (secret, version, limits) => {
+          const access = await store.access(secret, version, limits);
+          if (access.kind === 'absent') {
+            const payload = mintedPayload(old, 'api', 'put back');
+            scene.person(() => scene.secretManager.addVersion(scene.secret.name, payload));
+          }
+          return access;
         },
       },
     });
@@ -173,13 +186,13 @@ describe('invariant 7, no enabled version holds a key that the rotator revoked:'
     const { store } = stage;
     await sabotaged(scene, {
       store: {
-        access: async (secret, version) => {
+        access: async (secret, version, limits) => {
           if (version === 2) {
             scene.person(() => scene.secretManager.setState(secret.name, '2', 'ENABLED'));
-            await store.access(secret, version);
-            return undefined;
+            await store.access(secret, version, limits);
+            return NOT_READABLE;
           }
-          return store.access(secret, version);
+          return store.access(secret, version, limits);
         },
       },
     });
@@ -203,13 +216,14 @@ describe('invariant 8, nothing of others is revoked:', () => {
     await sabotaged(scene, {
       session: () => ({
         ownKeys: () =>
-          Promise.resolve(
-            account
+          Promise.resolve({
+            keys: account
               .keys()
               // Without it nothing more could be revoked.
               .filter(({ info }) => info.role_id !== 'r-operator')
               .map(({ info, issuedAt }) => ({ keyId: info.key_id, issuedAt })),
-          ),
+            skipped: 0,
+          }),
       }),
     });
     const broken = scene.invariants.violations.filter((text) => text.startsWith('invariant 8'));
@@ -235,9 +249,11 @@ describe('invariant 9, no key of ours is left:', () => {
 
   it('revocations do nothing', async () => {
     const scene = await open();
-    await sabotaged(scene, { session: () => ({ revoke: () => Promise.resolve(true) }) });
+    const revoke: KeySession['revoke'] = (keyIds) =>
+      Promise.resolve(new Map(keyIds.map((keyId) => [keyId, true])));
+    await sabotaged(scene, { session: () => ({ revoke }) });
     scene.clock.advance(HOUR + MINUTE);
-    await sabotaged(scene, { session: () => ({ revoke: () => Promise.resolve(true) }) });
+    await sabotaged(scene, { session: () => ({ revoke }) });
     scene.keys.judgeEnd(undefined);
     expect(scene.invariants.violations).toEqual([
       'invariant 9: 6 keys are left that no version holds',

@@ -14,10 +14,15 @@ import { HOUR, MINUTE } from './stage';
 
 type Json = Record<string, unknown>;
 
-/** Changes an answer; `usable` if everything that a rotation needs is still there. */
+/**
+ * What is left of an answer. `harmless`: everything that this run and later ones need. `usable`: a key that must be stored,
+ * although something beside it is missing. `unusable`: nothing.
+ */
+type Worth = 'harmless' | 'usable' | 'unusable';
+
 interface Change {
   readonly name: string;
-  readonly usable: boolean;
+  readonly worth: Worth;
 }
 
 interface BodyChange extends Change {
@@ -49,7 +54,7 @@ function entries(body: Json): Json[] {
 const OF_LISTS: readonly BodyChange[] = [
   {
     name: 'an odd field in an entry',
-    usable: true,
+    worth: 'harmless',
     change: (body, chance) => {
       const entry = entries(body)[chance.below(entries(body).length)];
       if (entry !== undefined) entry[chance.of(ENTRY_FIELDS)] = chance.of(ODD);
@@ -58,7 +63,7 @@ const OF_LISTS: readonly BodyChange[] = [
   },
   {
     name: 'a missing field in an entry',
-    usable: true,
+    worth: 'harmless',
     change: (body, chance) => {
       const entry = entries(body)[chance.below(entries(body).length)];
       if (entry !== undefined) Reflect.deleteProperty(entry, chance.of(ENTRY_FIELDS));
@@ -67,12 +72,12 @@ const OF_LISTS: readonly BodyChange[] = [
   },
   {
     name: 'an entry that is none',
-    usable: true,
+    worth: 'harmless',
     change: (body, chance) => ({ ...body, key_info: [chance.of(ODD), ...entries(body)] }),
   },
   {
     name: 'expiries in milliseconds',
-    usable: true,
+    worth: 'harmless',
     change: (body) => ({
       ...body,
       key_info: entries(body).map((entry) => ({
@@ -83,17 +88,17 @@ const OF_LISTS: readonly BodyChange[] = [
   },
   {
     name: 'every entry twice',
-    usable: true,
+    worth: 'harmless',
     change: (body) => ({ ...body, key_info: [...entries(body), ...entries(body)] }),
   },
   {
     name: 'no list',
-    usable: true,
+    worth: 'harmless',
     change: (body, chance) => ({ ...body, key_info: chance.of(ODD) }),
   },
   {
     name: 'an odd next page',
-    usable: true,
+    worth: 'harmless',
     change: (body, chance) => ({ ...body, next_token: chance.of(ODD) }),
   },
 ];
@@ -103,7 +108,7 @@ const OF_KEYS: readonly BodyChange[] = [
   ...['key_info', 'previous_key_id', 'refresh_token'].flatMap((field): BodyChange[] => [
     {
       name: `no ${field}`,
-      usable: true,
+      worth: field === 'refresh_token' ? 'usable' : 'harmless',
       change: (body) => {
         Reflect.deleteProperty(body, field);
         return body;
@@ -111,13 +116,13 @@ const OF_KEYS: readonly BodyChange[] = [
     },
     {
       name: `an odd ${field}`,
-      usable: true,
+      worth: field === 'refresh_token' ? 'usable' : 'harmless',
       change: (body, chance) => ({ ...body, [field]: chance.of(ODD) }),
     },
   ]),
   {
     name: 'an odd field in key_info',
-    usable: true,
+    worth: 'harmless',
     change: (body, chance) => ({
       ...body,
       key_info: { ...(body.key_info as Json), [chance.of(ENTRY_FIELDS)]: chance.of(ODD) },
@@ -125,26 +130,26 @@ const OF_KEYS: readonly BodyChange[] = [
   },
   {
     name: 'white space around the key and the token',
-    usable: true,
+    worth: 'harmless',
     change: (body) => ({
       ...body,
       api_key: `\n ${String(body.api_key)} \r\n`,
       ...(body.refresh_token !== undefined && {
-        refresh_token: ` ${String(body.refresh_token)}\n`,
+        refresh_token: ` ${body.refresh_token as string}\n`,
       }),
     }),
   },
   {
     name: 'a large unknown field',
-    usable: true,
+    worth: 'harmless',
     change: (body) => ({ ...body, extra: 'x'.repeat(50_000), more: [{ deep: [null] }] }),
   },
   {
     name: 'an odd api_key',
-    usable: false,
+    worth: 'unusable',
     change: (body, chance) => ({ ...body, api_key: chance.of(ODD) }),
   },
-  { name: 'no object', usable: false, change: (_, chance) => chance.of(ODD) },
+  { name: 'no object', worth: 'unusable', change: (_, chance) => chance.of(ODD) },
 ];
 
 const encoded = (encoding: string, encode: (body: string) => Uint8Array) => (body: string) => ({
@@ -153,26 +158,30 @@ const encoded = (encoding: string, encode: (body: string) => Uint8Array) => (bod
 });
 
 const OF_BYTES: readonly ByteChange[] = [
-  { name: 'a byte order mark', usable: true, change: (body) => ({ body: `\uFEFF${body}` }) },
-  { name: 'gzip', usable: true, change: encoded('gzip', gzipSync) },
-  { name: 'brotli', usable: true, change: encoded('br', brotliCompressSync) },
-  { name: 'deflate', usable: true, change: encoded('deflate', deflateSync) },
+  { name: 'a byte order mark', worth: 'harmless', change: (body) => ({ body: `\uFEFF${body}` }) },
+  { name: 'gzip', worth: 'harmless', change: encoded('gzip', gzipSync) },
+  { name: 'brotli', worth: 'harmless', change: encoded('br', brotliCompressSync) },
+  { name: 'deflate', worth: 'harmless', change: encoded('deflate', deflateSync) },
   {
     name: 'another content type',
-    usable: true,
+    worth: 'harmless',
     change: (body) => ({ headers: { 'content-type': 'text/html' }, body }),
   },
-  { name: 'an unknown encoding', usable: false, change: encoded('zstd-9', Buffer.from) },
-  { name: 'UTF-16', usable: false, change: (body) => ({ body: Buffer.from(body, 'utf16le') }) },
-  { name: 'nothing', usable: false, change: () => ({ body: '' }) },
+  {
+    name: 'an unknown encoding',
+    worth: 'unusable',
+    change: encoded('zstd-9', (body) => Buffer.from(body)),
+  },
+  { name: 'UTF-16', worth: 'unusable', change: (body) => ({ body: Buffer.from(body, 'utf16le') }) },
+  { name: 'nothing', worth: 'unusable', change: () => ({ body: '' }) },
   {
     name: 'a redirect',
-    usable: false,
+    worth: 'unusable',
     change: () => ({ status: 302, headers: { location: 'http://127.0.0.1:1/' }, body: '' }),
   },
 ];
 
-/** Of versions in a list. `unread`: the entry can't be understood, and might be any version. */
+/** Of versions in a list. */
 const OF_VERSIONS: readonly {
   readonly name: string;
   readonly change: (versions: Json[], chance: Chance) => unknown[];
@@ -222,15 +231,20 @@ const OF_VERSIONS: readonly {
 ];
 
 /** Answers without one of their fields. */
-const OF_OTHERS: readonly [method: string, field: string][] = [
-  ['AccessSecretVersion', 'payload'],
-  ['AccessSecretVersion', 'name'],
-  ['AddSecretVersion', 'name'],
-  ['AddSecretVersion', 'state'],
-  ['AddSecretVersion', 'createTime'],
-  ['TestIamPermissions', 'permissions'],
-  ['DisableSecretVersion', 'name'],
-  ['GetSecretVersion', 'state'],
+const OF_OTHERS: readonly {
+  readonly method: string;
+  readonly field: string;
+  readonly worth: Worth;
+}[] = [
+  // Nothing can be read, or a permission might be missing: the run can't begin.
+  { method: 'AccessSecretVersion', field: 'payload', worth: 'usable' },
+  { method: 'AccessSecretVersion', field: 'name', worth: 'usable' },
+  { method: 'TestIamPermissions', field: 'permissions', worth: 'usable' },
+  { method: 'AddSecretVersion', field: 'name', worth: 'harmless' },
+  { method: 'AddSecretVersion', field: 'state', worth: 'harmless' },
+  { method: 'AddSecretVersion', field: 'createTime', worth: 'harmless' },
+  { method: 'DisableSecretVersion', field: 'name', worth: 'harmless' },
+  { method: 'GetSecretVersion', field: 'state', worth: 'harmless' },
 ];
 
 const METHODS: Readonly<Record<Kind, readonly string[]>> = {
@@ -242,8 +256,7 @@ const METHODS: Readonly<Record<Kind, readonly string[]>> = {
 /** Lets the services answer what isn't as documented, until it is ended. */
 interface Malformation {
   readonly name: string;
-  /** Whether an issued key can be lost for it. */
-  readonly usable: boolean;
+  readonly worth: Worth;
   readonly begin: (played: Scene) => void;
   /** What strikes a call of this method. */
   readonly strike?: (method: string) => Fault | undefined;
@@ -257,14 +270,16 @@ function drawn(chance: Chance, kind: Kind): Malformation {
     if (chance.is(0.1)) {
       return {
         name: `${method}: a change of protocol`,
-        usable: false,
+        worth: 'unusable',
         begin: () => undefined,
         strike: (struck) => (struck === method ? { kind: 'upgrade', when: 'after' } : undefined),
       };
     }
     const bytes = chance.is(0.4) ? chance.of(OF_BYTES) : undefined;
     const body = chance.of(isList ? OF_LISTS : OF_KEYS);
-    const { name, usable } = bytes ?? body;
+    const { name, worth } = bytes ?? body;
+    // A run does without lists of keys, and a key that wasn't revoked is left to the next one.
+    const isNeeded = method === 'CreateKey' || method === 'RefreshKey';
     const rewrite = (text: string): RawAnswer => {
       if (bytes !== undefined) return bytes.change(text);
       const read = JSON.parse(text) as Json;
@@ -273,7 +288,7 @@ function drawn(chance: Chance, kind: Kind): Malformation {
     };
     return {
       name: `${method}: ${name}`,
-      usable,
+      worth: isNeeded ? worth : 'harmless',
       begin: () => undefined,
       strike: (struck) => (struck === method ? { kind: 'rewrite', rewrite } : undefined),
     };
@@ -284,7 +299,7 @@ function drawn(chance: Chance, kind: Kind): Malformation {
     return {
       name:
         endless === undefined ? `pages that overlap by ${overlap}` : `endless pages (${endless})`,
-      usable: true,
+      worth: endless === undefined ? 'harmless' : 'usable',
       begin: ({ secretManager }) => {
         secretManager.endlessPages = endless;
         secretManager.maxPageSize = overlap + 1;
@@ -293,10 +308,10 @@ function drawn(chance: Chance, kind: Kind): Malformation {
     };
   }
   if (chance.is(0.3)) {
-    const [struck, field] = chance.of(OF_OTHERS);
+    const { method: struck, field, worth } = chance.of(OF_OTHERS);
     return {
       name: `${struck}: no ${field}`,
-      usable: true,
+      worth,
       begin: ({ secretManager }) => {
         secretManager.rewrite = (method, answer) =>
           method === struck ? { ...answer, [field]: undefined } : answer;
@@ -306,7 +321,7 @@ function drawn(chance: Chance, kind: Kind): Malformation {
   const { name, change } = chance.of(OF_VERSIONS);
   return {
     name: `ListSecretVersions: ${name}`,
-    usable: true,
+    worth: 'harmless',
     begin: ({ secretManager }) => {
       secretManager.rewrite = (method, answer) => {
         if (method !== 'ListSecretVersions') return answer;
@@ -347,13 +362,14 @@ function malformed(seed: number): Case {
     const violations: string[] = [];
     const usable = new Set<string>();
     const told: string[] = [];
+    let isRenewable = true;
     for (let runs = 0; runs < 3; runs += 1) {
       const malformations = [drawn(chance, kind), ...(chance.is(0.4) ? [drawn(chance, kind)] : [])];
       told.push(malformations.map(({ name }) => name).join(' and '));
       for (const { begin } of malformations) begin(played);
       const known = new Set(played.momento.account.keys());
       const once = chance.is(0.3);
-      await played.run({
+      const { outcome, code } = await played.run({
         strike: ({ method, when, n }) => {
           const strikes = malformations
             .map(({ strike }) => strike?.(method))
@@ -361,7 +377,16 @@ function malformed(seed: number): Case {
           return when === 'after' && (!once || n === 1) ? strikes[0] : undefined;
         },
       });
-      if (malformations.every((malformation) => malformation.usable)) {
+      const worths = malformations.map(({ worth }) => worth);
+      const isHarmless = isRenewable && worths.every((worth) => worth === 'harmless');
+      // Together they can hide every version.
+      const isOne = malformations.length === 1;
+      if (code === 'INTERNAL' || (isHarmless && isOne && outcome === 'failed')) {
+        violations.push(`run ${runs + 1} is ${outcome} ${code ?? ''}`);
+      }
+      // A refresh token that was used, or didn't arrive, is the end until a person stores another one.
+      if (kind === 'refresh' && !isHarmless) isRenewable = false;
+      if (!worths.includes('unusable')) {
         for (const key of played.momento.account.keys()) {
           if (!known.has(key)) usable.add(key.info.key_id);
         }

@@ -69,6 +69,7 @@ export async function call(
   const request = Object.assign(Readable.from(body === undefined ? [] : [body]), {
     method,
     path,
+    url: path,
     headers,
     get: (name: string) => headers[name.toLowerCase()],
   });

@@ -77,7 +77,9 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
   const expired = current.credential.expiresAt <= now;
   if (expired) return rotate(`the key expired at ${isoTime(current.credential.expiresAt)}`);
   if (force) return rotate('forced');
-  if (scheduledAt !== undefined && newest.createdAt >= scheduledAt) {
+  // Of an incomplete version only the latest possible time is known.
+  const isNew = scheduledAt !== undefined && newest.createdAt >= scheduledAt;
+  if (isNew && newest.incomplete !== true) {
     return {
       action: 'keep',
       outcome: 'already_rotated',

@@ -242,8 +242,7 @@ async function whyReplaced(
   const { session, deadlines } = run;
   if (issuedFrom !== undefined) {
     const same = await itself(run, issuedFrom);
-    const isOther = issuedFrom.unlisted !== true && same?.createdAt !== issuedFrom.createdAt;
-    if (same === undefined || isOther) return 'the secret was recreated';
+    if (same === undefined || isOtherVersion(issuedFrom, same)) return 'the secret was recreated';
   }
   if (current === undefined || current.version.number <= newestAtIssue) return undefined;
   const { number } = current.version;
@@ -256,6 +255,14 @@ async function whyReplaced(
     session.verifyNewest(current.credential, { deadline: deadlines.end }),
   );
   return check.verdict === 'accepted' ? `version ${number} was added since` : undefined;
+}
+
+/** Whether two versions of one number were created at different times, as far as both times are known. */
+function isOtherVersion(a: Version, b: Version): boolean {
+  const isKnown = [a, b].every(
+    ({ unlisted, incomplete }) => unlisted !== true && incomplete !== true,
+  );
+  return isKnown && a.createdAt !== b.createdAt;
 }
 
 /** Why nothing can be cleaned up. */

@@ -125,7 +125,7 @@ export class AuthClientBench implements Bench {
 
   readonly #agree = once(async () => {
     const question =
-      'Generate two v1 keys that may read every cache, for ten minutes and for one, and use the refresh token of the first? ' +
+      'Generate two v1 keys that can read every cache, for ten minutes and for one, and use the refresh token of the first? ' +
       'Nobody can revoke a v1 key: they and what is refreshed end by themselves.';
     if (!(await this.target.agree(question))) throw new NotChecked('not agreed to');
   });

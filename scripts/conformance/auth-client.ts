@@ -108,7 +108,7 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
   },
   {
     id: 'v1-list-caches-data-only',
-    words: 'ListCaches with a key that may only read items',
+    words: 'ListCaches with a key that can only read items',
     source: 'guess',
     assumed: ['PERMISSION_ERROR', 'Success'],
     observe: async (bench) => bench.listCaches((await bench.first()).credential),

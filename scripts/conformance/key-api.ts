@@ -142,7 +142,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
   },
   {
     id: 'v2-mint-id',
-    words: 'the id in a minted key (jti), and in what is told of it',
+    words: 'the id in a minted key (jti), and in its key_info',
     source: 'documented',
     assumed: 'the same',
     observe: async (bench) => {
@@ -160,7 +160,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
   },
   {
     id: 'v2-mint-expiry',
-    words: 'the expiry of a minted key (exp), and what is told of it',
+    words: 'the expiry of a minted key (exp), and in its key_info',
     source: 'documented',
     assumed: 'as asked for',
     observe: async (bench) => {
@@ -212,7 +212,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
   },
   {
     id: 'v2-mint-unknown-role',
-    words: 'minting a key of a role that is none',
+    words: "minting a key with a role that doesn't exist",
     source: 'documented',
     assumed: '404',
     observe: async (bench) => String((await bench.mint({ role_id: NO_ROLE })).status),
@@ -411,7 +411,7 @@ export const keyApi = group({
   open: (target) => new KeyApiBench(target),
 });
 
-/** In the form of a v2 key, with a signature that is none. */
+/** Like a v2 key, with an invalid signature. */
 function unknownKey(): string {
   const claims = { t: 'g', jti: 'conformance', exp: 4_000_000_000 };
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -443,7 +443,7 @@ function kept(keys: readonly ListedKey[], { key_id }: KeyInfo, description: stri
   return `changed, to ${listed.description?.length ?? 0} characters`;
 }
 
-/** Reads the list in some three pages: an account may have many keys, and one page of one key each would take long. */
+/** Reads the list in some three pages: an account can have many keys, and one page of one key each would take long. */
 async function pages(bench: KeyApiBench): Promise<string> {
   await bench.longDescribed();
   const whole = (await bench.list()).map(({ keyId }) => keyId);

@@ -4,11 +4,11 @@ import { Ledger } from './local-service';
 // `.invalid` never resolves: a client that leaves the local endpoints cannot reach anybody.
 export const ENDPOINT = 'cell-1.momento.invalid';
 
-/** What a key may do with caches: everything, or only read and write items in them. */
+/** What a key can do with caches: everything, or only read and write items in them. */
 export type Permissions = 'all' | 'data-only';
 
 export interface Role {
-  /** What it may do with the account's v2 keys: Momento's `auth_management`. */
+  /** What it can do with the account's v2 keys: Momento's `auth_management`. */
   readonly keys: readonly ('list' | 'write')[];
   readonly caches: Permissions;
 }
@@ -79,7 +79,7 @@ const KNOWN_AT_ONCE: Lag = { ms: -Infinity, rejections: 0 };
 
 /** What the local Momento and the local key API share: a clock, roles, and the v2 keys that both of them know. */
 export class Account extends Ledger {
-  /** Roles by their ids. Tests may add their own. */
+  /** Roles by their ids. Tests can add their own. */
   readonly roles = new Map<string, Role>([
     ['r-owner', { keys: ['list', 'write'], caches: 'all' }],
     ['r-operator', { keys: ['list', 'write'], caches: 'all' }],

@@ -30,16 +30,16 @@ const REFRESH: Fields = { required: {}, optional: { expiration_epoch_seconds: is
 
 /**
  * Momento's HTTP API for the v2 keys of an account: makes, lists, revokes and refreshes them. It is as strict as the real
- * one is documented to be, and in what is not documented as strict as it may be.
+ * one is documented to be. Where nothing is documented, it is as strict as possible.
  */
 export class KeyApiEmulator extends LocalService {
-  /** How many calls a second the account may make; the rest are throttled. Unlimited where undefined. */
+  /** How many calls a second the account can make; other calls are throttled. Unlimited if undefined. */
   callsPerSecond: number | undefined;
   /** How long a key that was made here is still unknown, also to the local Momento. */
   newKeyLagMs = 0;
   /** How many calls with a key that was made here are rejected before it is known. */
   newKeyRejections = 0;
-  /** What becomes of an expired key: it is listed and can be revoked like any other, or there is none. */
+  /** Whether an expired key is listed and can be revoked like any other, or is gone. */
   expiredKeys: 'gone' | 'listed' = 'gone';
   /** How many live keys the account can have. Momento has a limit and doesn't publish it; unlimited if undefined. */
   maxKeys: number | undefined;

@@ -43,7 +43,7 @@ interface Key {
  * v2 keys of its account. Everything else is UNIMPLEMENTED.
  */
 export class MomentoEmulator extends LocalService {
-  /** What becomes of a refresh token that was used. The real service's way is not documented. */
+  /** Whether a refresh token can be used again. For v1 keys Momento doesn't document it. */
   refreshTokens: 'reusable' | 'single-use' = 'reusable';
   /** How long a key that was refreshed or generated is still unknown to the service. */
   newKeyLagMs = 0;
@@ -203,7 +203,7 @@ export class MomentoEmulator extends LocalService {
     return key;
   }
 
-  /** Lets a call in that brings a key of whatever kind; says what it may do. */
+  /** Admits a call with a key of any kind, and returns what the key can do. */
   #admit(metadata: Metadata): Pick<Key, 'permissions'> & Partial<Pick<Key, 'grants'>> {
     const sent = metadata.get('authorization')[0]?.toString();
     const admitted = this.account.admit(sent ?? '');
@@ -214,7 +214,7 @@ export class MomentoEmulator extends LocalService {
     request: InstanceType<typeof auth.auth._GenerateApiTokenRequest>,
   ): Answer<InstanceType<typeof _GenerateApiTokenResponse>> {
     if (this.#authenticate(request.auth_token).permissions !== 'all') {
-      throw new Refusal(status.PERMISSION_DENIED, 'Only a super user key may generate keys');
+      throw new Refusal(status.PERMISSION_DENIED, 'Only a super user key can generate keys');
     }
     const fresh = this.#issue(
       { ...readOrder(request), permissions: 'data-only', format: 'v1' },

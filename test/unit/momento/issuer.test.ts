@@ -288,7 +288,7 @@ describe('the verification of a new key', () => {
     }
   });
 
-  test('fails for credentials of another source', async () => {
+  test('fails for credentials of another source', () => {
     expect(() => open().verifyNew({} as Credential, limits())).toThrow(TypeError);
   });
 });

@@ -136,6 +136,15 @@ test.each([
   expect(failure).toMatchObject({ code: 'MOMENTO_UNAVAILABLE', outcomeUnknown: true });
 });
 
+test('a check that fails leaves no client behind', async () => {
+  const timers = jest.spyOn(globalThis, 'setTimeout');
+  const sdk = new Sdk(systemClock, '127.0.0.1:1');
+  expect(await sdk.check(parse(V1), '', limits())).toMatchObject({ verdict: 'inconclusive' });
+  // The SDK's own close() keeps a failed client for twice its timeout.
+  expect(timers.mock.calls.map(([, ms]) => ms)).not.toContain(120_000);
+  timers.mockRestore();
+});
+
 test('no text of a server is passed on', () => {
   for (const message of [
     `14 UNAVAILABLE: ${SECRET}`,

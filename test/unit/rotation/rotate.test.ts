@@ -508,6 +508,20 @@ describe('a rejected newest key that is not due', () => {
     expect(result.warnings).toEqual([expect.stringMatching(/^verify: NEWEST_KEY_REJECTED: /)]);
   });
 
+  test('says nothing about the key of a version that somebody else adds meanwhile', async () => {
+    const issue = () => {
+      bed.versions.set(5, version(5));
+      return Promise.resolve({ credential: NEW_KEY, warnings: [] });
+    };
+    const bed = testBed({
+      ...OLD,
+      check: checks({ k4: REJECTED_BY_ISSUER }),
+      next: { by: 'mint', issue },
+    });
+    const { result } = await bed.run();
+    expect([result.outcome, result.verified]).toEqual(['superseded', undefined]);
+  });
+
   test('whose replacement fails is still reported as rejected', async () => {
     const { result } = await testBed({
       ...OLD,

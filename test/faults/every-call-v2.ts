@@ -33,14 +33,14 @@ export const REFRESH: Play = {
     ['TestIamPermissions', 1],
     ['RefreshKey', 1],
     ['ProveKey', 1],
-    ['ListSecretVersions', 2],
+    ['AccessSecretVersion', 2],
     ['AddSecretVersion', 1],
     ['DisableSecretVersion', 1],
     ['DestroySecretVersion', 1],
   ],
 };
 
-/** Two versions are disabled, one is destroyed; of five numbers that are looked at one is absent; four keys are revoked. */
+/** Two versions are disabled, one is destroyed; of the five numbers that are looked at twice one is absent; four keys are revoked. */
 export const MINT: Play = {
   name: 'mint',
   options: { kind: 'mint' },
@@ -51,14 +51,15 @@ export const MINT: Play = {
     ['ManagementAccessSecretVersion', 1],
     ['CreateKey', 1],
     ['ProveKey', 1],
-    ['ListSecretVersions', 2],
+    ['AccessSecretVersion', 2],
     ['AddSecretVersion', 1],
     ['ListKeys', 1],
     ['DisableSecretVersion', 1],
     ['DestroySecretVersion', 1],
-    ['AccessSecretVersion', 2],
-    ['AccessSecretVersion', 5],
-    ['AccessSecretVersion', 6],
+    ['AccessSecretVersion', 3],
+    ['AccessSecretVersion', 7],
+    ['AccessSecretVersion', 9],
+    ['AccessSecretVersion', 12],
     ['RevokeKey', 1],
     ['RevokeKey', 4],
   ],

@@ -23,7 +23,7 @@ export const CALLS = [
   ['TestIamPermissions', 1],
   ['RefreshApiToken', 1],
   ['ListCaches', 1],
-  ['ListSecretVersions', 2],
+  ['AccessSecretVersion', 2],
   ['AddSecretVersion', 1],
   ['DisableSecretVersion', 1],
   ['DestroySecretVersion', 1],

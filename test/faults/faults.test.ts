@@ -124,7 +124,7 @@ describe('the judge', () => {
   it('sees a rotation that disables what a person added meanwhile', async () => {
     await scene.run({
       strike: ({ method, when, n }) => {
-        if (method !== 'ListSecretVersions' || n !== 2 || when !== 'after') return undefined;
+        if (method !== 'AccessSecretVersion' || n !== 2 || when !== 'after') return undefined;
         scene.person(() => add());
         disable('3');
         return undefined;

@@ -132,13 +132,13 @@ describe('invariant 7, no enabled version holds a key that the rotator revoked:'
     const { store } = stage;
     await sabotaged(scene, {
       store: {
-        access: async (secret, version, limits) => {
-          const access = await store.access(secret, version, limits);
-          if (access.kind === 'absent') {
-            const payload = mintedPayload(old, 'api', 'put back');
+        access: (secret, version, limits) => {
+          if (version !== 5) return store.access(secret, version, limits);
+          const payload = mintedPayload(old, 'api', 'put back');
+          if (scene.versions === 4) {
             scene.person(() => scene.secretManager.addVersion(scene.secret.name, payload));
           }
-          return access;
+          return Promise.resolve({ kind: 'absent' });
         },
       },
     });
@@ -172,10 +172,10 @@ describe('invariant 7, no enabled version holds a key that the rotator revoked:'
   };
 
   it('excuses what a person enabled after the last look at it, and only that', async () => {
-    const late = await enableAt(3);
+    const late = await enableAt(9);
     expect(late.invariants.violations).toEqual([]);
     expect(late.keys.excuses).toBe(1);
-    const early = await enableAt(2);
+    const early = await enableAt(8);
     expect(early.invariants.violations).toEqual([]);
     expect(early.keys.excuses).toBe(0);
     expect(keyOf(early, '2').revoked).toBeUndefined();

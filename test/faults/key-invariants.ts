@@ -105,6 +105,7 @@ export class KeyInvariants {
       if (this.#watch.isPersonActing()) this.#acts.set(version, this.#events);
       else {
         this.#acts.delete(version);
+        this.#forgetAbsence(version);
         if (key?.revoked?.by === 'call') violated(7, `${version} was added with a revoked key`);
       }
     }
@@ -122,6 +123,14 @@ export class KeyInvariants {
         } else violated(7, `the key of ${version}, which is enabled, was revoked`);
       }
     }
+  }
+
+  /** A run that has added a version must look at the next number again. */
+  #forgetAbsence(version: string): void {
+    const [secret, number] = version.split('/versions/');
+    this.#absences = this.#absences.filter(
+      (absence) => absence.secret !== secret || absence.from > Number(number),
+    );
   }
 
   /** Whether a person enabled or added a version since this run looked at its number. */

@@ -1,6 +1,7 @@
 /** Which keys the versions of a secret reference. */
 import { mapConcurrently } from '../concurrency';
 import { RotationError } from '../errors';
+import type { Deadlines } from './deadlines';
 import { itself, parse } from './inspect';
 import { newestVersion } from './policy';
 import type { Version } from './ports';
@@ -50,12 +51,12 @@ export async function orphanedKeys(
 export async function exists(
   { secret, store, deadlines }: Pick<Context, 'secret' | 'store' | 'deadlines'>,
   number: number,
-  latest?: number,
+  retrying: Parameters<Deadlines['retry']>[1] = {},
 ): Promise<boolean> {
-  const access = await deadlines.retry((limits) => store.access(secret, number, limits), {
-    latest,
-  });
-  return access.kind !== 'absent';
+  const access = await deadlines.retry((limits) => store.access(secret, number, limits), retrying);
+  if (access.kind !== 'not_readable' || access.isDenied !== true) return access.kind !== 'absent';
+  const found = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
+  return found !== undefined;
 }
 
 /** The id of the key in a version; undefined if the version is gone, disabled, or contains a key without an id. */

@@ -50,7 +50,12 @@ export type Access =
   /** There is no such version. */
   | { readonly kind: 'absent' }
   /** The version exists and can't be read: it is disabled or destroyed, its encryption key is, or a condition forbids it. */
-  | { readonly kind: 'not_readable'; readonly reason: string };
+  | {
+      readonly kind: 'not_readable';
+      readonly reason: string;
+      /** Set if IAM denied the call, which it also does for a number that no version has. */
+      readonly isDenied?: boolean | undefined;
+    };
 
 export type Permission = 'access' | 'list' | 'add' | 'disable' | 'destroy';
 

@@ -179,7 +179,7 @@ async function newerVersion(
   const last = newest?.number ?? 0;
   let number = last;
   try {
-    while (await exists(run, number + 1, run.deadlines.latestAdd)) number += 1;
+    while (await exists(run, number + 1, { latest: run.deadlines.latestAdd })) number += 1;
   } catch (thrown) {
     warnings?.push(
       `the search for a newer version failed with ${toRotationError(thrown).code}; the run continued without it`,
@@ -248,7 +248,9 @@ async function findStored(
   try {
     for (let number = newestAtIssue + 1; ; number += 1) {
       const access = await store.access(secret, number, limits);
-      if (access.kind === 'absent') return undefined;
+      // IAM can deny access to any number, so a denial would never end the search.
+      const isDenied = access.kind === 'not_readable' && access.isDenied === true;
+      if (access.kind === 'absent' || isDenied) return undefined;
       if (access.kind === 'payload' && Buffer.compare(access.payload, payload) === 0) {
         // The payload proves that the version exists, even if the version itself can't be had.
         const version = await store.get(secret, number, limits).catch(() => undefined);

@@ -349,6 +349,42 @@ describe('a newer version', () => {
   );
 });
 
+describe('a denied access to a number that no version has', () => {
+  const DENIED: Access = {
+    kind: 'not_readable',
+    reason: 'IAM_PERMISSION_DENIED',
+    isDenied: true,
+  };
+
+  test("isn't taken for a newer version", async () => {
+    const { renewal, warnings, kept } = await renewIn({ store: { access: inTurn(DENIED) } });
+    expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 5 } });
+    expect([warnings, kept]).toEqual([[], undefined]);
+  });
+
+  test('is no reason to lose the credential if the version itself is denied as well', async () => {
+    const get = inTurn<never>(error('PERMISSION_MISSING'));
+    const { renewal, warnings } = await renewIn({ store: { access: inTurn(DENIED), get } });
+    expect(renewal.kind).toBe('rotated');
+    expect(warnings).toEqual([expect.stringContaining('failed with PERMISSION_MISSING')]);
+  });
+
+  test('does not hide a newer version that exists', async () => {
+    const { renewal } = await renewIn({ ...THEIRS, store: { access: inTurn(DENIED) } });
+    expect(renewal).toEqual({ kind: 'superseded', by: 5 });
+  });
+
+  test('ends the search for a copy of a lost add', async () => {
+    const { renewal, adds, took } = await renewIn({
+      addFails: [MAYBE_ADDED],
+      store: { access: inTurn<Access>({ kind: 'absent' }, DENIED) },
+    });
+    expect(renewal.kind).toBe('rotated');
+    expect(adds).toBe(2);
+    expect(took).toBeLessThan(SECOND);
+  });
+});
+
 describe('add', () => {
   test('is repeated until it succeeds', async () => {
     const { renewal, adds } = await renewIn({

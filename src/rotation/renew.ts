@@ -16,6 +16,7 @@ import {
   MINTED_KEY_ADD_WITHIN,
   OTHER_RUN_WAIT,
   QUOTA_RETRY_FOR,
+  RETRY_FOR,
 } from './deadlines';
 import type { Inspection } from './inspect';
 import { exists } from './key-usage';
@@ -177,9 +178,11 @@ async function newerVersion(
   warnings?: string[],
 ): Promise<number | undefined> {
   const last = newest?.number ?? 0;
+  // A used-up quota of reads must not keep a credential in memory until the end of the run.
+  const retrying = { latest: run.deadlines.latestAdd, quotaRetryFor: RETRY_FOR };
   let number = last;
   try {
-    while (await exists(run, number + 1, { latest: run.deadlines.latestAdd })) number += 1;
+    while (await exists(run, number + 1, retrying)) number += 1;
   } catch (thrown) {
     warnings?.push(
       `the search for a newer version failed with ${toRotationError(thrown).code}; the run continued without it`,

@@ -334,7 +334,7 @@ describe('a newer version', () => {
     expect((await renewIn({ ...THEIRS, next: { by: 'mint', issue } })).revoked).toEqual([]);
   });
 
-  test.each([UNAVAILABLE, STORE_REFUSES])(
+  test.each([UNAVAILABLE, STORE_REFUSES, QUOTA])(
     'is assumed not to exist when the search fails with $code',
     async (failure) => {
       const { renewal, warnings, took } = await renewIn({

@@ -19,6 +19,9 @@ export const QUOTA_RETRY_FOR = 2 * MINUTE;
 /** Time that is left for storing a credential when the secret is looked at for the last time. */
 export const ADD_RESERVE = 30 * SECOND;
 
+/** If the add begins late, this much time is left for it. */
+export const LATE_ADD = 10 * SECOND;
+
 /** The longest attempt to issue a key: the fixed deadline of a refresh in Momento's SDK. */
 const ISSUE_CALL = 60 * SECOND;
 

@@ -13,6 +13,7 @@ import { RotationError, toRotationError } from '../errors';
 import { isTransient, retry } from '../retry';
 import {
   ISSUE_RETRY_FOR,
+  LATE_ADD,
   MINTED_KEY_ADD_WITHIN,
   OTHER_RUN_WAIT,
   QUOTA_RETRY_FOR,
@@ -213,7 +214,8 @@ async function add(
   const { secret, store, deadlines, clock } = run;
   const payload = issued.credential.serialize();
   const tooLate = issued.by === 'mint' ? issued.issuedAt + MINTED_KEY_ADD_WITHIN : Infinity;
-  const latest = Math.min(deadlines.latestAdd, tooLate);
+  // A slow issue and verification can end after `latestAdd`. Even then the key is worth an attempt.
+  const latest = Math.min(Math.max(deadlines.latestAdd, deadlines.in(LATE_ADD)), tooLate);
   let outcomeUnknown = false;
   const attempt = async (): Promise<Version> => {
     if (clock.monotonic() > tooLate) throw mintedTooLongAgo();

@@ -478,6 +478,22 @@ describe('add', () => {
     expect(adds).toBe(2);
   });
 
+  test('is attempted although the issue and the verification took until 28 s before the deadline', async () => {
+    const bed = testBed({
+      check: () => INCONCLUSIVE,
+      next: { issue: () => bed.clock.sleep(59 * SECOND).then(() => ISSUED) },
+      store: {
+        add: (secret, payload, { deadline }) =>
+          bed.clock.monotonic() > deadline
+            ? Promise.reject(error('DEADLINE_EXCEEDED'))
+            : memory.add(secret, payload, { deadline }),
+      },
+    });
+    const memory = testBed().environment.store;
+    const run = bed.begin({ deadline: bed.clock.monotonic() + 90 * SECOND });
+    expect((await renew(run, bed.inspection)).renewal.kind).toBe('rotated');
+  });
+
   test('is retried until 30 s before the deadline, and the refreshed credential is kept', async () => {
     const { renewal, took, kept } = await renewIn({ store: { add: inTurn<never>(UNAVAILABLE) } });
     expect(renewal).toMatchObject({

@@ -89,7 +89,8 @@ export class Sdk {
   refresh(credential: Credential, { deadline }: CallLimits): Promise<RefreshApiKey.Response> {
     return this.#calls.run(deadline, async () => {
       const client = this.authClient(credential);
-      const until = Math.min(deadline, this.#clock.monotonic() + REFRESH_TIMEOUT);
+      // `deadline` is when a call must have begun. To give up a refresh that has begun would lose a key.
+      const until = this.#clock.monotonic() + REFRESH_TIMEOUT;
       try {
         return await withDeadline(
           this.#clock,

@@ -1,10 +1,10 @@
-import { ExpiresAt } from '@gomomento/sdk';
+import { ExpiresAt, RefreshApiKey, UnknownError, type AuthClient } from '@gomomento/sdk';
 import { systemClock } from '../../../src/clock';
 import { RotationError } from '../../../src/errors';
 import { RefreshRefused } from '../../../src/momento/key-api';
 import { acceptV1, refresh } from '../../../src/momento/refresh';
 import { Sdk } from '../../../src/momento/sdk';
-import { DAY, jwt, NOW, secretName, thrownBy, v1Key } from '../support';
+import { DAY, jwt, NOW, secretName, testClock, thrownBy, v1Key } from '../support';
 import { inSeconds, keyInfo, parse, SECRET, v2Key, v2RefreshToken, written } from './support';
 
 const NAME = 'projects/p/secrets/s';
@@ -17,6 +17,16 @@ const V2 = {
   key_info: keyInfo(),
 };
 const NO_TOKEN = expect.stringContaining('without a refresh token: the next rotation is blocked');
+
+test('a refresh that has begun in time goes on after the latest time to begin', async () => {
+  const clock = testClock();
+  const sdk = new Sdk(clock, undefined);
+  const answer = new RefreshApiKey.Error(new UnknownError('late', undefined));
+  const refreshApiKey = () => clock.sleep(59_000).then(() => answer);
+  jest.spyOn(sdk, 'authClient').mockReturnValue({ refreshApiKey } as unknown as AuthClient);
+  const limits = { deadline: clock.monotonic() + 1_000 };
+  expect(await sdk.refresh(parse(V1), limits)).toBe(answer);
+});
 
 describe('the answer to a refresh of a v1 key', () => {
   const answer = {

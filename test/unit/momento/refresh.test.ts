@@ -71,6 +71,8 @@ describe('the answer to a refresh of a v1 key', () => {
     ['is missing', undefined],
     ['is zero', 0],
     ['is in the past', inSeconds(NOW - DAY)],
+    ['is in nanoseconds', NOW * 1e6],
+    ['is the largest that a server can send', Number(2n ** 64n - 1n)],
   ])('is stored with a warning and the previous expiry if its expiry %s', (_name, seconds) => {
     const { credential, warnings } = accept({ expiresAt: ExpiresAt.fromEpoch(seconds) });
     expect(written(credential)).toMatchObject({ apiKey: answer.apiKey, validUntil });

@@ -262,6 +262,9 @@ describe('renewalTime', () => {
       NOW - 10 * DAY,
       0.2 * DAY,
     ],
+    // A version five days old can't contain a key that was issued later.
+    ['the time of issue is after the expiry', { share: 0.2 }, NOW + 11 * DAY, 3 * DAY],
+    ["the time of issue is after the version's", { share: 0.2 }, NOW, 3 * DAY],
   ])('when %s', (_name, renewBefore, issuedAt, before) => {
     expect(at(renewBefore, issuedAt)).toBe(before === undefined ? undefined : EXPIRES_AT - before);
   });

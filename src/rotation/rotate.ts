@@ -17,6 +17,7 @@
  */
 import { RotationError, toRotationError } from '../errors';
 import { applyCleanup, NO_CLEANUP, planCleanup, type Failure, type Standing } from './cleanup';
+import { CLEANUP_RESERVE } from './deadlines';
 import { inspect, itself, type Inspection } from './inspect';
 import { decide, permissionsFor, replaceRejected, visibleBlocker, type Decision } from './policy';
 import type { CurrentKey, KeyCheck, Version } from './ports';
@@ -135,7 +136,8 @@ function withNewest(versions: readonly Version[], newest: Version): Version[] {
 
 async function cleanUp(run: Run, standing: Standing): Promise<RunRecord['cleanup']> {
   try {
-    return await applyCleanup(run, standing);
+    const deadlines = run.deadlines.before(CLEANUP_RESERVE);
+    return await applyCleanup({ ...run, deadlines }, standing);
   } catch (thrown) {
     const failure: Failure = { step: 'disable', error: toRotationError(thrown) };
     return { ...NO_CLEANUP, failures: [failure] };

@@ -212,7 +212,8 @@ export interface KeySession {
    * How this secret's next key is obtained, or the error that blocks it. Waits for the management key only if the next key
    * needs it.
    *
-   * @param current undefined for a secret without versions, and for a minted secret whose newest version can't be read
+   * @param current undefined for a secret without versions. If the newest version of a minted secret can't be read, the key
+   *   of an older one, or undefined if there is none
    */
   nextKey(secret: Secret, current: CurrentKey | undefined): Promise<NextKey | RotationError>;
   /** Asks the issuer about a key that this run issued. Fails for internal errors only. */

@@ -10,6 +10,9 @@ import type { Run } from './run';
 /** How many versions of one secret are read at the same time. */
 const CONCURRENCY = 16;
 
+/** How many versions can be missing in a list. A complete list misses none, not even destroyed versions. */
+const MAX_UNLISTED = 1_000;
+
 type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines'>;
 
 /**
@@ -30,6 +33,9 @@ export async function orphanedKeys(
   if (keyIds.length === 0) return [];
   const newest = newestVersion(versions)?.number ?? 0;
   const listed = new Map(versions.map((version) => [version.number, version]));
+  if (newest - listed.size > MAX_UNLISTED) {
+    return { uncertain: `the list shows ${listed.size} of ${newest} versions` };
+  }
   const ignored = new Set(ignore.map(({ number }) => number));
   const numbers = Array.from({ length: newest }, (_, index) => index + 1).filter(
     (number) => listed.get(number)?.state !== 'DESTROYED' && !ignored.has(number),

@@ -8,7 +8,7 @@
  * If the process ends after 1, a refreshed key is lost, and the old key works until it expires. A minted key is then
  * orphaned, and revoked by a later run. If it ends after 3, the next run continues with the cleanup.
  */
-import { MINUTE, SECOND } from '../duration';
+import { inDays, isoTime, MINUTE, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { isTransient, retry } from '../retry';
 import {
@@ -21,7 +21,8 @@ import {
 } from './deadlines';
 import type { Inspection } from './inspect';
 import { exists } from './key-usage';
-import type { IssuedKey, KeyCheck, NextKey, Version } from './ports';
+import { renewalTime } from './policy';
+import type { CurrentKey, IssuedKey, KeyCheck, NextKey, Version } from './ports';
 import type { Run } from './run';
 import type { IssuedCredential } from './unsaved';
 import { answered, verifyIssued } from './verify';
@@ -88,6 +89,7 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
     notes.push(`the new key was added unverified: ${check.problem}`);
   }
   notes.push(...addedWarnings(run, inspection, added));
+  notes.push(...lifetimeWarnings(run, { version: added, credential: issued.credential }));
   return end({ kind: 'rotated', issued, version: added, check }, false);
 }
 
@@ -306,6 +308,24 @@ function addedWarnings({ keys }: Run, { newest, current }: Inspection, added: Ve
     );
   }
   return warnings;
+}
+
+/** Settings that don't fit the lifetime of a key. A configured lifetime is checked when the function starts. */
+function lifetimeWarnings({ secret, policy, clock }: Run, issued: CurrentKey): string[] {
+  const { expiresAt, issuedAt } = issued.credential;
+  const now = clock.now();
+  const due = renewalTime(issued, issuedAt ?? now, policy);
+  if (due === undefined || expiresAt === Infinity || secret.lifetimeMs !== undefined) return [];
+  if (due <= now) {
+    return [
+      `the new key expires at ${isoTime(expiresAt)}, and with this RENEW_BEFORE it is due already: every run rotates the secret`,
+    ];
+  }
+  return policy.gracePeriodMs > expiresAt - due
+    ? [
+        `GRACE_PERIOD is longer than the ${inDays(expiresAt - due)} days for which a superseded key lives: the key expires while its version is enabled`,
+      ]
+    : [];
 }
 
 /** Versions count from 1 again in a secret that was deleted and created again. */

@@ -586,6 +586,34 @@ describe('warns', () => {
   });
 });
 
+describe('a setting that does not fit the lifetime of the new key, which is 30 days', () => {
+  test.each<[string, Plan, string[]]>([
+    [
+      'RENEW_BEFORE is longer',
+      { policy: { renewBefore: { minimumMs: 30 * DAY } } },
+      ['RENEW_BEFORE it is due already: every run rotates the secret'],
+    ],
+    [
+      'GRACE_PERIOD is longer than what remains at renewal',
+      { policy: { renewBefore: { share: 0.5 }, gracePeriodMs: 16 * DAY } },
+      ['GRACE_PERIOD is longer than the 15 days'],
+    ],
+    ['both fit', { policy: { renewBefore: { share: 0.5 }, gracePeriodMs: 14 * DAY } }, []],
+    ['every run rotates', { policy: { gracePeriodMs: 60 * DAY } }, []],
+    [
+      'the lifetime is configured, so that the start has checked it',
+      {
+        policy: { renewBefore: { minimumMs: 30 * DAY } },
+        secret: { lifetimeMs: 30 * DAY },
+      },
+      [],
+    ],
+  ])('when %s', async (_name, plan, expected) => {
+    const { warnings } = await renewIn(plan);
+    expect(warnings).toEqual(expected.map((text) => expect.stringContaining(text) as string));
+  });
+});
+
 test('is unaffected when the wall clock is set back', async () => {
   const bed = testBed({
     next: {

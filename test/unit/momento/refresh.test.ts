@@ -5,6 +5,7 @@ import { RefreshRefused } from '../../../src/momento/key-api';
 import { acceptV1, refresh } from '../../../src/momento/refresh';
 import { Sdk } from '../../../src/momento/sdk';
 import { DAY, jwt, NOW, secretName, testClock, thrownBy, v1Key } from '../support';
+import { ManualClock, settled } from '../manual-clock';
 import { inSeconds, keyInfo, parse, SECRET, v2Key, v2RefreshToken, written } from './support';
 
 const NAME = 'projects/p/secrets/s';
@@ -26,6 +27,23 @@ test('a refresh that has begun in time goes on after the latest time to begin', 
   jest.spyOn(sdk, 'authClient').mockReturnValue({ refreshApiKey } as unknown as AuthClient);
   const limits = { deadline: clock.monotonic() + 1_000 };
   expect(await sdk.refresh(parse(V1), limits)).toBe(answer);
+});
+
+test("a refresh doesn't wait for refreshes at a host without an answer", async () => {
+  const sdk = new Sdk(new ManualClock(), undefined);
+  const answer = new RefreshApiKey.Error(new UnknownError('late', undefined));
+  jest.spyOn(sdk, 'authClient').mockImplementation((credential) => {
+    const isSilent = sdk.host(credential).endsWith('silent.example.com');
+    const refreshApiKey = () => (isSilent ? Promise.race([]) : Promise.resolve(answer));
+    return { refreshApiKey } as unknown as AuthClient;
+  });
+  const limits = { deadline: Infinity };
+  const silent = parse({ ...V1, apiKey: v1Key(SECRET, 'silent.example.com') });
+  for (let call = 0; call < 100; call += 1) sdk.refresh(silent, limits).catch(() => undefined);
+  let isDone = false;
+  void sdk.refresh(parse(V1), limits).finally(() => (isDone = true));
+  await settled();
+  expect(isDone).toBe(true);
 });
 
 describe('the answer to a refresh of a v1 key', () => {

@@ -17,7 +17,7 @@
  */
 import { RotationError, toRotationError } from '../errors';
 import { applyCleanup, NO_CLEANUP, planCleanup, type Failure, type Standing } from './cleanup';
-import { CLEANUP_RESERVE } from './deadlines';
+import { CLEANUP_RESERVE, Deadlines, RETRY_FOR } from './deadlines';
 import { inspect, itself, type Inspection } from './inspect';
 import { decide, permissionsFor, replaceRejected, visibleBlocker, type Decision } from './policy';
 import type { CurrentKey, KeyCheck, Version } from './ports';
@@ -243,7 +243,9 @@ async function whyReplaced(
 ): Promise<string | undefined> {
   const { session, deadlines } = run;
   if (issuedFrom !== undefined) {
-    const same = await itself(run, issuedFrom);
+    // A failed look is no reason to leave the credential in memory.
+    const soon = new Deadlines(run.clock, deadlines.in(RETRY_FOR));
+    const same = await itself({ ...run, deadlines: soon }, issuedFrom).catch(() => issuedFrom);
     const isOther = issuedFrom.unlisted !== true && same?.createdAt !== issuedFrom.createdAt;
     if (same === undefined || isOther) return 'the secret was recreated';
   }

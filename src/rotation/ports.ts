@@ -220,7 +220,10 @@ export interface KeySession {
   verifyNew(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
   /** Asks about the newest key. One list of keys can answer for all secrets of the request. */
   verifyNewest(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
-  /** What the issuer's list shows of a key; `unknown` without a management key, or if entries of the list were skipped. */
+  /**
+   * What the issuer's list shows of a key; `unknown` without a management key. A key that is missing in a list with skipped
+   * entries is `absent` only if the issuer rejects it.
+   */
   listedState(
     credential: Credential,
     limits: CallLimits,

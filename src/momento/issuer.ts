@@ -139,7 +139,14 @@ export class MomentoSession implements KeySession {
     try {
       const { keys, skipped } = await (await this.#usableManager()).list(limits);
       const key = keys.get(credential.keyId);
-      if (key === undefined) return skipped > 0 ? 'unknown' : 'absent';
+      if (key === undefined) {
+        if (skipped === 0) return 'absent';
+        // One of the skipped entries might be this key's. Momento's answer to the key itself is certain.
+        const check = { priority: PRIORITY.verifyNewest, mustList: false };
+        const { apiKey } = asOwn(credential);
+        const { verdict } = await this.#options.api.check(apiKey, check, limits);
+        return verdict === 'rejected' ? 'absent' : 'unknown';
+      }
       return key.expiresAt > this.#options.clock.now() ? 'valid' : 'expired';
     } catch (thrown) {
       asFailure(thrown);

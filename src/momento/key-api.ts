@@ -248,7 +248,9 @@ export class KeyApi {
     call: string,
   ): Promise<Answer> {
     await this.#options.limiter.turn({ priority, deadline: limits.deadline });
-    return this.#call(exchange, limits, call);
+    // To give up an issue that has begun would lose a key. The run has set time aside for it.
+    const isIssue = priority === PRIORITY.issue;
+    return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
   }
 
   /** @throws RotationError for an answer that can be another one at the next attempt */

@@ -4,7 +4,7 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { CallLimits, IssuedKey, NextKey } from '../rotation/ports';
 import type { SecretName } from '../secret-name';
-import { isToken, keyIdOfRefreshToken, readKey, trimKey } from './api-key';
+import { isEpochSeconds, isToken, keyIdOfRefreshToken, readKey, trimKey } from './api-key';
 import type { Credential } from './credential';
 import { invalidIssue, keyExpired, limitExceeded, mintInstead } from './errors';
 import { readKeyInfo, RefreshRefused, type KeyApi } from './key-api';
@@ -94,10 +94,10 @@ export function acceptV1(current: Credential, answer: V1Answer, now: number): Is
   const key = readKey(apiKey);
   if (key === undefined) throw invalidIssue('refresh', "its key isn't a Momento API key");
   const warnings: string[] = [];
-  const told = answer.expiresAt.epoch() * SECOND;
-  const isUsable = (time: number | undefined): time is number =>
-    time !== undefined && time > now && time < Infinity;
-  const known = [told, key.expiresAt].find(isUsable);
+  const told = answer.expiresAt.epoch();
+  // A payload with any other time could not be stored.
+  const expiries = [isEpochSeconds(told) ? told * SECOND : undefined, key.expiresAt];
+  const known = expiries.find((time) => time !== undefined && time > now);
   if (known === undefined) {
     warnings.push(
       'The answer to the refresh arrived without a valid expiry, so the payload keeps the expiry of the previous key.',

@@ -26,7 +26,7 @@ const NO_LOG = new NoopMomentoLoggerFactory();
 const CHECK_TIMEOUT = 10 * SECOND;
 /** The SDK's own limit for a refresh. */
 const REFRESH_TIMEOUT = 60 * SECOND;
-/** Each call opens a connection. */
+/** For each host, because a host without an answer must not hold up the others. Each call opens a connection. */
 const MAX_CALLS = 24;
 
 /** An error response of the SDK. */
@@ -42,13 +42,12 @@ interface SdkError {
 export class Sdk {
   readonly #clock: Clock;
   readonly #emulator: string | undefined;
-  readonly #calls: Semaphore;
+  readonly #calls = new Map<string, Semaphore>();
 
   /** @param emulator `host:port` of an emulator in place of Momento */
   constructor(clock: Clock, emulator: string | undefined) {
     this.#clock = clock;
     this.#emulator = emulator;
-    this.#calls = new Semaphore(clock, MAX_CALLS, 'Momento');
   }
 
   /** The host that a key is used with: v1 and legacy keys name it themselves. */
@@ -62,12 +61,16 @@ export class Sdk {
    *
    * @param endpoint the host to use a v2 key with
    */
-  check(credential: Credential, endpoint: string, { deadline }: CallLimits): Promise<KeyCheck> {
-    return this.#calls.run(deadline, async () => {
+  async check(
+    credential: Credential,
+    endpoint: string,
+    { deadline }: CallLimits,
+  ): Promise<KeyCheck> {
+    const host = this.host(credential, endpoint);
+    return this.#callsTo(host).run(deadline, async () => {
       const client = this.cacheClient(credential, endpoint);
       const abort = new AbortController();
       const until = Math.min(deadline, this.#clock.monotonic() + CHECK_TIMEOUT);
-      const host = this.host(credential, endpoint);
       try {
         return await withDeadline<KeyCheck>(
           this.#clock,
@@ -87,17 +90,18 @@ export class Sdk {
   }
 
   /** Refreshes a v1 or legacy key. */
-  refresh(credential: Credential, { deadline }: CallLimits): Promise<RefreshApiKey.Response> {
-    return this.#calls.run(deadline, async () => {
+  async refresh(credential: Credential, { deadline }: CallLimits): Promise<RefreshApiKey.Response> {
+    const host = this.host(credential);
+    return this.#callsTo(host).run(deadline, async () => {
       const client = this.authClient(credential);
-      const until = Math.min(deadline, this.#clock.monotonic() + REFRESH_TIMEOUT);
+      // `deadline` is when a call must have begun. To give up a refresh that has begun would lose a key.
+      const until = this.#clock.monotonic() + REFRESH_TIMEOUT;
       try {
         return await withDeadline(
           this.#clock,
           until,
           client.refreshApiKey(credential.refreshToken ?? ''),
           () => {
-            const host = this.host(credential);
             throw unavailable(host, "didn't answer the refresh in time", { outcomeUnknown: true });
           },
         );
@@ -122,6 +126,12 @@ export class Sdk {
       configuration: Configurations.Lambda.latest(NO_LOG),
       defaultTtlSeconds: 60,
     });
+  }
+
+  #callsTo(host: string): Semaphore {
+    const calls = this.#calls.get(host) ?? new Semaphore(this.#clock, MAX_CALLS, host);
+    this.#calls.set(host, calls);
+    return calls;
   }
 
   /** No message of the SDK is passed on: some quote parts of the key. */

@@ -19,6 +19,12 @@ export const QUOTA_RETRY_FOR = 2 * MINUTE;
 /** Time that is left for storing a credential when the secret is looked at for the last time. */
 export const ADD_RESERVE = 30 * SECOND;
 
+/** The cleanup ends this long before the run: its last calls must end in time, or the run's result would be lost. */
+export const CLEANUP_RESERVE = 15 * SECOND;
+
+/** If the add begins late, this much time is left for it. */
+export const LATE_ADD = 10 * SECOND;
+
 /** The longest attempt to issue a key: the fixed deadline of a refresh in Momento's SDK. */
 const ISSUE_CALL = 60 * SECOND;
 
@@ -65,6 +71,11 @@ export class Deadlines {
   /** No attempt to add a version begins after this. */
   get latestAdd(): number {
     return this.end - ADD_RESERVE;
+  }
+
+  /** The limits of a step that leaves time for what follows it. */
+  before(reserve: number): Deadlines {
+    return new Deadlines(this.clock, this.end - reserve);
   }
 
   get canIssue(): boolean {

@@ -183,7 +183,10 @@ async function interpret(
     if (credential instanceof RotationError) return credential;
     const [unread] = unreadable;
     if (unread !== undefined) {
-      const nextKey = await session.nextKey(secret, undefined);
+      // Applications need the same format, and only an older version shows it.
+      const older =
+        secret.role === undefined ? undefined : await readableBefore(context, versions, unread[0]);
+      const nextKey = await session.nextKey(secret, older);
       // Only an older version could be used for a refresh, and its token is used already.
       const isMinted = !(nextKey instanceof RotationError) && nextKey.by === 'mint';
       return isMinted ? nextKey : versionUnreadable(secret, ...unread);
@@ -211,8 +214,27 @@ async function interpret(
   return inspection;
 }
 
-/** How many older versions are searched for the same key. */
+/** How many older versions are searched for the same key, or for one that can be read. */
 const SEARCHED_VERSIONS = 5;
+
+/** The newest key in an older version that can be read. */
+async function readableBefore(
+  { secret, store, keys, deadlines }: Context,
+  versions: readonly Version[],
+  number: number,
+): Promise<CurrentKey | undefined> {
+  const older = versions.filter((each) => each.number < number && each.state === 'ENABLED');
+  for (const version of older.slice(-SEARCHED_VERSIONS).reverse()) {
+    const access = await deadlines
+      .retry((limits) => store.access(secret, version.number, limits))
+      .catch(() => undefined);
+    const credential = access?.kind === 'payload' ? parse(keys, access.payload) : undefined;
+    if (credential !== undefined && !(credential instanceof RotationError)) {
+      return { version, credential };
+    }
+  }
+  return undefined;
+}
 
 /**
  * When the key was issued, if that is certain. A key that an older version contains, too, was put back, and is at least as

@@ -1,6 +1,7 @@
 /** Which keys the versions of a secret reference. */
 import { mapConcurrently } from '../concurrency';
 import { RotationError } from '../errors';
+import type { Deadlines } from './deadlines';
 import { itself, parse } from './inspect';
 import { newestVersion } from './policy';
 import type { Version } from './ports';
@@ -8,6 +9,9 @@ import type { Run } from './run';
 
 /** How many versions of one secret are read at the same time. */
 const CONCURRENCY = 16;
+
+/** How many versions can be missing in a list. A complete list misses none, not even destroyed versions. */
+const MAX_UNLISTED = 1_000;
 
 type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines'>;
 
@@ -29,6 +33,9 @@ export async function orphanedKeys(
   if (keyIds.length === 0) return [];
   const newest = newestVersion(versions)?.number ?? 0;
   const listed = new Map(versions.map((version) => [version.number, version]));
+  if (newest - listed.size > MAX_UNLISTED) {
+    return { uncertain: `the list shows ${listed.size} of ${newest} versions` };
+  }
   const ignored = new Set(ignore.map(({ number }) => number));
   const numbers = Array.from({ length: newest }, (_, index) => index + 1).filter(
     (number) => listed.get(number)?.state !== 'DESTROYED' && !ignored.has(number),
@@ -50,12 +57,12 @@ export async function orphanedKeys(
 export async function exists(
   { secret, store, deadlines }: Pick<Context, 'secret' | 'store' | 'deadlines'>,
   number: number,
-  latest?: number,
+  retrying: Parameters<Deadlines['retry']>[1] = {},
 ): Promise<boolean> {
-  const access = await deadlines.retry((limits) => store.access(secret, number, limits), {
-    latest,
-  });
-  return access.kind !== 'absent';
+  const access = await deadlines.retry((limits) => store.access(secret, number, limits), retrying);
+  if (access.kind !== 'not_readable' || access.isDenied !== true) return access.kind !== 'absent';
+  const found = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
+  return found !== undefined;
 }
 
 /** The id of the key in a version; undefined if the version is gone, disabled, or contains a key without an id. */

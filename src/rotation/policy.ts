@@ -173,7 +173,9 @@ export function renewalTime(
   if (renewBefore === undefined) return undefined;
   if (expiresAt === Infinity) return -Infinity;
   const { share = 0, minimumMs } = renewBefore;
-  const lifetimeMs = Math.max(0, expiresAt - (issuedAt ?? version.createdAt));
+  // A key is older than its version. A time of issue that says otherwise is wrong, and would make the key due too late.
+  const latestIssuedAt = Math.min(issuedAt ?? Infinity, version.createdAt);
+  const lifetimeMs = Math.max(0, expiresAt - latestIssuedAt);
   const least = minimumMs ?? (issuedAt === undefined ? DEFAULT_MINIMUM_MS : 0);
   return expiresAt - Math.max(lifetimeMs * share, least);
 }

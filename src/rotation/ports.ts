@@ -50,7 +50,12 @@ export type Access =
   /** There is no such version. */
   | { readonly kind: 'absent' }
   /** The version exists and can't be read: it is disabled or destroyed, its encryption key is, or a condition forbids it. */
-  | { readonly kind: 'not_readable'; readonly reason: string };
+  | {
+      readonly kind: 'not_readable';
+      readonly reason: string;
+      /** Set if IAM denied the call, which it also does for a number that no version has. */
+      readonly isDenied?: boolean | undefined;
+    };
 
 export type Permission = 'access' | 'list' | 'add' | 'disable' | 'destroy';
 
@@ -207,14 +212,18 @@ export interface KeySession {
    * How this secret's next key is obtained, or the error that blocks it. Waits for the management key only if the next key
    * needs it.
    *
-   * @param current undefined for a secret without versions, and for a minted secret whose newest version can't be read
+   * @param current undefined for a secret without versions. If the newest version of a minted secret can't be read, the key
+   *   of an older one, or undefined if there is none
    */
   nextKey(secret: Secret, current: CurrentKey | undefined): Promise<NextKey | RotationError>;
   /** Asks the issuer about a key that this run issued. Fails for internal errors only. */
   verifyNew(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
   /** Asks about the newest key. One list of keys can answer for all secrets of the request. */
   verifyNewest(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
-  /** What the issuer's list shows of a key; `unknown` without a management key, or if entries of the list were skipped. */
+  /**
+   * What the issuer's list shows of a key; `unknown` without a management key. A key that is missing in a list with skipped
+   * entries is `absent` only if the issuer rejects it.
+   */
   listedState(
     credential: Credential,
     limits: CallLimits,

@@ -8,18 +8,21 @@
  * If the process ends after 1, a refreshed key is lost, and the old key works until it expires. A minted key is then
  * orphaned, and revoked by a later run. If it ends after 3, the next run continues with the cleanup.
  */
-import { MINUTE, SECOND } from '../duration';
+import { inDays, isoTime, MINUTE, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { isTransient, retry } from '../retry';
 import {
   ISSUE_RETRY_FOR,
+  LATE_ADD,
   MINTED_KEY_ADD_WITHIN,
   OTHER_RUN_WAIT,
   QUOTA_RETRY_FOR,
+  RETRY_FOR,
 } from './deadlines';
 import type { Inspection } from './inspect';
 import { exists } from './key-usage';
-import type { IssuedKey, KeyCheck, NextKey, Version } from './ports';
+import { renewalTime } from './policy';
+import type { CurrentKey, IssuedKey, KeyCheck, NextKey, Version } from './ports';
 import type { Run } from './run';
 import type { IssuedCredential } from './unsaved';
 import { answered, verifyIssued } from './verify';
@@ -86,6 +89,7 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
     notes.push(`the new key was added unverified: ${check.problem}`);
   }
   notes.push(...addedWarnings(run, inspection, added));
+  notes.push(...lifetimeWarnings(run, { version: added, credential: issued.credential }));
   return end({ kind: 'rotated', issued, version: added, check }, false);
 }
 
@@ -177,9 +181,11 @@ async function newerVersion(
   warnings?: string[],
 ): Promise<number | undefined> {
   const last = newest?.number ?? 0;
+  // A used-up quota of reads must not keep a credential in memory until the end of the run.
+  const retrying = { latest: run.deadlines.latestAdd, quotaRetryFor: RETRY_FOR };
   let number = last;
   try {
-    while (await exists(run, number + 1, run.deadlines.latestAdd)) number += 1;
+    while (await exists(run, number + 1, retrying)) number += 1;
   } catch (thrown) {
     warnings?.push(
       `the search for a newer version failed with ${toRotationError(thrown).code}; the run continued without it`,
@@ -210,7 +216,8 @@ async function add(
   const { secret, store, deadlines, clock } = run;
   const payload = issued.credential.serialize();
   const tooLate = issued.by === 'mint' ? issued.issuedAt + MINTED_KEY_ADD_WITHIN : Infinity;
-  const latest = Math.min(deadlines.latestAdd, tooLate);
+  // A slow issue and verification can end after `latestAdd`. Even then the key is worth an attempt.
+  const latest = Math.min(Math.max(deadlines.latestAdd, deadlines.in(LATE_ADD)), tooLate);
   let outcomeUnknown = false as boolean;
   const attempt = async (): Promise<Version> => {
     if (clock.monotonic() > tooLate) throw mintedTooLongAgo();
@@ -248,7 +255,9 @@ async function findStored(
   try {
     for (let number = newestAtIssue + 1; ; number += 1) {
       const access = await store.access(secret, number, limits);
-      if (access.kind === 'absent') return undefined;
+      // IAM can deny access to any number, so a denial would never end the search.
+      const isDenied = access.kind === 'not_readable' && access.isDenied === true;
+      if (access.kind === 'absent' || isDenied) return undefined;
       if (access.kind === 'payload' && Buffer.compare(access.payload, payload) === 0) {
         // The payload proves that the version exists, even if the version itself can't be had.
         const version = await store.get(secret, number, limits).catch(() => undefined);
@@ -299,6 +308,24 @@ function addedWarnings({ keys }: Run, { newest, current }: Inspection, added: Ve
     );
   }
   return warnings;
+}
+
+/** Settings that don't fit the lifetime of a key. A configured lifetime is checked when the function starts. */
+function lifetimeWarnings({ secret, policy, clock }: Run, issued: CurrentKey): string[] {
+  const { expiresAt, issuedAt } = issued.credential;
+  const now = clock.now();
+  const due = renewalTime(issued, issuedAt ?? now, policy);
+  if (due === undefined || expiresAt === Infinity || secret.lifetimeMs !== undefined) return [];
+  if (due <= now) {
+    return [
+      `the new key expires at ${isoTime(expiresAt)}, and with this RENEW_BEFORE it is due already: every run rotates the secret`,
+    ];
+  }
+  return policy.gracePeriodMs > expiresAt - due
+    ? [
+        `GRACE_PERIOD is longer than the ${inDays(expiresAt - due)} days for which a superseded key lives: the key expires while its version is enabled`,
+      ]
+    : [];
 }
 
 /** Versions count from 1 again in a secret that was deleted and created again. */

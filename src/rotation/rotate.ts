@@ -17,6 +17,7 @@
  */
 import { RotationError, toRotationError } from '../errors';
 import { applyCleanup, NO_CLEANUP, planCleanup, type Failure, type Standing } from './cleanup';
+import { CLEANUP_RESERVE, Deadlines, RETRY_FOR } from './deadlines';
 import { inspect, itself, type Inspection } from './inspect';
 import { decide, permissionsFor, replaceRejected, visibleBlocker, type Decision } from './policy';
 import type { CurrentKey, KeyCheck, Version } from './ports';
@@ -135,7 +136,8 @@ function withNewest(versions: readonly Version[], newest: Version): Version[] {
 
 async function cleanUp(run: Run, standing: Standing): Promise<RunRecord['cleanup']> {
   try {
-    return await applyCleanup(run, standing);
+    const deadlines = run.deadlines.before(CLEANUP_RESERVE);
+    return await applyCleanup({ ...run, deadlines }, standing);
   } catch (thrown) {
     const failure: Failure = { step: 'disable', error: toRotationError(thrown) };
     return { ...NO_CLEANUP, failures: [failure] };
@@ -241,7 +243,9 @@ async function whyReplaced(
 ): Promise<string | undefined> {
   const { session, deadlines } = run;
   if (issuedFrom !== undefined) {
-    const same = await itself(run, issuedFrom);
+    // A failed look is no reason to leave the credential in memory.
+    const soon = new Deadlines(run.clock, deadlines.in(RETRY_FOR));
+    const same = await itself({ ...run, deadlines: soon }, issuedFrom).catch(() => issuedFrom);
     if (same === undefined || isOtherVersion(issuedFrom, same)) return 'the secret was recreated';
   }
   if (current === undefined || current.version.number <= newestAtIssue) return undefined;

@@ -81,12 +81,13 @@ export class CallQueue {
   async #turn(key: string, call: QueuedCall): Promise<void> {
     const { quota, project, priority, deadline } = call;
     if (this.#clock.monotonic() > deadline) throw tooLate('other steps took that long');
-    if (quota === 'write') await this.#limiter(project).turn({ deadline, priority });
     for (;;) {
       const until = this.#pausedUntil(key);
       if (until > deadline) throw tooLate(`the ${quota} quota of project ${project} was used up`);
       const wait = until - this.#clock.monotonic();
       if (wait > 0) await this.#clock.sleep(wait);
+      // After the pause: turns that came during it would begin all at once.
+      if (quota === 'write') await this.#limiter(project).turn({ deadline, priority });
       await this.#slot(call);
       if (this.#pausedUntil(key) <= this.#clock.monotonic()) return;
       // The quota was used up while this call waited.

@@ -29,7 +29,7 @@ import { parseVersion, parseVersionName, toVersionList, type ApiVersion } from '
 type Client = SecretManagerServiceClient;
 type AccessAnswer = protos.google.cloud.secretmanager.v1.IAccessSecretVersionResponse;
 
-const { FAILED_PRECONDITION, NOT_FOUND, ABORTED } = grpc.status;
+const { FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED, ABORTED } = grpc.status;
 
 /** The largest page: all versions of a secret in one call, for nearly every secret. */
 const PAGE_SIZE = 25_000;
@@ -92,8 +92,9 @@ export class SecretManagerStore implements SecretStore {
       } catch (error) {
         if (hasStatus(error, NOT_FOUND)) return { kind: 'absent' };
         const reason = notReadable(error);
-        if (reason !== undefined) return { kind: 'not_readable', reason };
-        throw error;
+        if (reason === undefined) throw error;
+        const isDenied = hasStatus(error, PERMISSION_DENIED) || undefined;
+        return { kind: 'not_readable', reason, isDenied };
       }
     });
   }

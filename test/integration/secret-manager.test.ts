@@ -114,7 +114,11 @@ const USUAL: Readonly<Record<string, string>> = {
 /** Where an answer means something else to one of the calls. */
 const UNUSUAL: Readonly<Record<string, unknown>> = {
   'access FAILED_PRECONDITION': { kind: 'not_readable', reason: 'FAILED_PRECONDITION' },
-  'access PERMISSION_DENIED': { kind: 'not_readable', reason: 'IAM_PERMISSION_DENIED' },
+  'access PERMISSION_DENIED': {
+    kind: 'not_readable',
+    reason: 'IAM_PERMISSION_DENIED',
+    isDenied: true,
+  },
   'access NOT_FOUND': { kind: 'absent' },
   'get NOT_FOUND': undefined,
   // It needs no permission of its own.
@@ -205,7 +209,11 @@ describe('access', () => {
   it('does not read a version that an IAM condition hides, while no permission is missing', async () => {
     fill(2);
     emulator.setHidden(secret.name, '1', true);
-    expect(await access(1)).toEqual({ kind: 'not_readable', reason: 'IAM_PERMISSION_DENIED' });
+    expect(await access(1)).toEqual({
+      kind: 'not_readable',
+      reason: 'IAM_PERMISSION_DENIED',
+      isDenied: true,
+    });
     expect(await access(2)).toMatchObject({ kind: 'payload' });
     expect(await store.missingPermissions(secret, ['access'], LIMITS)).toEqual([]);
   });

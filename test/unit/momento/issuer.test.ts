@@ -223,15 +223,16 @@ describe('the state in the list', () => {
     expect(await open().listedState(v1, limits())).toBe('unknown');
   });
 
-  test('is unknown for a key that is absent while an entry was skipped', async () => {
-    const [present, absent] = [own(), own()];
-    services.momento.revoke(absent.apiKey);
+  test('of a key that is missing while an entry was skipped follows from the answer to the key', async () => {
+    const [present, revoked, skipped] = [own(), own(), own()];
+    services.momento.revoke(revoked.apiKey);
     services.keyApi.faults.inject('ListKeys', 'every', {
       kind: 'rewrite',
-      rewrite: (body) => ({ body: body.replace('"key_info":[', '"key_info":[null,') }),
+      rewrite: (body) => ({ body: body.replace(skipped.keyInfo.key_id, '') }),
     });
     expect(await state(present)).toBe('valid');
-    expect(await state(absent)).toBe('unknown');
+    expect(await state(revoked)).toBe('absent');
+    expect(await state(skipped)).toBe('unknown');
   });
 });
 

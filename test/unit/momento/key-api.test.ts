@@ -611,11 +611,33 @@ describe('no complete answer', () => {
     api = keyApi({ clock });
     deadline = { deadline: clock.monotonic() + 3_000 };
     const arrived = new Promise<void>((resolve) => server.answers(() => resolve()));
-    const error = failureOf(CALLS.mint());
+    const error = failureOf(CALLS.revoke());
     await arrived;
     await clock.advance(3_000);
     expect(await error).toMatchObject({ code: 'MOMENTO_UNAVAILABLE', outcomeUnknown: true });
   });
+
+  test.each(['mint', 'refresh'] as const)(
+    "doesn't fail at the run's latest issue when a %s has begun before it",
+    async (call) => {
+      const clock = new ManualClock();
+      api = keyApi({ clock });
+      deadline = { deadline: clock.monotonic() + 1_000 };
+      let answer: (() => void) | undefined;
+      const arrived = new Promise<void>((resolve) => {
+        server.answers((socket) => {
+          answer = () => socket.write(http(200, REFRESHED));
+          resolve();
+        });
+      });
+      const issued = CALLS[call]();
+      issued.catch(() => undefined);
+      await arrived;
+      await clock.advance(9_000);
+      answer?.();
+      expect(await issued).toEqual(REFRESHED);
+    },
+  );
 
   test.each([
     ['127.0.0.1:1', 'ECONNREFUSED'],

@@ -1,10 +1,11 @@
-import { ExpiresAt } from '@gomomento/sdk';
+import { ExpiresAt, RefreshApiKey, UnknownError, type AuthClient } from '@gomomento/sdk';
 import { systemClock } from '../../../src/clock';
 import { RotationError } from '../../../src/errors';
 import { RefreshRefused } from '../../../src/momento/key-api';
 import { acceptV1, refresh } from '../../../src/momento/refresh';
 import { Sdk } from '../../../src/momento/sdk';
-import { DAY, jwt, NOW, secretName, thrownBy, v1Key } from '../support';
+import { DAY, jwt, NOW, secretName, testClock, thrownBy, v1Key } from '../support';
+import { ManualClock, settled } from '../manual-clock';
 import { inSeconds, keyInfo, parse, SECRET, v2Key, v2RefreshToken, written } from './support';
 
 const NAME = 'projects/p/secrets/s';
@@ -19,6 +20,33 @@ const V2 = {
 const NO_TOKEN = expect.stringContaining(
   'without a refresh token: the next rotation is blocked',
 ) as string;
+
+test('a refresh that has begun in time goes on after the latest time to begin', async () => {
+  const clock = testClock();
+  const sdk = new Sdk(clock, undefined);
+  const answer = new RefreshApiKey.Error(new UnknownError('late', undefined));
+  const refreshApiKey = () => clock.sleep(59_000).then(() => answer);
+  jest.spyOn(sdk, 'authClient').mockReturnValue({ refreshApiKey } as unknown as AuthClient);
+  const limits = { deadline: clock.monotonic() + 1_000 };
+  expect(await sdk.refresh(parse(V1), limits)).toBe(answer);
+});
+
+test("a refresh doesn't wait for refreshes at a host without an answer", async () => {
+  const sdk = new Sdk(new ManualClock(), undefined);
+  const answer = new RefreshApiKey.Error(new UnknownError('late', undefined));
+  jest.spyOn(sdk, 'authClient').mockImplementation((credential) => {
+    const isSilent = sdk.host(credential).endsWith('silent.example.com');
+    const refreshApiKey = () => (isSilent ? Promise.race([]) : Promise.resolve(answer));
+    return { refreshApiKey } as unknown as AuthClient;
+  });
+  const limits = { deadline: Infinity };
+  const silent = parse({ ...V1, apiKey: v1Key(SECRET, 'silent.example.com') });
+  for (let call = 0; call < 100; call += 1) sdk.refresh(silent, limits).catch(() => undefined);
+  let isDone = false;
+  void sdk.refresh(parse(V1), limits).finally(() => (isDone = true));
+  await settled();
+  expect(isDone).toBe(true);
+});
 
 describe('the answer to a refresh of a v1 key', () => {
   const answer = {
@@ -63,6 +91,8 @@ describe('the answer to a refresh of a v1 key', () => {
     ['is missing', undefined],
     ['is zero', 0],
     ['is in the past', inSeconds(NOW - DAY)],
+    ['is in nanoseconds', NOW * 1e6],
+    ['is the largest that a server can send', Number(2n ** 64n - 1n)],
   ])('is stored with a warning and the previous expiry if its expiry %s', (_name, seconds) => {
     const { credential, warnings } = accept({ expiresAt: ExpiresAt.fromEpoch(seconds) });
     expect(written(credential)).toMatchObject({ apiKey: answer.apiKey, validUntil });

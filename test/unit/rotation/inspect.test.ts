@@ -255,6 +255,31 @@ describe('an unreadable newest version', () => {
     expect(asked).toEqual([undefined]);
   });
 
+  test.each<[string, number[], number | undefined]>([
+    ['the next older version', [4], 3],
+    ['an even older version', [4, 3], 2],
+    ['nothing when no version can be read', [4, 3, 2], undefined],
+  ])('takes the format of a secret with a role from %s', async (_name, hidden, expected) => {
+    const asked: (number | undefined)[] = [];
+    const plan = {
+      ...unreadable({ by: 'mint' }),
+      versions: [version(2), version(3), version(4)],
+      unreadable: hidden,
+      secret: { role: 'r' },
+    };
+    const nextKey = testBed(plan).begin().session.nextKey;
+    await inspectIn({
+      ...plan,
+      session: {
+        nextKey: (secret, current) => {
+          asked.push(current?.version.number);
+          return nextKey(secret, current);
+        },
+      },
+    });
+    expect(asked).toEqual([expected]);
+  });
+
   test('blocks a minted secret whose next key is unknown', async () => {
     expect(await blockerIn(unreadable(error('ROLE_UNKNOWN')))).toBe('VERSION_UNREADABLE');
   });

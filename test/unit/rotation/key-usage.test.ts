@@ -195,3 +195,12 @@ test('never takes a key for orphaned that an enabled version contains, whatever 
     }),
   );
 });
+
+test('reads nothing when the list misses more versions than a lag explains', async () => {
+  const versions = [version(3), version(4), version(1e15 - 1)];
+  const { plan, reads } = counted({ versions });
+  expect(await orphansIn(plan, versions)).toEqual({
+    uncertain: 'the list shows 3 of 999999999999999 versions',
+  });
+  expect(reads).toEqual([]);
+});

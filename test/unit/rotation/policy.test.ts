@@ -200,6 +200,9 @@ describe('renewalTime', () => {
     ['it is unknown: its lower bound counts', { share: 0.2 }, undefined, 3 * DAY],
     ['it is unknown: the default minimum is larger', { share: 0.1 }, undefined, DEFAULT_MINIMUM_MS],
     ['it is unknown: the minimum is', { share: 0.1, minimumMs: 7 * DAY }, undefined, 7 * DAY],
+    // A version five days old can't contain a key that was issued later.
+    ['the time of issue is after the expiry', { share: 0.2 }, NOW + 11 * DAY, 3 * DAY],
+    ["the time of issue is after the version's", { share: 0.2 }, NOW, 3 * DAY],
   ])('when %s', (_name, renewBefore, issuedAt, before) => {
     expect(at(renewBefore, issuedAt)).toBe(EXPIRES_AT - before);
   });

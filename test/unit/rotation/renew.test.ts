@@ -332,7 +332,7 @@ describe('a newer version', () => {
     expect((await renewIn({ ...THEIRS, next: { by: 'mint', issue } })).revoked).toEqual([]);
   });
 
-  test.each([UNAVAILABLE, STORE_REFUSES])(
+  test.each([UNAVAILABLE, STORE_REFUSES, QUOTA])(
     'is assumed not to exist when the search fails with $code',
     async (failure) => {
       const { renewal, warnings, took } = await renewIn({
@@ -345,6 +345,42 @@ describe('a newer version', () => {
       expect(took).toBeLessThanOrEqual(30 * SECOND);
     },
   );
+});
+
+describe('a denied access to a number that no version has', () => {
+  const DENIED: Access = {
+    kind: 'not_readable',
+    reason: 'IAM_PERMISSION_DENIED',
+    isDenied: true,
+  };
+
+  test("isn't taken for a newer version", async () => {
+    const { renewal, warnings, kept } = await renewIn({ store: { access: inTurn(DENIED) } });
+    expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 5 } });
+    expect([warnings, kept]).toEqual([[], undefined]);
+  });
+
+  test('is no reason to lose the credential if the version itself is denied as well', async () => {
+    const get = inTurn<never>(error('PERMISSION_MISSING'));
+    const { renewal, warnings } = await renewIn({ store: { access: inTurn(DENIED), get } });
+    expect(renewal.kind).toBe('rotated');
+    expect(warnings).toEqual([expect.stringContaining('failed with PERMISSION_MISSING')]);
+  });
+
+  test('does not hide a newer version that exists', async () => {
+    const { renewal } = await renewIn({ ...THEIRS, store: { access: inTurn(DENIED) } });
+    expect(renewal).toEqual({ kind: 'superseded', by: 5 });
+  });
+
+  test('ends the search for a copy of a lost add', async () => {
+    const { renewal, adds, took } = await renewIn({
+      addFails: [MAYBE_ADDED],
+      store: { access: inTurn<Access>({ kind: 'absent' }, DENIED) },
+    });
+    expect(renewal.kind).toBe('rotated');
+    expect(adds).toBe(2);
+    expect(took).toBeLessThan(SECOND);
+  });
 });
 
 describe('add', () => {
@@ -440,6 +476,22 @@ describe('add', () => {
     expect(adds).toBe(2);
   });
 
+  test('is attempted although the issue and the verification took until 28 s before the deadline', async () => {
+    const bed = testBed({
+      check: () => INCONCLUSIVE,
+      next: { issue: () => bed.clock.sleep(59 * SECOND).then(() => ISSUED) },
+      store: {
+        add: (secret, payload, { deadline }) =>
+          bed.clock.monotonic() > deadline
+            ? Promise.reject(error('DEADLINE_EXCEEDED'))
+            : memory.add(secret, payload, { deadline }),
+      },
+    });
+    const memory = testBed().environment.store;
+    const run = bed.begin({ deadline: bed.clock.monotonic() + 90 * SECOND });
+    expect((await renew(run, bed.inspection)).renewal.kind).toBe('rotated');
+  });
+
   test('is retried until 30 s before the deadline, and the refreshed credential is kept', async () => {
     const { renewal, took, kept } = await renewIn({ store: { add: inTurn<never>(UNAVAILABLE) } });
     expect(renewal).toMatchObject({
@@ -529,6 +581,34 @@ describe('warns', () => {
     expect(warnings).toEqual([
       expect.stringMatching(/^the key of version 4 \(k4\) never expires.*The vendor/),
     ]);
+  });
+});
+
+describe('a setting that does not fit the lifetime of the new key, which is 30 days', () => {
+  test.each<[string, Plan, string[]]>([
+    [
+      'RENEW_BEFORE is longer',
+      { policy: { renewBefore: { minimumMs: 30 * DAY } } },
+      ['RENEW_BEFORE it is due already: every run rotates the secret'],
+    ],
+    [
+      'GRACE_PERIOD is longer than what remains at renewal',
+      { policy: { renewBefore: { share: 0.5 }, gracePeriodMs: 16 * DAY } },
+      ['GRACE_PERIOD is longer than the 15 days'],
+    ],
+    ['both fit', { policy: { renewBefore: { share: 0.5 }, gracePeriodMs: 14 * DAY } }, []],
+    ['every run rotates', { policy: { gracePeriodMs: 60 * DAY } }, []],
+    [
+      'the lifetime is configured, so that the start has checked it',
+      {
+        policy: { renewBefore: { minimumMs: 30 * DAY } },
+        secret: { lifetimeMs: 30 * DAY },
+      },
+      [],
+    ],
+  ])('when %s', async (_name, plan, expected) => {
+    const { warnings } = await renewIn(plan);
+    expect(warnings).toEqual(expected.map((text) => expect.stringContaining(text) as string));
   });
 });
 

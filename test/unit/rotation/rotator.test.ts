@@ -363,3 +363,25 @@ test('issues nothing when a call returns after the deadline of its run', async (
   await bed.clock.sleep(HOUR);
   expect(effects(bed.calls)).toEqual([]);
 });
+
+test('reports a rotation whose cleanup uses up the time of the run', async () => {
+  const { rotate, clock } = rotatorIn({
+    next: { by: 'mint' },
+    policy: { revoke: true, gracePeriodMs: HOUR },
+    ownKeys: Array.from({ length: 3_000 }, (_, index) => ownKey(`orphan-${index}`)),
+    session: {
+      revoke: async (keyIds, confirm, { deadline }) => {
+        if (clock.monotonic() + SECOND > deadline) throw error('DEADLINE_EXCEEDED');
+        await clock.sleep(SECOND);
+        const confirmed = await confirm(keyIds);
+        await clock.sleep(0.7 * SECOND);
+        return new Map(confirmed.map((keyId) => [keyId, true as const]));
+      },
+    },
+  });
+  const start = clock.monotonic();
+  const [run] = await rotate();
+  expect(clock.monotonic() - start).toBeLessThan(TIMEOUT);
+  expect(run?.result).toMatchObject({ outcome: 'incomplete', version: '5', keyId: 'new' });
+  expect(run?.result.revoked?.length).toBeGreaterThan(1_000);
+});

@@ -6,7 +6,7 @@ import type {
   Version,
 } from '../../../src/rotation/ports';
 import { UnsavedCredentials, type IssuedCredential } from '../../../src/rotation/unsaved';
-import { DAY, HOUR, inTurn, NOW, version } from '../support';
+import { DAY, HOUR, inTurn, NOW, SECOND, version } from '../support';
 import {
   ACCEPTED,
   effects,
@@ -167,6 +167,15 @@ describe('an unsaved credential is kept and stored when', () => {
     });
     expect((await bed.run()).result).toMatchObject({ outcome: 'rotated', keyId: 'new' });
   });
+});
+
+test("an unsaved credential is stored although the version that it was issued from can't be looked up", async () => {
+  const get = inTurn<never>(error('SECRET_MANAGER_QUOTA_EXCEEDED'));
+  const { run, latest, clock } = await bedWithUnsaved({ store: { get } });
+  const start = clock.monotonic();
+  expect((await run()).result.outcome).toBe('rotated');
+  expect(clock.monotonic() - start).toBeLessThanOrEqual(30 * SECOND);
+  expect(await latest()).toBe('new');
 });
 
 describe('an unsaved credential is dropped when', () => {

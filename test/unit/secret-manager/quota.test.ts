@@ -205,3 +205,21 @@ it('never pauses longer than 20 s, and at least half of that', async () => {
   await clock.advance(1);
   expect(begun.at(-1)).toBe('next');
 });
+
+it('begins at most 8 writes per second also when a pause is over', async () => {
+  for (const name of names('first', 4)) {
+    void call(name, CHANGE);
+    await clock.advance(10_000);
+    await end(name, usedUp());
+  }
+  begun = [];
+  const changes = names('change', 40);
+  void Promise.all(changes.map((name) => call(name, CHANGE)));
+  // The fourth pause is 8 s long.
+  await clock.advance(7_999);
+  expect(begun).toEqual([]);
+  await clock.advance(1);
+  expect(begun).toEqual(changes.slice(0, 8));
+  await clock.advance(1_000);
+  expect(begun).toEqual(changes.slice(0, 16));
+});

@@ -7,14 +7,14 @@ import type { MomentoSession } from '../../src/momento/session';
 import type { Renewal } from '../../src/rotation/ports';
 import type { Fault } from '../emulators/faults';
 import { SkippingClock } from '../skipping-clock';
-import { LocalServices } from './support';
+import { TestBed } from './test-bed';
 
-let services: LocalServices;
+let services: TestBed;
 let keys: MomentoKeys;
 let session: MomentoSession;
 
 beforeAll(async () => {
-  services = await LocalServices.start();
+  services = await TestBed.start();
   keys = new MomentoKeys({ emulator: services.momento.host, clock: new SkippingClock() });
   session = keys.open(undefined);
 });

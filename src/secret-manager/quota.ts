@@ -34,6 +34,8 @@ export interface QueuedCall {
 interface Pause {
   readonly lengthMs: number;
   readonly until: number;
+  /** Why calls pause. */
+  readonly error: RotationError;
 }
 
 interface Waiter {
@@ -59,7 +61,8 @@ export class CallQueue {
   /**
    * Makes a call when its turn has come.
    *
-   * @throws RotationError DEADLINE_EXCEEDED if the turn doesn't come before the call's deadline
+   * @throws RotationError DEADLINE_EXCEEDED if the turn doesn't come before the call's deadline. If a used-up quota is the
+   *   reason, it is the error of that quota
    */
   async run<T>(call: QueuedCall, make: () => Promise<T>): Promise<T> {
     const key = `${call.quota} ${call.project}`;
@@ -70,7 +73,7 @@ export class CallQueue {
       if (begun >= this.#pausedUntil(key)) this.#pauses.delete(key);
       return answer;
     } catch (error) {
-      if (error instanceof RotationError && error.quota) this.#pause(key, begun);
+      if (error instanceof RotationError && error.quota) this.#pause(key, begun, error);
       throw error;
     } finally {
       this.#inFlight -= 1;
@@ -82,9 +85,9 @@ export class CallQueue {
     const { quota, project, priority, deadline } = call;
     if (this.#clock.monotonic() > deadline) throw tooLate('other steps took that long');
     for (;;) {
-      const until = this.#pausedUntil(key);
-      if (until > deadline) throw tooLate(`the ${quota} quota of project ${project} was used up`);
-      const wait = until - this.#clock.monotonic();
+      const pause = this.#pauses.get(key);
+      const wait = (pause?.until ?? -Infinity) - this.#clock.monotonic();
+      if (pause !== undefined && pause.until > deadline) throw usedUp(pause.error, wait);
       if (wait > 0) await this.#clock.sleep(wait);
       // After the pause: turns that came during it would begin all at once.
       if (quota === 'write') await this.#limiter(project).turn({ deadline, priority });
@@ -136,13 +139,19 @@ export class CallQueue {
   }
 
   /** Begins a pause, or a longer one after a call that came after the last one. */
-  #pause(key: string, begun: number): void {
+  #pause(key: string, begun: number, error: RotationError): void {
     const last = this.#pauses.get(key);
     if (last !== undefined && begun < last.until) return;
     const lengthMs = Math.min((last?.lengthMs ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS);
     const until = this.#clock.monotonic() + lengthMs * (0.5 + this.#random() / 2);
-    this.#pauses.set(key, { lengthMs, until });
+    this.#pauses.set(key, { lengthMs, until, error });
   }
+}
+
+/** The caller's call wasn't made, so it certainly had no effect. */
+function usedUp(error: RotationError, retryAfterMs: number): RotationError {
+  const { code, problem, action, cause } = error;
+  return new RotationError(code, { problem, action }, { cause, retryAfterMs });
 }
 
 /** @param reason what kept the call from beginning */

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { NoKey, type RotatingCacheClient } from '../../examples/application/rotating-cache-client';
-import { until } from '../integration/support';
+import { until } from '../until';
 import { leaks } from '../leaks';
 import {
   CHANNELS,

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { ApplicationProcess } from '../application-process';
 import { startServices, type Services } from '../emulators/services';
-import { until } from '../integration/support';
+import { until } from '../until';
 import { leaks } from '../leaks';
 import type { Reply } from '../server-process';
 import { Hold, isItem } from './support';

@@ -49,6 +49,8 @@ export class MomentoEmulator extends LocalService {
   newKeyLagMs = 0;
   /** How many calls with such a key are rejected before it is known. */
   newKeyRejections = 0;
+  /** Fields of the answer to a refresh that aren't as they should be. */
+  refreshAnswer: Partial<ReturnType<typeof told>> = {};
   /** The caches that exist, empty at first. */
   caches: string[] = ['cache'];
 
@@ -242,7 +244,7 @@ export class MomentoEmulator extends LocalService {
     const fresh = this.#issue({ ...key, format: 'v1' }, this.#lag());
     this.changed();
     return {
-      answer: new _RefreshApiTokenResponse(told(fresh)),
+      answer: new _RefreshApiTokenResponse({ ...told(fresh), ...this.refreshAnswer }),
       corrupted: new _RefreshApiTokenResponse(),
     };
   }

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { FunctionProcess } from '../function-process';
-import { until } from './support';
+import { until } from '../until';
 
 const MIB = 1024 * 1024;
 

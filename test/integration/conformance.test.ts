@@ -25,18 +25,18 @@ import { readTarget, type Target } from '../../scripts/conformance/target';
 import { jwt } from '../emulators/account';
 import type { FaultPlan, Hook } from '../emulators/faults';
 import { leaks } from '../leaks';
-import { LocalServices } from './support';
+import { TestBed } from './test-bed';
 import { Sink, runTool, type Ended } from './tool';
 
 const LINES = [...V2, ...V1, ...SM];
 
-let services: LocalServices;
+let services: TestBed;
 let proxy: Between;
 /** What the target that was made last may create. */
 let secretInUse: string;
 
 beforeAll(async () => {
-  services = await LocalServices.start();
+  services = await TestBed.start(Date.now());
   proxy = await Between.start(services.keyApi.host);
 });
 

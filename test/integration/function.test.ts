@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
+import { HOUR } from '../../src/duration';
 import type { RotationResult } from '../../src/rotation/result';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import type { Hook, Moment } from '../emulators/faults';
 import { FunctionProcess } from '../function-process';
 import { leaks } from '../leaks';
-import { HOUR, LocalServices, until } from './support';
+import { until } from '../until';
+import { TestBed } from './test-bed';
 
 interface Reply {
   status: number;
@@ -22,7 +24,7 @@ const SECRETS = Array.from({ length: 20 }, (_, n) => named(`projects/p/secrets/s
 /** Looks like a piece of a payload that somebody sent by mistake. */
 const STRAY = randomBytes(24).toString('base64url');
 
-let services: LocalServices;
+let services: TestBed;
 /** A function that may rotate all of SECRETS, in every run. */
 let shared: FunctionProcess;
 let unused: SecretName[];
@@ -32,7 +34,7 @@ const told: string[] = [];
 const started: FunctionProcess[] = [];
 
 beforeAll(async () => {
-  services = await LocalServices.start();
+  services = await TestBed.start(Date.now());
   shared = await start(SECRETS);
   started.length = 0;
   unused = [...SECRETS];
@@ -47,7 +49,7 @@ beforeEach(() => services.reset());
 
 afterEach(async () => {
   await Promise.all(started.splice(0).map((process) => process.stop()));
-  expect(services.complaints).toEqual([]);
+  expect(services.violations).toEqual([]);
   expect(leaks([...services.secrets, STRAY], told.splice(0))).toEqual([]);
 });
 
@@ -381,7 +383,7 @@ describe('POST /', () => {
       SecretName,
     ];
     services.seed({ secret: good });
-    services.seed({ secret: broken, payload: () => STRAY, readersAreServed: false });
+    services.seed({ secret: broken, payload: () => STRAY, isWatched: false });
     services.seed({ secret: regional });
     const several = await start(secrets, { RENEW_BEFORE: '1h' });
     let reply;

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
+import { DAY, HOUR } from '../../src/duration';
 import { request, type IncomingMessage } from 'node:http';
 import { json } from 'node:stream/consumers';
 import { inspect } from 'node:util';
@@ -16,7 +17,6 @@ import type { Fault } from '../emulators/faults';
 import type { KeyApiEmulator } from '../emulators/key-api';
 import type { MomentoEmulator } from '../emulators/momento';
 import { startServices, type Services } from '../emulators/services';
-import { DAY, HOUR } from './support';
 
 const START = Date.UTC(2026, 7, 1, 12, 0, 0, 250);
 const START_S = Math.floor(START / 1000);

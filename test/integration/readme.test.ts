@@ -83,8 +83,10 @@ describe('the README', () => {
     expect(rows(section('Configuration'))).toHaveLength(asked.length);
   });
 
-  test('names every setting with which the function refuses to start', () => {
-    for (const name of CHECKED_SETTINGS) expect(section('Configuration')).toContain(`\`${name}`);
+  test('names the settings of the system and of libraries that matter', () => {
+    for (const name of [...CHECKED_SETTINGS, 'https_proxy', 'no_proxy']) {
+      expect(section('Configuration')).toContain(`\`${name}`);
+    }
   });
 
   test('tells the defaults that are in force', () => {

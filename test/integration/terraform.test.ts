@@ -3,18 +3,16 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { uploadedFiles } from '../../scripts/artifact';
-import { Rotator } from '../../src/rotation/rotator';
-import { MomentoKeys } from '../../src/momento/issuer';
-import { systemClock as clock } from '../../src/clock';
-import type { Permission } from '../../src/rotation/ports';
+import { MINUTE } from '../../src/duration';
+import { permissionsFor, type RenewalPolicy } from '../../src/rotation/policy';
+import type { Secret } from '../../src/rotation/ports';
 import type { RotationResult } from '../../src/rotation/result';
-import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { iamName, permissionMissing, ROLES, VIEWER } from '../../src/secret-manager/errors';
-import { SecretManagerStore } from '../../src/secret-manager/store';
-import { MomentoEmulator } from '../emulators/momento';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
 import { FunctionProcess } from '../function-process';
+import { TestBed } from './test-bed';
 import { variablesRead } from './variables';
+
+const POLICY: RenewalPolicy = { gracePeriodMs: 0, verify: true, revoke: false };
 
 const root = resolve(__dirname, '../..');
 
@@ -47,41 +45,27 @@ const GRANTED_BY: Readonly<Record<string, readonly string[]>> = {
 
 const granted = [...new Set(Object.values(permissions))].flatMap((role) => GRANTED_BY[role] ?? []);
 
-let secretManager: SecretManagerEmulator;
-let momento: MomentoEmulator;
+let bed: TestBed;
 beforeAll(async () => {
-  secretManager = await SecretManagerEmulator.start();
-  momento = await MomentoEmulator.start();
+  // The function's own process has the time of the machine.
+  bed = await TestBed.start(Date.now());
 });
-afterAll(() => Promise.all([secretManager.stop(), momento.stop()]));
+afterAll(() => bed.stop());
 
-function seed(id: string): SecretName {
-  const secret = parseSecretName(`projects/p/secrets/${id}`);
-  if (secret === undefined) throw new Error('not a name');
-  secretManager.createSecret(secret.name);
-  for (const age of [3, 2, 1]) {
-    const { consoleJson } = momento.issueKey();
-    secretManager.addVersion(secret.name, consoleJson, { createTime: Date.now() - age * 60_000 });
-  }
-  secretManager.setState(secret.name, '1', 'DISABLED');
+/** A secret with three versions, the first of which is disabled. */
+function seed(): Secret {
+  const { secret } = bed.seed({ createTime: bed.clock.now() - MINUTE });
+  for (let age = 2; age > 0; age -= 1) bed.addVersion(secret);
+  bed.secretManager.setState(secret.name, '1', 'DISABLED');
   return secret;
 }
 
-async function rotate(secret: SecretName): Promise<RotationResult | undefined> {
-  const fleet = new Rotator({
-    secrets: [],
-    store: new SecretManagerStore({ emulator: secretManager.host, clock }),
-    keys: new MomentoKeys({ emulator: momento.host, clock }),
-    policy: { gracePeriodMs: 0, destroyAfterMs: 0, verify: true, revoke: false },
-    clock,
-  });
-  const options = { force: false, dryRun: false, deadline: clock.monotonic() + 300_000 };
-  const [report] = await fleet.rotate([{ ...secret, payload: 'json' }], options, () => undefined);
-  return report?.result;
+async function rotate(secret: Secret): Promise<RotationResult> {
+  return (await bed.rotate(secret, { policy: { destroyAfterMs: 0 } })).result;
 }
 
 describe('the permissions that Terraform grants', () => {
-  test('on a management key are the least that it takes', () => {
+  test('on a management key are the least that a run needs', () => {
     expect(terraformMap('iam.tf', 'management_key_permissions')).toEqual({
       [iamName('access')]: ROLES.access,
       [iamName('list')]: VIEWER,
@@ -92,16 +76,17 @@ describe('the permissions that Terraform grants', () => {
   });
 
   test('are those that the function asks for, with the same roles', () => {
-    const asked = Object.entries(ROLES).map(([permission, role]) => [
-      iamName(permission as Permission),
-      role,
-    ]);
-    expect(permissions).toEqual(Object.fromEntries(asked));
+    const asked = permissionsFor({ ...POLICY, destroyAfterMs: 0 });
+    expect(permissions).toEqual(
+      Object.fromEntries(asked.map((permission) => [iamName(permission), ROLES[permission]])),
+    );
+    // Every role that grants the list grants this one.
+    expect(ROLES.get).toBe(ROLES.list);
   });
 
   test('are enough to access, add, disable and destroy', async () => {
-    const secret = seed('enough');
-    secretManager.grant(secret.name, granted);
+    const secret = seed();
+    bed.secretManager.grant(secret.name, granted);
     expect(await rotate(secret)).toMatchObject({
       outcome: 'rotated',
       version: '4',
@@ -111,20 +96,20 @@ describe('the permissions that Terraform grants', () => {
   });
 
   test.each(Object.keys(permissions))(
-    'are all needed: without %s nothing is spent',
+    'are all needed: no refresh token is used without %s',
     async (missing) => {
-      const secret = seed(missing.replaceAll('.', '-'));
-      secretManager.grant(
+      const secret = seed();
+      bed.secretManager.grant(
         secret.name,
         granted.filter((permission) => permission !== missing),
       );
-      const keysBefore = momento.secrets().length;
-      const { outcome, error } = (await rotate(secret)) ?? {};
+      const keysBefore = bed.momento.secrets().length;
+      const { outcome, error } = await rotate(secret);
       expect([outcome, error?.code]).toEqual(['failed', 'PERMISSION_MISSING']);
       expect(error?.message).toContain(missing);
       expect(error?.message).toContain(permissions[missing]);
-      expect(momento.secrets()).toHaveLength(keysBefore);
-      expect(secretManager.versions(secret.name)).toHaveLength(3);
+      expect(bed.momento.secrets()).toHaveLength(keysBefore);
+      expect(bed.secretManager.versions(secret.name)).toHaveLength(3);
     },
   );
 });
@@ -142,15 +127,13 @@ test('Terraform sets only variables that the function reads', () => {
 });
 
 test('the metrics read fields that the log line has', async () => {
-  const good = seed('good');
-  const bad = seed('bad');
-  secretManager.grant(bad.name, []);
+  const [good, bad] = [seed(), seed()];
+  bed.secretManager.grant(bad.name, []);
   const rotator = await FunctionProcess.start({
     env: {
       SECRETS: `${good.name},${bad.name}`,
       RENEW_BEFORE: '50%',
-      SECRET_MANAGER_EMULATOR_HOST: secretManager.host,
-      MOMENTO_EMULATOR_HOST: momento.host,
+      ...bed.env,
     },
   });
   try {

@@ -1,7 +1,10 @@
 import { parseConfig } from '../../src/config/config';
 import { CHECKED_SETTINGS } from '../../src/config/environment';
 
-/** The names of the environment variables that configure the function, found by letting it read them. */
+/**
+ * The names of the environment variables that configure the function, found by letting it read them. The proxy's are
+ * conventions of the system.
+ */
 export function variablesRead(): string[] {
   const asked = new Set<string>();
   const env = new Proxy<Record<string, string>>(
@@ -14,5 +17,5 @@ export function variablesRead(): string[] {
     },
   );
   parseConfig(env);
-  return [...asked].filter((name) => !CHECKED_SETTINGS.includes(name));
+  return [...asked].filter((name) => !CHECKED_SETTINGS.includes(name) && !/_proxy$/i.test(name));
 }

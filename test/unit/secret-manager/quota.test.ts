@@ -185,10 +185,10 @@ it('holds up calls that waited for a free place when their quota was used up', a
   expect(begun.at(-1)).toBe('read32');
 });
 
-it('fails a call at once when the pause lasts until after its deadline', async () => {
+it('fails a call at once with the error of the quota when the pause lasts until after its deadline', async () => {
   void call('read1', READ);
   await end('read1', usedUp());
-  expect(await call('read2', READ, { deadlineMs: 999 })).toBe('DEADLINE_EXCEEDED');
+  expect(await call('read2', READ, { deadlineMs: 999 })).toBe('SECRET_MANAGER_QUOTA_EXCEEDED');
 });
 
 it('never pauses longer than 20 s, and at least half of that', async () => {

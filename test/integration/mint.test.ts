@@ -1,0 +1,447 @@
+/** Keys that are minted with a management key, and revoked when no version contains them. */
+import { DAY, HOUR, isoTime, MINUTE, SECOND } from '../../src/duration';
+import type { RenewalPolicy } from '../../src/rotation/policy';
+import type { Secret } from '../../src/rotation/ports';
+import type { RotationResult } from '../../src/rotation/result';
+import type { SecretName } from '../../src/secret-name';
+import { ENDPOINT } from '../emulators/account';
+import type { HttpRequest } from '../emulators/http-host';
+import { NOT_DUE, REVOKE, TERMS, TestBed } from './test-bed';
+
+let bed: TestBed;
+let managementKey: SecretName;
+
+beforeEach(async () => {
+  bed = await TestBed.start();
+  managementKey = bed.managementKey();
+});
+afterEach(async () => {
+  bed.expectSafe();
+  await bed.stop();
+});
+
+async function run(secret: Secret, policy: Partial<RenewalPolicy> = {}): Promise<RotationResult> {
+  return (await bed.rotate(secret, { managementKey, policy })).result;
+}
+
+function lifetimeOf(secret: Secret): number {
+  const { expires_at_epoch_seconds: end = Infinity, issued_at_epoch_seconds: start } =
+    bed.keyOf(secret).info;
+  return (end - start) * SECOND;
+}
+
+describe('a key is minted', () => {
+  it.each([
+    ['apiJson', ['api_key', 'key_info']],
+    ['consoleJson', ['apiKey', 'restEndpoint', 'validUntil']],
+    ['apiKey', undefined],
+  ] as const)('and stored without a refresh token when the format is %s', async (format, names) => {
+    const secret = bed.seedV2(TERMS, { role: 'r-operator' }, format);
+    const { refreshToken = '' } = bed.keyOf(secret);
+    const result = await run(secret);
+    const { info, apiKey } = bed.keyOf(secret);
+    expect(result).toMatchObject({
+      outcome: 'rotated',
+      issuedBy: 'mint',
+      keyId: info.key_id,
+      verified: true,
+      expiresAt: isoTime(bed.clock.now() + TERMS.lifetimeMs),
+      disabled: ['1'],
+    });
+    expect(info).toMatchObject({
+      role_id: TERMS.role,
+      description: `momento-key-rotator ${secret.name}`,
+    });
+    expect(lifetimeOf(secret)).toBe(TERMS.lifetimeMs);
+    if (names === undefined) expect(bed.payload(secret)).toBe(apiKey);
+    else expect(Object.keys(bed.latest(secret)).toSorted()).toEqual(names);
+    expect(bed.momento.account.refreshable(refreshToken)).toBeInstanceOf(Object);
+  });
+
+  it.each(['json', 'key'] as const)('as the first of an empty secret, as %s', async (payload) => {
+    const secret = bed.emptySecret({ ...TERMS, payload });
+    const result = await run(secret);
+    expect(result).toMatchObject({ outcome: 'rotated', version: '1', issuedBy: 'mint' });
+    expect(result.previousVersion).toBeUndefined();
+    const { apiKey, info } = bed.keyOf(secret);
+    if (payload === 'key') expect(bed.payload(secret)).toBe(apiKey);
+    else expect(bed.latest(secret)).toEqual({ api_key: apiKey, key_info: info });
+  });
+
+  it.each([
+    ['the payload', 'apiJson', 0],
+    ["Momento's list", 'apiKey', 1],
+  ] as const)(
+    'with role and lifetime from %s when none are configured',
+    async (_, format, lists) => {
+      const key = { role: 'r-owner', lifetimeSeconds: 50 * 3600 };
+      const secret = bed.seedV2({}, key, format);
+      bed.keyApi.faults.intercept = ({ method }, at) => {
+        // Later the keys are listed to be counted.
+        if (`${at} ${method}` === 'before CreateKey')
+          expect(bed.timesCalled('ListKeys')).toBe(lists);
+      };
+      // The host to verify the key with is known, so that the list is read for nothing else.
+      const { result } = await bed.rotate(secret, { managementKey, endpoint: ENDPOINT });
+      expect(result.outcome).toBe('rotated');
+      expect(bed.keyOf(secret).info.role_id).toBe('r-owner');
+      expect(lifetimeOf(secret)).toBe(50 * HOUR);
+    },
+  );
+
+  it('when the old key has expired', async () => {
+    const secret = bed.emptySecret(TERMS);
+    const { apiJson } = bed.momento.issueV2Key({ lifetimeSeconds: 60 });
+    bed.secretManager.addVersion(secret.name, apiJson);
+    bed.clock.advance(HOUR);
+    expect(await run(secret, NOT_DUE)).toMatchObject({ outcome: 'rotated' });
+    expect(bed.momento.accepts(bed.keyOf(secret).apiKey)).toBe(true);
+  });
+
+  it('when the old key never expires, which a warning tells', async () => {
+    const secret = bed.seedV2(TERMS, { lifetimeSeconds: 'never' });
+    const { key_id: id } = bed.keyOf(secret).info;
+    const result = await run(secret, NOT_DUE);
+    expect(result).toMatchObject({ outcome: 'rotated', reason: 'the key never expires' });
+    expect(result.warnings).toEqual([expect.stringContaining(id)]);
+  });
+
+  it('when the newest version is unreadable, and nothing older is cleaned up', async () => {
+    const secret = bed.seedV2(TERMS);
+    bed.unwatch(secret);
+    bed.secretManager.setKeyState(secret.name, '1', 'DISABLED');
+    const result = await run(secret, REVOKE);
+    expect(result).toMatchObject({ outcome: 'rotated', version: '2' });
+    expect(result.reason).toContain("is enabled and can't be read");
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
+  });
+});
+
+describe('a newest key that Momento rejects', () => {
+  it('is replaced when its secret is minted, though it is not due', async () => {
+    const secret = bed.seedV2(TERMS);
+    bed.unwatch(secret);
+    bed.momento.account.revoke(bed.keyOf(secret).info.key_id, 'person');
+    expect(await run(secret, NOT_DUE)).toMatchObject({
+      outcome: 'failed',
+      error: {
+        code: 'NEWEST_KEY_REJECTED',
+        message: expect.stringContaining('it is younger than an hour') as string,
+      },
+    });
+    bed.clock.advance(HOUR);
+    expect(await run(secret, NOT_DUE)).toMatchObject({
+      outcome: 'rotated',
+      reason: 'Momento rejects the newest key',
+    });
+  });
+
+  it("stays when Momento's list shows it as valid, because the host is wrong", async () => {
+    const secret = bed.seedV2(TERMS);
+    bed.clock.advance(2 * HOUR);
+    bed.inject('ListCaches', 'every', 'UNAUTHENTICATED before');
+    const setup = { managementKey, policy: NOT_DUE, endpoint: 'wrong.invalid' };
+    const { result } = await bed.rotate(secret, setup);
+    expect(result).toMatchObject({ outcome: 'failed', error: { code: 'NEWEST_KEY_REJECTED' } });
+    expect(result.error?.message).toMatch(
+      /the account's list shows it as valid, so .+ is probably the wrong host/,
+    );
+    expect(bed.timesCalled('CreateKey')).toBe(0);
+    // A rotation that is due can't verify the new key there. It is added, and nothing is disabled.
+    const { result: forced } = await bed.rotate(secret, setup, { force: true });
+    expect(forced).toMatchObject({ outcome: 'incomplete', error: { code: 'VERIFY_INCONCLUSIVE' } });
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
+  });
+});
+
+describe('a mint', () => {
+  it('fails when the role does not exist: MINT_REFUSED', async () => {
+    const { error } = await run(bed.seedV2({ ...TERMS, role: 'r-none' }));
+    expect(error).toMatchObject({ code: 'MINT_REFUSED', retryable: false });
+    expect(error?.message).toContain('The role r-none, which');
+  });
+
+  it.each(['drop after', '500 after', 'half', 'upgrade after'])(
+    'is repeated when its answer is lost (%s), and the orphaned key is revoked after an hour',
+    async (fault) => {
+      bed.inject('CreateKey', 1, fault);
+      const secret = bed.seedV2(TERMS);
+      expect((await run(secret, REVOKE)).outcome).toBe('rotated');
+      expect(bed.liveKeys(secret)).toHaveLength(2);
+      bed.clock.advance(HOUR + MINUTE);
+      expect((await run(secret, REVOKE)).revoked).toHaveLength(2);
+      expect(bed.liveKeys(secret)).toEqual([bed.keyOf(secret).info.key_id]);
+    },
+  );
+
+  it.each([
+    ['drop after', 4, 'MOMENTO_UNAVAILABLE'],
+    ['corrupt', 1, 'ISSUED_CREDENTIAL_INVALID'],
+  ])(
+    'ends when every answer is lost (%s), after %d attempts: %s',
+    async (fault, attempts, code) => {
+      bed.inject('CreateKey', 'every', fault);
+      expect((await run(bed.seedV2(TERMS))).error?.code).toBe(code);
+      expect(bed.timesCalled('CreateKey')).toBe(attempts);
+    },
+  );
+
+  it("of 64 keys doesn't delay v1 secrets when Momento always answers 429", async () => {
+    bed.inject('CreateKey', 'every', '429 before');
+    const minted = Array.from({ length: 64 }, () => bed.emptySecret(TERMS));
+    const refreshed = [bed.seed().secret, bed.seed().secret];
+    const instance = bed.instance([...minted, ...refreshed], { managementKey });
+    const results = await instance.request();
+    const codes = results.map(({ result }) => result.error?.code ?? result.outcome);
+    expect(codes).toEqual([
+      ...minted.map(() => 'MOMENTO_LIMIT_EXCEEDED'),
+      ...refreshed.map(() => 'rotated'),
+    ]);
+    for (const { durationMs } of results.slice(64)) expect(durationMs).toBeLessThan(10 * SECOND);
+    expect(results[0]?.result.error?.message).toContain('The account has 1 v2 keys.');
+  });
+});
+
+describe('a new key that no version will contain is revoked at once', () => {
+  it('when Momento rejects it', async () => {
+    bed.keyApi.newKeyRejections = 1000;
+    const secret = bed.seedV2(TERMS);
+    const result = await run(secret);
+    expect(result.error?.code).toBe('NEW_KEY_REJECTED');
+    expect(result.revoked).toHaveLength(1);
+    expect(bed.liveKeys(secret)).toEqual([]);
+  });
+
+  it('when somebody else added a version', async () => {
+    const secret = bed.seedV2(TERMS);
+    bed.when('after CreateKey', () => bed.addVersion(secret));
+    expect(await run(secret)).toMatchObject({ outcome: 'superseded', version: '2' });
+    expect(bed.liveKeys(secret)).toEqual([]);
+  });
+
+  it('when every attempt to add it is refused', async () => {
+    const secret = bed.seedV2(TERMS);
+    bed.when('after CreateKey', () => bed.revokePermission(secret, 'add'));
+    expect(await run(secret)).toMatchObject({
+      outcome: 'failed',
+      error: { code: 'PERMISSION_MISSING', step: 'add' },
+      revoked: [expect.any(String)],
+    });
+    expect(bed.liveKeys(secret)).toEqual([]);
+  });
+});
+
+test('keys of adds without an answer are revoked by later runs, also while adds fail', async () => {
+  const secret = bed.seedV2(TERMS);
+  bed.inject('AddSecretVersion', 'every', 'UNAVAILABLE before');
+  const instance = bed.instance([secret], { managementKey, policy: REVOKE });
+  for (let day = 0; day < 3; day += 1) {
+    const deadline = bed.clock.monotonic() + 2 * MINUTE;
+    const { result } = await instance.rotate({ deadline });
+    expect(result.error?.code).toBe('SECRET_MANAGER_UNAVAILABLE');
+    expect(bed.liveKeys(secret)).toHaveLength(1);
+    bed.clock.advance(DAY);
+  }
+});
+
+describe('a minted key is revoked', () => {
+  /** A secret whose first key is old enough to be revoked. */
+  async function seedMinted(): Promise<Secret> {
+    const secret = bed.emptySecret({ ...TERMS, payload: 'key' });
+    await run(secret);
+    bed.watch(secret);
+    bed.clock.advance(2 * HOUR);
+    return secret;
+  }
+
+  it('in the run that disables its version', async () => {
+    const secret = await seedMinted();
+    const first = bed.liveKeys(secret);
+    expect(await run(secret, REVOKE)).toMatchObject({ disabled: ['1'], revoked: first });
+  });
+
+  it('when its version was disabled within the grace period', async () => {
+    const secret = await seedMinted();
+    const policy = { ...REVOKE, gracePeriodMs: 7 * DAY };
+    expect((await run(secret, policy)).revoked).toBeUndefined();
+    bed.secretManager.setState(secret.name, '1', 'DISABLED');
+    expect((await run(secret, { ...policy, ...NOT_DUE })).revoked).toHaveLength(1);
+  });
+
+  it('once, when the answer to its revocation is lost', async () => {
+    const secret = await seedMinted();
+    bed.inject('RevokeKey', 1, 'drop after');
+    expect((await run(secret, REVOKE)).revoked).toHaveLength(1);
+  });
+
+  it('in no dry run, which plans it, and after GET has counted it', async () => {
+    const secret = bed.seedV2(TERMS);
+    const orphan = bed.mintedKey(secret).info.key_id;
+    const instance = bed.instance([secret], { managementKey, policy: REVOKE });
+    expect((await instance.rotate({ dryRun: true })).result).toMatchObject({
+      outcome: 'dry_run',
+      issuedBy: 'mint',
+      disabled: ['1'],
+      revoked: [orphan],
+    });
+    const counts = { renewedBy: 'mint', liveKeys: 1, orphanedKeys: 1 };
+    expect((await instance.status()).status).toMatchObject(counts);
+    expect(bed.liveKeys(secret)).toEqual([orphan]);
+    expect((await instance.rotate()).result.revoked).toEqual([orphan]);
+  });
+
+  it('not when somebody stores it again while the revocation waits', async () => {
+    const secret = await seedMinted();
+    const old = bed.payload(secret);
+    await run(secret, { ...REVOKE, gracePeriodMs: DAY });
+    bed.secretManager.setState(secret.name, '1', 'DISABLED');
+    bed.inject('RevokeKey', 1, { kind: 'status', status: 429, retryAfter: '20', when: 'before' });
+    bed.when('before RevokeKey', () => bed.addVersion(secret, old));
+    const result = await run(secret, { ...REVOKE, ...NOT_DUE });
+    expect(result.revoked).toBeUndefined();
+    expect(result.warnings).toEqual([expect.stringContaining('version 3 was just added')]);
+    expect(bed.timesCalled('RevokeKey')).toBe(1);
+    expect(bed.momento.accepts(old)).toBe(true);
+  });
+
+  it.each<[string, (secret: Secret) => void, string]>([
+    [
+      'a version contains something unknown',
+      (secret) => {
+        bed.unwatch(secret);
+        bed.secretManager.addVersion(secret.name, 'nonsense');
+        bed.addVersion(secret, bed.momento.issueV2Key().apiKey);
+      },
+      'KEYS_NOT_REVOKED',
+    ],
+    [
+      'the list of keys fails',
+      () => bed.inject('ListKeys', 'every', '500 before'),
+      'VERIFY_INCONCLUSIVE',
+    ],
+    [
+      'the revocation fails',
+      () => bed.inject('RevokeKey', 'every', '500 before'),
+      'KEYS_NOT_REVOKED',
+    ],
+  ])('not when %s', async (_, act) => {
+    const secret = await seedMinted();
+    const orphan = bed.mintedKey(secret);
+    act(secret);
+    const result = await run(secret, { ...REVOKE, gracePeriodMs: DAY, ...NOT_DUE });
+    expect(result.outcome).toBe('incomplete');
+    expect(bed.momento.account.isLive(orphan)).toBe(true);
+  });
+
+  it('not when its description differs', async () => {
+    const secret = await seedMinted();
+    const names = [` ${secret.name}`, `${secret.name}-2`, secret.name.toUpperCase()];
+    const others = names.map((name) =>
+      bed.momento.issueV2Key({ description: `momento-key-rotator ${name}` }),
+    );
+    bed.clock.advance(2 * HOUR);
+    await run(secret, REVOKE);
+    expect(others.filter(({ apiKey }) => !bed.momento.accepts(apiKey))).toEqual([]);
+  });
+
+  it('with odd keys in the account, which are skipped', async () => {
+    const secret = bed.seedV2({}, {}, 'apiKey');
+    const orphan = bed.mintedKey(secret).info.key_id;
+    const odd = [
+      { expires_at_epoch_seconds: bed.clock.now() },
+      { role_id: '' },
+      { description: 4711 },
+      { issued_at_epoch_seconds: 4_000_000_000 },
+    ];
+    bed.inject('ListKeys', 'every', {
+      kind: 'rewrite',
+      rewrite: (body) => {
+        const { key_info: keys } = JSON.parse(body) as { key_info?: object[] };
+        if (keys === undefined) return { body };
+        const more = odd.map((fields, n) => ({ ...keys[0], key_id: `odd-${n}`, ...fields }));
+        return { body: JSON.stringify({ key_info: [...more, ...keys, null] }) };
+      },
+    });
+    const result = await run(secret, REVOKE);
+    expect(result).toMatchObject({ outcome: 'rotated', revoked: [orphan] });
+    expect(result.warnings).toEqual([expect.stringMatching(/^[45] entries .* were skipped$/)]);
+  });
+});
+
+describe('the management key', () => {
+  it('renews itself together with others, and is revoked when nobody uses it', async () => {
+    const configured = { role: 'r-operator', lifetimeMs: 30 * DAY };
+    const itself = bed.seedV2(configured, {
+      role: 'r-operator',
+      description: `momento-key-rotator ${bed.newName().name}`.replace(
+        /\d+$/,
+        (n) => `${Number(n) + 1}`,
+      ),
+    });
+    const old = bed.keyOf(itself);
+    const secrets = [itself, bed.seedV2(TERMS), bed.emptySecret(TERMS)];
+    const setup = { managementKey: itself, policy: REVOKE };
+    const request = async (): Promise<RotationResult> => {
+      const results = await bed.instance(secrets, setup).request();
+      expect(results.map(({ result }) => result.outcome)).toEqual(secrets.map(() => 'rotated'));
+      bed.clock.advance(2 * HOUR);
+      return results[0]?.result ?? Promise.reject(new Error('no result'));
+    };
+    bed.clock.advance(2 * HOUR);
+    await request();
+    // Processes that read it before might still use it.
+    expect(bed.momento.account.isLive(old)).toBe(true);
+    expect((await request()).revoked).toContain(old.info.key_id);
+    await request();
+    expect(bed.liveKeys(itself)).toHaveLength(2);
+  });
+
+  it("stays when its successor couldn't manage keys, which is revoked", async () => {
+    const secret = bed.seedV2({ ...TERMS, role: 'r-viewer' }, { role: 'r-operator' });
+    const before = bed.payload(secret);
+    const { result } = await bed.rotate(secret, { managementKey: secret });
+    expect(result).toMatchObject({ outcome: 'failed', error: { code: 'NEW_KEY_REJECTED' } });
+    expect(bed.payload(secret) === before).toBe(true);
+    expect(bed.liveKeys(secret)).toEqual([]);
+  });
+
+  it.each([
+    ['was revoked', 'r-operator', 'MANAGEMENT_KEY_REFUSED'],
+    ["can't manage keys", 'r-viewer', 'MANAGEMENT_KEY_REFUSED'],
+  ])('fails only secrets that need it when it %s', async (_, role, code) => {
+    const broken = bed.managementKey(role);
+    bed.unwatch(broken);
+    if (role === 'r-operator') bed.momento.account.revoke(bed.keyOf(broken).info.key_id, 'person');
+    const secrets = [bed.seed().secret, bed.seedV2(TERMS), bed.emptySecret(TERMS)];
+    const setup = { managementKey: broken, policy: REVOKE };
+    const results = await bed.instance(secrets, setup).request();
+    expect(results.map(({ result }) => result.error?.code)).toEqual([undefined, code, code]);
+    expect(results[1]?.result.error?.message).toContain(broken.name);
+  });
+
+  it('is waited for by the secrets that need it only', async () => {
+    bed.secretManager.faults.intercept = ({ request }) =>
+      (request as { name?: string }).name?.startsWith(`${managementKey.name}/`) === true
+        ? { kind: 'error', code: 8, when: 'before' }
+        : undefined;
+    const secrets = [bed.seed({ parent: 'projects/q' }).secret, bed.emptySecret(TERMS)];
+    const [refreshed, minted] = await bed.instance(secrets, { managementKey }).request();
+    expect(refreshed).toMatchObject({ result: { outcome: 'rotated' } });
+    expect(refreshed?.durationMs).toBeLessThan(10 * SECOND);
+    expect(minted?.result.error?.code).toBe('SECRET_MANAGER_QUOTA_EXCEEDED');
+    expect(minted?.durationMs).toBeLessThan(3 * MINUTE);
+  });
+});
+
+test('many secrets share one list of keys, and keep to the rate that Momento allows', async () => {
+  bed.keyApi.callsPerSecond = 5;
+  const secrets = Array.from({ length: 12 }, () => bed.seedV2(TERMS, {}, 'apiKey'));
+  const results = await bed.instance(secrets, { managementKey, policy: REVOKE }).request();
+  expect(results.map(({ result }) => result.outcome)).toEqual(secrets.map(() => 'rotated'));
+  expect(bed.timesCalled('CreateKey')).toBe(secrets.length);
+  const pages = bed.keyApi.faults.calls.filter(
+    ({ method, request }) =>
+      method === 'ListKeys' && (request as HttpRequest).query.get('limit') === '100',
+  );
+  expect(pages).toHaveLength(1);
+});

@@ -293,8 +293,17 @@ async function changeVersions(
   return { done, warnings, failures: errors.slice(0, 1).map((error) => ({ step, error })) };
 }
 
+/** Failures and their causes, as sentences. */
 export function failuresAsWarnings(failures: readonly Failure[]): string[] {
-  return failures.map(({ step, error }) => `${step}: ${error.code}: ${error.problem}`);
+  return failures.flatMap(({ step, error }) => [
+    `${step}: ${error.code}: ${error.problem} ${error.action}`,
+    ...causeAsWarning({ step, error }),
+  ]);
+}
+
+/** The cause of a failure, if it is an error of its own. */
+export function causeAsWarning({ step, error: { cause } }: Failure): string[] {
+  return cause instanceof RotationError ? failuresAsWarnings([{ step, error: cause }]) : [];
 }
 
 function notRevoked(cause: RotationError): RotationError {
@@ -303,8 +312,9 @@ function notRevoked(cause: RotationError): RotationError {
   return new RotationError(
     'KEYS_NOT_REVOKED',
     {
-      problem: `The rotator couldn't find out whether keys must be revoked, or revoke them (${cause.code}). ${cause.problem}`,
-      action: `Wait for the next run, which continues. If it fails, too: ${cause.action}`,
+      problem: `Orphaned keys couldn't be looked up or revoked (${cause.code}).`,
+      action:
+        'Wait for the next run, which continues. If it fails as well, correct the cause, which the warnings name.',
     },
     { cause },
   );

@@ -12,7 +12,7 @@ import type {
   SecretStore,
   Version,
 } from './ports';
-import type { Deadlines } from './deadlines';
+import { RETRY_FOR, type Deadlines } from './deadlines';
 import type { Run } from './run';
 
 /** What is known about a secret, and about its next key. */
@@ -27,6 +27,8 @@ export interface Inspection {
   readonly current?: CurrentKey | undefined;
   /** When that key was issued, if that is certain. */
   readonly issuedAt?: number | undefined;
+  /** Since when a version contains that key, as far as it was looked up: the key is at least as old. */
+  readonly storedSince?: number | undefined;
   /** Enabled versions that can't be read, with Google's reason, by number; as far as this step met them. */
   readonly unreadable: ReadonlyMap<number, string>;
   /** Permissions that the function lacks. */
@@ -200,7 +202,8 @@ async function interpret(
     newest,
     readable: readable?.version,
     current,
-    issuedAt: current && (await issueTime(context, versions, current)),
+    issuedAt: current && knownIssueTime(current, secret),
+    storedSince: current && (await storedSince(context, versions, current)),
     unreadable,
     next: await next(),
     warnings: [] as string[],
@@ -237,24 +240,26 @@ async function readableBefore(
 }
 
 /**
- * When the key was issued, if that is certain. A key that an older version contains, too, was put back, and is at least as
- * old as that version. Only a renewal time that is a share of the lifetime depends on it.
+ * Since when a version contains the key. A key that an older version contains, too, was put back, and is at least as old as
+ * that version. Only a renewal time that is a share of an unknown lifetime depends on it.
  */
-async function issueTime(
+async function storedSince(
   { secret, store, keys, deadlines, policy }: Context,
   versions: readonly Version[],
   current: CurrentKey,
-): Promise<number | undefined> {
-  const known = knownIssueTime(current, secret);
+): Promise<number> {
+  const { createdAt } = current.version;
   const { expiresAt, fingerprint } = current.credential;
-  if (known !== undefined || expiresAt === Infinity) return known;
-  if (policy.renewBefore?.share === undefined) return undefined;
+  const isKnown = expiresAt === Infinity || knownIssueTime(current, secret) !== undefined;
+  if (isKnown || policy.renewBefore?.share === undefined) return createdAt;
   const older = versions
     .filter(({ number, state }) => number < current.version.number && state === 'ENABLED')
     .slice(-SEARCHED_VERSIONS);
   const accesses = await Promise.all(
     older.map(({ number }) =>
-      deadlines.retry((limits) => store.access(secret, number, limits)).catch(() => undefined),
+      deadlines
+        .retry((limits) => store.access(secret, number, limits), { quotaRetryFor: RETRY_FOR })
+        .catch(() => undefined),
     ),
   );
   const same = older.find((_, index) => {
@@ -262,7 +267,7 @@ async function issueTime(
     const credential = access?.kind === 'payload' ? parse(keys, access.payload) : undefined;
     return !(credential instanceof RotationError) && credential?.fingerprint === fingerprint;
   });
-  return same?.createdAt;
+  return Math.min(createdAt, same?.createdAt ?? createdAt);
 }
 
 export function parse(keys: KeySource, payload: Uint8Array): Credential | RotationError {

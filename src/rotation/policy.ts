@@ -86,7 +86,7 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
       reason: `version ${newest.number} was added since this run's scheduled time`,
     };
   }
-  const due = renewalTime(current, inspection.issuedAt, policy);
+  const due = renewalTime(current, inspection.issuedAt, policy, inspection.storedSince);
   if (due === undefined) return rotate('every run rotates');
   if (due === -Infinity) return rotate('the key never expires');
   if (due <= now) return rotate(`due since ${isoTime(due)}`);
@@ -163,18 +163,20 @@ export function permissionsFor({ destroyAfterMs }: RenewalPolicy): Permission[] 
  * The time from which a key is due. `-Infinity` for a key that never expires, because its successor does; undefined if
  * every run rotates.
  *
- * Without a known time of issue the lifetime is unknown. The version's age gives its lower bound, and the minimum decides.
+ * Without a known time of issue the lifetime is unknown. The age of the first version with the key gives its lower bound,
+ * and the minimum decides.
  */
 export function renewalTime(
   { version, credential: { expiresAt } }: CurrentKey,
   issuedAt: number | undefined,
   { renewBefore }: Pick<RenewalPolicy, 'renewBefore'>,
+  storedSince = version.createdAt,
 ): number | undefined {
   if (renewBefore === undefined) return undefined;
   if (expiresAt === Infinity) return -Infinity;
   const { share = 0, minimumMs } = renewBefore;
   // A key is older than its version. A time of issue that says otherwise is wrong, and would make the key due too late.
-  const latestIssuedAt = Math.min(issuedAt ?? Infinity, version.createdAt);
+  const latestIssuedAt = Math.min(issuedAt ?? Infinity, storedSince);
   const lifetimeMs = Math.max(0, expiresAt - latestIssuedAt);
   const least = minimumMs ?? (issuedAt === undefined ? DEFAULT_MINIMUM_MS : 0);
   return expiresAt - Math.max(lifetimeMs * share, least);

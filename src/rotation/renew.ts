@@ -238,10 +238,14 @@ async function add(
   } catch (thrown) {
     const cause = toRotationError(thrown);
     // The last attempt might have arrived after its deadline.
-    const stored = outcomeUnknown ? await findStored(run, payload, issued) : undefined;
+    const stored = await findStored(run, payload, issued);
     if (stored !== undefined) return stored;
     const error = issued.by === 'mint' ? cause : notStored(cause);
-    return { kind: 'not_stored', error, isCertain: !outcomeUnknown };
+    return {
+      kind: 'not_stored',
+      error,
+      isCertain: !outcomeUnknown && !(await mightExist(run, issued)),
+    };
   }
 }
 
@@ -266,6 +270,15 @@ async function findStored(
     }
   } catch {
     return undefined;
+  }
+}
+
+/** Whether there might be a version that contains the issued key. A refusal of the add alone doesn't rule it out. */
+async function mightExist(run: Run, { newestAtIssue }: IssuedCredential): Promise<boolean> {
+  try {
+    return await exists(run, newestAtIssue + 1, { quotaRetryFor: RETRY_FOR });
+  } catch {
+    return true;
   }
 }
 
@@ -349,12 +362,14 @@ function mintedTooLongAgo(): RotationError {
   });
 }
 
-function notStored(cause: RotationError): RotationError {
+export function notStored(cause: RotationError): RotationError {
   return new RotationError(
     'CREDENTIAL_NOT_STORED',
     {
-      problem: `A key was issued and couldn't be stored (${cause.code}). ${cause.problem} This instance keeps the key in memory.`,
-      action: `${cause.action} Then run the job at once, before the instance ends: its next run stores the key.`,
+      problem: `A key was issued and couldn't be stored (${cause.code}). This instance keeps the key in memory.`,
+      action:
+        'Correct the cause, which the warnings name. Then run the job at once, before the instance ends: its next run stores ' +
+        'the key.',
     },
     { cause },
   );

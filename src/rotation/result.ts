@@ -1,7 +1,7 @@
 /** The result of a run: a pure function of what its steps returned. */
 import { inDays, isoTime } from '../duration';
 import { RotationError, type ErrorCode } from '../errors';
-import { failuresAsWarnings, type Cleanup, type Failure } from './cleanup';
+import { causeAsWarning, failuresAsWarnings, type Cleanup, type Failure } from './cleanup';
 import type { Inspection } from './inspect';
 import { renewalTime, type Decision } from './policy';
 import type { CurrentKey, IssuedBy, KeyCheck } from './ports';
@@ -105,6 +105,7 @@ export function toResult(run: Context, record: RunRecord): RunResult {
     ...renewed.warnings,
     ...cleanup.warnings,
     ...(record.alias === undefined ? [] : [aliasWarning(record.alias)]),
+    ...(failure === undefined ? [] : causeAsWarning(failure)),
     ...failuresAsWarnings(others),
   ];
   const issued = renewal.kind === 'rotated' ? renewal.issued : undefined;
@@ -133,7 +134,12 @@ export function toResult(run: Context, record: RunRecord): RunResult {
     status: isIncomplete(failure, record) ? 503 : (failure?.error.status ?? 200),
     keyFingerprint: current?.credential.fingerprint,
     keyAgeDays: ageInDays(record, now),
-    overdueDays: overdueDays(current, inspection?.issuedAt, run, now),
+    overdueDays: overdueDays(
+      current,
+      renewal.kind === 'rotated' ? undefined : inspection,
+      run,
+      now,
+    ),
     liveKeys: cleanup.liveKeys,
     durationMs: timings.totalMs,
     steps: timings.steps,
@@ -219,11 +225,12 @@ function ageInDays(
 /** No key has been due for longer than its version exists. */
 function overdueDays(
   current: CurrentKey | undefined,
-  issuedAt: number | undefined,
+  inspection: Inspection | undefined,
   { policy }: Context,
   now: number,
 ): number | undefined {
-  const due = current && renewalTime(current, issuedAt, policy);
+  const { issuedAt, storedSince } = inspection ?? {};
+  const due = current && renewalTime(current, issuedAt, policy, storedSince);
   if (current === undefined || due === undefined) return undefined;
   return inDays(Math.max(0, now - Math.max(due, current.version.createdAt)));
 }

@@ -6,6 +6,7 @@ import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { readNewestEnabled } from './inspect';
 import type { KeySession, Secret } from './ports';
+import { notStored } from './renew';
 import { NOTHING_DONE, rotate } from './rotate';
 import { toResult, type RunResult } from './result';
 import { StepTimings, type Environment, type Run, type RunOptions } from './run';
@@ -100,8 +101,14 @@ export class Rotator {
   async #inTurn(run: Run, onResult: (result: RunResult) => void): Promise<RunResult> {
     const { secret, options, deadlines } = run;
     const { clock } = this.#options;
-    const late = (): RunResult =>
-      toResult(run, { ...NOTHING_DONE, failure: { step: 'inspect', error: ranOutOfTime(secret) } });
+    const late = (): RunResult => {
+      const isUnsaved = run.unsaved.get(secret) !== undefined;
+      const error = isUnsaved ? notStored(ranOutOfTime(secret)) : ranOutOfTime(secret);
+      return toResult(run, {
+        ...NOTHING_DONE,
+        failure: { step: isUnsaved ? 'add' : 'inspect', error },
+      });
+    };
     const start = async (): Promise<RunResult> => {
       const result = await withDeadline(clock, deadlines.end, rotate(run), late);
       onResult(result);

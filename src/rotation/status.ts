@@ -79,7 +79,7 @@ export function failedStatus({ name }: SecretName, error: RotationError): Status
 
 function describe(
   { policy, clock }: Context,
-  { versions, newest, readable, current, issuedAt, unreadable, next }: Inspection,
+  { versions, newest, readable, current, issuedAt, storedSince, unreadable, next }: Inspection,
   isBlocked: boolean,
 ): Omit<SecretStatus, 'secret'> {
   const now = clock.now();
@@ -91,7 +91,7 @@ function describe(
   const nextRenewal = (): string | undefined => {
     if (isBlocked) return undefined;
     if (policy.renewBefore === undefined) return 'every run';
-    const due = current && renewalTime(current, issuedAt, policy);
+    const due = current && renewalTime(current, issuedAt, policy, storedSince);
     return due === undefined || due === -Infinity || !isNewest ? 'next run' : isoTime(due);
   };
   return {

@@ -588,7 +588,7 @@ describe('planCleanup', () => {
   ])('plans no revocation, with a warning, when %s', async (_name, plan, standing, warning) => {
     const planned = await planIn({ ...MINTED, ...plan }, standing);
     expect(planned).toMatchObject({ revoke: [], failures: [], calls: [] });
-    expect(planned.warnings).toEqual([expect.stringContaining(warning)]);
+    expect(planned.warnings[0]).toContain(warning);
   });
 
   test("plans nothing when the newest key isn't verified", async () => {

@@ -304,55 +304,65 @@ describe('an unreadable newest version', () => {
   });
 });
 
-describe('the time of issue', () => {
+describe('the age of the key', () => {
   const SHARE: Plan['policy'] = { renewBefore: { share: 0.5 } };
   const PUT_BACK = { 4: key('k2') };
   const versions = [version(2), version(3), version(4)];
+  /** When version 4, the newest, was created. */
+  const NEWEST = NOW - 5 * DAY;
 
-  test.each<[string, Plan, number | undefined]>([
+  test.each<[string, Plan, number | undefined, number]>([
     [
-      'comes from the key when it says so',
+      'is certain when the key says when it was issued',
       { policy: SHARE, contents: { 4: key('k4', undefined, NOW - HOUR) } },
       NOW - HOUR,
+      NEWEST,
     ],
     [
-      'comes from the configured lifetime',
+      'is certain when a lifetime is configured',
       { policy: SHARE, secret: { lifetimeMs: 30 * DAY } },
       NOW - 20 * DAY,
+      NEWEST,
     ],
     [
-      'comes from the older version that contains the same key',
+      'is at least that of the older version that contains the same key',
       { versions, policy: SHARE, contents: PUT_BACK },
+      undefined,
       NOW - 7 * DAY,
     ],
     [
-      'comes from the oldest of several versions that contain the same key',
+      'is at least that of the oldest of several versions that contain the same key',
       { versions, policy: SHARE, contents: { 3: key('k2'), 4: key('k2') } },
+      undefined,
       NOW - 7 * DAY,
     ],
     [
-      "is unknown when older versions don't contain the key",
+      "is the version's when older versions don't contain the key",
       { versions, policy: SHARE },
       undefined,
+      NEWEST,
     ],
     [
-      "is unknown when the older version can't be read any more",
+      "is the version's when the older version can't be read any more",
       { versions: [version(2, 'DISABLED'), version(4)], policy: SHARE, contents: PUT_BACK },
       undefined,
+      NEWEST,
     ],
     [
-      'is unknown when an older version is no credential',
+      "is the version's when an older version is no credential",
       { versions, policy: SHARE, contents: { 2: '?', 3: '?' } },
       undefined,
+      NEWEST,
     ],
     [
-      'is not searched for a minimum',
+      "isn't looked up for a minimum",
       { versions, policy: { renewBefore: { minimumMs: HOUR } }, contents: PUT_BACK },
       undefined,
+      NEWEST,
     ],
-    ['is not searched when every run rotates', { versions, contents: PUT_BACK }, undefined],
-  ])('%s', async (_name, plan, expected) => {
-    expect((await inspectIn(plan)).issuedAt).toBe(expected);
+    ["isn't looked up when every run rotates", { versions, contents: PUT_BACK }, undefined, NEWEST],
+  ])('%s', async (_name, plan, issuedAt, storedSince) => {
+    expect(await inspectIn(plan)).toMatchObject({ issuedAt, storedSince });
   });
 
   test('is searched in five older versions at most, and no failure matters', async () => {

@@ -207,6 +207,16 @@ describe('renewalTime', () => {
     expect(at(renewBefore, issuedAt)).toBe(EXPIRES_AT - before);
   });
 
+  test('counts the lifetime from the first version with the key, and keeps the default minimum', () => {
+    const current = { version: NEWEST, credential: key('k4') };
+    const since = (storedSince: number) =>
+      renewalTime(current, undefined, { renewBefore: { share: 0.5 } }, storedSince);
+    expect(since(NOW - 20 * DAY)).toBe(EXPIRES_AT - 15 * DAY);
+    expect(renewalTime(current, undefined, { renewBefore: { share: 0.01 } }, NOW - 20 * DAY)).toBe(
+      EXPIRES_AT - DEFAULT_MINIMUM_MS,
+    );
+  });
+
   test('is undefined when every run rotates', () => {
     expect(at(undefined, ISSUED)).toBeUndefined();
   });

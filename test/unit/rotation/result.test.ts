@@ -139,7 +139,7 @@ test('reports the first failure as its error, and later ones as warnings', async
   expect(result).toMatchObject({
     outcome: 'failed',
     error: { code: 'ROLE_UNKNOWN' },
-    warnings: ['disable: SECRET_MANAGER_REFUSED: Test: SECRET_MANAGER_REFUSED.'],
+    warnings: ['disable: SECRET_MANAGER_REFUSED: Test: SECRET_MANAGER_REFUSED. Repair the test.'],
   });
 });
 

@@ -202,7 +202,13 @@ export class KeyApi {
     const exchange = { method: 'GET', path: '/api-keys?limit=1', authorization: apiKey } as const;
     const answer = await this.#send(exchange, priority, limits, 'the verification of a key');
     const { status } = answer;
-    if (isSuccess(answer) || (status === 403 && !mustList)) return { verdict: 'accepted' };
+    // Momento's errors are JSON. Any other 403 comes from something on the way, such as a firewall.
+    const isDenied = status === 403 && readFields(answer) !== undefined;
+    if (isSuccess(answer) || (isDenied && !mustList)) return { verdict: 'accepted' };
+    if (status === 403 && !isDenied) {
+      const problem = `${this.host} answered HTTP 403 without Momento's error`;
+      return { verdict: 'inconclusive', problem };
+    }
     return status === 401 || status === 403
       ? { verdict: 'rejected', host: this.host, byIssuer: true }
       : { verdict: 'inconclusive', problem: `${this.host} answered HTTP ${status}` };

@@ -251,9 +251,20 @@ describe('an answer', () => {
     [400, false, unclear(400)],
     [404, true, unclear(404)],
   ])('%d to a check (of a management key: %s) is a verdict', async (status, mustList, expected) => {
-    server.answers(http(status, 'whatever'));
+    server.answers(http(status, { code: 'PermissionDenied' }));
     expect(await api.check(KEY, { ...NEW_KEY, mustList }, deadline)).toEqual(expected());
   });
+
+  test.each([false, true])(
+    "403 without Momento's error is no verdict about a key (of a management key: %s)",
+    async (mustList) => {
+      server.answers(http(403, '<html>Blocked</html>'));
+      expect(await api.check(KEY, { ...NEW_KEY, mustList }, deadline)).toEqual({
+        verdict: 'inconclusive',
+        problem: `${server.host} answered HTTP 403 without Momento's error`,
+      });
+    },
+  );
 });
 
 describe('the list of keys', () => {

@@ -23,7 +23,7 @@ interface Waiting {
   readonly deadline: number;
   readonly priority: number;
   readonly slots: number;
-  readonly begin: () => void;
+  readonly begin: (at: number) => void;
   readonly fail: (error: RotationError) => void;
 }
 
@@ -45,10 +45,10 @@ export class RateLimiter {
   }
 
   /**
-   * Resolves when the caller's turn has come. A turn that later arrivals of a higher priority push past its deadline fails
+   * Resolves when the caller's turn has come, with that time. A turn that later arrivals of a higher priority push past its deadline fails
    * when they arrive, so that its caller doesn't wait in vain.
    */
-  turn({ deadline, priority, slots = 1 }: Turn): Promise<void> {
+  turn({ deadline, priority, slots = 1 }: Turn): Promise<number> {
     const { calls } = this.#options;
     if (slots > calls) throw new RangeError(`${slots} slots of ${calls}`);
     return new Promise((begin, fail) => {
@@ -65,6 +65,22 @@ export class RateLimiter {
       // The new turn can be the next one, and need fewer slots than the one that is waited for.
       else if (position !== -1) this.#waiting.abort();
     });
+  }
+
+  /**
+   * Counts the calls of a turn as begun now, if their caller did something else first. Otherwise they would meet the calls of
+   * the next turn.
+   *
+   * @param at when the turn came
+   */
+  postpone(at: number, slots: number): void {
+    const others = [...this.#begins];
+    for (let slot = 0; slot < slots; slot += 1) {
+      const index = others.indexOf(at);
+      if (index !== -1) others.splice(index, 1);
+    }
+    const now = Array<number>(slots).fill(this.#clock.monotonic());
+    this.#begins = [...others, ...now].slice(-this.#options.calls);
   }
 
   /** Fails every turn that can't come before its deadline; those behind it move up. */
@@ -99,7 +115,7 @@ export class RateLimiter {
         continue;
       }
       this.#begins = this.#after(this.#begins, next.slots, now);
-      next.begin();
+      next.begin(now);
     }
   }
 

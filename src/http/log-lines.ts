@@ -49,11 +49,17 @@ function summary({ result }: RunResult): string {
   const parts = [
     `${outcome} ${secret}`,
     ...(version === undefined ? [] : [`newest version ${version}`]),
-    ...(disabled.length === 0 ? [] : [`disabled ${disabled.join(', ')}`]),
-    ...(destroyed.length === 0 ? [] : [`destroyed ${destroyed.join(', ')}`]),
-    ...(revoked.length === 0 ? [] : [`revoked ${revoked.join(', ')}`]),
+    ...(disabled.length === 0 ? [] : [`disabled ${enumerated(disabled)}`]),
+    ...(destroyed.length === 0 ? [] : [`destroyed ${enumerated(destroyed)}`]),
+    ...(revoked.length === 0 ? [] : [`revoked ${enumerated(revoked)}`]),
     ...(reason === undefined ? [] : [reason]),
     ...(error === undefined ? [] : [`${error.code}: ${error.message}`]),
   ];
   return parts.join('; ');
+}
+
+/** A list in a message. The fields of the line have all items; Cloud Logging limits a line to 256 KiB. */
+function enumerated(items: readonly string[]): string {
+  const shown = items.slice(0, 10).join(', ');
+  return items.length > 10 ? `${shown} and ${items.length - 10} more` : shown;
 }

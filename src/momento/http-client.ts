@@ -2,8 +2,7 @@
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { urlToHttpOptions } from 'node:url';
-import { promisify } from 'node:util';
-import { brotliDecompress, gunzip, inflate, inflateRaw } from 'node:zlib';
+import { brotliDecompressSync, gunzipSync, inflateRawSync, inflateSync } from 'node:zlib';
 import { HttpsProxyAgent } from 'https-proxy-agent';
 import { withDeadline, type Clock } from '../clock';
 import { SECOND } from '../duration';
@@ -158,7 +157,7 @@ export class HttpClient {
     }
     try {
       const encodings = (response.headers['content-encoding'] ?? '').split(',');
-      const body = await decode(Buffer.concat(chunks), encodings, this.#maxBytes);
+      const body = decode(Buffer.concat(chunks), encodings, this.#maxBytes);
       // A TextDecoder leaves out the byte order mark.
       return { text: new TextDecoder().decode(body) };
     } catch {
@@ -211,11 +210,8 @@ class Progress {
   }
 }
 
-async function decode(
-  body: Buffer,
-  encodings: readonly string[],
-  maxOutputLength: number,
-): Promise<Buffer> {
+/** Decodes in place: `maxOutputLength` bounds the work. */
+function decode(body: Buffer, encodings: readonly string[], maxOutputLength: number): Buffer {
   const limits = { maxOutputLength };
   let decoded = body;
   for (const encoding of encodings.map((name) => name.trim().toLowerCase()).reverse()) {
@@ -225,17 +221,18 @@ async function decode(
         break;
       case 'gzip':
       case 'x-gzip':
-        decoded = await promisify(gunzip)(decoded, limits);
+        decoded = gunzipSync(decoded, limits);
         break;
       case 'br':
-        decoded = await promisify(brotliDecompress)(decoded, limits);
+        decoded = brotliDecompressSync(decoded, limits);
         break;
       case 'deflate': {
-        // Some servers leave out the header that RFC 9110 demands.
-        const raw = decoded;
-        decoded = await promisify(inflate)(raw, limits).catch(() =>
-          promisify(inflateRaw)(raw, limits),
-        );
+        try {
+          decoded = inflateSync(decoded, limits);
+        } catch {
+          // Some servers leave out the header that RFC 9110 demands.
+          decoded = inflateRawSync(decoded, limits);
+        }
         break;
       }
       default:

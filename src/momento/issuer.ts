@@ -175,8 +175,9 @@ export class MomentoSession implements KeySession {
     const manager = await this.#usableManager();
     const wanted = keyIds.filter((keyId) => keyId !== manager.keyId);
     if (wanted.length === 0) return results;
-    await this.#options.api.revocationTurn(wanted.length, limits);
+    const begin = await this.#options.api.revocationTurn(wanted.length, limits);
     const confirmed = await confirm(wanted);
+    begin();
     await Promise.all(
       wanted
         .filter((keyId) => confirmed.includes(keyId))

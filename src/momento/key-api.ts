@@ -175,9 +175,15 @@ export class KeyApi {
     }
   }
 
-  /** Waits until this many keys can be revoked at once. */
-  revocationTurn(slots: number, { deadline }: CallLimits): Promise<void> {
-    return this.#options.limiter.turn({ priority: PRIORITY.revoke, slots, deadline });
+  /**
+   * Waits until this many keys can be revoked at once.
+   *
+   * @returns must be called right before the revocations
+   */
+  async revocationTurn(slots: number, { deadline }: CallLimits): Promise<() => void> {
+    const { limiter } = this.#options;
+    const at = await limiter.turn({ priority: PRIORITY.revoke, slots, deadline });
+    return () => limiter.postpone(at, slots);
   }
 
   /** Revokes a key, in a turn that the caller has waited for. A key that is already gone counts as revoked. */

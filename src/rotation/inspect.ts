@@ -12,7 +12,7 @@ import type {
   SecretStore,
   Version,
 } from './ports';
-import { RETRY_FOR, type Deadlines } from './deadlines';
+import { REPLACE_REJECTED_AGE, RETRY_FOR, type Deadlines } from './deadlines';
 import type { Run } from './run';
 
 /** What is known about a secret, and about its next key. */
@@ -186,12 +186,13 @@ async function interpret(
     const [unread] = unreadable;
     if (unread !== undefined) {
       // Applications need the same format, and only an older version shows it.
-      const older =
-        secret.role === undefined ? undefined : await readableBefore(context, versions, unread[0]);
+      const older = await readableBefore(context, versions, unread[0]);
       const nextKey = await session.nextKey(secret, older);
       // Only an older version could be used for a refresh, and its token is used already.
       const isMinted = !(nextKey instanceof RotationError) && nextKey.by === 'mint';
-      return isMinted ? nextKey : versionUnreadable(secret, ...unread);
+      return isMinted && !(await isReplacedInVain(context, versions, unread[0]))
+        ? nextKey
+        : versionUnreadable(secret, ...unread);
     }
     if (newest === undefined && secret.role === undefined) return noVersion(secret);
     if (newest !== undefined && current === undefined) return noEnabledVersion(secret);
@@ -237,6 +238,24 @@ async function readableBefore(
     }
   }
   return undefined;
+}
+
+/**
+ * Whether an earlier run has replaced an unreadable version, and its successor is unreadable, too. If IAM hides every version
+ * from the function, each run would add another one.
+ */
+async function isReplacedInVain(
+  { secret, store, clock, deadlines }: Context,
+  versions: readonly Version[],
+  number: number,
+): Promise<boolean> {
+  const enabled = versions.filter(({ state }) => state === 'ENABLED');
+  const newest = enabled.find((version) => version.number === number);
+  const before = enabled.findLast((version) => version.number < number);
+  if (newest === undefined || before === undefined) return false;
+  const access = await deadlines.retry((limits) => store.access(secret, before.number, limits));
+  if (access.kind !== 'not_readable') return false;
+  return access.isDenied === true || clock.now() - newest.createdAt < REPLACE_REJECTED_AGE;
 }
 
 /**

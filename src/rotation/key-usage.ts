@@ -1,6 +1,6 @@
 /** Which keys the versions of a secret reference. */
 import { mapConcurrently } from '../concurrency';
-import { RotationError } from '../errors';
+import { RotationError, toRotationError } from '../errors';
 import type { Deadlines } from './deadlines';
 import { itself, parse } from './inspect';
 import { newestVersion } from './policy';
@@ -13,14 +13,15 @@ const CONCURRENCY = 16;
 /** How many versions can be missing in a list. A complete list misses none, not even destroyed versions. */
 const MAX_UNLISTED = 1_000;
 
-type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines'>;
+type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keysElsewhere'>;
 
 /**
  * The keys among `keyIds` that no version references, or why that isn't certain.
  *
  * A version that can be read is a reference, whatever a list shows: lists lag in states and by whole versions. So every
  * number up to the newest is tried that isn't known to be destroyed. The answer is uncertain if a newer version exists,
- * which can contain any key, or if an enabled version can't be read.
+ * which can contain any key, or if an enabled version can't be read. A payload can be copied into another secret, so the
+ * newest versions of the other configured secrets count as references, too.
  *
  * @param versions as they were listed; the versions in `ignore` count as destroyed
  */
@@ -40,17 +41,18 @@ export async function orphanedKeys(
   const numbers = Array.from({ length: newest }, (_, index) => index + 1).filter(
     (number) => listed.get(number)?.state !== 'DESTROYED' && !ignored.has(number),
   );
-  const [references, hasNewer] = await Promise.all([
+  const [references, hasNewer, elsewhere] = await Promise.all([
     mapConcurrently(CONCURRENCY, numbers, (number) =>
       referenceIn(context, number, listed.get(number)),
     ),
     exists(context, newest + 1),
+    context.keysElsewhere(),
   ]);
   if (hasNewer) return { uncertain: `version ${newest + 1} was just added` };
   const unreadable = references.find((reference) => typeof reference === 'object');
   if (unreadable !== undefined) return unreadable;
   const referenced = new Set(references);
-  return keyIds.filter((keyId) => !referenced.has(keyId));
+  return keyIds.filter((keyId) => !referenced.has(keyId) && !elsewhere.has(keyId));
 }
 
 /** Whether a version of this number exists, in any state. Unlike a list, access by number doesn't lag. */
@@ -59,10 +61,20 @@ export async function exists(
   number: number,
   retrying: Parameters<Deadlines['retry']>[1] = {},
 ): Promise<boolean> {
-  const access = await deadlines.retry((limits) => store.access(secret, number, limits), retrying);
+  const access = await deadlines.retry(
+    (limits) => store.access(secret, number, limits).catch(asCorrupt),
+    retrying,
+  );
+  if (access === 'corrupt') return true;
   if (access.kind !== 'not_readable' || access.isDenied !== true) return access.kind !== 'absent';
   const found = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
   return found !== undefined;
+}
+
+/** A version with a damaged payload exists. */
+function asCorrupt(thrown: unknown): 'corrupt' {
+  if (toRotationError(thrown).code === 'PAYLOAD_CORRUPT') return 'corrupt';
+  throw thrown;
 }
 
 /** The id of the key in a version; undefined if the version is gone, disabled, or contains a key without an id. */

@@ -157,7 +157,10 @@ function failuresOf({ failure, decision, renewed, cleanup }: RunRecord): Failure
       : []),
     ...(renewal.kind === 'not_renewed' ? [{ step: renewal.step, error: renewal.error }] : []),
     ...(renewal.kind === 'not_stored' ? [{ step: 'add' as const, error: renewal.error }] : []),
-    ...cleanup.failures,
+    // A rejected newest key blocks the rotation and the cleanup: it is one failure.
+    ...cleanup.failures.filter(
+      ({ error }) => decision?.action !== 'block' || error.code !== decision.error.code,
+    ),
   ];
 }
 
@@ -264,7 +267,11 @@ export function describeImpact(
   if (expiresAt <= now) {
     return `Applications are being rejected now: the key expired at ${isoTime(expiresAt)}.`;
   }
-  if (check?.verdict === 'rejected') return 'Applications are being rejected now.';
+  if (check?.verdict === 'rejected') {
+    return check.byIssuer
+      ? 'Applications are being rejected now.'
+      : `Applications that use ${check.host} are being rejected now.`;
+  }
   return expiresAt === Infinity
     ? 'Applications can use the current key, which never expires.'
     : `Applications can use the current key until ${isoTime(expiresAt)}.`;

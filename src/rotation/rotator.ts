@@ -4,7 +4,7 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
-import { readNewestEnabled } from './inspect';
+import { parse, readNewestEnabled } from './inspect';
 import type { KeySession, Secret } from './ports';
 import { notStored } from './renew';
 import { NOTHING_DONE, rotate } from './rotate';
@@ -18,6 +18,14 @@ export interface RotatorOptions extends Environment {
   readonly secrets: readonly Secret[];
   /** The secret that contains the management key. */
   readonly managementKey?: SecretName | undefined;
+}
+
+/** What the runs of one request share. */
+interface Request {
+  readonly secrets: readonly Secret[];
+  readonly session: KeySession;
+  readonly deadlines: Deadlines;
+  readonly newestKeys: () => Promise<Map<string, string>>;
 }
 
 interface Running {
@@ -52,14 +60,12 @@ export class Rotator {
     onResult: (result: RunResult) => void,
   ): Promise<RunResult[]> {
     const deadlines = new Deadlines(this.#options.clock, options.deadline);
-    return this.#inSession(deadlines, (session) =>
-      Promise.all(
-        secrets.map((secret) => {
-          const run = this.#newRun(secret, options, session, deadlines);
-          return this.#inTurn(run, onResult);
-        }),
-      ),
-    );
+    return this.#inSession(deadlines, (session) => {
+      const request = this.#newRequest(secrets, session, deadlines);
+      return Promise.all(
+        secrets.map((secret) => this.#inTurn(this.#newRun(secret, options, request), onResult)),
+      );
+    });
   }
 
   /** Reports every secret without changing anything. Never throws. */
@@ -68,20 +74,32 @@ export class Rotator {
     const deadline = clock.monotonic() + RETRY_FOR;
     const deadlines = new Deadlines(clock, deadline);
     const options = { force: false, dryRun: true, deadline };
-    return this.#inSession(deadlines, (session) =>
-      Promise.all(
+    return this.#inSession(deadlines, (session) => {
+      const request = this.#newRequest(secrets, session, deadlines);
+      return Promise.all(
         secrets.map((secret) => {
-          const run = this.#newRun(secret, options, session, deadlines);
+          const run = this.#newRun(secret, options, request);
           const status = statusOf({ ...run, managementKey: this.#options.managementKey });
           return withDeadline(clock, deadline, status, () =>
             failedStatus(secret, noStatus(secret)),
           );
         }),
-      ),
-    );
+      );
+    });
   }
 
-  #newRun(secret: Secret, options: RunOptions, session: KeySession, deadlines: Deadlines): Run {
+  #newRequest(secrets: readonly Secret[], session: KeySession, deadlines: Deadlines): Request {
+    let newestKeys: Promise<Map<string, string>> | undefined;
+    return {
+      secrets,
+      session,
+      deadlines,
+      newestKeys: () => (newestKeys ??= this.#newestKeys(deadlines)),
+    };
+  }
+
+  #newRun(secret: Secret, options: RunOptions, request: Request): Run {
+    const { session, deadlines } = request;
     return {
       ...this.#options,
       secret,
@@ -90,8 +108,28 @@ export class Rotator {
       deadlines,
       unsaved: this.#unsaved,
       timings: new StepTimings(this.#options.clock),
-      aliasOf: (canonicalName) => this.#aliasOf(secret, canonicalName, deadlines),
+      aliasOf: (canonicalName) => this.#aliasOf(secret, canonicalName, request),
+      keysElsewhere: async () => {
+        const newest = await request.newestKeys();
+        return new Set([...newest].filter(([name]) => name !== secret.name).map(([, id]) => id));
+      },
     };
+  }
+
+  /** The ids of the keys in the newest versions, by secret. A secret that can't be read is left out. */
+  async #newestKeys(deadlines: Deadlines): Promise<Map<string, string>> {
+    const { secrets, store, keys } = this.#options;
+    const limits = { deadline: deadlines.in(RETRY_FOR) };
+    const found = new Map<string, string>();
+    await Promise.all(
+      secrets.map(async (secret) => {
+        const access = await store.access(secret, 'latest', limits).catch(() => undefined);
+        const credential = access?.kind === 'payload' ? parse(keys, access.payload) : undefined;
+        if (credential === undefined || credential instanceof RotationError) return;
+        if (credential.keyId !== undefined) found.set(secret.name, credential.keyId);
+      }),
+    );
+    return found;
   }
 
   /**
@@ -118,8 +156,18 @@ export class Rotator {
     for (;;) {
       const running = this.#running.get(secret.name);
       if (running === undefined) break;
-      const result = await withDeadline(clock, deadlines.end, running.result, late);
-      if (running.force === options.force || clock.monotonic() >= deadlines.end) return result;
+      const joined = await withDeadline<RunResult | undefined>(
+        clock,
+        deadlines.end,
+        running.result,
+        () => undefined,
+      );
+      if (joined === undefined) {
+        const result = late();
+        onResult(result);
+        return result;
+      }
+      if (running.force === options.force) return joined;
     }
     const running: Running = { force: options.force, result: start() };
     this.#running.set(secret.name, running);
@@ -131,18 +179,18 @@ export class Rotator {
   }
 
   /**
-   * The configured name of the same secret that comes before this one, if there is one. A project has an id and a number,
+   * The name in the request of the same secret that comes before this one, if there is one. A project has an id and a number,
    * so a secret has two names. Only Secret Manager's answers show that they are one. If it gives none about the other name,
    * the two count as different: a failure of one secret must not fail or delay another.
    */
   async #aliasOf(
     secret: Secret,
     canonicalName: string | undefined,
-    deadlines: Deadlines,
+    { secrets, deadlines }: Request,
   ): Promise<string | undefined> {
     if (canonicalName === undefined) return undefined;
     this.#canonicalNames.set(secret.name, canonicalName);
-    const { secrets, store } = this.#options;
+    const { store } = this.#options;
     const before = secrets
       .slice(0, secrets.indexOf(secret))
       .filter(({ id, location }) => id === secret.id && location === secret.location);

@@ -32,7 +32,9 @@ export interface Run extends Environment {
   readonly unsaved: UnsavedCredentials;
   readonly deadlines: Deadlines;
   readonly timings: StepTimings;
-  /** The other configured name of the same secret, if there is one that comes before this. */
+  /** The ids of the keys in the newest versions of all other configured secrets. */
+  readonly keysElsewhere: () => Promise<ReadonlySet<string>>;
+  /** The name of a secret in the same request that is this secret and comes first, if there is one. */
   readonly aliasOf: (canonicalName: string | undefined) => Promise<string | undefined>;
 }
 

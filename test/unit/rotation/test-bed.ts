@@ -92,6 +92,8 @@ export interface Plan {
   session?: Partial<KeySession> | undefined;
   /** The issuer's answer about each key; by default it accepts all. */
   check?: ((keyId: string | undefined) => KeyCheck) | undefined;
+  /** Ids of the keys in the newest versions of other secrets. */
+  keysElsewhere?: ReadonlySet<string> | undefined;
   ownKeys?: OwnKey[] | undefined;
   next?: Partial<NextKey> | RotationError | undefined;
   policy?: Partial<RenewalPolicy> | undefined;
@@ -164,6 +166,7 @@ export function testBed(plan: Plan = {}) {
       deadlines: new Deadlines(clock, chosen.deadline),
       timings: new StepTimings(clock),
       aliasOf: () => Promise.resolve(undefined),
+      keysElsewhere: () => Promise.resolve(plan.keysElsewhere ?? new Set()),
     };
   }
 

@@ -267,11 +267,7 @@ export function describeImpact(
   if (expiresAt <= now) {
     return `Applications are being rejected now: the key expired at ${isoTime(expiresAt)}.`;
   }
-  if (check?.verdict === 'rejected') {
-    return check.byIssuer
-      ? 'Applications are being rejected now.'
-      : `Applications that use ${check.host} are being rejected now.`;
-  }
+  if (check?.verdict === 'rejected') return 'Applications are being rejected now.';
   return expiresAt === Infinity
     ? 'Applications can use the current key, which never expires.'
     : `Applications can use the current key until ${isoTime(expiresAt)}.`;

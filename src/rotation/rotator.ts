@@ -186,14 +186,15 @@ export class Rotator {
   async #aliasOf(
     secret: Secret,
     canonicalName: string | undefined,
-    { secrets, deadlines }: Request,
+    { secrets: requested, deadlines }: Request,
   ): Promise<string | undefined> {
     if (canonicalName === undefined) return undefined;
     this.#canonicalNames.set(secret.name, canonicalName);
-    const { store } = this.#options;
+    const { secrets, store } = this.#options;
     const before = secrets
       .slice(0, secrets.indexOf(secret))
-      .filter(({ id, location }) => id === secret.id && location === secret.location);
+      .filter(({ id, location }) => id === secret.id && location === secret.location)
+      .filter((other) => requested.includes(other));
     for (const other of before) {
       let name = this.#canonicalNames.get(other.name);
       if (name === undefined) {

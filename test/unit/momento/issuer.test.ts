@@ -388,8 +388,9 @@ describe('the verification of the newest keys', () => {
 describe('a revocation', () => {
   test('takes one turn for all keys, and asks for confirmation when it has come', async () => {
     const events: unknown[] = [];
-    const turn = (turn: Turn) => Promise.resolve(void events.push(turn));
-    const session = open({ limiter: { turn } as unknown as RateLimiter });
+    const turn = (turn: Turn) => Promise.resolve(events.push(turn));
+    const postpone = (at: number, slots: number) => void events.push({ at, slots });
+    const session = open({ limiter: { turn, postpone } as unknown as RateLimiter });
     const keys = [own(), own(), own()];
     const [kept = '', ...others] = keys.map(({ keyInfo: { key_id } }) => key_id);
     const deadline = limits();
@@ -402,7 +403,7 @@ describe('a revocation', () => {
       deadline,
     );
     const slots = { priority: PRIORITY.revoke, slots: 3, ...deadline };
-    expect(events).toEqual([slots, [kept, ...others], []]);
+    expect(events).toEqual([slots, [kept, ...others], [], { at: 1, slots: 3 }]);
     expect(revoked).toEqual(new Map(others.map((keyId) => [keyId, true])));
     expect(keys.map(({ apiKey }) => services.momento.accepts(apiKey))).toEqual([
       true,

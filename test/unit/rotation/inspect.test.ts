@@ -240,32 +240,43 @@ describe('an unreadable newest version', () => {
     });
   });
 
-  test("doesn't block a minted secret, whose next key is independent of the current one", async () => {
-    const asked: unknown[] = [];
-    const plan = unreadable({ by: 'mint' });
-    const { session } = testBed(plan).begin();
-    const found = await inspectIn({
-      ...plan,
-      session: {
-        nextKey: (secret, current) =>
-          session.nextKey(secret, current).finally(() => asked.push(current)),
-      },
-    });
-    expect(found.next).toMatchObject({ by: 'mint' });
-    expect(asked).toEqual([undefined]);
+  test("doesn't block a minted secret", async () => {
+    expect((await inspectIn(unreadable({ by: 'mint' }))).next).toMatchObject({ by: 'mint' });
   });
+
+  test.each<[string, { isDenied?: boolean; ageMs: number }, boolean]>([
+    ['for less than an hour', { ageMs: HOUR - 1 }, true],
+    ['for an hour', { ageMs: HOUR }, false],
+    ['by IAM, for days', { ageMs: 3 * DAY, isDenied: true }, true],
+  ])(
+    'blocks when its predecessor is unreadable, too, %s',
+    async (_name, { isDenied, ageMs }, blocks) => {
+      const versions = [version(3), version(4, 'ENABLED', NOW - ageMs)];
+      const plan = { ...unreadable({ by: 'mint' }), versions, unreadable: [3, 4] };
+      const memory = testBed(plan).environment.store;
+      const { next } = await inspectIn({
+        ...plan,
+        store: {
+          access: async (...parameters) => {
+            const access = await memory.access(...parameters);
+            return access.kind === 'not_readable' ? { ...access, isDenied } : access;
+          },
+        },
+      });
+      expect(next instanceof RotationError && next.code).toBe(blocks && 'VERSION_UNREADABLE');
+    },
+  );
 
   test.each<[string, number[], number | undefined]>([
     ['the next older version', [4], 3],
     ['an even older version', [4, 3], 2],
     ['nothing when no version can be read', [4, 3, 2], undefined],
-  ])('takes the format of a secret with a role from %s', async (_name, hidden, expected) => {
+  ])('takes format and terms from %s', async (_name, hidden, expected) => {
     const asked: (number | undefined)[] = [];
     const plan = {
       ...unreadable({ by: 'mint' }),
       versions: [version(2), version(3), version(4)],
       unreadable: hidden,
-      secret: { role: 'r' },
     };
     const nextKey = testBed(plan).begin().session.nextKey;
     await inspectIn({
@@ -284,18 +295,9 @@ describe('an unreadable newest version', () => {
     expect(await blockerIn(unreadable(error('ROLE_UNKNOWN')))).toBe('VERSION_UNREADABLE');
   });
 
-  test('hides older versions: they contain used tokens', async () => {
-    const read: (number | 'latest')[] = [];
-    const plan = unreadable();
-    const memory = testBed(plan).environment.store;
-    await inspectIn({
-      ...plan,
-      store: {
-        access: (secret, number, limits) =>
-          memory.access(secret, number, limits).finally(() => read.push(number)),
-      },
-    });
-    expect(read).toEqual(['latest', 4]);
+  test('never leads to a refresh with the used token of an older version', async () => {
+    const found = await inspectIn(unreadable({ by: 'refresh' }));
+    expect(found).toMatchObject({ current: undefined, next: { code: 'VERSION_UNREADABLE' } });
   });
 
   test("is assumed when the function isn't allowed to get the version itself", async () => {

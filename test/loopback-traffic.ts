@@ -33,6 +33,8 @@ subscribe('tracing:net.server.listen:asyncEnd', (message) => {
 
 subscribe('net.client.socket', (message) => {
   const { socket } = message as { socket: Socket };
+  // Each test file of a Jest worker loads this module again.
+  socket.setMaxListeners(0);
   connecting.add(socket);
   socket.once('close', () => connecting.delete(socket));
   socket.once('connect', () => {
@@ -44,6 +46,7 @@ subscribe('net.client.socket', (message) => {
 
 subscribe('net.server.socket', (message) => {
   const { socket } = message as { socket: Socket };
+  socket.setMaxListeners(0);
   const { localPort = 0, remotePort = 0 } = socket;
   opened(`${remotePort} ${localPort}`, 'server', socket);
 });

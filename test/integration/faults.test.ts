@@ -59,6 +59,9 @@ describe('a run rotates when one call fails', () => {
     ['DisableSecretVersion', 1, 'drop after', 2],
     ['DisableSecretVersion', 1, 'corrupt', 1],
   ])('%s, call %d, with %s', async (method, nth, fault, calls) => {
+    // It isn't known whether a v1 token works once. Then a lost answer couldn't be repeated.
+    const isLost = method === 'RefreshApiToken' && fault.endsWith('after');
+    bed.momento.refreshTokens = isLost ? 'reusable' : 'single-use';
     const seeded = bed.seed();
     bed.inject(method, nth, fault);
     const { result, status } = await bed.rotate(seeded.secret);
@@ -270,40 +273,21 @@ describe('a key that Momento rejects', () => {
   });
 });
 
-describe('a refresh token that works once', () => {
-  beforeEach(() => {
+it.each(['INTERNAL after', 'drop after'])(
+  'a refresh token that works once is used when the answer is lost (%s): REFRESH_ANSWER_LOST',
+  async (fault) => {
     bed.momento.refreshTokens = 'single-use';
-  });
-
-  it.each(['INTERNAL after', 'drop after'])(
-    'is used when the answer is lost (%s)',
-    async (fault) => {
-      const { secret, key } = bed.seed();
-      bed.inject('RefreshApiToken', 1, fault);
-      const { result, status } = await bed.rotate(secret);
-      expect(result).toMatchObject({
-        outcome: 'failed',
-        error: { code: 'REFRESH_ANSWER_LOST', step: 'issue' },
-      });
-      expect(result.error?.message).toContain(
-        `Applications can use the current key until ${expiryOf(key)}.`,
-      );
-      expect(result.error?.message).toContain(`store it as a new version of ${secret.name}`);
-      expect(status).toBe(502);
-      expect(bed.states(secret)).toEqual(['ENABLED']);
-    },
-  );
-
-  it.each(['UNAVAILABLE before', 'drop before', 'RESOURCE_EXHAUSTED before'])(
-    "isn't used when the call doesn't arrive (%s)",
-    async (fault) => {
-      const seeded = bed.seed();
-      bed.inject('RefreshApiToken', 1, fault);
-      expect((await bed.rotate(seeded.secret)).result.outcome).toBe('rotated');
-      expectRenewed(seeded);
-    },
-  );
-});
+    const { secret, key } = bed.seed();
+    bed.inject('RefreshApiToken', 1, fault);
+    const { result, status } = await bed.rotate(secret);
+    expect(result.error).toMatchObject({ code: 'REFRESH_ANSWER_LOST', step: 'issue' });
+    const impact = `Applications can use the current key until ${expiryOf(key)}.`;
+    expect(result.error?.message).toContain(impact);
+    expect(result.error?.message).toContain(`store it as a new version of ${secret.name}`);
+    expect(status).toBe(502);
+    expect(bed.states(secret)).toEqual(['ENABLED']);
+  },
+);
 
 describe('an unsaved credential', () => {
   let seeded: Seeded;
@@ -312,6 +296,7 @@ describe('an unsaved credential', () => {
   beforeEach(async () => {
     bed.momento.refreshTokens = 'single-use';
     seeded = bed.seed();
+    bed.addVersion(seeded.secret, seeded.key.consoleJson);
     instance = bed.instance([seeded.secret], { policy: NOT_DUE });
     bed.inject('AddSecretVersion', 'every', 'UNAVAILABLE before');
     const deadline = bed.clock.monotonic() + 2 * MINUTE;
@@ -332,25 +317,25 @@ describe('an unsaved credential', () => {
   it('is stored by the next run, due or not', async () => {
     expect((await instance.rotate()).result).toMatchObject({
       ...STORED,
-      version: '2',
-      disabled: ['1'],
+      version: '3',
+      disabled: ['1', '2'],
     });
     expect(bed.timesCalled('RefreshApiToken')).toBe(1);
     expectRenewed(seeded);
   });
 
-  it('is stored when reads show an older version than at its issue', async () => {
-    bed.addVersion(seeded.secret, seeded.key.consoleJson);
-    Object.assign(bed.secretManager, { staleLists: 50, staleLatest: 1 });
-    await instance.rotate();
+  it('is kept while reads lag and show an older version than at its issue', async () => {
+    Object.assign(bed.secretManager, { staleLists: 1, staleLatest: 1 });
+    expect((await instance.rotate()).result).toMatchObject({ outcome: 'superseded', version: '2' });
     Object.assign(bed.secretManager, { staleLists: 0, staleLatest: 0 });
-    await instance.rotate();
+    expect((await instance.rotate()).result).toMatchObject(STORED);
+    expect(bed.timesCalled('RefreshApiToken')).toBe(1);
     expectRenewed(seeded);
   });
 
   it('is stored when somebody stored the old payload again', async () => {
     bed.addVersion(seeded.secret, seeded.key.consoleJson);
-    expect((await instance.rotate()).result).toMatchObject({ ...STORED, version: '3' });
+    expect((await instance.rotate()).result).toMatchObject({ ...STORED, version: '4' });
     expectRenewed(seeded);
   });
 
@@ -359,9 +344,9 @@ describe('an unsaved credential', () => {
     const { result } = await instance.rotate();
     expect(result).toMatchObject({
       outcome: 'not_due',
-      version: '2',
+      version: '3',
       warnings: [
-        "a key that an earlier run couldn't store isn't needed any more: version 2 was added since",
+        "a key that an earlier run couldn't store isn't needed any more: version 3 was added since",
       ],
     });
     expect((await instance.rotate()).result.warnings).toBeUndefined();

@@ -165,7 +165,10 @@ describe('the tool makes no key', () => {
       'has a version',
       (secret) => bed.secretManager.addVersion(secret, 'x', { state: 'DESTROYED' }),
     ],
-    ['You lack secretmanager.versions.add on', (secret) => bed.secretManager.grant(secret, [])],
+    [
+      'You lack secretmanager.versions.add on',
+      (secret) => bed.secretManager.grant(secret, ['secretmanager.versions.access']),
+    ],
     ['or it does not exist', (secret) => bed.secretManager.deleteSecret(secret)],
   ])("when the key couldn't be the first version: %s", async (problem, prepare) => {
     const to = emptySecret();

@@ -139,15 +139,6 @@ describe('a rotation', () => {
     expect(bed.payload(secret) === write(apiKey, token, key.endpoint)).toBe(true);
   });
 
-  it("doesn't ask Momento about keys when VERIFY is off", async () => {
-    const seeded = bed.seed();
-    const { result } = await bed.rotate(seeded.secret, { policy: { verify: false } });
-    expect(result).toMatchObject({ outcome: 'rotated', disabled: ['1'] });
-    expect(result.verified).toBeUndefined();
-    expect(bed.timesCalled('ListCaches')).toBe(0);
-    expectRenewed(seeded);
-  });
-
   it('waits when Momento knows the new key only after some seconds', async () => {
     bed.momento.newKeyLagMs = 6 * SECOND;
     const seeded = bed.seed();
@@ -197,22 +188,6 @@ describe('the outcome', () => {
     expectUntouched(seeded);
   });
 
-  it.each([
-    ['a minimum', { minimumMs: 10 * DAY }, 20 * DAY],
-    ['a share', { share: 0.25 }, 22.5 * DAY],
-    ['a share and a larger minimum', { share: 0.25, minimumMs: 10 * DAY }, 20 * DAY],
-  ])(
-    'is rotated from the renewal time on when RENEW_BEFORE is %s',
-    async (_, renewBefore, dueIn) => {
-      const { secret } = bed.seed();
-      const setup = { policy: { renewBefore } };
-      bed.clock.advance(dueIn - SECOND);
-      expect((await bed.rotate(secret, setup)).result.outcome).toBe('not_due');
-      bed.clock.advance(SECOND);
-      expect((await bed.rotate(secret, setup)).result.reason).toMatch(/^due since /);
-    },
-  );
-
   it('is rotated when an old key with 20 hours left was put back as a new version', async () => {
     const { secret, key } = bed.seed();
     bed.clock.advance(30 * DAY - 20 * HOUR);
@@ -221,25 +196,16 @@ describe('the outcome', () => {
     const { result } = await bed.rotate(secret, { policy: { renewBefore: { share: 0.5 } } });
     expect(result).toMatchObject({
       outcome: 'rotated',
-      reason: expect.stringMatching(/^due since/),
+      reason: expect.stringMatching(/^due since/) as string,
     });
   });
 
-  it.each([
-    ['already_rotated', 'at', 0, false],
-    ['rotated', 'before', 1, false],
-    ['rotated', 'at', 0, true],
-  ])(
-    'is %s when a version was created %s the scheduled time (%d ms), with force %s',
-    async (outcome, _, later, force) => {
-      const seeded = seedTwo();
-      const options = { scheduledAt: START + later, force };
-      const { result } = await bed.rotate(seeded.secret, {}, options);
-      expect(result).toMatchObject({ outcome, verified: true });
-      expect(result.disabled).toContain('1');
-      expect(bed.timesCalled('RefreshApiToken')).toBe(outcome === 'rotated' ? 1 : 0);
-    },
-  );
+  it('is already_rotated when a version was added since the scheduled time', async () => {
+    const { secret } = seedTwo();
+    const { result } = await bed.rotate(secret, {}, { scheduledAt: START });
+    expect(result).toMatchObject({ outcome: 'already_rotated', verified: true, disabled: ['1'] });
+    expect(bed.timesCalled('RefreshApiToken')).toBe(0);
+  });
 
   it('is superseded when somebody adds a version while the key is issued', async () => {
     const { secret } = bed.seed();
@@ -544,15 +510,6 @@ describe('two processes at once', () => {
       return opened;
     };
   }
-});
-
-test('no key is issued when too little time is left to store it', async () => {
-  const seeded = bed.seed();
-  const deadline = bed.clock.monotonic() + 30 * SECOND;
-  const { result, status } = await bed.rotate(seeded.secret, {}, { deadline });
-  expect(result).toMatchObject({ outcome: 'failed', error: { code: 'DEADLINE_EXCEEDED' } });
-  expect(status).toBe(504);
-  expectUntouched(seeded);
 });
 
 test('a run ends at its deadline when a call never returns, and the next run starts', async () => {

@@ -92,7 +92,7 @@ export class TestBed {
     // The emulators' settings are their public fields.
     this.#settings = [secretManager, momento, keyApi, momento.account].map((emulator) => [
       emulator,
-      { ...emulator },
+      Object.fromEntries(Object.entries(emulator)),
     ]);
     secretManager.onChange(() => this.#checkApplications());
     // The key API has the same account, and so the same changes.
@@ -131,8 +131,6 @@ export class TestBed {
     expect(this.violations).toEqual([]);
     expect(leaks(this.secrets, [JSON.stringify(this.#reported)])).toEqual([]);
   }
-
-  // Secrets
 
   /** A name that no other test uses. */
   newName(parent = 'projects/p'): SecretName {
@@ -254,8 +252,6 @@ export class TestBed {
     );
   }
 
-  // Runs
-
   /** An instance of the function, which remembers what it couldn't store. */
   instance(secrets: readonly Secret[], { policy, managementKey, ...setup }: Setup = {}): Instance {
     const { clock, momento, keyApi } = this;
@@ -280,8 +276,6 @@ export class TestBed {
   rotate(secret: Secret, setup: Setup = {}, options: Partial<RunOptions> = {}): Promise<RunResult> {
     return this.instance([secret], setup).rotate(options);
   }
-
-  // Calls
 
   /** The methods that were called, in order. */
   get called(): string[] {
@@ -340,13 +334,10 @@ export class Instance {
   ) {}
 
   /** One request for all secrets. */
-  async request(
-    options: Partial<RunOptions> = {},
-    onResult = (_result: RunResult): void => undefined,
-  ): Promise<RunResult[]> {
+  async request(options: Partial<RunOptions> = {}): Promise<RunResult[]> {
     const deadline = this.clock.monotonic() + RUN_TIME;
     const all = { force: false, dryRun: false, deadline, ...options };
-    const results = await this.rotator.rotate(this.rotator.secrets, all, onResult);
+    const results = await this.rotator.rotate(this.rotator.secrets, all, () => undefined);
     this.reported.push(results);
     return results;
   }
@@ -368,7 +359,7 @@ export class Instance {
 
 /** `UNAVAILABLE before`, `429 after`, `drop after`, `half`: a fault by gRPC or HTTP status or by kind, and its moment. */
 export function parseFault(name: string): Fault {
-  const [what = '', when] = name.split(' ') as [string, Moment?];
+  const [what, when] = name.split(' ') as [string, Moment?];
   if (when === undefined) return { kind: what as 'corrupt' | 'half' | 'not-json' };
   if (what === 'drop' || what === 'hang' || what === 'upgrade') return { kind: what, when };
   if (/^\d+$/.test(what)) return { kind: 'status', status: Number(what), when };

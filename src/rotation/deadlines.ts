@@ -41,7 +41,7 @@ export const OTHER_RUN_WAIT = 5 * SECOND;
 export const PROPAGATION_DELAY = 10 * SECOND;
 
 /** For how long an inconclusive verification is retried. */
-export const VERIFY_RETRY_FOR = 5 * SECOND;
+export const VERIFY_RETRY_FOR = 15 * SECOND;
 
 /** A minted key that is this old and that no version contains is orphaned. */
 export const ORPHAN_AGE = HOUR;

@@ -85,7 +85,11 @@ async function referenceIn(
 ): Promise<string | undefined | { readonly uncertain: string }> {
   const { secret, store, keys, deadlines } = context;
   const access = await deadlines.retry((limits) => store.access(secret, number, limits));
-  if (access.kind === 'absent') return undefined;
+  if (access.kind === 'absent') {
+    return listed?.state === 'ENABLED'
+      ? { uncertain: `version ${number} is listed as enabled and can't be found` }
+      : undefined;
+  }
   if (access.kind === 'not_readable') {
     // A version that is listed as disabled is disabled. Of any other the list says too little.
     if (listed?.state === 'DISABLED') return undefined;

@@ -121,8 +121,10 @@ export class Rotator {
     const { secrets, store, keys } = this.#options;
     const limits = { deadline: deadlines.in(RETRY_FOR) };
     const found = new Map<string, string>();
+    // A secret's own newest key is referenced anyway.
+    const others = secrets.length > 1 ? secrets : [];
     await Promise.all(
-      secrets.map(async (secret) => {
+      others.map(async (secret) => {
         const access = await store.access(secret, 'latest', limits).catch(() => undefined);
         const credential = access?.kind === 'payload' ? parse(keys, access.payload) : undefined;
         if (credential === undefined || credential instanceof RotationError) return;

@@ -54,9 +54,9 @@ test.each<[string, Plan, Version[] | undefined, readonly string[]]>([
     ['k1', 'k3', 'orphan'],
   ],
   [
-    'counts no version that is gone',
+    'counts no version that is gone and was listed as disabled',
     { versions: [version(4)] },
-    [version(3), version(4)],
+    [version(3, 'DISABLED'), version(4)],
     ['k1', 'k2', 'k3', 'orphan'],
   ],
   [
@@ -106,6 +106,21 @@ test.each<[string, Plan, Version[] | undefined, string]>([
   ],
 ])('is uncertain when %s', async (_name, plan, listed, uncertain) => {
   expect(await orphansIn(plan, listed)).toEqual({ uncertain });
+});
+
+test("is uncertain when a version is listed as enabled and can't be found", async () => {
+  const bed = testBed({ versions: [version(3), version(4)] });
+  const { versions } = bed.inspection;
+  bed.versions.delete(3);
+  expect(await orphanedKeys(bed.begin(), ['k3'], versions)).toEqual({
+    uncertain: "version 3 is listed as enabled and can't be found",
+  });
+});
+
+test('keeps a key that the newest version of another secret contains', async () => {
+  const bed = testBed({ versions: [version(4)], keysElsewhere: new Set(['copied']) });
+  const { versions } = bed.inspection;
+  expect(await orphanedKeys(bed.begin(), ['copied', 'orphan'], versions)).toEqual(['orphan']);
 });
 
 test('fails when a version contains something unknown, and names it', async () => {

@@ -66,7 +66,7 @@ export async function exists(
     retrying,
   );
   if (access === 'corrupt') return true;
-  if (access.kind !== 'not_readable' || access.isDenied !== true) return access.kind !== 'absent';
+  if (access.kind !== 'not_readable') return access.kind === 'payload';
   const found = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
   return found !== undefined;
 }

@@ -59,7 +59,9 @@ export interface Standing {
 export async function planCleanup(run: Run, standing: Standing): Promise<Cleanup> {
   const plan = versionPlan(run, standing);
   const listed = await listKeys(run, standing);
-  const orphans = await findOrphans(run, standing, listed, plan.disable);
+  // The version that a rotation would add doesn't exist.
+  const { versions } = standing.inspection;
+  const orphans = await findOrphans(run, { ...standing, versions }, listed, plan.disable);
   const { blocked } = standing;
   const { liveKeys } = listed;
   const warnings = [...orphans.warnings, ...failuresAsWarnings(orphans.failures)];

@@ -259,14 +259,13 @@ async function findStored(
   try {
     for (let number = newestAtIssue + 1; ; number += 1) {
       const access = await store.access(secret, number, limits);
-      // IAM can deny access to any number, so a denial would never end the search.
-      const isDenied = access.kind === 'not_readable' && access.isDenied === true;
-      if (access.kind === 'absent' || isDenied) return undefined;
+      if (access.kind === 'absent') return undefined;
+      const version = await store.get(secret, number, limits).catch(() => undefined);
       if (access.kind === 'payload' && Buffer.compare(access.payload, payload) === 0) {
-        // The payload proves that the version exists, even if the version itself can't be had.
-        const version = await store.get(secret, number, limits).catch(() => undefined);
         return version ?? { number, state: 'ENABLED', createdAt: clock.now(), unlisted: true };
       }
+      // Access to a number can be refused although it has no version, so only versions that exist continue the search.
+      if (access.kind === 'not_readable' && version === undefined) return undefined;
     }
   } catch {
     return undefined;

@@ -278,13 +278,13 @@ describe('an unreadable newest version', () => {
       versions: [version(2), version(3), version(4)],
       unreadable: hidden,
     };
-    const nextKey = testBed(plan).begin().session.nextKey;
+    const { session } = testBed(plan).begin();
     await inspectIn({
       ...plan,
       session: {
         nextKey: (secret, current) => {
           asked.push(current?.version.number);
-          return nextKey(secret, current);
+          return session.nextKey(secret, current);
         },
       },
     });

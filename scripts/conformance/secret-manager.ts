@@ -127,6 +127,7 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     source: 'measured',
     assumed: 'its number',
     observe: async (bench) => {
+      await bench.listed();
       const { canonicalName = '' } = await bench.store.list(bench.secret, bench.limits);
       return /^projects\/\d+\//.test(canonicalName) ? 'its number' : 'another name';
     },

@@ -13,8 +13,8 @@ beforeEach(async () => {
   bed = await TestBed.start();
 });
 afterEach(async () => {
-  bed.expectSafe();
   await bed.stop();
+  bed.expectSafe();
 });
 
 function expectRenewed({ secret, key }: Seeded): void {
@@ -295,7 +295,8 @@ describe('an unsaved credential', () => {
 
   beforeEach(async () => {
     bed.momento.refreshTokens = 'single-use';
-    seeded = bed.seed();
+    // Versions 1 and 2 contain different keys. The credential is issued from version 2.
+    seeded = { ...bed.seed(), key: bed.momento.issueKey() };
     bed.addVersion(seeded.secret, seeded.key.consoleJson);
     instance = bed.instance([seeded.secret], { policy: NOT_DUE });
     bed.inject('AddSecretVersion', 'every', 'UNAVAILABLE before');

@@ -16,8 +16,8 @@ beforeEach(async () => {
   managementKey = bed.managementKey();
 });
 afterEach(async () => {
-  bed.expectSafe();
   await bed.stop();
+  bed.expectSafe();
 });
 
 async function run(secret: Secret, policy: Partial<RenewalPolicy> = {}): Promise<RotationResult> {
@@ -182,6 +182,12 @@ describe('a mint', () => {
     bed.inject('CreateKey', 'every', '429 before');
     const minted = Array.from({ length: 64 }, () => bed.emptySecret(TERMS));
     const refreshed = [bed.seed().secret, bed.seed().secret];
+    const start = bed.clock.monotonic();
+    const addedAfter: number[] = [];
+    bed.intercept(({ method }, at) => {
+      if (`${at} ${method}` !== 'after AddSecretVersion') return;
+      addedAfter.push(bed.clock.monotonic() - start);
+    });
     const instance = bed.instance([...minted, ...refreshed], { managementKey });
     const results = await instance.request();
     const codes = results.map(({ result }) => result.error?.code ?? result.outcome);
@@ -189,7 +195,8 @@ describe('a mint', () => {
       ...minted.map(() => 'MOMENTO_LIMIT_EXCEEDED'),
       ...refreshed.map(() => 'rotated'),
     ]);
-    for (const { durationMs } of results.slice(64)) expect(durationMs).toBeLessThan(10 * SECOND);
+    expect(addedAfter).toHaveLength(2);
+    expect(Math.max(...addedAfter)).toBeLessThan(10 * SECOND);
     expect(results[0]?.result.error?.message).toContain('The account has 1 v2 keys.');
   });
 });

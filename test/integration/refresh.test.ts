@@ -11,8 +11,8 @@ beforeEach(async () => {
   bed = await TestBed.start();
 });
 afterEach(async () => {
-  bed.expectSafe();
   await bed.stop();
+  bed.expectSafe();
 });
 
 describe('a v2 key', () => {

@@ -13,8 +13,8 @@ beforeEach(async () => {
   bed = await TestBed.start();
 });
 afterEach(async () => {
-  bed.expectSafe();
   await bed.stop();
+  bed.expectSafe();
 });
 
 /** Applications get a key that is newer than the first, and that can be refreshed. */

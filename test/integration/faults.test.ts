@@ -17,12 +17,6 @@ afterEach(async () => {
   bed.expectSafe();
 });
 
-function expectRenewed({ secret, key }: Seeded): void {
-  const { apiKey, refreshToken } = bed.latest(secret);
-  expect(apiKey === key.apiKey).toBe(false);
-  expect(bed.momento.acceptsRefresh(String(apiKey), String(refreshToken))).toBe(true);
-}
-
 describe('a run rotates when one call fails', () => {
   // The last column is how often the method is called in the end.
   it.each<[string, number, string, number]>([
@@ -69,7 +63,7 @@ describe('a run rotates when one call fails', () => {
     expect(status).toBe(200);
     expect(bed.timesCalled(method)).toBe(calls);
     expect(bed.states(seeded.secret)).toEqual(['DISABLED', 'ENABLED']);
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it.each(['UNAVAILABLE after', 'drop before'])('DestroySecretVersion with %s', async (fault) => {
@@ -134,7 +128,7 @@ describe('a run fails, applications see no change, and the next run rotates', ()
     bed.endFaults();
     const { result: next } = await instance.rotate();
     expect(next).toMatchObject({ outcome: 'rotated', version: '2', disabled: ['1'] });
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it('when lists have no end: SECRET_MANAGER_REFUSED', async () => {
@@ -164,7 +158,7 @@ describe('a run is incomplete, and the next one finishes it without another key'
     expect(result.error?.message).toContain('Applications can use the current key until');
     expect(status).toBe(503);
     expect(bed.states(seeded.secret)).toEqual(['ENABLED', 'ENABLED']);
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
 
     bed.endFaults();
     const { result: next } = await bed.rotate(seeded.secret, setup);
@@ -269,7 +263,7 @@ describe('a key that Momento rejects', () => {
     expect(bed.states(seeded.secret)).toEqual(['ENABLED']);
     bed.momento.newKeyLagMs = 0;
     expect((await instance.rotate()).result).toMatchObject({ outcome: 'rotated', disabled: ['1'] });
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 });
 
@@ -322,7 +316,7 @@ describe('an unsaved credential', () => {
       disabled: ['1', '2'],
     });
     expect(bed.timesCalled('RefreshApiToken')).toBe(1);
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it('is kept while reads lag and show an older version than at its issue', async () => {
@@ -331,13 +325,13 @@ describe('an unsaved credential', () => {
     Object.assign(bed.secretManager, { staleLists: 0, staleLatest: 0 });
     expect((await instance.rotate()).result).toMatchObject(STORED);
     expect(bed.timesCalled('RefreshApiToken')).toBe(1);
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it('is stored when somebody stored the old payload again', async () => {
     bed.addVersion(seeded.secret, seeded.key.consoleJson);
     expect((await instance.rotate()).result).toMatchObject({ ...STORED, version: '4' });
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it('is dropped when somebody added another key', async () => {
@@ -378,7 +372,7 @@ test('a credential is stored by the next run when the permission to add was lost
   expect(status).toBe(503);
   bed.secretManager.grant(seeded.secret.name, granted);
   expect((await instance.rotate()).result).toMatchObject({ outcome: 'rotated', version: '2' });
-  expectRenewed(seeded);
+  bed.expectRenewed(seeded);
 });
 
 test('few copies of a key are added when Secret Manager adds versions 12 s late', async () => {
@@ -397,7 +391,7 @@ test('few copies of a key are added when Secret Manager adds versions 12 s late'
   bed.clock.advance(MINUTE);
   await bed.rotate(seeded.secret, { policy: NOT_DUE });
   expect(bed.states(seeded.secret)).toEqual(['DISABLED', 'DISABLED', 'ENABLED']);
-  expectRenewed(seeded);
+  bed.expectRenewed(seeded);
 });
 
 test('a refreshed key is stored when the connection to Secret Manager goes silent', async () => {
@@ -424,7 +418,7 @@ test('a refreshed key is stored when the connection to Secret Manager goes silen
     const address = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
     const { result } = await bed.rotate(seeded.secret, { secretManagerHost: address });
     expect(result.outcome).toBe('rotated');
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   } finally {
     for (const socket of sockets) socket.destroy();
     proxy.close();

@@ -17,13 +17,6 @@ afterEach(async () => {
   bed.expectSafe();
 });
 
-/** Applications get a key that is newer than the first, and that can be refreshed. */
-function expectRenewed({ secret, key }: Seeded): void {
-  const { apiKey, refreshToken } = bed.latest(secret);
-  expect(apiKey === key.apiKey).toBe(false);
-  expect(bed.momento.acceptsRefresh(String(apiKey), String(refreshToken))).toBe(true);
-}
-
 /** No refresh token was used, and applications saw no change. */
 function expectUntouched({ secret }: Pick<Seeded, 'secret'>, states = ['ENABLED']): void {
   expect(bed.timesCalled('RefreshApiToken')).toBe(0);
@@ -54,7 +47,7 @@ describe('a rotation', () => {
     });
     expect(status).toBe(200);
     expect(bed.states(seeded.secret)).toEqual(['DISABLED', 'ENABLED']);
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
     const { apiKey, note } = bed.latest(seeded.secret);
     expect(note).toBe(seeded.note);
     const hash = createHash('sha256').update(String(apiKey)).digest('hex');
@@ -105,7 +98,7 @@ describe('a rotation', () => {
     await bed.rotate(seeded.secret);
     const { result } = await bed.rotate(seeded.secret);
     expect(result).toMatchObject({ outcome: 'rotated', version: '3', disabled: ['2'] });
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it.each<['v1' | 'legacy', string]>([
@@ -144,7 +137,7 @@ describe('a rotation', () => {
     const seeded = bed.seed();
     const { result } = await bed.rotate(seeded.secret);
     expect(result).toMatchObject({ outcome: 'rotated', verified: true, disabled: ['1'] });
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it('leaves no connection to Momento open', async () => {
@@ -333,7 +326,7 @@ describe('superseded versions', () => {
     Object.assign(bed.secretManager, { staleLists: 0, staleLatest: 0 });
     await bed.rotate(seeded.secret);
     expect(bed.states(seeded.secret).slice(0, -1)).not.toContain('ENABLED');
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it('stay when lists and latest lag, and the newest one shows by number only', async () => {
@@ -480,7 +473,7 @@ describe('two processes at once', () => {
     expect(runs.map(({ result }) => result.outcome)).toEqual(['rotated', 'rotated']);
     expect(bed.states(secret)).toEqual(['DISABLED', 'ENABLED', 'ENABLED']);
     expect((await bed.rotate(secret, { policy: NOT_DUE })).result.disabled).toEqual(['2']);
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   it('end with one new version when a refresh token works once', async () => {
@@ -494,7 +487,7 @@ describe('two processes at once', () => {
     const runs = await Promise.all([bed.rotate(secret), bed.rotate(secret)]);
     expect(runs.map(({ result }) => result.outcome).toSorted()).toEqual(['rotated', 'superseded']);
     expect(bed.states(secret)).toEqual(['DISABLED', 'ENABLED']);
-    expectRenewed(seeded);
+    bed.expectRenewed(seeded);
   });
 
   /** Lets nobody pass before so many have arrived. */

@@ -132,6 +132,14 @@ export class TestBed {
     expect(leaks(this.secrets, [JSON.stringify(this.#reported)])).toEqual([]);
   }
 
+  /** Applications get a key that is newer than the seeded one, and that can be refreshed. */
+  expectRenewed({ secret, key }: Seeded): void {
+    const { apiKey, refreshToken } = this.latest(secret);
+    // A matcher would print the key.
+    expect(apiKey === key.apiKey).toBe(false);
+    expect(this.momento.acceptsRefresh(String(apiKey), String(refreshToken))).toBe(true);
+  }
+
   /** A name that no other test uses. */
   newName(parent = 'projects/p'): SecretName {
     this.#names += 1;

@@ -20,6 +20,16 @@ const MONOTONIC_START = 1_000_000;
  */
 const IDLE_TURNS = 16;
 
+const clocks = new Set<VirtualClock>();
+
+// In Jest a clock ends with its test file. Otherwise a sleeper that a test left behind would keep the process busy for ever:
+// the sockets of later test files count as activity.
+if (typeof afterAll === 'function') {
+  afterAll(() => {
+    for (const clock of clocks) clock.stop();
+  });
+}
+
 /**
  * Time that passes only when everybody waits for it: as soon as the process is idle, it moves to the next time at which a
  * sleeper wakes. Work takes no time, also not over sockets between clients and servers of this process. So what a test
@@ -35,11 +45,13 @@ export class VirtualClock implements Clock {
   #offset: number;
   #holds = 0;
   #isRunning = false;
+  #isStopped = false;
   /** Changes whenever somebody uses the clock. */
   #uses = 0;
 
   constructor(start = START) {
     this.#offset = start - MONOTONIC_START;
+    clocks.add(this);
   }
 
   readonly now = (): number => this.#monotonic + this.#offset;
@@ -100,10 +112,15 @@ export class VirtualClock implements Clock {
     };
   }
 
+  /** Ends the time: whoever sleeps never wakes. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
   /** Resolves when nothing but time can lead to anything more. */
   async idle(): Promise<void> {
     let last = this.#activity();
-    for (let turns = 0; turns < IDLE_TURNS || !isQuiet();) {
+    for (let turns = 0; !this.#isStopped && (turns < IDLE_TURNS || !isQuiet());) {
       await setImmediate();
       const activity = this.#activity();
       turns = activity === last ? turns + 1 : 0;
@@ -136,7 +153,7 @@ export class VirtualClock implements Clock {
   }
 
   #isHeld(): boolean {
-    return this.#holds > 0;
+    return this.#holds > 0 || this.#isStopped;
   }
 
   /** The time at which the next sleeper wakes. */

@@ -100,6 +100,7 @@ run "the_function_may_use_exactly_these_secrets" {
   assert {
     condition = tomap(output.permissions) == tomap({
       "secretmanager.versions.access"  = "roles/secretmanager.secretAccessor"
+      "secretmanager.versions.get"     = "roles/secretmanager.secretVersionManager"
       "secretmanager.versions.list"    = "roles/secretmanager.secretVersionManager"
       "secretmanager.versions.add"     = "roles/secretmanager.secretVersionManager"
       "secretmanager.versions.disable" = "roles/secretmanager.secretVersionManager"

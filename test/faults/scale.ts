@@ -3,7 +3,7 @@ import { status } from '@grpc/grpc-js';
 import type { Case, Group } from './campaign';
 import { LIFETIME_MS, ROLE } from './beginnings';
 import { ScaleBed, type Measured } from './scale-bed';
-import { DAY, HOUR, SECOND } from './stage';
+import { DAY, HOUR, MINUTE, SECOND } from './stage';
 
 const BIG = 'projects/p/secrets/big';
 const MANAGEMENT = 'projects/p/secrets/management';
@@ -61,6 +61,8 @@ function manyDueVersions(due: number, stale: number): Case {
       secretManager.staleLists = secretManager.staleLatest = stale;
       bed.expectBounds(await bed.run());
       secretManager.staleLists = secretManager.staleLatest = 0;
+      // The quota of reads is a minute's, and the first run has used most of it.
+      bed.clock.advance(MINUTE);
     }
     const run = await bed.run();
     bed.expectBounds(run);
@@ -136,7 +138,8 @@ const manyOrphans = scaled(
       `minting waited for revocations until ${lastMint / SECOND} s`,
     );
     const left = bed.orphansOf(BIG);
-    bed.expect(left <= 600, `${left} orphaned keys are left after the first run`);
+    // 5 in 1.1 s and the look before them are 450 batches in 510 s, less the 180 calls for 60 minted keys.
+    bed.expect(left <= 700, `${left} orphaned keys are left after the first run`);
     bed.clock.advance(HOUR);
     const second = await bed.run();
     bed.expectBounds(second);

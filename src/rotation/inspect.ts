@@ -232,10 +232,8 @@ async function readableBefore(
     const access = await deadlines
       .retry((limits) => store.access(secret, version.number, limits))
       .catch(() => undefined);
-    const credential = access?.kind === 'payload' ? parse(keys, access.payload) : undefined;
-    if (credential !== undefined && !(credential instanceof RotationError)) {
-      return { version, credential };
-    }
+    const credential = credentialIn(keys, access);
+    if (credential !== undefined) return { version, credential };
   }
   return undefined;
 }
@@ -281,12 +279,17 @@ async function storedSince(
         .catch(() => undefined),
     ),
   );
-  const same = older.find((_, index) => {
-    const access = accesses[index];
-    const credential = access?.kind === 'payload' ? parse(keys, access.payload) : undefined;
-    return !(credential instanceof RotationError) && credential?.fingerprint === fingerprint;
-  });
+  const same = older.find(
+    (_, index) => credentialIn(keys, accesses[index])?.fingerprint === fingerprint,
+  );
   return Math.min(createdAt, same?.createdAt ?? createdAt);
+}
+
+/** The credential in a version that might not be readable, or might contain something else. */
+export function credentialIn(keys: KeySource, access: Access | undefined): Credential | undefined {
+  if (access?.kind !== 'payload') return undefined;
+  const credential = parse(keys, access.payload);
+  return credential instanceof RotationError ? undefined : credential;
 }
 
 export function parse(keys: KeySource, payload: Uint8Array): Credential | RotationError {

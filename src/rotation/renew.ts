@@ -139,7 +139,7 @@ async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
   } catch (thrown) {
     const error = toRotationError(thrown);
     if (!error.refused) return failed(error);
-    // A refresh token works once. Whoever used it first has added its successor, or is about to.
+    // A refresh token works once. If another run used it first, that run has added a version, or is about to.
     const newer = next.by === 'refresh' ? await waitForNewerVersion(run, inspection) : undefined;
     if (newer !== undefined) return { kind: 'superseded', by: newer };
     if (kept !== undefined) return { issued: kept, warnings: [] };
@@ -260,12 +260,13 @@ async function findStored(
     for (let number = newestAtIssue + 1; ; number += 1) {
       const access = await store.access(secret, number, limits);
       if (access.kind === 'absent') return undefined;
+      if (access.kind === 'payload' && Buffer.compare(access.payload, payload) !== 0) continue;
       const version = await store.get(secret, number, limits).catch(() => undefined);
-      if (access.kind === 'payload' && Buffer.compare(access.payload, payload) === 0) {
+      if (access.kind === 'payload') {
         return version ?? { number, state: 'ENABLED', createdAt: clock.now(), unlisted: true };
       }
       // Access to a number can be refused although it has no version, so only versions that exist continue the search.
-      if (access.kind === 'not_readable' && version === undefined) return undefined;
+      if (version === undefined) return undefined;
     }
   } catch {
     return undefined;

@@ -4,7 +4,7 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
-import { parse, readNewestEnabled } from './inspect';
+import { credentialIn, readNewestEnabled } from './inspect';
 import type { KeySession, Secret } from './ports';
 import { notStored } from './renew';
 import { NOTHING_DONE, rotate } from './rotate';
@@ -126,9 +126,8 @@ export class Rotator {
     await Promise.all(
       others.map(async (secret) => {
         const access = await store.access(secret, 'latest', limits).catch(() => undefined);
-        const credential = access?.kind === 'payload' ? parse(keys, access.payload) : undefined;
-        if (credential === undefined || credential instanceof RotationError) return;
-        if (credential.keyId !== undefined) found.set(secret.name, credential.keyId);
+        const keyId = credentialIn(keys, access)?.keyId;
+        if (keyId !== undefined) found.set(secret.name, keyId);
       }),
     );
     return found;

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { deflateRawSync } from 'node:zlib';
-import { uploadedFiles } from '../scripts/artifact';
+import { uploadedFiles } from '../tools/artifact';
 import { AS_DEPLOYED, FunctionProcess, ROOT } from './function';
 import { measurement, timed, type Measurement } from './report';
 import type { Env, Keys, Services, Terms } from './services';

@@ -1,5 +1,5 @@
 /** The local services, in a process of their own: see services.ts. */
-import { startServices } from '../test/emulators/services';
+import { startServices } from '../emulators/services';
 import type { Order } from './services';
 
 const MANAGEMENT_KEY = 'projects/bench/secrets/management-key';

@@ -2,7 +2,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import type { Quotas } from '../test/emulators/secret-manager';
+import type { Quotas } from '../emulators/secret-manager';
 
 /** What the process of the services is told to do. */
 export type Order =

@@ -7,8 +7,7 @@ locals {
     ".npmrc",
     "package-lock.json",
     "package.json",
-    "scripts/build.mjs",
-    "scripts/build/*",
+    "build/*",
     "src/**/*.ts",
     "tsconfig.json",
   ]
@@ -73,7 +72,7 @@ data "archive_file" "source" {
   lifecycle {
     precondition {
       condition = alltrue([
-        for file in ["package.json", "package-lock.json", "scripts/build.mjs", "src/index.ts"] :
+        for file in ["package.json", "package-lock.json", "build/build.mjs", "src/index.ts"] :
         fileexists("${local.repository}/${file}")
       ])
       error_message = "The function's source is missing. This module builds it from the repository that it lies in: use the whole repository (as a module: source = \"git::https://HOST/REPOSITORY.git//terraform?ref=TAG\"), not a copy of the terraform folder alone."

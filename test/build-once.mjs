@@ -6,11 +6,7 @@ import { fileURLToPath } from 'node:url';
  * would be deployed.
  */
 export default function buildOnce() {
-  execFileSync(
-    process.execPath,
-    [fileURLToPath(new URL('../scripts/build.mjs', import.meta.url))],
-    {
-      stdio: 'inherit',
-    },
-  );
+  execFileSync(process.execPath, [fileURLToPath(new URL('../build/build.mjs', import.meta.url))], {
+    stdio: 'inherit',
+  });
 }

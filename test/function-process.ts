@@ -24,7 +24,7 @@ export class FunctionProcess extends ServerProcess {
   static async start(options: StartOptions): Promise<FunctionProcess> {
     const { env, source = ROOT, port = await freePort(), server = 'framework' } = options;
     return new FunctionProcess({
-      args: server === 'development' ? [resolve(ROOT, 'scripts/serve.mjs')] : framework(source),
+      args: server === 'development' ? [resolve(ROOT, 'tools/serve.mjs')] : framework(source),
       cwd: source,
       env: { NODE_ENV: 'production', LOG_EXECUTION_ID: 'true', ...env },
       port,

@@ -165,7 +165,7 @@ run "the_source" {
 
   assert {
     condition = alltrue([
-      for file in ["package.json", "package-lock.json", ".npmrc", "tsconfig.json", "scripts/build.mjs", "src/index.ts"] :
+      for file in ["package.json", "package-lock.json", ".npmrc", "tsconfig.json", "build/build.mjs", "src/index.ts"] :
       contains([for source in data.archive_file.source.source : source.filename], file)
     ])
     error_message = "The zip holds what the build needs."
@@ -174,7 +174,7 @@ run "the_source" {
   assert {
     condition = alltrue([
       for source in data.archive_file.source.source :
-      can(regex("^((src|test/emulators)/.+\\.ts|scripts/build\\.mjs|scripts/build/[^/]+|package(-lock)?\\.json|tsconfig\\.json|\\.npmrc)$", source.filename))
+      can(regex("^((src|emulators)/.+\\.ts|tools/build\\.mjs|build/[^/]+|package(-lock)?\\.json|tsconfig\\.json|\\.npmrc)$", source.filename))
     ])
     error_message = "The zip holds nothing else: no tests (but the local services, which the build uses), no dist, no node_modules, no Terraform."
   }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { status } from '@grpc/grpc-js';
 import { ApplicationProcess } from '../application-process';
-import { startServices, type Services } from '../emulators/services';
+import { startServices, type Services } from '../../emulators/services';
 import { until } from '../until';
 import { leaks } from '../leaks';
 import type { Reply } from '../server-process';

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { Configurations, NoopMomentoLoggerFactory, type CacheClient } from '@gomomento/sdk';
-import type { Call, Moment } from '../emulators/faults';
-import type { MomentoEmulator } from '../emulators/momento';
-import type { SecretManagerEmulator } from '../emulators/secret-manager';
-import { startServices, type Services } from '../emulators/services';
+import type { Call, Moment } from '../../emulators/faults';
+import type { MomentoEmulator } from '../../emulators/momento';
+import type { SecretManagerEmulator } from '../../emulators/secret-manager';
+import { startServices, type Services } from '../../emulators/services';
 import { localServices } from '../../examples/application/local-services';
 import {
   RotatingCacheClient,

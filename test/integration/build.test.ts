@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { uploadedFiles } from '../../scripts/artifact';
+import { uploadedFiles } from '../../tools/artifact';
 
 const root = resolve(__dirname, '../..');
 
@@ -10,7 +10,7 @@ const root = resolve(__dirname, '../..');
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
-  const developmentServer = ['scripts/require-dependencies.mjs', 'scripts/serve.mjs'];
+  const developmentServer = ['tools/require-dependencies.mjs', 'tools/serve.mjs'];
   for (const file of [...uploadedFiles(), ...developmentServer]) {
     cpSync(join(root, file), join(folder, file));
   }

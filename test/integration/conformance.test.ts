@@ -12,18 +12,18 @@ import {
   type Assumption,
   type Line,
   type Verdict,
-} from '../../scripts/conformance/assumption';
-import { ASSUMPTIONS as V1 } from '../../scripts/conformance/auth-client';
-import { AuthClientBench } from '../../scripts/conformance/auth-client-bench';
-import type { Bench } from '../../scripts/conformance/group';
-import { ASSUMPTIONS as V2 } from '../../scripts/conformance/key-api';
-import { KeyApiBench } from '../../scripts/conformance/key-api-bench';
-import { conformance } from '../../scripts/conformance/run';
-import { ASSUMPTIONS as SM } from '../../scripts/conformance/secret-manager';
-import { SecretManagerBench } from '../../scripts/conformance/secret-manager-bench';
-import { readTarget, type Target } from '../../scripts/conformance/target';
-import { jwt } from '../emulators/account';
-import type { FaultPlan, Hook } from '../emulators/faults';
+} from '../../tools/conformance/assumption';
+import { ASSUMPTIONS as V1 } from '../../tools/conformance/auth-client';
+import { AuthClientBench } from '../../tools/conformance/auth-client-bench';
+import type { Bench } from '../../tools/conformance/group';
+import { ASSUMPTIONS as V2 } from '../../tools/conformance/key-api';
+import { KeyApiBench } from '../../tools/conformance/key-api-bench';
+import { conformance } from '../../tools/conformance/run';
+import { ASSUMPTIONS as SM } from '../../tools/conformance/secret-manager';
+import { SecretManagerBench } from '../../tools/conformance/secret-manager-bench';
+import { readTarget, type Target } from '../../tools/conformance/target';
+import { jwt } from '../../emulators/account';
+import type { FaultPlan, Hook } from '../../emulators/faults';
 import { leaks } from '../leaks';
 import { TestBed } from './test-bed';
 import { Sink, runTool, type Ended } from './tool';

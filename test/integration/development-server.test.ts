@@ -71,8 +71,8 @@ describe('an occupied port', () => {
   afterAll(() => server.close());
 
   test.each([
-    ['npm start', ['scripts/serve.mjs'], 'is already in use'],
-    ['npm run local', ['--import', 'tsx', 'scripts/local.ts'], "can't be used (EADDRINUSE)"],
+    ['npm start', ['tools/serve.mjs'], 'is already in use'],
+    ['npm run local', ['--import', 'tsx', 'tools/local.ts'], "can't be used (EADDRINUSE)"],
   ])('stops %s with one line', (_, args, problem) => {
     expect(run(args, { PORT: port })).toEqual({
       status: 1,
@@ -83,8 +83,8 @@ describe('an occupied port', () => {
 });
 
 test.each([
-  ['npm start', ['scripts/serve.mjs']],
-  ['npm run local', ['--import', 'tsx', 'scripts/local.ts']],
+  ['npm start', ['tools/serve.mjs']],
+  ['npm run local', ['--import', 'tsx', 'tools/local.ts']],
 ])("%s stops with one line when PORT isn't a port", (_, args) => {
   for (const PORT of ['x', '65536', '-1', '8080x']) {
     const { status, stderr } = run(args, { PORT });
@@ -100,7 +100,7 @@ test.each(['start', 'local', 'demo'])(
   (script) => {
     const folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
     try {
-      for (const file of ['package.json', 'scripts']) {
+      for (const file of ['package.json', 'build', 'tools']) {
         cpSync(join(root, file), join(folder, file), { recursive: true });
       }
       const { status, stderr } = spawnSync('npm', ['run', script], {

@@ -18,10 +18,10 @@ import { v1 } from '@google-cloud/secret-manager';
 import { Client, credentials, Metadata, status, type ServiceError } from '@grpc/grpc-js';
 import { PassThroughClient } from 'google-auth-library';
 import type { GoogleError } from 'google-gax';
-import type { Fault } from '../emulators/faults';
-import { HttpHost, HttpRefusal } from '../emulators/http-host';
-import { MomentoEmulator } from '../emulators/momento';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
+import type { Fault } from '../../emulators/faults';
+import { HttpHost, HttpRefusal } from '../../emulators/http-host';
+import { MomentoEmulator } from '../../emulators/momento';
+import { SecretManagerEmulator } from '../../emulators/secret-manager';
 
 const SECRET = 'projects/p/secrets/s';
 /** What the service calls it. */

@@ -2,8 +2,8 @@
 import { Readable } from 'node:stream';
 import { systemClock } from '../../src/clock';
 import { MomentoKeys } from '../../src/momento/issuer';
-import { firstKey as run } from '../../scripts/first-key/run';
-import type { Fault } from '../emulators/faults';
+import { firstKey as run } from '../../tools/first-key/run';
+import type { Fault } from '../../emulators/faults';
 import { leaks } from '../leaks';
 import { parseFault, TestBed } from './test-bed';
 import { runTool, Sink, type Ended } from './tool';

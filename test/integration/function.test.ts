@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { HOUR } from '../../src/duration';
 import type { RotationResult } from '../../src/rotation/result';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import type { Hook, Moment } from '../emulators/faults';
+import type { Hook, Moment } from '../../emulators/faults';
 import { FunctionProcess } from '../function-process';
 import { leaks } from '../leaks';
 import { until } from '../until';

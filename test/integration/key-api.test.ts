@@ -12,11 +12,11 @@ import {
   CredentialProvider,
   NoopMomentoLoggerFactory,
 } from '@gomomento/sdk';
-import { ENDPOINT, type KeyInfo } from '../emulators/account';
-import type { Fault } from '../emulators/faults';
-import type { KeyApiEmulator } from '../emulators/key-api';
-import type { MomentoEmulator } from '../emulators/momento';
-import { startServices, type Services } from '../emulators/services';
+import { ENDPOINT, type KeyInfo } from '../../emulators/account';
+import type { Fault } from '../../emulators/faults';
+import type { KeyApiEmulator } from '../../emulators/key-api';
+import type { MomentoEmulator } from '../../emulators/momento';
+import { startServices, type Services } from '../../emulators/services';
 
 const START = Date.UTC(2026, 7, 1, 12, 0, 0, 250);
 const START_S = Math.floor(START / 1000);

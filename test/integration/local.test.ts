@@ -9,7 +9,7 @@ class LocalWorldProcess extends ServerProcess {
   static async start(): Promise<LocalWorldProcess> {
     const { promise: told, resolve: tell } = Promise.withResolvers<undefined>();
     const world: LocalWorldProcess = new LocalWorldProcess({
-      args: ['--import', 'tsx', 'scripts/local.ts'],
+      args: ['--import', 'tsx', 'tools/local.ts'],
       cwd: resolve(__dirname, '../..'),
       env: {},
       port: await freePort(),

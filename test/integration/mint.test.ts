@@ -4,8 +4,8 @@ import type { RenewalPolicy } from '../../src/rotation/policy';
 import type { Secret } from '../../src/rotation/ports';
 import type { RotationResult } from '../../src/rotation/result';
 import type { SecretName } from '../../src/secret-name';
-import { ENDPOINT } from '../emulators/account';
-import type { HttpRequest } from '../emulators/http-host';
+import { ENDPOINT } from '../../emulators/account';
+import type { HttpRequest } from '../../emulators/http-host';
 import { NOT_DUE, parseFault, REVOKE, TERMS, TestBed } from './test-bed';
 
 let bed: TestBed;

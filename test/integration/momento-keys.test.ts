@@ -5,8 +5,8 @@ import { toRotationError } from '../../src/errors';
 import type { Credential } from '../../src/momento/credential';
 import { MomentoKeys, type MomentoSession } from '../../src/momento/issuer';
 import type { CallLimits, KeyCheck, NextKey } from '../../src/rotation/ports';
-import type { Fault } from '../emulators/faults';
-import { startServices, type Services } from '../emulators/services';
+import type { Fault } from '../../emulators/faults';
+import { startServices, type Services } from '../../emulators/services';
 
 let services: Services;
 let keys: MomentoKeys;

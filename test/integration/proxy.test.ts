@@ -8,7 +8,7 @@ import { createServer as createTlsServer } from 'node:tls';
 import { once } from 'node:events';
 import { selfSigned } from '../certificate';
 import { ConnectProxy } from '../connect-proxy';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
+import { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { freePort } from '../server-process';
 import { StoreProcess, type Result } from '../store-process';
 import { systemClock } from '../../src/clock';

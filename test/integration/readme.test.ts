@@ -175,7 +175,7 @@ describe('the README', () => {
 
   test('shows the true output of the demo', () => {
     const [, shown = ''] = /```text\n(.*?)```/s.exec(readme) ?? [];
-    const real = execFileSync(process.execPath, ['--import', 'tsx', 'scripts/demo.ts'], {
+    const real = execFileSync(process.execPath, ['--import', 'tsx', 'tools/demo.ts'], {
       cwd: root,
       encoding: 'utf8',
     });

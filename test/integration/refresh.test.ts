@@ -1,8 +1,8 @@
 /** Refreshes of v2 keys over HTTP. */
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { DAY, isoTime, MINUTE } from '../../src/duration';
-import { ENDPOINT } from '../emulators/account';
-import type { Rewrite } from '../emulators/faults';
+import { ENDPOINT } from '../../emulators/account';
+import type { Rewrite } from '../../emulators/faults';
 import { NOT_DUE, TestBed } from './test-bed';
 
 let bed: TestBed;

@@ -8,7 +8,7 @@ import { RotationError, toRotationError } from '../../src/errors';
 import type { Access, Version } from '../../src/rotation/ports';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
+import { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { freePort } from '../server-process';
 
 const DAY = 24 * 3600 * 1000;

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { uploadedFiles } from '../../scripts/artifact';
+import { uploadedFiles } from '../../tools/artifact';
 import { MINUTE } from '../../src/duration';
 import { permissionsFor, type RenewalPolicy } from '../../src/rotation/policy';
 import type { Secret } from '../../src/rotation/ports';

@@ -11,12 +11,12 @@ import type { RunOptions } from '../../src/rotation/run';
 import type { StatusReport } from '../../src/rotation/status';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import type { Key } from '../emulators/account';
-import type { Fault, Hook, Moment } from '../emulators/faults';
-import { REFRESH_PATH, type KeyApiEmulator } from '../emulators/key-api';
-import type { IssuedKey, MomentoEmulator } from '../emulators/momento';
-import type { SecretManagerEmulator } from '../emulators/secret-manager';
-import { startServices, type Services } from '../emulators/services';
+import type { Key } from '../../emulators/account';
+import type { Fault, Hook, Moment } from '../../emulators/faults';
+import { REFRESH_PATH, type KeyApiEmulator } from '../../emulators/key-api';
+import type { IssuedKey, MomentoEmulator } from '../../emulators/momento';
+import type { SecretManagerEmulator } from '../../emulators/secret-manager';
+import { startServices, type Services } from '../../emulators/services';
 import { leaks } from '../leaks';
 import { START, VirtualClock } from '../virtual-clock';
 

@@ -23,7 +23,7 @@ export interface ToolOptions {
 /** Runs a tool in its own process, as npm does. */
 export async function runTool(name: string, options: ToolOptions): Promise<Ended> {
   const { args = [], input = '', env } = options;
-  const child = spawn(process.execPath, ['--import', 'tsx', `scripts/${name}.ts`, ...args], {
+  const child = spawn(process.execPath, ['--import', 'tsx', `tools/${name}.ts`, ...args], {
     cwd: ROOT,
     env: { PATH: process.env.PATH, ...env },
   });

@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import { rmSync } from 'node:fs';
-import { draw, pictureFile } from '../../scripts/application-picture';
+import { draw, pictureFile } from '../../tools/application-picture';
 
 function count(picture: string, kind: string): number {
   return picture.split(`class="${kind}"`).length - 1;

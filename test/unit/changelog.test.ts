@@ -1,4 +1,4 @@
-import { readChangelog, readVersion, released, sectionOf } from '../../scripts/changelog';
+import { readChangelog, readVersion, released, sectionOf } from '../../tools/changelog';
 
 const CHANGELOG = `# Changelog
 

@@ -1,4 +1,4 @@
-import { campaignBlock, readPage, withBlock, withFigures } from '../../scripts/track-record';
+import { campaignBlock, readPage, withBlock, withFigures } from '../../tools/track-record';
 
 test('the page has the figures of the last campaign: if not, npm run track-record', () => {
   expect(withFigures(readPage())).toBe(readPage());

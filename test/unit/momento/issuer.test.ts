@@ -7,8 +7,8 @@ import { KeyApi, PRIORITY } from '../../../src/momento/key-api';
 import { Sdk } from '../../../src/momento/sdk';
 import type { RateLimiter, Turn } from '../../../src/rate-limiter';
 import type { Credential, NextKey, Secret } from '../../../src/rotation/ports';
-import type { IssuedV2Key } from '../../emulators/account';
-import { startServices, type Services } from '../../emulators/services';
+import type { IssuedV2Key } from '../../../emulators/account';
+import { startServices, type Services } from '../../../emulators/services';
 import { DAY, HOUR, NOW, piecesIn, secretName, v1Key, version } from '../support';
 import { inSeconds, keyInfo, limits, parse, SECRET, unlimited, v2Key } from './support';
 

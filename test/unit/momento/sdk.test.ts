@@ -15,7 +15,7 @@ import { refresh } from '../../../src/momento/refresh';
 import type { NextKey } from '../../../src/rotation/ports';
 import { selfSigned } from '../../certificate';
 import { ConnectProxy } from '../../connect-proxy';
-import { MomentoEmulator } from '../../emulators/momento';
+import { MomentoEmulator } from '../../../emulators/momento';
 import { ManualClock } from '../manual-clock';
 import { DAY, NOW, secretName, v1Key } from '../support';
 import { inSeconds, limits, parse, SECRET, v2Key } from './support';

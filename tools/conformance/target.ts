@@ -6,7 +6,7 @@ import { Credential } from '../../src/momento/credential';
 import type { KeyKind } from '../../src/momento/api-key';
 import type { RateLimiterOptions } from '../../src/rate-limiter';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { startServices, type Services as LocalServices } from '../../test/emulators/services';
+import { startServices, type Services as LocalServices } from '../../emulators/services';
 
 export interface Keys {
   /** A v2 key that may manage keys. */

@@ -1,8 +1,8 @@
 /** How scenes begin: what the secret holds, which keys there are at Momento. */
 import { randomBytes } from 'node:crypto';
-import type { Key } from '../emulators/account';
-import type { MomentoEmulator } from '../emulators/momento';
-import type { SecretManagerEmulator } from '../emulators/secret-manager';
+import type { Key } from '../../emulators/account';
+import type { MomentoEmulator } from '../../emulators/momento';
+import type { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { ours } from './key-invariants';
 import { mintedPayload, payloadOf, type Form } from './payloads';
 import { DAY, HOUR, MINUTE, SECOND } from './stage';

@@ -1,4 +1,4 @@
-import { normalizeProxyEnvironment } from '../../src/proxy';
+import { normalizeProxyEnvironment } from '../src/proxy';
 import { KeyApiEmulator } from './key-api';
 import { MomentoEmulator } from './momento';
 import { SecretManagerEmulator } from './secret-manager';

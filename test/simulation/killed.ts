@@ -1,7 +1,7 @@
 /** The process ends at every call: the function runs in a process of its own, as it is deployed. */
 import { FunctionProcess } from '../function-process';
 import type { Reply } from '../server-process';
-import type { Moment } from '../emulators/faults';
+import type { Moment } from '../../emulators/faults';
 import { everyNth, scene, type Case, type Group } from './campaign';
 import { CALLS } from './every-call';
 import { MINT, REFRESH, type Play } from './every-call-v2';

@@ -17,8 +17,8 @@
  * What a person breaks (a bad credential stored, the newest version disabled) is not held against the rotator until it is
  * good again.
  */
-import type { MomentoEmulator } from '../emulators/momento';
-import type { SecretManagerEmulator, VersionView } from '../emulators/secret-manager';
+import type { MomentoEmulator } from '../../emulators/momento';
+import type { SecretManagerEmulator, VersionView } from '../../emulators/secret-manager';
 import { leaks } from '../leaks';
 import { readPayload, type Read } from './payloads';
 

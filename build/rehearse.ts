@@ -16,7 +16,7 @@ import { startKeyApi, v2Key } from './fixture-key-api';
 const V1_SECRET = 'projects/rehearsal/secrets/v1';
 const V2_SECRET = 'projects/rehearsal/secrets/v2';
 const MANAGEMENT_KEY = 'projects/rehearsal/secrets/management-key';
-const ROOT = resolve(__dirname, '../..');
+const ROOT = resolve(__dirname, '..');
 
 async function rehearse(): Promise<void> {
   const host = await startServices({

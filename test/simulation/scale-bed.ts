@@ -1,8 +1,8 @@
 /** Many versions, many keys or many secrets, one instance of the function, and a meter at each service. */
-import type { Call, Fault, FaultPlan, Moment } from '../emulators/faults';
-import { KeyApiEmulator } from '../emulators/key-api';
-import { MomentoEmulator } from '../emulators/momento';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
+import type { Call, Fault, FaultPlan, Moment } from '../../emulators/faults';
+import { KeyApiEmulator } from '../../emulators/key-api';
+import { MomentoEmulator } from '../../emulators/momento';
+import { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { VirtualClock } from '../virtual-clock';
 import { ago, mint, ROLE, LIFETIME_MS } from './beginnings';
 import { deploy, type Deployment, type DeployOptions } from './deploy';

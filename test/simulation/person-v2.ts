@@ -1,5 +1,5 @@
 /** A person does something at every step of a run that refreshes a v2 key, or mints one and revokes what it replaces. */
-import type { Moment } from '../emulators/faults';
+import type { Moment } from '../../emulators/faults';
 import { everyNth, scene, type Case, type Group } from './campaign';
 import { MINT, REFRESH, type Play } from './every-call-v2';
 import { mend, PEOPLE, type PersonsAct } from './people';

@@ -10,8 +10,8 @@
  * excuse: a person enabled or added that very version after this run's last look at its number. A run looks at every number
  * up to the newest, and at the next one, which has to be absent; versions above an absent number were absent as well.
  */
-import type { Account, Key } from '../emulators/account';
-import type { SecretManagerEmulator } from '../emulators/secret-manager';
+import type { Account, Key } from '../../emulators/account';
+import type { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { keyIn } from './payloads';
 
 /** What makes a key ours, by the judge's own reading of the contract. */

@@ -1,6 +1,6 @@
 /** Time: keys expire, clocks differ, services lag. */
 import { status } from '@grpc/grpc-js';
-import type { Moment } from '../emulators/faults';
+import type { Moment } from '../../emulators/faults';
 import { everyNth, scene, type Case, type Group } from './campaign';
 import { CALLS } from './every-call';
 import type { Run, Scene, SceneOptions } from './scene';

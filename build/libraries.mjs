@@ -86,7 +86,7 @@ export const libraries = {
 };
 
 function notInBundle(module) {
-  const message = `${module} is not in the bundle: see scripts/build/libraries.mjs`;
+  const message = `${module} is not in the bundle: see build/libraries.mjs`;
   return `module.exports = new Proxy({}, {
     get(_, name) {
       if (name === '__esModule') return true;

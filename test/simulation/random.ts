@@ -3,7 +3,7 @@
  * between. Everything is drawn from the seed, so a schedule can be played again.
  */
 import { status } from '@grpc/grpc-js';
-import type { Fault, Moment } from '../emulators/faults';
+import type { Fault, Moment } from '../../emulators/faults';
 import { scene, type Case, type Group } from './campaign';
 import { TIMEOUT_MS, type Run, type Scene, type SceneOptions } from './scene';
 import { PEOPLE, mend, type PersonsAct } from './people';

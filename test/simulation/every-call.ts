@@ -1,6 +1,6 @@
 /** Every call of a rotation × every fault, and every pair of faults over two runs. */
 import { status } from '@grpc/grpc-js';
-import type { Fault } from '../emulators/faults';
+import type { Fault } from '../../emulators/faults';
 import { everyNth, type Case, type Group } from './campaign';
 import { TIMEOUT_MS } from './scene';
 import {

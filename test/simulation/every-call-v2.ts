@@ -1,6 +1,6 @@
 /** The same for v2 keys: refreshed with their token, and minted, with the keys that they replace revoked. */
 import { status } from '@grpc/grpc-js';
-import type { Fault } from '../emulators/faults';
+import type { Fault } from '../../emulators/faults';
 import { everyNth, type Case, type Group } from './campaign';
 import type { SceneOptions } from './scene';
 import {

@@ -4,7 +4,7 @@ import type { Request, Response } from '@google-cloud/functions-framework';
 import type { Handler } from '../../src/http/handler';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { SecretManagerStore } from '../../src/secret-manager/store';
-import { SecretManagerEmulator } from '../emulators/secret-manager';
+import { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { VirtualClock } from '../virtual-clock';
 
 export const SECOND = 1000;

@@ -9,11 +9,11 @@ import type { KeySource, Secret, SecretStore } from '../../src/rotation/ports';
 import type { RotationResult } from '../../src/rotation/result';
 import { Rotator } from '../../src/rotation/rotator';
 import type { SecretName } from '../../src/secret-name';
-import { ENDPOINT } from '../emulators/account';
-import type { Call, Fault, Moment } from '../emulators/faults';
-import { KeyApiEmulator } from '../emulators/key-api';
-import { MomentoEmulator } from '../emulators/momento';
-import type { SecretManagerEmulator } from '../emulators/secret-manager';
+import { ENDPOINT } from '../../emulators/account';
+import type { Call, Fault, Moment } from '../../emulators/faults';
+import { KeyApiEmulator } from '../../emulators/key-api';
+import { MomentoEmulator } from '../../emulators/momento';
+import type { SecretManagerEmulator } from '../../emulators/secret-manager';
 import type { VirtualClock } from '../virtual-clock';
 import {
   begin,

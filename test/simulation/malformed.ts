@@ -4,7 +4,7 @@
  * in time.
  */
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
-import type { Fault, RawAnswer } from '../emulators/faults';
+import type { Fault, RawAnswer } from '../../emulators/faults';
 import type { Kind } from './beginnings';
 import { scene, type Case, type Group } from './campaign';
 import { mend } from './people';

@@ -1,5 +1,5 @@
 /** What people do to a secret, its keys, and the management key: at any time, and each thing once. */
-import type { VersionView } from '../emulators/secret-manager';
+import type { VersionView } from '../../emulators/secret-manager';
 import { managementOf, mint, type Kind } from './beginnings';
 import { keyIn, mintedPayload } from './payloads';
 import type { Chance } from './random';

@@ -1,5 +1,5 @@
 /** A person does something at every step of a run. */
-import type { Moment } from '../emulators/faults';
+import type { Moment } from '../../emulators/faults';
 import { everyNth, scene, type Case, type Group } from './campaign';
 import { CALLS } from './every-call';
 import type { Run, Scene } from './scene';

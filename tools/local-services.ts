@@ -1,6 +1,6 @@
 /** A test bed on this machine: the emulators, three secrets to rotate, and the function in a process of its own. */
 import { FunctionProcess, type StartOptions } from '../test/function-process';
-import { startServices, type Services } from '../test/emulators/services';
+import { startServices, type Services } from '../emulators/services';
 
 /** Contains a v1 key, as Momento's console issued it until December 2025. */
 export const V1_SECRET = 'projects/demo/secrets/old-cache-key';

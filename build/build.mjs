@@ -7,7 +7,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFile, readFile, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { libraries } from './build/libraries.mjs';
+import { libraries } from './libraries.mjs';
 
 const root = new URL('../', import.meta.url);
 
@@ -46,11 +46,11 @@ await build({
   footer: { js: '})' },
 });
 
-await copyFile(new URL('build/loader.cjs', import.meta.url), new URL(main, root));
+await copyFile(new URL('loader.cjs', import.meta.url), new URL(main, root));
 
 const rehearsal = spawnSync(
   functionsNode(),
-  ['--import', 'tsx', fileURLToPath(new URL('build/rehearse.ts', import.meta.url))],
+  ['--import', 'tsx', fileURLToPath(new URL('rehearse.ts', import.meta.url))],
   // In an environment of its own: what is configured here is for the function that is started after the build.
   { cwd: root, env: {}, stdio: ['ignore', 'pipe', 'inherit'] },
 );

@@ -1,6 +1,6 @@
 /** Payloads as an application reads them, and as a person writes them. */
-import type { IssuedV2Key, Key } from '../emulators/account';
-import { answerOf } from '../emulators/account';
+import type { IssuedV2Key, Key } from '../../emulators/account';
+import { answerOf } from '../../emulators/account';
 
 export type Form = 'api' | 'console' | 'key';
 

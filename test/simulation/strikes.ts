@@ -1,6 +1,6 @@
 /** Faults at calls of a run, and what becomes of runs that are struck by them. */
 import { status } from '@grpc/grpc-js';
-import type { Fault, Moment } from '../emulators/faults';
+import type { Fault, Moment } from '../../emulators/faults';
 import { scene, type Case } from './campaign';
 import type { Director, SceneOptions } from './scene';
 

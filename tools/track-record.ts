@@ -1,5 +1,5 @@
 /**
- * Writes the figures of docs/track-record.md: what the last fault campaign says in test/faults/RESULTS.md, and how many
+ * Writes the figures of docs/track-record.md: what the last fault campaign says in test/simulation/RESULTS.md, and how many
  * runs Terraform's tests have. `npm run track-record -- --tests` also runs all other tests, and writes how many there were.
  */
 import { spawnSync } from 'node:child_process';
@@ -31,7 +31,7 @@ export function campaignBlock(results: string): string {
   const [head, , ...groups] = rows;
   const all = groups.pop();
   if (day === undefined || node === undefined || head?.cases !== 'cases' || all?.group !== 'all') {
-    throw new Error('test/faults/RESULTS.md is not as the campaign writes it');
+    throw new Error('test/simulation/RESULTS.md is not as the campaign writes it');
   }
   return [
     `On ${day}, with Node ${node}:`,
@@ -70,7 +70,7 @@ function testsBlock(): string {
 
 /** The page with figures of today. */
 export function withFigures(page: string): string {
-  const campaign = campaignBlock(read('test/faults/RESULTS.md'));
+  const campaign = campaignBlock(read('test/simulation/RESULTS.md'));
   return withBlock(withBlock(page, 'campaign', campaign), 'terraform', terraformBlock());
 }
 

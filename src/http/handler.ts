@@ -4,7 +4,7 @@ import type { Request, Response } from '@google-cloud/functions-framework';
 import type { Clock } from '../clock';
 import { RotationError, toRotationError } from '../errors';
 import type { Log } from '../log';
-import { ANSWER_RESERVE } from '../rotation/deadlines';
+import { TIME_TO_ANSWER } from '../rotation/deadlines';
 import type { Rotator } from '../rotation/rotator';
 import { readBody } from './body';
 import { requestLine, rotationLine } from './log-lines';
@@ -64,7 +64,7 @@ async function route(request: Request, options: HandlerOptions): Promise<Answer>
 
 async function rotate(request: Request, options: HandlerOptions): Promise<Answer> {
   const { rotator, timeoutMs, clock, log } = options;
-  const deadline = clock.monotonic() + timeoutMs - ANSWER_RESERVE;
+  const deadline = clock.monotonic() + timeoutMs - TIME_TO_ANSWER;
   const { secrets, ...choices } = parseRotateRequest(await readBody(request), rotator.secrets);
   const scheduledAt = parseScheduleTime(request.get('x-cloudscheduler-scheduletime'));
   const results = await rotator.rotate(secrets, { ...choices, scheduledAt, deadline }, (result) =>

@@ -8,6 +8,7 @@ locals {
     "package-lock.json",
     "package.json",
     "build/*",
+    "emulators/*.ts",
     "src/**/*.ts",
     "tsconfig.json",
   ]

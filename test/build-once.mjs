@@ -2,8 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 /**
- * Builds the function once before all tests, so that those that start the real thing start what
- * would be deployed.
+ * Builds the function once before all tests, because some tests start the deployed function.
  */
 export default function buildOnce() {
   execFileSync(process.execPath, [fileURLToPath(new URL('../build/build.mjs', import.meta.url))], {

@@ -180,7 +180,7 @@ test('gives the cause of an unexpected error to the log only', () => {
   expect(JSON.stringify(run.result)).not.toContain('planted');
 });
 
-test('measures each step, and sums repeated ones', () => {
+test('measures each step, and sums repeated ones', async () => {
   const { begin, clock } = testBed();
   const { timings } = begin();
   await timings.measure('verify', () => clock.sleep(700));

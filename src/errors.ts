@@ -61,6 +61,11 @@ export type ErrorCode = keyof typeof CODES;
 
 export const ERROR_CODES = Object.keys(CODES) as ErrorCode[];
 
+/** The section about a code in the documentation, such as `docs/operate/error-codes.md#refresh-refused`. */
+export function helpFor(code: ErrorCode): string {
+  return `docs/operate/error-codes.md#${code.toLowerCase().replaceAll('_', '-')}`;
+}
+
 /**
  * What an error tells an operator, as sentences. The impact on applications isn't part of it: it depends on the state of
  * the secret, and `describeImpact` adds it where that is known.

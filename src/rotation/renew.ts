@@ -30,6 +30,8 @@ import { verifyOrInconclusive, verifyIssued } from './verify';
 /** How the attempt to renew a key ended. Every way out of a rotation is one of these. */
 export type Renewal =
   | { readonly kind: 'not_attempted' }
+  /** A dry run: a real run would try to add this version. */
+  | { readonly kind: 'planned'; readonly version: Version }
   | {
       readonly kind: 'rotated';
       readonly issued: IssuedCredential;
@@ -37,7 +39,7 @@ export type Renewal =
       /** Undefined if keys aren't verified. */
       readonly check: KeyCheck | undefined;
     }
-  /** Somebody added a version during the run; theirs stays. */
+  /** Another process or a person added a version during the run. That version stays the newest. */
   | { readonly kind: 'superseded'; readonly by: number }
   /** The old key is still in the newest version. */
   | {

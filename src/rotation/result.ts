@@ -1,7 +1,13 @@
 /** The result of a run: a pure function of what its steps returned. */
 import { inDays, isoTime } from '../duration';
-import { RotationError, type ErrorCode } from '../errors';
-import { causeAsWarning, failuresAsWarnings, type Cleanup, type Failure } from './cleanup';
+import { helpFor, RotationError, type ErrorCode } from '../errors';
+import {
+  causeAsWarning,
+  failuresAsWarnings,
+  NO_CLEANUP,
+  type Cleanup,
+  type Failure,
+} from './cleanup';
 import type { Inspection } from './inspect';
 import { renewalTime, type Decision } from './policy';
 import type { CurrentKey, IssuedBy, KeyCheck } from './ports';
@@ -64,6 +70,8 @@ export interface ErrorReport {
   readonly step?: Step | undefined;
   /** Problem, impact on applications, action. */
   readonly message: string;
+  /** The section about the code in the documentation, as a path in the repository. */
+  readonly help: string;
   readonly retryable: boolean;
 }
 
@@ -85,14 +93,26 @@ export interface RunResult {
   readonly cause?: unknown;
 }
 
-type Context = Pick<Run, 'secret' | 'options' | 'policy' | 'clock' | 'timings'>;
+type Context = Pick<Run, 'secret' | 'options' | 'policy'>;
 
-export function toResult(run: Context, record: RunRecord): RunResult {
-  const { secret, options, policy, timings } = run;
-  const now = run.clock.now();
+interface Measured {
+  readonly durationMs: number;
+  readonly steps: StepTimings['steps'];
+}
+
+export function toResult(
+  run: Context,
+  record: RunRecord,
+  now: number,
+  { durationMs, steps }: Measured,
+): RunResult {
+  const { secret, options, policy } = run;
   const { inspection, renewed, check, cleanup } = record;
   const { renewal } = renewed;
-  const [failure, ...others] = failuresOf(record);
+  // A dry run had nothing to clean up, so a failed plan is only a warning.
+  const [failure, ...others] = failuresOf(
+    options.dryRun ? { ...record, cleanup: NO_CLEANUP } : record,
+  );
   const current = newestKey(inspection, renewal);
   const version =
     renewal.kind === 'superseded'
@@ -104,6 +124,7 @@ export function toResult(run: Context, record: RunRecord): RunResult {
     ...record.warnings,
     ...renewed.warnings,
     ...cleanup.warnings,
+    ...(options.dryRun ? failuresAsWarnings(cleanup.failures) : []),
     ...(record.alias === undefined ? [] : [aliasWarning(record.alias)]),
     ...(failure === undefined ? [] : causeAsWarning(failure)),
     ...failuresAsWarnings(others),
@@ -141,8 +162,8 @@ export function toResult(run: Context, record: RunRecord): RunResult {
       now,
     ),
     liveKeys: cleanup.liveKeys,
-    durationMs: timings.totalMs,
-    steps: timings.steps,
+    durationMs,
+    steps,
     cause: failure?.error.code === 'INTERNAL' ? failure.error.cause : undefined,
   };
 }
@@ -279,5 +300,5 @@ export function errorReport(
   impact: string,
   step?: Step,
 ): ErrorReport {
-  return { code, step, message: `${problem} ${impact} ${action}`, retryable };
+  return { code, step, message: `${problem} ${impact} ${action}`, help: helpFor(code), retryable };
 }

@@ -7,8 +7,8 @@ import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { credentialIn, readNewestEnabled } from './inspect';
 import type { KeySession, Secret } from './ports';
 import { notStored } from './renew';
-import { NOTHING_DONE, rotate } from './rotate';
-import { toResult, type RunResult } from './result';
+import { failedRun, resultOf, rotate } from './rotate';
+import type { RunResult } from './result';
 import { StepTimings, type Dependencies, type Run, type RunOptions } from './run';
 import { failedStatus, statusOf, type StatusReport } from './status';
 import { UnsavedCredentials } from './unsaved';
@@ -145,10 +145,7 @@ export class Rotator {
       const error = isUnsaved
         ? notStored(runExceededDeadline(secret))
         : runExceededDeadline(secret);
-      return toResult(run, {
-        ...NOTHING_DONE,
-        failure: { step: isUnsaved ? 'add' : 'inspect', error },
-      });
+      return resultOf(run, failedRun({ step: isUnsaved ? 'add' : 'inspect', error }));
     };
     const start = async (): Promise<RunResult> => {
       const result = await withDeadline(clock, deadlines.end, rotate(run), late);

@@ -19,7 +19,7 @@ function runWith(result: Partial<RotationResult>, changes: Partial<RunResult> = 
 function failed(code: ErrorCode): Partial<RotationResult> {
   return {
     outcome: 'failed',
-    error: { code, step: 'add', message: 'what happened', retryable: false },
+    error: { code, step: 'add', message: 'what happened', help: 'a path', retryable: false },
   };
 }
 

@@ -1,5 +1,6 @@
 import {
   applyCleanup,
+  describePlan,
   planCleanup,
   type Cleanup,
   type CleanupInput,
@@ -28,7 +29,7 @@ const REVOKES: Plan['policy'] = { revoke: true, gracePeriodMs: 30 * DAY };
 const KEYS = ['k1', 'k2', 'k3', 'k4', 'orphan'].map((name) => ownKey(name));
 const MINTED: Plan = { versions: VERSIONS, policy: REVOKES, ownKeys: KEYS, next: { by: 'mint' } };
 
-function standingIn(
+function inputIn(
   { inspection }: ReturnType<typeof testBed>,
   changes: Partial<CleanupInput> = {},
 ): CleanupInput {
@@ -48,7 +49,8 @@ const summaryOf = ({ disable, destroy, revoke, failures, warnings, liveKeys }: C
 
 async function clean(bed: ReturnType<typeof testBed>, changes: Partial<CleanupInput> = {}) {
   const start = bed.clock.monotonic();
-  const cleanup = await applyCleanup(bed.begin(), standingIn(bed, changes));
+  const run = bed.begin();
+  const cleanup = await applyCleanup(run, planCleanup(run, inputIn(bed, changes)));
   return { ...summaryOf(cleanup), calls: bed.calls, took: bed.clock.monotonic() - start };
 }
 
@@ -58,10 +60,8 @@ function cleanIn(plan: Plan = {}, changes: Partial<CleanupInput> = {}) {
 
 function planIn(plan: Plan, changes: Partial<CleanupInput> = {}) {
   const bed = testBed({ versions: VERSIONS, ...plan });
-  return planCleanup(bed.begin({ dryRun: true }), standingIn(bed, changes)).then((cleanup) => ({
-    ...summaryOf(cleanup),
-    calls: bed.calls,
-  }));
+  const plan_ = planCleanup(bed.begin({ dryRun: true }), inputIn(bed, changes));
+  return describePlan(plan_).then((cleanup) => ({ ...summaryOf(cleanup), calls: bed.calls }));
 }
 
 describe('superseded versions', () => {
@@ -540,28 +540,25 @@ describe('live keys', () => {
 });
 
 describe('planCleanup', () => {
-  const ADDED: Partial<CleanupInput> = {
-    newest: version(5),
-    versions: [...VERSIONS, version(5)],
-    keyId: undefined,
-  };
+  /** A dry run of a rotation: version 5 doesn't exist. */
+  const PLANNED: Partial<CleanupInput> = { newest: version(5), keyId: undefined };
 
   test.each<[string, Plan, Partial<CleanupInput>, number[], string[]]>([
     ['without a rotation', {}, {}, [], ['k1', 'k3', 'orphan']],
-    ['with a rotation, within the grace period', {}, ADDED, [], ['k1', 'k3', 'orphan']],
+    ['with a rotation, within the grace period', {}, PLANNED, [], ['k1', 'k3', 'orphan']],
     ['after the grace period', { policy: { revoke: true } }, {}, [2], ['k1', 'k2', 'k3', 'orphan']],
     [
       'with a rotation and no grace',
       { policy: { revoke: true } },
-      ADDED,
+      PLANNED,
       [2, 4],
       ['k1', 'k2', 'k3', 'k4', 'orphan'],
     ],
-    ['without REVOKE', { policy: {} }, ADDED, [2, 4], []],
+    ['without REVOKE', { policy: {} }, PLANNED, [2, 4], []],
   ])(
-    '%s, plans what applyCleanup would do, and changes nothing',
-    async (_name, plan, standing, disable, revoke) => {
-      expect(await planIn({ ...MINTED, ...plan }, standing)).toMatchObject({
+    '%s, plans what applyCleanup does, and changes nothing',
+    async (_name, plan, input, disable, revoke) => {
+      expect(await planIn({ ...MINTED, ...plan }, input)).toMatchObject({
         disable,
         revoke,
         calls: [],
@@ -572,30 +569,27 @@ describe('planCleanup', () => {
   );
 
   test.each<[string, Plan, Partial<CleanupInput>, string]>([
-    [
-      'a version contains something unknown',
-      { contents: { 2: '?' } },
-      {},
-      'revoke: KEYS_NOT_REVOKED: ',
-    ],
+    ['a version contains something unknown', { contents: { 2: '?' } }, {}, 'KEYS_NOT_REVOKED'],
     [
       "keys can't be listed",
       { session: { ownKeys: inTurn<never>(STORE_REFUSES) } },
       {},
-      'revoke: KEYS_NOT_REVOKED: ',
+      'KEYS_NOT_REVOKED',
     ],
-    ["the newest key isn't verified", {}, { blocked: BLOCKED }, 'verify: VERIFY_INCONCLUSIVE: '],
-  ])('plans no revocation, with a warning, when %s', async (_name, plan, standing, warning) => {
-    const planned = await planIn({ ...MINTED, ...plan }, standing);
-    expect(planned).toMatchObject({ revoke: [], failures: [], calls: [] });
-    expect(planned.warnings[0]).toContain(warning);
+    [
+      "the newest key isn't verified",
+      { policy: { revoke: true, ...DESTROYS } },
+      { blocked: BLOCKED },
+      'VERIFY_INCONCLUSIVE',
+    ],
+  ])('fails and revokes nothing when %s', async (_name, plan, input, code) => {
+    const planned = await planIn({ ...MINTED, ...plan }, input);
+    expect(planned).toMatchObject({ revoke: [], failures: [{ error: { code } }], calls: [] });
   });
 
   test("plans nothing when the newest key isn't verified", async () => {
-    const planned = await planIn(
-      { ...MINTED, policy: { revoke: true, ...DESTROYS } },
-      { blocked: BLOCKED },
-    );
+    const plan: Plan = { ...MINTED, policy: { revoke: true, ...DESTROYS } };
+    const planned = await planIn(plan, { blocked: BLOCKED });
     expect(planned).toMatchObject({ disable: [], destroy: [], revoke: [] });
   });
 });

@@ -4,8 +4,8 @@ import { RotationError } from '../errors';
 const MAX_BODY_BYTES = 16 * 1024;
 
 /**
- * Reads a request's body up to the limit. A body that is announced as longer isn't kept at all. The rest of the request is
- * read and dropped, because a client that sends everything before it reads would otherwise never get the answer.
+ * Reads a request's body up to the limit. It discards the rest, because a client that sends everything before it reads would
+ * otherwise never get the answer.
  *
  * @throws RotationError INVALID_REQUEST
  */
@@ -14,16 +14,16 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
     if (Number(request.headers['content-length']) > MAX_BODY_BYTES) throw tooLong();
     const chunks: Buffer[] = [];
     let length = 0;
-    for await (const chunk of request.iterator({
-      destroyOnReturn: false,
-    }) as AsyncIterable<Buffer>) {
+    const body: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
+    for await (const chunk of body) {
       length += chunk.length;
       if (length > MAX_BODY_BYTES) throw tooLong();
       chunks.push(chunk);
     }
-    // If other code has read the body, it looks empty, and an empty body names all secrets.
-    if (length === 0 && Number(request.headers['content-length']) > 0)
+    // A body that other code has read looks empty, and an empty body rotates all secrets.
+    if (length === 0 && Number(request.headers['content-length']) > 0) {
       throw invalidRequest('its body was already read');
+    }
     return Buffer.concat(chunks);
   } catch (thrown) {
     if (thrown instanceof RotationError) throw thrown;
@@ -33,11 +33,7 @@ export async function readBody(request: IncomingMessage): Promise<Buffer> {
   }
 }
 
-/**
- * The error for a request that can't be accepted.
- *
- * @param reason completes "The request is invalid, because". It doesn't quote the request, which could contain a secret
- */
+/** @param reason continues "The request is invalid, because". It must not quote the request, which could contain a secret */
 export function invalidRequest(reason: string, options?: ErrorOptions): RotationError {
   return new RotationError(
     'INVALID_REQUEST',

@@ -20,7 +20,6 @@ export interface HandlerOptions {
   readonly log: Log;
 }
 
-/** What a request is answered with. */
 interface Answer {
   readonly status: number;
   readonly body: unknown;
@@ -41,7 +40,7 @@ export function createHandler(options: HandlerOptions): Handler {
       if (code === 'METHOD_NOT_ALLOWED') response.set('Allow', 'GET, POST');
     }
     response.status(answer.status).json(answer.body);
-    // The request ends when the answer is sent. A caller that went away changes nothing.
+    // Wait until the answer is sent, because the shutdown waits for this promise. A caller might have disconnected.
     await finished(response).catch(() => undefined);
   };
 }

@@ -1,4 +1,4 @@
-/** The lines in the log: one for each run, and one for a request that was refused. */
+/** The log lines: one for each run, and one for each refused request. */
 import { inDays } from '../duration';
 import type { RotationError } from '../errors';
 import { stackFrames, type LogEntry, type Severity } from '../log';

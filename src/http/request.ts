@@ -1,4 +1,4 @@
-/** A request to rotate: its target, its body, and the header that names Cloud Scheduler's run. */
+/** Reads a rotate request: its target, its body, and Cloud Scheduler's header. */
 import * as v from 'valibot';
 import { DAY, SECOND } from '../duration';
 import { RotationError } from '../errors';
@@ -12,7 +12,7 @@ export interface RotateRequest {
   readonly dryRun: boolean;
 }
 
-// For the library a list is an object, too.
+// The library accepts a list as an object.
 const Body = v.pipe(
   v.custom<object>(
     (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
@@ -37,7 +37,7 @@ const Body = v.pipe(
 );
 
 /**
- * Refuses a query string. Fields belong into the body, and an ignored `?dryRun=true` would rotate.
+ * Refuses a query string. The fields belong in the body, and if the function ignored `?dryRun=true`, it would rotate.
  *
  * @throws RotationError INVALID_REQUEST
  */
@@ -63,8 +63,7 @@ const TIME =
   /^(\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))T((?:[01]\d|2[0-3]):[0-5]\d:)([0-5]\d|60)((?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d))$/;
 
 /**
- * The time that a run is scheduled for, which is the same in all attempts of the run. A run that somebody started by hand
- * can be without one.
+ * The scheduled time of a run, which is the same in all attempts. Runs that an operator starts don't need one.
  *
  * @throws RotationError INVALID_REQUEST unless the header is empty or an RFC 3339 time
  */
@@ -74,7 +73,7 @@ export function parseScheduleTime(header = ''): number | undefined {
   const [, date = '', minute = '', second = '', rest = ''] = TIME.exec(text) ?? [];
   const isLeap = second === '60';
   const time = Date.parse(`${date}T${minute}${isLeap ? '59' : second}${rest}`);
-  // Date takes 30 February for 2 March.
+  // Date reads 30 February as 2 March.
   const isDate = !Number.isNaN(time) && isoDate(date) === date;
   const next = isLeap ? time + SECOND : time;
   // A leap second ends a day in UTC.

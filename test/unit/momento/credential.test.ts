@@ -398,20 +398,6 @@ describe('what is written back in kind', () => {
     expect(Credential.first('key', minted).serialize().toString()).toBe(minted.apiKey);
   });
 
-  test('a description that is too long for Secret Manager without the fields that nobody needs', () => {
-    const keyInfo: Record<string, unknown> = {
-      ...minted.keyInfo,
-      description: 'x'.repeat(65536),
-    };
-    const { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds } = keyInfo;
-    const key_info = { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds };
-    expect(written(Credential.first('json', { ...minted, keyInfo }))).toEqual({
-      api_key: minted.apiKey,
-      key_info,
-    });
-    expect(written(parse(apiJson).renewed({ ...minted, keyInfo })).key_info).toEqual(key_info);
-  });
-
   test('nothing that Secret Manager would refuse', () => {
     const apiKey = `${minted.apiKey}${'x'.repeat(65536)}`;
     expect(() => Credential.first('json', { ...minted, apiKey })).toThrow('stores 65536');

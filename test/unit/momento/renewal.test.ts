@@ -1,7 +1,7 @@
 import { systemClock } from '../../../src/clock';
 import { RotationError } from '../../../src/errors';
 import { managementKeyInvalid } from '../../../src/momento/errors';
-import { nextKey, type Means } from '../../../src/momento/renewal';
+import { nextKey, type RenewalServices } from '../../../src/momento/renewal';
 import { Sdk } from '../../../src/momento/sdk';
 import type { Secret } from '../../../src/rotation/ports';
 import { DAY, jwt, NOW, secretName, v1Key, version } from '../support';
@@ -21,7 +21,7 @@ const unused = () => Promise.reject(new Error('not called'));
 const managementKey = { list: unused, count: unused, mint: unused };
 const MANAGEMENT_KEYS = { one: managementKey, broken: unusable };
 
-function means(changes: Partial<Means> = {}): Means {
+function means(changes: Partial<RenewalServices> = {}): RenewalServices {
   return {
     sdk: new Sdk(systemClock, undefined),
     api: { refresh: unused },

@@ -65,6 +65,12 @@ function faultsAt(kind: Kind, method: string): Fault[] {
   ];
 }
 
+/** Whether it is unknown to the run if the addition arrived. */
+function isAdditionUnknown({ method, fault }: Injection): boolean {
+  if (method !== 'AddSecretVersion') return false;
+  return fault.kind === 'drop' || (fault.kind === 'error' && fault.code === status.UNAVAILABLE);
+}
+
 /** One run with a fault, then the last run. */
 function faultyRun(
   { name, options }: Kind,
@@ -78,7 +84,7 @@ function faultyRun(
     const violations: string[] = [];
     const { code, outcome } = await bed.run({ onCall: inject(injected), headers });
     const lost = restarts && (code === 'CREDENTIAL_NOT_STORED' || code === 'NEW_KEY_REJECTED');
-    if (injected.method === 'AddSecretVersion') bed.invariants.checkCopies();
+    if (isAdditionUnknown(injected)) bed.invariants.checkCopies();
     if (restarts) bed.restart();
     const hasRotated = outcome === 'rotated' || outcome === 'incomplete';
     const versions = hasRotated && repeats ? bed.states.length : Infinity;

@@ -3,7 +3,7 @@ import { DAY, HOUR, MINUTE } from '../../src/duration';
 import { RotationError } from '../../src/errors';
 import type { KeySession, KeySource, SecretStore } from '../../src/rotation/ports';
 import { Invariants } from './invariants';
-import { keyIn, KINDS, mintedPayload, TERMS } from './keys';
+import { keyIn, KINDS, MINT_GRACE, mintedPayload, TERMS } from './keys';
 import { override } from './override';
 import { draw } from './random';
 import { runCases } from './simulation';
@@ -466,18 +466,21 @@ describe('the invariant checker', () => {
   });
 });
 
-test.each(KINDS)('a run makes the calls at which faults are injected: $name', async (kind) => {
-  const bed = await open({
-    policy: EVERY_CALL,
-    ...kind.options,
-    renewal: kind.options.renewal ?? 'v1',
-  });
-  const made = new Set<string>();
-  await bed.run({ onCall: ({ method, n }) => void made.add(`${method} ${n}`) });
-  expect([...made]).toEqual(
-    expect.arrayContaining(kind.calls.map(([method, n]) => `${method} ${n}`)),
-  );
-});
+test.each([...KINDS, MINT_GRACE])(
+  'a run makes the calls at which faults are injected: $name',
+  async (kind) => {
+    const bed = await open({
+      policy: EVERY_CALL,
+      ...kind.options,
+      renewal: kind.options.renewal ?? 'v1',
+    });
+    const made = new Set<string>();
+    await bed.run({ onCall: ({ method, n }) => void made.add(`${method} ${n}`) });
+    expect([...made]).toEqual(
+      expect.arrayContaining(kind.calls.map(([method, n]) => `${method} ${n}`)),
+    );
+  },
+);
 
 test('a seed always draws the same schedule', () => {
   expect(draw(7)).toEqual(draw(7));

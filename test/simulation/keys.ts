@@ -90,7 +90,9 @@ export const FIRST_KEY: Kind = {
 export const MINT_GRACE: Kind = {
   name: 'mint, grace period',
   options: { renewal: 'mint', policy: { gracePeriodMs: 30 * DAY } },
-  calls: MINTING,
+  calls: MINTING.filter(
+    ([method, n]) => !['DisableSecretVersion', 'DestroySecretVersion'].includes(method) && n !== 4,
+  ),
 };
 export const KINDS: readonly Kind[] = [V1, V1_REUSABLE, V2, MINT, MINT_LISTED, FIRST_KEY];
 

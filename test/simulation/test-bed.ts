@@ -492,7 +492,8 @@ export class TestBed {
     // The first keys weren't minted by the function.
     if (key.issuedAt < this.#beganAt || this.#options.terms !== undefined) return undefined;
     const { role_id, expires_at_epoch_seconds: expiry = Infinity } = key.info;
-    const isShort = expiry * SECOND - key.issuedAt <= TERMS.lifetimeMs;
+    // A function in a process of its own has the real time, which passes.
+    const isShort = expiry * SECOND - key.issuedAt <= TERMS.lifetimeMs + MINUTE;
     return role_id === TERMS.role && isShort ? undefined : 'has other terms than configured';
   }
 

@@ -216,7 +216,7 @@ function duringARun(
   const title = `${name}: an operator ${action.name} ${when} ${method}#${n}`;
   return testCase(title, options, async (bed) => {
     const chance = new Chance(0);
-    let hasActed = false;
+    let hasActed = false as boolean;
     const first = await bed.run({
       onCall: (site) => {
         if (hasActed || site.method !== method || site.n !== n || site.when !== when) return;

@@ -291,7 +291,8 @@ export class TestBed {
   }
 
   /** A payload as an operator stores it. */
-  readonly newPayload = (): string => newPayload({ ...this, format: this.#format });
+  readonly newPayload = (): string =>
+    newPayload({ momento: this.momento, renewal: this.renewal, format: this.#format });
 
   /** Acts at any of the services as an operator. */
   operator(act: () => void): void {

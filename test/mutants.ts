@@ -25,6 +25,7 @@ export interface Mutant {
 const POLICY = 'test/unit/rotation/policy.test.ts';
 const KEY_USAGE = 'test/unit/rotation/key-usage.test.ts';
 const ROTATE = 'test/unit/rotation/rotate.test.ts';
+const UNSAVED = 'test/unit/rotation/unsaved.test.ts';
 const VERIFY = 'test/unit/rotation/verify.test.ts';
 const REGRESSIONS = 'test/simulation/regressions.test.ts';
 
@@ -132,14 +133,14 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'rotation/rotate.ts',
     search: "check.verdict === 'accepted' ? `version",
     replace: 'true ? `version',
-    caughtBy: ROTATE,
+    caughtBy: UNSAVED,
   },
   {
     name: 'drops an unsaved credential when its old payload is stored again',
     file: 'rotation/rotate.ts',
     search: 'if (token !== undefined && token === usedTokenFingerprint)',
     replace: 'if (false)',
-    caughtBy: ROTATE,
+    caughtBy: UNSAVED,
   },
   {
     name: 'repeats an addition that arrived, so that two equal versions stay',
@@ -222,7 +223,6 @@ export const MUTANTS: readonly Mutant[] = [
 
 const root = resolve(__dirname, '..');
 
-/** Returns the reason if the test is green. */
 function isGreen(folder: string, caughtBy: string): boolean {
   const [group, name] = caughtBy.includes(': ') ? caughtBy.split(/: (.*)/) : [];
   const command =

@@ -4,13 +4,13 @@
  * in time.
  */
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
+import { HOUR, MINUTE } from '../../src/duration';
 import type { Fault, RawAnswer } from '../../emulators/faults';
-import type { Kind } from './beginnings';
-import { scene, type Case, type Group } from './campaign';
-import { mend } from './people';
-import { Chance } from './random';
-import type { Scene } from './scene';
-import { HOUR, MINUTE } from './stage';
+import { Chance } from './chance';
+import type { Renewal } from './keys';
+import { repair } from './operators';
+import { testCase, type Case, type Group } from './simulation';
+import type { TestBed } from './test-bed';
 
 type Json = Record<string, unknown>;
 
@@ -247,32 +247,32 @@ const OF_OTHERS: readonly {
   { method: 'GetSecretVersion', field: 'state', worth: 'harmless' },
 ];
 
-const METHODS: Readonly<Record<Kind, readonly string[]>> = {
+const METHODS: Readonly<Record<Renewal, readonly string[]>> = {
   v1: [],
-  refresh: ['RefreshKey'],
-  mint: ['CreateKey', 'ListKeys', 'ListKeys', 'ProveKey', 'RevokeKey'],
+  v2: ['RefreshKey'],
+  mint: ['CreateKey', 'ListKeys', 'ListKeys', 'VerifyKey', 'RevokeKey'],
 };
 
 /** Lets the services answer what isn't as documented, until it is ended. */
 interface Malformation {
   readonly name: string;
   readonly worth: Worth;
-  readonly begin: (played: Scene) => void;
-  /** What strikes a call of this method. */
-  readonly strike?: (method: string) => Fault | undefined;
+  readonly begin: (bed: TestBed) => void;
+  /** The fault of a call of this method. */
+  readonly faultAt?: (method: string) => Fault | undefined;
 }
 
-function drawn(chance: Chance, kind: Kind): Malformation {
+function drawn(chance: Chance, renewal: Renewal): Malformation {
   const [method = ''] =
-    METHODS[kind].length === 0 || chance.is(0.5) ? [] : [chance.of(METHODS[kind])];
+    METHODS[renewal].length === 0 || chance.is(0.5) ? [] : [chance.of(METHODS[renewal])];
   if (method !== '') {
-    const isList = method === 'ListKeys' || method === 'ProveKey';
+    const isList = method === 'ListKeys' || method === 'VerifyKey';
     if (chance.is(0.1)) {
       return {
         name: `${method}: a change of protocol`,
         worth: 'unusable',
         begin: () => undefined,
-        strike: (struck) => (struck === method ? { kind: 'upgrade', when: 'after' } : undefined),
+        faultAt: (called) => (called === method ? { kind: 'upgrade', when: 'after' } : undefined),
       };
     }
     const bytes = chance.is(0.4) ? chance.of(OF_BYTES) : undefined;
@@ -290,7 +290,7 @@ function drawn(chance: Chance, kind: Kind): Malformation {
       name: `${method}: ${name}`,
       worth: isNeeded ? worth : 'harmless',
       begin: () => undefined,
-      strike: (struck) => (struck === method ? { kind: 'rewrite', rewrite } : undefined),
+      faultAt: (called) => (called === method ? { kind: 'rewrite', rewrite } : undefined),
     };
   }
   if (chance.is(0.25)) {
@@ -308,13 +308,13 @@ function drawn(chance: Chance, kind: Kind): Malformation {
     };
   }
   if (chance.is(0.3)) {
-    const { method: struck, field, worth } = chance.of(OF_OTHERS);
+    const { method: called, field, worth } = chance.of(OF_OTHERS);
     return {
-      name: `${struck}: no ${field}`,
+      name: `${called}: no ${field}`,
       worth,
       begin: ({ secretManager }) => {
         secretManager.rewrite = (method, answer) =>
-          method === struck ? { ...answer, [field]: undefined } : answer;
+          method === called ? { ...answer, [field]: undefined } : answer;
       },
     };
   }
@@ -338,14 +338,17 @@ function drawn(chance: Chance, kind: Kind): Malformation {
   };
 }
 
-function endMalformations({ secretManager }: Scene): void {
+function endMalformations({ secretManager }: TestBed): void {
   secretManager.rewrite = secretManager.endlessPages = undefined;
   secretManager.maxPageSize = 25_000;
   secretManager.pageOverlap = 0;
 }
 
 /** The keys that were issued in answers that could be used, and that no version contains. */
-function lostKeys({ momento, secretManager, secret }: Scene, usable: ReadonlySet<string>): number {
+function lostKeys(
+  { momento, secretManager, secret }: TestBed,
+  usable: ReadonlySet<string>,
+): number {
   const stored = secretManager
     .versions(secret.name)
     .map(({ payload }) => payload?.toString() ?? '')
@@ -357,24 +360,27 @@ function lostKeys({ momento, secretManager, secret }: Scene, usable: ReadonlySet
 
 function malformed(seed: number): Case {
   const chance = new Chance(seed);
-  const kind = chance.of(['v1', 'refresh', 'mint', 'mint'] as const);
-  return scene(`seed ${seed}`, { kind, refreshTokens: 'single-use' }, async (played) => {
+  const renewal = chance.of(['v1', 'v2', 'mint', 'mint'] as const);
+  return testCase(`seed ${seed}`, { renewal, refreshTokens: 'single-use' }, async (bed) => {
     const violations: string[] = [];
     const usable = new Set<string>();
-    const told: string[] = [];
+    const names: string[] = [];
     let isRenewable = true;
     for (let runs = 0; runs < 3; runs += 1) {
-      const malformations = [drawn(chance, kind), ...(chance.is(0.4) ? [drawn(chance, kind)] : [])];
-      told.push(malformations.map(({ name }) => name).join(' and '));
-      for (const { begin } of malformations) begin(played);
-      const known = new Set(played.momento.account.keys());
+      const malformations = [
+        drawn(chance, renewal),
+        ...(chance.is(0.4) ? [drawn(chance, renewal)] : []),
+      ];
+      names.push(malformations.map(({ name }) => name).join(' and '));
+      for (const { begin } of malformations) begin(bed);
+      const known = new Set(bed.momento.account.keys());
       const once = chance.is(0.3);
-      const { outcome, code } = await played.run({
-        strike: ({ method, when, n }) => {
-          const strikes = malformations
-            .map(({ strike }) => strike?.(method))
+      const { outcome, code } = await bed.run({
+        onCall: ({ method, when, n }) => {
+          const faults = malformations
+            .map(({ faultAt }) => faultAt?.(method))
             .filter((fault) => fault !== undefined);
-          return when === 'after' && (!once || n === 1) ? strikes[0] : undefined;
+          return when === 'after' && (!once || n === 1) ? faults[0] : undefined;
         },
       });
       const worths = malformations.map(({ worth }) => worth);
@@ -384,34 +390,34 @@ function malformed(seed: number): Case {
       if (code === 'INTERNAL' || (isHarmless && isOne && outcome === 'failed')) {
         violations.push(`run ${runs + 1} is ${outcome} ${code ?? ''}`);
       }
-      // A refresh token that was used, or didn't arrive, is the end until a person stores another one.
-      if (kind === 'refresh' && !isHarmless) isRenewable = false;
+      // If a refresh token was used, or didn't arrive, an operator must store another one.
+      if (renewal === 'v2' && !isHarmless) isRenewable = false;
       if (!worths.includes('unusable')) {
-        for (const key of played.momento.account.keys()) {
+        for (const key of bed.momento.account.keys()) {
           if (!known.has(key)) usable.add(key.info.key_id);
         }
       }
-      endMalformations(played);
-      played.clock.advance(chance.of([MINUTE, HOUR]));
+      endMalformations(bed);
+      bed.clock.advance(chance.of([MINUTE, HOUR]));
     }
-    if (kind === 'refresh') {
-      // One that is in memory is stored now.
-      await played.run();
-      const lost = lostKeys(played, usable);
+    if (renewal === 'v2') {
+      // An unsaved credential is stored now.
+      await bed.run();
+      const lost = lostKeys(bed, usable);
       if (lost > 0) violations.push(`${lost} usable keys were lost`);
     }
-    mend(played);
-    played.lostAnswers = 0;
-    await played.runLast();
-    const all = [...violations, ...played.invariants.violations];
-    return all.length === 0 ? [] : [...violations, `[${told.join('; ')}]`];
+    repair(bed);
+    bed.lostAnswers = 0;
+    await bed.runLast();
+    const all = [...violations, ...bed.invariants.violations];
+    return all.length === 0 ? [] : [...violations, `[${names.join('; ')}]`];
   });
 }
 
-export const malformedAnswers: Group = {
+export const answers: Group = {
   name: 'answers',
   title: 'generated malformed answers of Secret Manager and the key API',
   concurrency: 4,
   cases: (extent) =>
-    Array.from({ length: extent === 'full' ? 3000 : 100 }, (_, seed) => malformed(seed)),
+    Array.from({ length: extent === 'full' ? 2000 : 100 }, (_, seed) => malformed(seed)),
 };

@@ -110,7 +110,6 @@ const USUAL: Readonly<Record<string, string>> = {
   NOT_FOUND: 'SECRET_NOT_FOUND',
   ALREADY_EXISTS: 'SECRET_MANAGER_REFUSED',
   PERMISSION_DENIED: 'PERMISSION_MISSING',
-  RESOURCE_EXHAUSTED: 'SECRET_MANAGER_QUOTA_EXCEEDED',
   FAILED_PRECONDITION: 'SECRET_MANAGER_REFUSED',
   ABORTED: 'SECRET_MANAGER_UNAVAILABLE',
   OUT_OF_RANGE: 'SECRET_MANAGER_REFUSED',
@@ -119,6 +118,8 @@ const USUAL: Readonly<Record<string, string>> = {
   UNAVAILABLE: 'SECRET_MANAGER_UNAVAILABLE',
   DATA_LOSS: 'SECRET_MANAGER_UNAVAILABLE',
   UNAUTHENTICATED: 'CREDENTIALS_UNAVAILABLE',
+  // The last one: afterwards the client makes no call before the next minute.
+  RESOURCE_EXHAUSTED: 'SECRET_MANAGER_QUOTA_EXCEEDED',
 };
 
 /** Where an answer means something else to one of the calls. */
@@ -142,16 +143,20 @@ const UNUSUAL: Readonly<Record<string, unknown>> = {
 };
 
 describe.each(Object.entries(CALLS))('%s', (name, [method, call]) => {
-  it.each(Object.entries(USUAL))(
-    'returns or fails with the documented outcome when the answer is %s',
-    async (code, usual) => {
+  it('returns or fails as documented when the answer is an error', async () => {
+    const found: Record<string, unknown> = {};
+    const expected: Record<string, unknown> = {};
+    for (const [code, usual] of Object.entries(USUAL)) {
+      emulator.faults.clear();
       emulator.faults.inject(method, 'every', failing(code as keyof typeof status));
+      found[code] = await outcome(call());
       const key = `${name} ${code}`;
-      expect(await outcome(call())).toEqual(key in UNUSUAL ? UNUSUAL[key] : usual);
-      // The rotation repeats calls, because it knows which ones can be repeated.
-      expect(called(method)).toBe(1);
-    },
-  );
+      expected[code] = key in UNUSUAL ? UNUSUAL[key] : usual;
+    }
+    expect(found).toEqual(expected);
+    // The rotation repeats calls, because it knows which ones can be repeated.
+    expect(called(method)).toBe(Object.keys(USUAL).length);
+  });
 
   it('returns no wrong value when the answer is not as documented', async () => {
     emulator.faults.inject(method, 'every', { kind: 'corrupt' });

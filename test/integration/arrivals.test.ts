@@ -1,4 +1,4 @@
-/** Requests that no caller should send, on real sockets to the real function. */
+/** Invalid HTTP requests over raw sockets to the deployed function. */
 import { existsSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -15,7 +15,7 @@ beforeAll(async () => {
   rotator = await FunctionProcess.start({
     env: {
       SECRETS: 'projects/p/secrets/s',
-      // Nothing here gets as far as that.
+      // No request of these tests is valid, so these are never called.
       SECRET_MANAGER_EMULATOR_HOST: 'localhost:1',
       MOMENTO_EMULATOR_HOST: 'localhost:1',
       // As Terraform sets them for the default memory.
@@ -40,7 +40,7 @@ function request(start: string, ...headers: string[]): string {
   return [`${start} HTTP/1.1`, 'Host: x', ...headers, '', ''].join('\r\n');
 }
 
-/** The one answer on a connection, which has to be in JSON. */
+/** The only answer on a connection, which must be JSON. */
 async function answer(client: Socket): Promise<{ status: number; code: string }> {
   let heard = '';
   for await (const piece of client.iterator({ destroyOnReturn: false })) {
@@ -76,11 +76,11 @@ const refused = (code: string): unknown =>
 
 test.each([
   ['a path that cannot be decoded', request('GET /%'), 404],
-  ['another', request('POST /%zz', 'Content-Length: 0'), 404],
+  ['another path that cannot be decoded', request('POST /%zz', 'Content-Length: 0'), 404],
   ['a whole URL', request('POST http://host:80', 'Content-Length: 1') + '{', 400],
   ['a whole URL with a path', request('GET http://host/%zz'), 404],
   ['no path', request('OPTIONS *'), 404],
-  ['what browsers ask for', request('GET /favicon.ico'), 404],
+  ['an icon', request('GET /favicon.ico'), 404],
   ['a query', request('GET /?x'), 400],
   ['an empty query', request('POST /?', 'Content-Length: 0'), 400],
   ['a query in a whole URL', request('POST http://host?dryRun=true', 'Content-Length: 0'), 400],
@@ -91,7 +91,7 @@ test.each([
   ['too many headers', request('GET /', `X: ${'x'.repeat(20_000)}`), 400],
   ['not HTTP', 'rotate, please\r\n\r\n', 400],
   ['a chunk without a length', request('POST /', 'Transfer-Encoding: chunked') + 'x\r\n', 400],
-])('%s: one line, and an answer in JSON', async (_, sent, status) => {
+])('answers in JSON and logs one line when the request has %s', async (_, sent, status) => {
   const client = await dial();
   client.write(sent);
   const code = status === 404 ? 'NOT_FOUND' : 'INVALID_REQUEST';
@@ -99,24 +99,24 @@ test.each([
   expect(await newLines(1)).toEqual([refused(code)]);
 });
 
-test('an upload that ends too early: one line, and an answer in JSON', async () => {
+test('answers in JSON and logs one line when an upload ends too early', async () => {
   const client = await dial();
   client.end(request('POST /', 'Content-Length: 100') + '{"dryRun"');
   expect(await answer(client)).toEqual({ status: 400, code: 'INVALID_REQUEST' });
   expect(await newLines(1)).toEqual([refused('INVALID_REQUEST')]);
 });
 
-test('an upload that is cut off: one line', async () => {
+test('logs one line when an upload is aborted', async () => {
   const client = await dial();
   client.write(request('POST /', 'Content-Length: 100', 'Expect: 100-continue') + '{"dryRun"');
-  // The function has the request when it says: go on.
+  // The function has the request when it answers with 100 Continue.
   await once(client, 'data');
   client.resetAndDestroy();
   expect(await newLines(1)).toEqual([refused('INVALID_REQUEST')]);
 });
 
 test.each(['end', 'resetAndDestroy'] as const)(
-  'an upload that was refused and then %s: one line, and one answer',
+  'answers once and logs one line when the client calls %s after a refused upload',
   async (end) => {
     const client = await dial();
     client.write(request('POST /', `Content-Length: ${MIB}`) + 'x');
@@ -131,7 +131,7 @@ test.each(['end', 'resetAndDestroy'] as const)(
   },
 );
 
-test('connections on which nothing is asked: no line', async () => {
+test('logs nothing when a connection has no request', async () => {
   for (const end of ['end', 'resetAndDestroy'] as const) {
     const client = await dial();
     client[end]();
@@ -140,7 +140,7 @@ test('connections on which nothing is asked: no line', async () => {
 });
 
 const withProc = existsSync('/proc/self/status') ? test : test.skip;
-withProc('memory stays flat, whatever is sent', async () => {
+withProc('uses no more memory when large uploads arrive', async () => {
   const peak = (): number => {
     const status = readFileSync(`/proc/${rotator.pid}/status`, 'utf8');
     return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
@@ -167,7 +167,7 @@ withProc('memory stays flat, whatever is sent', async () => {
   };
   const before = peak();
   await Promise.all(Array.from({ length: 16 }, (_, n) => send(n)));
-  // What is let go is garbage for a while: V8 lets 64 MiB of it pile up, and more on a busy machine. Kept, it would be 512.
+  // V8 collects the 512 MiB late: 64 MiB of garbage pile up, and more on a busy machine.
   expect(peak() - before).toBeLessThan(200);
   expect(await newLines(16)).toEqual(Array(16).fill(refused('INVALID_REQUEST')));
 });

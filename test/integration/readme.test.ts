@@ -24,7 +24,7 @@ function section(title: string): string {
   return readme.split(/^## /m).find((text) => text.startsWith(`${title}\n`)) ?? '';
 }
 
-/** What a page's headings are linked by. */
+/** The anchors of a page's headings. */
 function anchorsOf(text: string): string[] {
   return [...text.matchAll(/^##+ (.*)$/gm)].map(([, title = '']) =>
     title
@@ -41,7 +41,7 @@ function rows(text: string): string[][] {
   );
 }
 
-/** Leaves of an output only what is the same in every run. */
+/** Replaces times and fingerprints, which differ in every run. */
 function steady(output: string): string {
   return output
     .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d/g, 'TIME')
@@ -49,9 +49,9 @@ function steady(output: string): string {
     .trim();
 }
 
-describe('the README', () => {
-  test('has a line in the runbook for every error code, with its status and whether it is retried', () => {
-    const told = rows(read('docs/runbook.md')).map(([code, status, retry]) => [
+describe('the documentation', () => {
+  test('lists every error code with its status and whether it is retried', () => {
+    const documented = rows(read('docs/runbook.md')).map(([code, status, retry]) => [
       code,
       status,
       retry,
@@ -61,18 +61,20 @@ describe('the README', () => {
       const status = code === 'CONFIGURATION_INVALID' ? 'no start' : String(error.status);
       return [code, status, error.retryable ? 'yes' : 'no'];
     });
-    expect(told).toEqual(expect.arrayContaining(real));
-    expect(told).toHaveLength(real.length);
+    expect(documented).toEqual(expect.arrayContaining(real));
+    expect(documented).toHaveLength(real.length);
   });
 
-  test('has a line in the runbook for every alert', () => {
+  test('lists every alert', () => {
     const alerts = read('terraform/monitoring.tf')
       .split('resource "google_monitoring_alert_policy"')
       .slice(1)
       .map((text) => /display_name += "\$\{var\.name\}: (.*)"/.exec(text)?.[1]);
-    const told = [...read('docs/runbook.md').matchAll(/^\| _(.*?)_ \|/gm)].map(([, name]) => name);
+    const documented = [...read('docs/runbook.md').matchAll(/^\| _(.*?)_ \|/gm)].map(
+      ([, name]) => name,
+    );
     expect(alerts).toHaveLength(5);
-    expect(told.toSorted()).toEqual(alerts.toSorted());
+    expect(documented.toSorted()).toEqual(alerts.toSorted());
   });
 
   test('names every variable that the function reads, and no other', () => {
@@ -89,10 +91,10 @@ describe('the README', () => {
     }
   });
 
-  test('tells the defaults that are in force', () => {
+  test('contains the defaults of the function', () => {
     const { policy, timeoutMs } = parseConfig({ SECRETS: 'projects/p/secrets/s' });
-    const told = Object.fromEntries(rows(section('Configuration'))) as Record<string, string>;
-    expect(told).toMatchObject({
+    const documented = Object.fromEntries(rows(section('Configuration'))) as Record<string, string>;
+    expect(documented).toMatchObject({
       GRACE_PERIOD: String(policy.gracePeriodMs),
       VERIFY: String(policy.verify),
       REVOKE: String(policy.revoke),
@@ -102,7 +104,7 @@ describe('the README', () => {
     expect(policy).toEqual({ gracePeriodMs: 0, verify: true, revoke: false });
   });
 
-  test('tells the deadlines that are in force', () => {
+  test('contains the deadlines of the function', () => {
     const seconds = (ms: number) => String(ms / 1000);
     expect(section('Configuration')).toContain(
       `A run ends ${seconds(ANSWER_RESERVE)} s before it, and issues no key in the last ` +
@@ -110,11 +112,11 @@ describe('the README', () => {
     );
   });
 
-  test('lists the outcomes that there are', () => {
+  test('lists every outcome', () => {
     expect(rows(section('HTTP')).map(([outcome]) => outcome)).toEqual([...OUTCOMES]);
   });
 
-  test.each(PAGES)('%s calls only scripts that are there', (page) => {
+  test.each(PAGES)('calls only npm scripts that exist in %s', (page) => {
     const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
     const called = [...read(page).matchAll(/npm run (?:--silent )?([\w:-]+)/g)].map(
       ([, name]) => name,
@@ -123,7 +125,7 @@ describe('the README', () => {
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(called));
   });
 
-  test.each(PAGES)('%s links to files and headings that are there', (page) => {
+  test.each(PAGES)('links only to files and headings that exist in %s', (page) => {
     const targets = [...read(page).matchAll(/\]\((?!https?:)([^)]+)\)/g)].map(
       ([, target = '']) => target,
     );
@@ -136,7 +138,7 @@ describe('the README', () => {
     expect(missing).toEqual([]);
   });
 
-  test('has configurations for the way with gcloud that the function accepts', () => {
+  test('has configurations that the function accepts on the page about gcloud', () => {
     const [minted = '', refreshed = '', common = ''] = [
       ...read('docs/gcloud.md').matchAll(/env\.yaml <<END\n(.*?)^END$/gms),
     ].map(([, text = '']) => text.replaceAll('$PROJECT', 'p').replace('ROLE_ID', 'r-abcdefg'));
@@ -150,7 +152,7 @@ describe('the README', () => {
     expect(parse(minted)).toMatchObject({ REVOKE: 'true' });
   });
 
-  test("has a call in the application's page that compiles", () => {
+  test('has code that compiles on the page of the application', () => {
     const [, shown = ''] = /```ts\n(.*?)```/s.exec(read('examples/application/README.md')) ?? [];
     const config = ts.getParsedCommandLineOfConfigFile(
       resolve(root, 'examples/application/tsconfig.json'),
@@ -173,7 +175,7 @@ describe('the README', () => {
     expect(problems).toEqual([]);
   });
 
-  test('shows the true output of the demo', () => {
+  test('has the output of the demo in the README', () => {
     const [, shown = ''] = /```text\n(.*?)```/s.exec(readme) ?? [];
     const real = execFileSync(process.execPath, ['--import', 'tsx', 'tools/demo.ts'], {
       cwd: root,

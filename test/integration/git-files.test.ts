@@ -25,7 +25,7 @@ test('checks out every file with LF when git is configured to convert to CRLF', 
   }
 });
 
-test('ignores the credentials that the documentation tells users to store in files', () => {
+test('ignores files with credentials when the documentation names them', () => {
   const pages = globSync(['README.md', 'docs/*.md', 'terraform/*.md'], { cwd: root });
   const documented = pages
     .map((page) => readFileSync(resolve(root, page), 'utf8'))

@@ -87,7 +87,7 @@ describe('a newest key that Momento rejects', () => {
     });
   });
 
-  it("stays when Momento's list shows it as valid, because the host is wrong", async () => {
+  it("stays when Momento's list contains it as valid, because the host is wrong", async () => {
     const secret = bed.seedV2(TERMS);
     bed.clock.advance(2 * HOUR);
     bed.inject('ListCaches', 'every', 'UNAUTHENTICATED before');
@@ -154,7 +154,7 @@ describe('a mint', () => {
   });
 });
 
-test('keys of adds without an answer are revoked by later runs, also while adds fail', async () => {
+test('minted keys are revoked by later runs when the outcome of their add is unknown', async () => {
   const secret = bed.seedV2(TERMS);
   bed.inject('AddSecretVersion', 'every', 'UNAVAILABLE before');
   const instance = bed.instance([secret], { managementKey, policy: REVOKE });
@@ -215,7 +215,7 @@ describe('a minted key is revoked', () => {
 });
 
 describe('the management key', () => {
-  it('renews itself together with others, and is revoked when nobody uses it', async () => {
+  it('renews itself together with others, and is revoked when no process can use it any more', async () => {
     const configured = { role: 'r-operator', lifetimeMs: 30 * DAY };
     const itself = bed.seedV2(configured, {
       role: 'r-operator',
@@ -265,7 +265,7 @@ describe('the management key', () => {
   });
 });
 
-test('many secrets share one list of keys, and keep to the rate that Momento allows', async () => {
+test('many secrets share one list of keys, and stay below the rate limit, when Momento limits the rate', async () => {
   bed.keyApi.callsPerSecond = 5;
   const secrets = Array.from({ length: 12 }, () => bed.seedV2(TERMS, {}, 'apiKey'));
   const results = await bed.instance(secrets, { managementKey, policy: REVOKE }).request();

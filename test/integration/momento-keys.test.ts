@@ -99,7 +99,7 @@ describe('a refresh', () => {
     ),
   };
 
-  it.each(CODES)('fails with the right code when the answer is %s', async (code) => {
+  it.each(CODES)('fails with a code of the rotator when the answer is %s', async (code) => {
     answerWith('RefreshApiToken', code);
     const error = await failure();
     expect(error).toMatchObject(
@@ -114,12 +114,12 @@ describe('a check of a key', () => {
   const verify = (key: Credential): Promise<KeyCheck> => session.verifyNew(key, limits());
   const EXPECTED: Record<string, string> = {
     UNAUTHENTICATED: 'rejected',
-    // Momento says this only to a key that it accepts.
+    // Momento answers with this only if it accepts the key.
     PERMISSION_DENIED: 'accepted',
     NOT_FOUND: 'accepted',
   };
 
-  it.each(CODES)('has the right verdict when the answer is %s', async (code) => {
+  it.each(CODES)('has one of three verdicts when the answer is %s', async (code) => {
     answerWith('ListCaches', code);
     const check = await verify(credential());
     expect(check.verdict).toBe(EXPECTED[code] ?? 'inconclusive');

@@ -589,10 +589,10 @@ it('replaces a connection that has gone silent, after one call without an answer
     const lost = await Promise.all([errorOf(add()), errorOf(list())]);
     expect(lost).toMatchObject([
       {
-        problem: expect.stringMatching(/gave no answer in time\.$/) as string,
+        problem: expect.stringMatching(/didn't answer in time\.$/) as string,
         outcomeUnknown: true,
       },
-      { problem: expect.stringMatching(/gave no answer in time\.$/) as string },
+      { problem: expect.stringMatching(/didn't answer in time\.$/) as string },
     ]);
     expect(await add()).toMatchObject({ number: 3 });
     // The silent connection was closed: of its two ends, and of the new one's, none but the new one's are open.

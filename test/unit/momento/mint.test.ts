@@ -82,7 +82,7 @@ function listed(keyId: string, changes: Partial<ListedKey> = {}): ListedKey {
   return { keyId, ...terms, expiresAt: NOW + 10 * DAY, ...changes };
 }
 
-describe('what is asked for', () => {
+describe('a mint request', () => {
   const V1 = { apiKey: v1Key(SECRET), validUntil: inSeconds(NOW + 2 * DAY), refreshToken: 'old' };
   const configured = { role: 'r-set', lifetimeMs: 7 * DAY };
 

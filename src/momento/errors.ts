@@ -79,7 +79,7 @@ export function limitExceeded({ call, answer, retryAfterMs, accountKeys }: Limit
     'MOMENTO_LIMIT_EXCEEDED',
     {
       problem: `Momento temporarily refused ${call} (${answer}): the account calls too often, or it has reached its limit of API keys.${count}`,
-      action: `${WAIT} If it fails as well, rotate fewer secrets at once, and revoke keys that nobody uses.`,
+      action: `${WAIT} If it fails as well, rotate fewer secrets at once, and revoke unused keys.`,
     },
     { retryAfterMs },
   );

@@ -41,7 +41,7 @@ export interface HttpOptions {
 const TIMEOUT = 10 * SECOND;
 const MAX_BYTES = 16 * 1024 * 1024;
 
-/** Certificates are checked, whatever NODE_TLS_REJECT_UNAUTHORIZED says. */
+/** Verifies certificates even if NODE_TLS_REJECT_UNAUTHORIZED is 0. */
 const TLS = { rejectUnauthorized: true };
 
 /** Sends requests to one server, through the proxy if one is configured. Redirects aren't followed. */

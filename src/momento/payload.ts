@@ -3,7 +3,7 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { isEpochSeconds, isId, readKey } from './api-key';
 
-/** A payload in one of the formats. It contains secrets, so only a private field of a Credential holds it. */
+/** A payload in one of the formats. It contains secrets, so only a private field of a Credential contains it. */
 export interface Payload {
   readonly apiKey: string;
   readonly refreshToken: string | undefined;

@@ -536,10 +536,10 @@ it('opens a new connection when a call had no answer in time', async () => {
     const lost = await Promise.all([errorOf(add()), errorOf(list())]);
     expect(lost).toMatchObject([
       {
-        problem: expect.stringMatching(/gave no answer in time\.$/) as string,
+        problem: expect.stringMatching(/didn't answer in time\.$/) as string,
         outcomeUnknown: true,
       },
-      { problem: expect.stringMatching(/gave no answer in time\.$/) as string },
+      { problem: expect.stringMatching(/didn't answer in time\.$/) as string },
     ]);
     expect(await add()).toMatchObject({ number: 3 });
     // The client closed the silent connection. The proxy has two sockets for each connection.

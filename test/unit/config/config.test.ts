@@ -198,8 +198,8 @@ describe('reports an invalid value by what it must be', () => {
     ),
   ])('%s', (name, problem, texts) => {
     for (const text of texts) {
-      const told = problems({ [name]: text });
-      expect([text, told]).toEqual([text, [expect.stringContaining(problem)]]);
+      const found = problems({ [name]: text });
+      expect([text, found]).toEqual([text, [expect.stringContaining(problem)]]);
     }
   });
 
@@ -308,7 +308,7 @@ test('lists every problem in one message and quotes no value', () => {
     'NODE_DEBUG',
   ];
   const wrong = Object.fromEntries(names.map((name) => [name, planted]));
-  const told = problems({
+  const found = problems({
     ...wrong,
     MOMENTO_REFRESH_PATH: `${planted}?`,
     SECRETS: `${planted},${planted}`,
@@ -318,9 +318,9 @@ test('lists every problem in one message and quotes no value', () => {
     'Entry 2 of SECRETS',
     ...names.map((name) => `${name} must`),
   ];
-  expect(told).toHaveLength(expected.length);
-  expect(expected.filter((start) => !told.some((problem) => problem.startsWith(start)))).toEqual(
+  expect(found).toHaveLength(expected.length);
+  expect(expected.filter((start) => !found.some((problem) => problem.startsWith(start)))).toEqual(
     [],
   );
-  expect(told.join()).not.toContain(planted);
+  expect(found.join()).not.toContain(planted);
 });

@@ -496,7 +496,7 @@ describe('a status that is an error', () => {
       expect(problem).toContain('calls too often');
       expect(problem).toContain('limit of API keys');
       expect(action).toContain('rotate fewer secrets at once');
-      expect(action).toContain('revoke keys that nobody uses');
+      expect(action).toContain('revoke unused keys');
     },
   );
 

@@ -2,7 +2,7 @@
  * The traits of an error, by its code. Codes are stable: operators filter on them, and each has its entry in the
  * documentation.
  *
- * `retryable`: the same call can succeed without anybody's action. `refused`: the issuer of keys refused to issue a key.
+ * `retryable`: the same call can succeed later without a change. `refused`: the issuer of keys refused to issue a key.
  * `quota`: a rate or quota is used up, which passes with time.
  */
 interface Traits {
@@ -67,10 +67,10 @@ export function helpFor(code: ErrorCode): string {
 }
 
 /**
- * What an error tells an operator, as sentences. The impact on applications isn't part of it: it depends on the state of
+ * The sentences of an error. The impact on applications isn't part of it: it depends on the state of
  * the secret, and `describeImpact` adds it where that is known.
  */
-export interface ErrorParts {
+interface ErrorParts {
   /** What went wrong, with public names only: secret, role, host, status, Google's reason. */
   readonly problem: string;
   /** What the operator must do, as an imperative. */
@@ -80,7 +80,7 @@ export interface ErrorParts {
 export interface RotationErrorOptions extends ErrorOptions {
   /** Whether the call that failed might have had its effect. */
   readonly outcomeUnknown?: boolean | undefined;
-  /** How long the service asked to wait before the next attempt. */
+  /** The pause before the next attempt that the service requested. */
   readonly retryAfterMs?: number | undefined;
 }
 
@@ -112,7 +112,7 @@ export class RotationError extends Error {
     return this.#traits.status;
   }
 
-  /** Whether the same call can succeed without anybody's action. */
+  /** Whether the same call can succeed later without a change. */
   get retryable(): boolean {
     return this.#traits.retryable;
   }

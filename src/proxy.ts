@@ -5,7 +5,7 @@
 import http from 'node:http';
 import https from 'node:https';
 
-/** Never reached through a proxy: this machine and the metadata server, which gcp-metadata also asks with a final dot. */
+/** Never reached through a proxy: this machine and the metadata server, which gcp-metadata also calls with a final dot. */
 const DIRECT = [
   'localhost',
   '127.0.0.1',
@@ -19,7 +19,7 @@ const DIRECT = [
 /** All that grpc-js, gaxios or Node might read. */
 const VARIABLES = ['https_proxy', 'http_proxy', 'grpc_proxy', 'no_proxy', 'no_grpc_proxy'];
 
-/** What is wrong with the proxy settings; undefined if they can be used. The value isn't quoted: it can hold a password. */
+/** The problem with the proxy settings; undefined if they are valid. The value isn't quoted, because it can contain a password. */
 export function proxyProblem(env: NodeJS.ProcessEnv): string | undefined {
   const name = env.https_proxy === undefined ? 'HTTPS_PROXY' : 'https_proxy';
   const value = read(env, 'https_proxy');

@@ -9,7 +9,7 @@ export interface SecretName {
 }
 
 // Secret ids: letters, digits, hyphens and underscores, at most 255 (Secret Manager API, Secret.name). A project is an
-// id (which may carry a domain, `example.com:id`) or a number.
+// id (which can have a domain, `example.com:id`) or a number.
 const NAME =
   /^projects\/(?<project>[a-z0-9.:-]+)(?:\/locations\/(?<location>[a-z0-9-]+))?\/secrets\/(?<id>[A-Za-z0-9_-]{1,255})$/;
 

@@ -198,7 +198,7 @@ interface Batch {
  * Revokes keys in batches, until a batch fails for a reason that concerns all keys, or until the run's deadline. The next
  * run continues.
  *
- * @param recheck looks references up again, right before each batch: somebody can store an old payload again at any time
+ * @param recheck looks references up again, right before each batch: a person can store an old payload again at any time
  */
 export async function revokeKeys(
   run: Run,
@@ -305,7 +305,7 @@ export async function changeVersions(
     done: ascending(done),
     warnings: changedMeanwhile.map(
       ({ number }) =>
-        `version ${number} changed during the run (by somebody, or by an attempt whose answer was lost); the next run looks again`,
+        `version ${number} changed during the run (another process changed it, or the answer to this run's change was lost); the next run checks it`,
     ),
     failures: errors.slice(0, 1).map((error) => ({ step, error })),
   };

@@ -69,7 +69,7 @@ export async function inspect(
     deadlines.retry((limits) => store.list(secret, limits)),
     deadlines.retry((limits) => store.missingPermissions(secret, permissions, limits)),
   ]);
-  // Nobody has a permission on a secret that doesn't exist, so its absence comes first.
+  // A missing secret also looks like missing permissions, so it is reported first.
   const failures = [latest, listed].flatMap((read) =>
     read.status === 'rejected' ? toRotationError(read.reason) : [],
   );
@@ -155,7 +155,7 @@ async function reconcile(
   }
 }
 
-/** The version itself. Without the permission to get it, it counts as unchanged: that is the careful assumption. */
+/** The version itself. Without the permission to get it, the version counts as unchanged, because an enabled version prevents revocations. */
 export async function getVersion(
   { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
   version: Version,
@@ -239,8 +239,8 @@ async function readableBefore(
 }
 
 /**
- * Whether an earlier run has replaced an unreadable version, and its successor is unreadable, too. If IAM hides every version
- * from the function, each run would add another one.
+ * Whether the version before this one is unreadable, too: then an earlier run replaced it without success. If IAM hides
+ * every version from the function, each run would add another one.
  */
 async function isReplacementUnreadable(
   { secret, store, clock, deadlines }: Context,

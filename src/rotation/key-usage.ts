@@ -1,4 +1,4 @@
-/** Which keys the versions of a secret reference. */
+/** Which keys do versions contain? Before a key is revoked, no version can reference it. */
 import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
 import type { Deadlines } from './deadlines';
@@ -16,14 +16,17 @@ const MAX_UNLISTED = 1_000;
 type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keyIdsInOtherSecrets'>;
 
 /**
- * The keys among `keyIds` that no version references, or why that isn't certain.
+ * Finds the keys among `keyIds` that no version contains.
  *
- * A version that can be read is a reference, whatever a list shows: lists lag in states and by whole versions. So every
- * number up to the newest is tried that isn't known to be destroyed. The answer is uncertain if a newer version exists,
- * which can contain any key, or if an enabled version can't be read. A payload can be copied into another secret, so the
- * newest versions of the other configured secrets count as references, too.
+ * Lists lag: a version can be enabled although the list shows it as disabled, or doesn't show it at all. So this function
+ * reads every version number from 1 to the newest, except versions that the list shows as destroyed. A person can also
+ * copy a payload into another secret, so the newest versions of the other configured secrets are read, too.
  *
- * @param versions as they were listed; the versions in `ignore` count as destroyed
+ * The result is uncertain in two cases: a version newer than `versions` exists, or an enabled version can't be read.
+ * Both could contain any key.
+ *
+ * @param versions as they were listed
+ * @param ignore versions that the run is about to disable; they aren't read
  */
 export async function orphanedKeys(
   context: Context,
@@ -55,7 +58,7 @@ export async function orphanedKeys(
   return keyIds.filter((keyId) => !referenced.has(keyId) && !elsewhere.has(keyId));
 }
 
-/** Whether a version of this number exists, in any state. Unlike a list, access by number doesn't lag. */
+/** Whether a version with this number exists, in any state. Access by number doesn't lag, and a list does. */
 export async function exists(
   { secret, store, deadlines }: Pick<Context, 'secret' | 'store' | 'deadlines'>,
   number: number,
@@ -71,7 +74,7 @@ export async function exists(
   return found !== undefined;
 }
 
-/** A version with a damaged payload exists. */
+/** A damaged payload shows that the version exists. */
 function asCorrupt(thrown: unknown): 'corrupt' {
   if (toRotationError(thrown).code === 'PAYLOAD_CORRUPT') return 'corrupt';
   throw thrown;
@@ -91,7 +94,7 @@ async function referenceIn(
       : undefined;
   }
   if (access.kind === 'not_readable') {
-    // A version that is listed as disabled is disabled. Of any other the list says too little.
+    // If the list shows the version as disabled, the failed access confirms it. Otherwise get the version's state.
     if (listed?.state === 'DISABLED') return undefined;
     const assumed: Version = listed ?? { number, state: 'ENABLED', createdAt: 0 };
     const actual = await getVersion(context, assumed);

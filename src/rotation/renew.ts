@@ -47,7 +47,7 @@ export type Renewal =
       readonly step: 'issue' | 'verify';
       readonly error: RotationError;
     }
-  /** A key was issued, and it isn't known whether a version contains it, unless `isCertain`. */
+  /** A key was issued and not stored. If `isCertain`, no version contains it. Otherwise a version might contain it. */
   | {
       readonly kind: 'not_stored';
       readonly error: RotationError;
@@ -99,21 +99,21 @@ type Issuing =
   | { readonly issued: IssuedCredential; readonly warnings: readonly string[] }
   | Exclude<Renewal, { readonly kind: 'rotated' }>;
 
-/** An unsaved credential comes first: its refresh token is used, so it might be the last one. */
+/** Returns the unsaved credential of an earlier run, if there is one. Otherwise it issues a key. */
 async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
   const { secret, unsaved, deadlines, clock, session, policy } = run;
   const { current, newest, next } = inspection;
   const failed = (error: RotationError): Issuing => ({ kind: 'not_renewed', step: 'issue', error });
 
-  const kept = unsaved.get(secret);
-  if (kept !== undefined) {
+  const earlier = unsaved.get(secret);
+  if (earlier !== undefined) {
     const check = policy.verify
       ? await verifyOrInconclusive(() =>
-          session.verifyNew(kept.credential, { deadline: deadlines.latestIssue }),
+          session.verifyNew(earlier.credential, { deadline: deadlines.latestIssue }),
         )
       : undefined;
     if (check?.verdict !== 'rejected' || next instanceof RotationError) {
-      return { issued: kept, warnings: [] };
+      return { issued: earlier, warnings: [] };
     }
   }
   if (next instanceof RotationError) return failed(next);
@@ -141,10 +141,10 @@ async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
   } catch (thrown) {
     const error = toRotationError(thrown);
     if (!error.refused) return failed(error);
-    // A refresh token works once. If another run used it first, that run has added a version, or is about to.
+    // A refresh token works once. If another run used it first, that run adds a version.
     const newer = next.by === 'refresh' ? await waitForNewerVersion(run, inspection) : undefined;
     if (newer !== undefined) return { kind: 'superseded', by: newer };
-    if (kept !== undefined) return { issued: kept, warnings: [] };
+    if (earlier !== undefined) return { issued: earlier, warnings: [] };
     const context = { answerLost: attempts.unknownOutcomes > 0, now: clock.now() };
     return failed(next.refusal(error, context));
   }
@@ -175,7 +175,7 @@ class Attempts {
 
 /**
  * The number of the newest version that was added since the inspection. Versions are looked up by number, because lists
- * lag. In doubt there is none: a credential must not be lost for a failed look.
+ * lag. If the search fails, the run continues as if there were none: a failed read must not cost a credential.
  */
 async function newerVersion(
   run: Run,
@@ -183,7 +183,7 @@ async function newerVersion(
   warnings?: string[],
 ): Promise<number | undefined> {
   const last = newest?.number ?? 0;
-  // A used-up quota of reads must not keep a credential in memory until the end of the run.
+  // The new credential must be stored soon, so the search ends after 30 s even if the quota of reads is used up.
   const retrying = { latest: run.deadlines.latestAdd, quotaRetryFor: RETRY_FOR };
   let number = last;
   try {
@@ -218,7 +218,7 @@ async function add(
   const { secret, store, deadlines, clock } = run;
   const payload = issued.credential.serialize();
   const tooLate = issued.by === 'mint' ? issued.issuedAt + MINTED_KEY_ADD_WITHIN : Infinity;
-  // A slow issue and verification can end after `latestAdd`. Even then the key is worth an attempt.
+  // A slow issue and verification can end after `latestAdd`. Even then the run tries to store the key.
   const latest = Math.min(Math.max(deadlines.latestAdd, deadlines.in(TIME_FOR_LATE_ADD)), tooLate);
   let outcomeUnknown = false as boolean;
   const attempt = async (): Promise<Version> => {

@@ -78,7 +78,7 @@ export interface ErrorReport {
 /** A result, with what only the log gets. */
 export interface RunResult {
   readonly result: RotationResult;
-  /** The HTTP status that it asks for. */
+  /** The HTTP status of a request with this result alone. */
   readonly status: number;
   readonly keyFingerprint?: string | undefined;
   /** How long the key that applications use has been in its version. */
@@ -207,7 +207,7 @@ function outcomeOf({ options }: Context, record: RunRecord, failure: Failure | u
 function reasonOf({ options }: Context, { decision, renewed, alias }: RunRecord) {
   if (alias !== undefined) return `the same secret as ${alias}`;
   if (renewed.renewal.kind === 'superseded') {
-    return `version ${renewed.renewal.by} was added by somebody else during the run`;
+    return `version ${renewed.renewal.by} was added by another process during the run`;
   }
   if (decision === undefined || decision.action === 'block') return undefined;
   if (!options.dryRun) return decision.reason;
@@ -224,7 +224,7 @@ function plannedIssuer({ options }: Context, { decision, inspection }: RunRecord
   return inspection.next instanceof RotationError ? undefined : inspection.next.by;
 }
 
-/** The key that applications should be using, as the run leaves it. Of a version that somebody else added, nothing is known. */
+/** The key in the newest enabled version at the end of the run. If another process added a version, its key isn't known. */
 function newestKey(inspection: Inspection | undefined, renewal: Renewal): CurrentKey | undefined {
   if (renewal.kind === 'superseded') return undefined;
   if (renewal.kind !== 'rotated') return inspection?.current;

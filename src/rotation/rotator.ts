@@ -49,8 +49,8 @@ export class Rotator {
   }
 
   /**
-   * Rotates secrets that are due, and cleans up. All secrets begin at once: a slow service, or a used-up quota, holds only
-   * the secrets that need it, and the services limit the calls. Never throws.
+   * Rotates secrets that are due, and cleans up. All secrets begin at once. So a slow service or a used-up quota
+   * delays only the secrets that need it. The clients of the services limit the calls. Never throws.
    *
    * @param onResult called once for each run, when it ends
    */
@@ -63,7 +63,7 @@ export class Rotator {
     return this.#inSession(deadlines, (session) => {
       const request = this.#newRequest(secrets, session, deadlines);
       return Promise.all(
-        secrets.map((secret) => this.#inTurn(this.#newRun(secret, options, request), onResult)),
+        secrets.map((secret) => this.#runOrJoin(this.#newRun(secret, options, request), onResult)),
       );
     });
   }
@@ -134,13 +134,13 @@ export class Rotator {
   }
 
   /**
-   * A run joins a run for the same secret that is in progress and asks for the same. Otherwise it waits for it. No wait and
-   * no run outlasts its deadline: a call that never returns must not block the runs that follow.
+   * One run at a time for each secret. A run with the same options as the running one shares its result. Any other run waits
+   * until the running one ends. Every wait and every run ends at its deadline, so a call that hangs doesn't block later runs.
    */
-  async #inTurn(run: Run, onResult: (result: RunResult) => void): Promise<RunResult> {
+  async #runOrJoin(run: Run, onResult: (result: RunResult) => void): Promise<RunResult> {
     const { secret, options, deadlines } = run;
     const { clock } = this.#options;
-    const late = (): RunResult => {
+    const deadlineExceeded = (): RunResult => {
       const isUnsaved = run.unsaved.get(secret) !== undefined;
       const error = isUnsaved
         ? notStored(runExceededDeadline(secret))
@@ -148,7 +148,7 @@ export class Rotator {
       return resultOf(run, failedRun({ step: isUnsaved ? 'add' : 'inspect', error }));
     };
     const start = async (): Promise<RunResult> => {
-      const result = await withDeadline(clock, deadlines.end, rotate(run), late);
+      const result = await withDeadline(clock, deadlines.end, rotate(run), deadlineExceeded);
       onResult(result);
       return result;
     };
@@ -163,7 +163,7 @@ export class Rotator {
         () => undefined,
       );
       if (joined === undefined) {
-        const result = late();
+        const result = deadlineExceeded();
         onResult(result);
         return result;
       }

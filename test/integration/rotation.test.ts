@@ -188,7 +188,7 @@ describe('the outcome', () => {
       secret: secret.name,
       outcome: 'superseded',
       version: '2',
-      reason: 'version 2 was added by somebody else during the run',
+      reason: 'version 2 was added by another process during the run',
     });
     expect(status).toBe(200);
     expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);

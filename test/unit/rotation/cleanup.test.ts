@@ -165,13 +165,11 @@ describe('a change of a version that fails', () => {
     expect(await cleanIn({ store })).toMatchObject({ disable: [2], failures: [] });
   });
 
-  test('because somebody changed the version, is left to the next run', async () => {
+  test('because another process changed the version, is left to the next run', async () => {
     expect(await cleanIn({ store: { disable: inTurn(false) } })).toMatchObject({
       disable: [],
       failures: [],
-      warnings: [
-        expect.stringMatching(/^version 2 changed during the run .*next run looks again$/),
-      ],
+      warnings: [expect.stringMatching(/^version 2 changed during the run .*next run checks it$/)],
     });
   });
 

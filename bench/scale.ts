@@ -37,8 +37,8 @@ export async function scale(services: Services): Promise<Measurement[]> {
         isMet: (share) => share <= 100,
       }),
       measurement(`${name}: duration / ${seconds} s`, '', [duration / 1000 / seconds], {
-        text: '<= 1.2',
-        isMet: (ratio) => ratio <= 1.2,
+        text: '<= 1.4',
+        isMet: (ratio) => ratio <= 1.4,
       }),
     );
   }

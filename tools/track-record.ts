@@ -1,6 +1,6 @@
 /**
  * Writes the figures of docs/track-record.md: what the last fault campaign says in test/simulation/RESULTS.md, and how many
- * runs Terraform's tests have. `npm run track-record -- --tests` also runs all other tests, and writes how many there were.
+ * runs Terraform's tests have. `npx tsx tools/track-record.ts --tests` also runs all other tests, and writes how many there were.
  */
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -14,13 +14,13 @@ import {
   type Verdict,
 } from '../../tools/conformance/assumption';
 import { ASSUMPTIONS as V1 } from '../../tools/conformance/auth-client';
-import { AuthClientBench } from '../../tools/conformance/auth-client-bench';
-import type { Bench } from '../../tools/conformance/group';
+import { AuthClientTestBed } from '../../tools/conformance/auth-client-test-bed';
+import type { TestBed as GroupTestBed } from '../../tools/conformance/group';
 import { ASSUMPTIONS as V2 } from '../../tools/conformance/key-api';
-import { KeyApiBench } from '../../tools/conformance/key-api-bench';
+import { KeyApiTestBed } from '../../tools/conformance/key-api-test-bed';
 import { conformance } from '../../tools/conformance/run';
 import { ASSUMPTIONS as SM } from '../../tools/conformance/secret-manager';
-import { SecretManagerBench } from '../../tools/conformance/secret-manager-bench';
+import { SecretManagerTestBed } from '../../tools/conformance/secret-manager-test-bed';
 import { readTarget, type Target } from '../../tools/conformance/target';
 import { jwt } from '../../emulators/account';
 import type { FaultPlan, Hook } from '../../emulators/faults';
@@ -130,21 +130,21 @@ function env(): Record<string, string> {
 }
 
 async function line(id: string): Promise<Line> {
-  async function find<B extends Bench>(
+  async function find<B extends GroupTestBed>(
     assumptions: readonly Assumption<B>[],
     open: (target: Target) => B,
   ): Promise<Line | undefined> {
     const assumption = assumptions.find((one) => one.id === id);
     if (assumption === undefined) return undefined;
-    const bench = open(target());
-    const found = await check(assumption, bench);
-    await bench.remove();
+    const testBed = open(target());
+    const found = await check(assumption, testBed);
+    await testBed.remove();
     return found;
   }
   const found =
-    (await find(V2, (target) => new KeyApiBench(target))) ??
-    (await find(V1, (target) => new AuthClientBench(target))) ??
-    (await find(SM, (target) => new SecretManagerBench(target)));
+    (await find(V2, (target) => new KeyApiTestBed(target))) ??
+    (await find(V1, (target) => new AuthClientTestBed(target))) ??
+    (await find(SM, (target) => new SecretManagerTestBed(target)));
   if (found === undefined) throw new Error(`there is no line ${id}`);
   return found;
 }
@@ -481,7 +481,7 @@ describe('every assumption', () => {
   );
 });
 
-describe('npm run conformance', () => {
+describe('tools/conformance.ts', () => {
   async function ask(
     answers: readonly string[],
     changes: Readonly<Record<string, string>> = {},
@@ -588,7 +588,7 @@ describe('npm run conformance', () => {
   });
 
   it("doesn't check ListCaches with v2 keys when the host is unknown", async () => {
-    const bench = new KeyApiBench({ ...target(), momento: {} });
+    const bench = new KeyApiTestBed({ ...target(), momento: {} });
     await expect(bench.listCaches('x')).rejects.toThrow(NotChecked);
     await bench.remove();
   });

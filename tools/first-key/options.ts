@@ -1,4 +1,4 @@
-/** What `npm run first-key` is asked for, or everything that is wrong with it. */
+/** The options of `npx tsx tools/first-key.ts`, or every problem with them. */
 import { parseArgs } from 'node:util';
 import {
   AllCaches,

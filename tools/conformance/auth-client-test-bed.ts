@@ -14,7 +14,7 @@ import { acceptV1 } from '../../src/momento/refresh';
 import { closeAuthClient, closeCacheClient, Sdk } from '../../src/momento/sdk';
 import type { CallLimits } from '../../src/rotation/ports';
 import { failed, NotChecked, once } from './assumption';
-import type { Bench } from './group';
+import type { TestBed } from './group';
 import type { Target } from './target';
 
 export const LIFETIME = 10 * MINUTE;
@@ -26,7 +26,7 @@ export interface Generated {
   readonly askedAt: number;
 }
 
-export class AuthClientBench implements Bench {
+export class AuthClientTestBed implements TestBed {
   readonly target: Target;
   readonly superUserKey: Credential;
   readonly sdk: Sdk;

@@ -17,7 +17,7 @@ import { closeCacheClient, Sdk } from '../../src/momento/sdk';
 import { RateLimiter } from '../../src/rate-limiter';
 import type { CallLimits } from '../../src/rotation/ports';
 import { failed, NotChecked, once, reasonOf } from './assumption';
-import type { Bench } from './group';
+import type { TestBed } from './group';
 import type { Target } from './target';
 
 const LIFETIME = HOUR;
@@ -64,7 +64,7 @@ interface Refreshed {
   readonly key: WithToken | undefined;
 }
 
-export class KeyApiBench implements Bench {
+export class KeyApiTestBed implements TestBed {
   readonly target: Target;
   readonly managementKey: Credential;
   /** The function's own client. */

@@ -1,6 +1,6 @@
 /* global require, process, Buffer */
-// What one would write at first: both SDKs as they come, no bundle, and no more than the steps that a rotation needs. It
-// checks nothing, repeats nothing, and does not verify the new key.
+// The simplest implementation: both SDKs unchanged, without a bundle, with only the steps that a rotation needs. It doesn't
+// check, retry or verify anything.
 const functions = require('@google-cloud/functions-framework');
 const { AuthClient, CredentialProvider, RefreshApiKey } = require('@gomomento/sdk');
 const { SecretManagerServiceClient } = require('@google-cloud/secret-manager');

@@ -8,7 +8,7 @@ import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { callOptions, Clients } from '../../src/secret-manager/client';
 import { SecretManagerStore } from '../../src/secret-manager/store';
 import { failed, NotChecked, once, reasonOf, statusName } from './assumption';
-import type { Bench } from './group';
+import type { TestBed } from './group';
 import type { Target } from './target';
 import { inTime } from './wait';
 
@@ -18,11 +18,11 @@ type ApiVersion = protos.google.cloud.secretmanager.v1.ISecretVersion;
 const PAUSE = 1.1 * SECOND;
 
 /** How long lists, states and `latest` may take to follow. */
-export const PATIENCE = 5 * MINUTE;
+export const TIME_LIMIT = 5 * MINUTE;
 
 const MAX_PAYLOAD_BYTES = 64 * 1024;
 
-export class SecretManagerBench implements Bench {
+export class SecretManagerTestBed implements TestBed {
   readonly target: Target;
   readonly secret: SecretName;
   /** The function's own. */
@@ -76,7 +76,7 @@ export class SecretManagerBench implements Bench {
   readonly listed = once(async () => {
     await this.third();
     let versions: readonly Version[] = [];
-    const isShown = await inTime(this.target.clock, PATIENCE, async () => {
+    const isShown = await inTime(this.target.clock, TIME_LIMIT, async () => {
       ({ versions } = await this.store.list(this.secret, this.limits));
       return versions.length === 3;
     });

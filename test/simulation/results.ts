@@ -1,6 +1,6 @@
 /** The scores of a simulation as text. */
 import { availableParallelism } from 'node:os';
-import type { Score } from './simulation';
+import type { Extent, Score } from './simulation';
 
 /** A table in Markdown, which a terminal shows as well. */
 export function table(scores: readonly Score[], seconds: number): string {
@@ -36,14 +36,19 @@ export function table(scores: readonly Score[], seconds: number): string {
 const [OPEN, CLOSE] = ['<!-- results -->', '<!-- /results -->'];
 
 /** The page RESULTS.md with the figures of this simulation. */
-export function withResults(page: string, scores: readonly Score[], seconds: number): string {
+export function withResults(
+  page: string,
+  extent: Extent,
+  scores: readonly Score[],
+  seconds: number,
+): string {
   const [start, end] = [page.indexOf(OPEN), page.indexOf(CLOSE)];
   if (start < 0 || end < start) throw new Error(`RESULTS.md has no ${OPEN} and ${CLOSE}`);
   const day = new Date().toISOString().slice(0, 10);
   const machine = `${availableParallelism()} cores`;
   const notes = scores.flatMap((score) => score.notes.map((note) => `- ${score.group}: ${note}`));
   const figures = [
-    `The last full simulation ran on ${day} with Node ${process.versions.node} on ${machine}.`,
+    `The last ${extent} simulation ran on ${day} with Node ${process.versions.node} on ${machine}.`,
     '',
     table(scores, seconds),
     '',

@@ -2,7 +2,7 @@
 import type { Clock } from './clock';
 import { RotationError } from './errors';
 
-export interface Turn {
+export interface RateLimitedCall {
   /** A turn that would come after this time on the monotonic clock fails at once with DEADLINE_EXCEEDED, and takes no slot. */
   readonly deadline: number;
   /** Lower numbers go first. */
@@ -19,7 +19,7 @@ export interface RateLimiterOptions {
   readonly service?: string | undefined;
 }
 
-interface Waiting {
+interface QueuedCall {
   readonly deadline: number;
   readonly priority: number;
   readonly slots: number;
@@ -34,7 +34,7 @@ export class RateLimiter {
   /** When the last `calls` calls began, in ascending order. */
   #begins: number[];
   /** By priority, then by arrival. */
-  #queue: Waiting[] = [];
+  #queue: QueuedCall[] = [];
   /** Set while the first in the queue is waited for; aborting it looks at the queue again. */
   #waiting: AbortController | undefined;
 
@@ -48,7 +48,7 @@ export class RateLimiter {
    * Resolves when the caller's turn has come, with that time. A turn that later arrivals of a higher priority push past its deadline fails
    * when they arrive, so that its caller doesn't wait in vain.
    */
-  turn({ deadline, priority, slots = 1 }: Turn): Promise<number> {
+  acquire({ deadline, priority, slots = 1 }: RateLimitedCall): Promise<number> {
     const { calls } = this.#options;
     if (slots > calls) throw new RangeError(`${slots} slots of ${calls}`);
     return new Promise((begin, fail) => {

@@ -3,7 +3,7 @@ export interface SecretName {
   /** `projects/P/secrets/S` or `projects/P/locations/L/secrets/S` */
   readonly name: string;
   readonly project: string;
-  readonly location?: string;
+  readonly location?: string | undefined;
   /** The last part: what people call the secret. */
   readonly id: string;
 }
@@ -13,14 +13,9 @@ export interface SecretName {
 const NAME =
   /^projects\/(?<project>[a-z0-9.:-]+)(?:\/locations\/(?<location>[a-z0-9-]+))?\/secrets\/(?<id>[A-Za-z0-9_-]{1,255})$/;
 
-/** Reads a full resource name; undefined if it is not one. */
+/** Reads a full resource name; undefined for any other text. */
 export function parseSecretName(name: string): SecretName | undefined {
   const parts = NAME.exec(name)?.groups;
   if (parts?.project === undefined || parts.id === undefined) return undefined;
-  return {
-    name,
-    project: parts.project,
-    id: parts.id,
-    ...(parts.location !== undefined && { location: parts.location }),
-  };
+  return { name, project: parts.project, location: parts.location, id: parts.id };
 }

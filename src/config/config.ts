@@ -1,7 +1,7 @@
 import { DAY, DURATION, HOUR, MINUTE, parseDuration, SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { proxyProblem } from '../proxy';
-import { ADD_RESERVE, ISSUE_RESERVE } from '../rotation/deadlines';
+import { TIME_TO_ADD, TIME_TO_ISSUE_AND_ADD } from '../rotation/deadlines';
 import type { RenewalPolicy, RenewBefore } from '../rotation/policy';
 import type { Secret } from '../rotation/ports';
 import { parseSecretName, type SecretName } from '../secret-name';
@@ -22,7 +22,7 @@ export interface Config extends Services {
 }
 
 // Time must remain to store a key that was issued. 3600 s is Cloud Run's own limit.
-const MIN_TIMEOUT = ISSUE_RESERVE + ADD_RESERVE;
+const MIN_TIMEOUT = TIME_TO_ISSUE_AND_ADD + TIME_TO_ADD;
 const MAX_TIMEOUT = HOUR;
 
 const UNITS = [

@@ -4,7 +4,7 @@ import type { Request, Response } from '@google-cloud/functions-framework';
 import type { Clock } from '../clock';
 import { RotationError, toRotationError } from '../errors';
 import type { Log } from '../log';
-import { ANSWER_RESERVE } from '../rotation/deadlines';
+import { TIME_TO_ANSWER } from '../rotation/deadlines';
 import type { RunResult } from '../rotation/result';
 import type { Rotator } from '../rotation/rotator';
 import { MAX_REQUEST_BYTES, readBody, tooLong } from './body';
@@ -78,7 +78,7 @@ async function carryOut(
   body: Buffer,
   { rotator, timeoutMs, clock, log }: HandlerOptions,
 ): Promise<Answer> {
-  const deadline = clock.monotonic() + timeoutMs - ANSWER_RESERVE;
+  const deadline = clock.monotonic() + timeoutMs - TIME_TO_ANSWER;
   const parsed = parseRequest(body, rotator.secrets, clock.now());
   const scheduledAt = parseScheduleTime(request.get('x-cloudscheduler-scheduletime'));
   const origin: Origin = { ...sender(request), reason: parsed.reason };

@@ -6,7 +6,7 @@ import type { Clock } from '../clock';
 import { HOUR, isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import type { Log, LogEntry } from '../log';
-import { ANSWER_RESERVE } from '../rotation/deadlines';
+import { TIME_TO_ANSWER } from '../rotation/deadlines';
 import type { Rotator } from '../rotation/rotator';
 import { requestLine, rotationLine, statusLine, type Origin } from './log-lines';
 import { kindOf, parseMessage, type Message } from './push';
@@ -76,7 +76,7 @@ async function carryOut(
   { rotator, timeoutMs, clock, log }: MessageContext,
 ): Promise<Answer> {
   const { publishedAt } = message;
-  const deadline = clock.monotonic() + Math.min(timeoutMs, MAX_TIMEOUT) - ANSWER_RESERVE;
+  const deadline = clock.monotonic() + Math.min(timeoutMs, MAX_TIMEOUT) - TIME_TO_ANSWER;
   if (request.kind === 'status') {
     const reports = await rotator.status(request.secrets);
     for (const report of reports) log(statusLine(report, origin));

@@ -168,7 +168,7 @@ export class MomentoSession implements KeySession {
 
   async revoke(
     keyIds: readonly string[],
-    confirm: (keyIds: readonly string[]) => Promise<readonly string[]>,
+    recheck: (keyIds: readonly string[]) => Promise<readonly string[]>,
     limits: CallLimits,
   ): Promise<Map<string, true | RotationError>> {
     const results = new Map<string, true | RotationError>();
@@ -176,11 +176,11 @@ export class MomentoSession implements KeySession {
     const wanted = keyIds.filter((keyId) => keyId !== manager.keyId);
     if (wanted.length === 0) return results;
     const begin = await this.#options.api.revocationTurn(wanted.length, limits);
-    const confirmed = await confirm(wanted);
+    const rechecked = await recheck(wanted);
     begin();
     await Promise.all(
       wanted
-        .filter((keyId) => confirmed.includes(keyId))
+        .filter((keyId) => rechecked.includes(keyId))
         .map(async (keyId) => {
           const revoked = manager.revoke(keyId, limits).then(() => true as const);
           results.set(keyId, await revoked.catch(toRotationError));

@@ -182,7 +182,7 @@ export class KeyApi {
    */
   async revocationTurn(slots: number, { deadline }: CallLimits): Promise<() => void> {
     const { limiter } = this.#options;
-    const at = await limiter.turn({ priority: PRIORITY.revoke, slots, deadline });
+    const at = await limiter.acquire({ priority: PRIORITY.revoke, slots, deadline });
     return () => limiter.postpone(at, slots);
   }
 
@@ -259,7 +259,7 @@ export class KeyApi {
     limits: CallLimits,
     call: string,
   ): Promise<Answer> {
-    await this.#options.limiter.turn({ priority, deadline: limits.deadline });
+    await this.#options.limiter.acquire({ priority, deadline: limits.deadline });
     // To give up an issue that has begun would lose a key. The run has set time aside for it.
     const isIssue = priority === PRIORITY.issue;
     return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);

@@ -11,11 +11,11 @@ import {
   type RefreshApiKey,
 } from '@gomomento/sdk';
 import { withDeadline, type Clock } from '../clock';
+import { ConcurrencyLimiter } from '../concurrency';
 import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { proxyFor } from '../proxy';
 import type { CallLimits, KeyCheck } from '../rotation/ports';
-import { Semaphore } from '../semaphore';
 import type { Credential } from './credential';
 import { connectionFailed, unavailable } from './errors';
 import { InvalidPayload } from './payload';
@@ -42,7 +42,7 @@ interface SdkError {
 export class Sdk {
   readonly #clock: Clock;
   readonly #emulator: string | undefined;
-  readonly #calls = new Map<string, Semaphore>();
+  readonly #calls = new Map<string, ConcurrencyLimiter>();
 
   /** @param emulator `host:port` of an emulator in place of Momento */
   constructor(clock: Clock, emulator: string | undefined) {
@@ -128,8 +128,8 @@ export class Sdk {
     });
   }
 
-  #callsTo(host: string): Semaphore {
-    const calls = this.#calls.get(host) ?? new Semaphore(this.#clock, MAX_CALLS, host);
+  #callsTo(host: string): ConcurrencyLimiter {
+    const calls = this.#calls.get(host) ?? new ConcurrencyLimiter(this.#clock, MAX_CALLS, host);
     this.#calls.set(host, calls);
     return calls;
   }

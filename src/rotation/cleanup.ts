@@ -42,7 +42,7 @@ export const NO_CLEANUP: Cleanup = {
 };
 
 /** The situation in which a cleanup begins. */
-export interface Standing {
+export interface CleanupInput {
   readonly inspection: Inspection;
   /** The versions, with the newest one among them. */
   readonly versions: readonly Version[];
@@ -56,7 +56,7 @@ export interface Standing {
 }
 
 /** Plans a cleanup without changing anything. A failure is a warning, because nothing had to be done. */
-export async function planCleanup(run: Run, standing: Standing): Promise<Cleanup> {
+export async function planCleanup(run: Run, standing: CleanupInput): Promise<Cleanup> {
   const plan = versionPlan(run, standing);
   const listed = await listKeys(run, standing);
   // The version that a rotation would add doesn't exist.
@@ -72,7 +72,7 @@ export async function planCleanup(run: Run, standing: Standing): Promise<Cleanup
 }
 
 /** Applies the plan: disables, destroys, revokes. Versions don't wait for the issuer's list of keys. */
-export async function applyCleanup(run: Run, standing: Standing): Promise<Cleanup> {
+export async function applyCleanup(run: Run, standing: CleanupInput): Promise<Cleanup> {
   const { secret, store, deadlines } = run;
   const { newest, blocked } = standing;
   const plan = versionPlan(run, standing);
@@ -102,7 +102,7 @@ export async function applyCleanup(run: Run, standing: Standing): Promise<Cleanu
 /** In a run that met an unreadable newest version nothing is cleaned up, even if the run added a new version. */
 function versionPlan(
   { policy, clock }: Run,
-  { versions, newest, isCertain, inspection }: Standing,
+  { versions, newest, isCertain, inspection }: CleanupInput,
 ): VersionPlan {
   return isCertain && inspection.unreadable.size === 0
     ? planVersions(versions, newest, policy, inspection.missing, clock.now())
@@ -124,7 +124,7 @@ interface Listed extends Orphans {
  * The keys of the secret that are old enough to be orphaned. The list is read for minted secrets without `REVOKE`, too: the
  * number of live keys shows in the log.
  */
-async function listKeys(run: Run, { keyId, inspection }: Standing): Promise<Listed> {
+async function listKeys(run: Run, { keyId, inspection }: CleanupInput): Promise<Listed> {
   const { secret, session, unsaved, policy, clock, deadlines } = run;
   const { next } = inspection;
   const isMinted = !(next instanceof RotationError) && next.by === 'mint';
@@ -159,7 +159,7 @@ async function listKeys(run: Run, { keyId, inspection }: Standing): Promise<List
 /** The keys among the listed ones that no version references. */
 async function findOrphans(
   run: Run,
-  { versions, inspection }: Standing,
+  { versions, inspection }: CleanupInput,
   listed: Listed,
   ignore: readonly Version[],
 ): Promise<Orphans> {
@@ -184,13 +184,13 @@ async function findOrphans(
  */
 async function revokeOrphans(
   run: Run,
-  standing: Standing,
+  standing: CleanupInput,
   listed: Listed,
   disabled: readonly Version[],
 ): Promise<Orphans> {
   const { deadlines, timings, clock } = run;
   const numbers = new Set(disabled.map(({ number }) => number));
-  const now: Standing = {
+  const now: CleanupInput = {
     ...standing,
     versions: standing.versions.map((version) =>
       numbers.has(version.number) ? { ...version, state: 'DISABLED' } : version,
@@ -204,7 +204,7 @@ async function revokeOrphans(
   const revoked: string[] = [];
   const failures = [...found.failures];
   const warnings = [...found.warnings];
-  const confirm = async (keyIds: readonly string[]): Promise<readonly string[]> => {
+  const recheck = async (keyIds: readonly string[]): Promise<readonly string[]> => {
     const orphans = await findOrphans(run, now, { keyIds, failures: [], warnings: [] }, []);
     failures.push(...orphans.failures);
     warnings.push(...orphans.warnings);
@@ -214,7 +214,7 @@ async function revokeOrphans(
     for (let start = 0; start < found.keyIds.length; start += REVOKE_BATCH) {
       const batch = found.keyIds.slice(start, start + REVOKE_BATCH);
       const before = failures.length + warnings.length;
-      const error = await revokeBatch(run, batch, confirm, revoked);
+      const error = await revokeBatch(run, batch, recheck, revoked);
       const isUncertain = failures.length + warnings.length > before;
       if (error !== undefined) failures.push({ step: 'revoke', error: notRevoked(error) });
       // An error that concerns one key must not hold up the other keys in every run.
@@ -229,14 +229,14 @@ async function revokeOrphans(
 async function revokeBatch(
   { session, deadlines }: Run,
   batch: readonly string[],
-  confirm: (keyIds: readonly string[]) => Promise<readonly string[]>,
+  recheck: (keyIds: readonly string[]) => Promise<readonly string[]>,
   revoked: string[],
 ): Promise<RotationError | undefined> {
   let remaining = batch;
   try {
     await deadlines.retry(
       async (limits) => {
-        const outcomes = await session.revoke(remaining, confirm, limits);
+        const outcomes = await session.revoke(remaining, recheck, limits);
         const errors: RotationError[] = [];
         for (const [keyId, outcome] of outcomes) {
           if (outcome === true) revoked.push(keyId);

@@ -6,7 +6,7 @@ import { retry } from '../retry';
 import type { CallLimits } from './ports';
 
 /** A run ends this long before the function's timeout, so that its answer is still sent. */
-export const ANSWER_RESERVE = 15 * SECOND;
+export const TIME_TO_ANSWER = 15 * SECOND;
 
 /** For how long a failing call is retried, unless a longer wait can save a credential. */
 export const RETRY_FOR = 30 * SECOND;
@@ -17,19 +17,19 @@ export const RETRY_FOR = 30 * SECOND;
 export const QUOTA_RETRY_FOR = 2 * MINUTE;
 
 /** Time that is left for storing a credential when the secret is looked at for the last time. */
-export const ADD_RESERVE = 30 * SECOND;
+export const TIME_TO_ADD = 30 * SECOND;
 
 /** The cleanup ends this long before the run: its last calls must end in time, or the run's result would be lost. */
-export const CLEANUP_RESERVE = 15 * SECOND;
+export const TIME_FOR_LAST_CALLS = 15 * SECOND;
 
 /** If the add begins late, this much time is left for it. */
-export const LATE_ADD = 10 * SECOND;
+export const TIME_FOR_LATE_ADD = 10 * SECOND;
 
 /** The longest attempt to issue a key: the fixed deadline of a refresh in Momento's SDK. */
 const ISSUE_CALL = 60 * SECOND;
 
 /** No key is issued if less time remains than one attempt and storing its result can take. */
-export const ISSUE_RESERVE = ISSUE_CALL + ADD_RESERVE;
+export const TIME_TO_ISSUE_AND_ADD = ISSUE_CALL + TIME_TO_ADD;
 
 /** For how long a failing issue is retried. */
 export const ISSUE_RETRY_FOR = 90 * SECOND;
@@ -65,12 +65,12 @@ export class Deadlines {
 
   /** No key is issued after this. */
   get latestIssue(): number {
-    return this.end - ISSUE_RESERVE;
+    return this.end - TIME_TO_ISSUE_AND_ADD;
   }
 
   /** No attempt to add a version begins after this. */
   get latestAdd(): number {
-    return this.end - ADD_RESERVE;
+    return this.end - TIME_TO_ADD;
   }
 
   /** The limits of a step that leaves time for what follows it. */

@@ -146,7 +146,7 @@ async function reconcile(
       versions.delete(number);
       continue;
     }
-    const actual = await itself({ secret, store, deadlines }, candidate);
+    const actual = await getVersion({ secret, store, deadlines }, candidate);
     if (actual === undefined) versions.delete(number);
     else versions.set(number, actual);
     if (actual?.state !== 'ENABLED') continue;
@@ -156,7 +156,7 @@ async function reconcile(
 }
 
 /** The version itself. Without the permission to get it, it counts as unchanged: that is the careful assumption. */
-export async function itself(
+export async function getVersion(
   { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
   version: Version,
 ): Promise<Version | undefined> {
@@ -190,7 +190,7 @@ async function interpret(
       const nextKey = await session.nextKey(secret, older);
       // Only an older version could be used for a refresh, and its token is used already.
       const isMinted = !(nextKey instanceof RotationError) && nextKey.by === 'mint';
-      return isMinted && !(await isReplacedInVain(context, versions, unread[0]))
+      return isMinted && !(await isReplacementUnreadable(context, versions, unread[0]))
         ? nextKey
         : versionUnreadable(secret, ...unread);
     }
@@ -242,7 +242,7 @@ async function readableBefore(
  * Whether an earlier run has replaced an unreadable version, and its successor is unreadable, too. If IAM hides every version
  * from the function, each run would add another one.
  */
-async function isReplacedInVain(
+async function isReplacementUnreadable(
   { secret, store, clock, deadlines }: Context,
   versions: readonly Version[],
   number: number,

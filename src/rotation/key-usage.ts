@@ -2,7 +2,7 @@
 import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
 import type { Deadlines } from './deadlines';
-import { itself, parse } from './inspect';
+import { getVersion, parse } from './inspect';
 import { newestVersion } from './policy';
 import type { Version } from './ports';
 import type { Run } from './run';
@@ -13,7 +13,7 @@ const CONCURRENCY = 16;
 /** How many versions can be missing in a list. A complete list misses none, not even destroyed versions. */
 const MAX_UNLISTED = 1_000;
 
-type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keysElsewhere'>;
+type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keyIdsInOtherSecrets'>;
 
 /**
  * The keys among `keyIds` that no version references, or why that isn't certain.
@@ -46,7 +46,7 @@ export async function orphanedKeys(
       referenceIn(context, number, listed.get(number)),
     ),
     exists(context, newest + 1),
-    context.keysElsewhere(),
+    context.keyIdsInOtherSecrets(),
   ]);
   if (hasNewer) return { uncertain: `version ${newest + 1} was just added` };
   const unreadable = references.find((reference) => typeof reference === 'object');
@@ -94,7 +94,7 @@ async function referenceIn(
     // A version that is listed as disabled is disabled. Of any other the list says too little.
     if (listed?.state === 'DISABLED') return undefined;
     const assumed: Version = listed ?? { number, state: 'ENABLED', createdAt: 0 };
-    const actual = await itself(context, assumed);
+    const actual = await getVersion(context, assumed);
     return actual?.state === 'ENABLED'
       ? { uncertain: `version ${number} is enabled and can't be read (${access.reason})` }
       : undefined;

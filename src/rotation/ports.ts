@@ -67,7 +67,7 @@ export interface CallLimits {
 export interface SecretStore {
   /** Reads a payload. By number the answer is strongly consistent, by `latest` it can lag. */
   access(secret: SecretName, version: number | 'latest', limits: CallLimits): Promise<Access>;
-  /** The version itself, without its payload; undefined if there is none. */
+  /** The version getVersion, without its payload; undefined if there is none. */
   get(secret: SecretName, version: number, limits: CallLimits): Promise<Version | undefined>;
   /** The versions of a secret. The list can lag, in states and by whole versions. */
   list(secret: SecretName, limits: CallLimits): Promise<VersionList>;
@@ -233,12 +233,12 @@ export interface KeySession {
   /**
    * Revokes up to `REVOKE_BATCH` keys. A key that is already gone counts as revoked.
    *
-   * @param confirm asked once, when nothing is waited for any more: which of the keys to revoke
+   * @param recheck asked once, when nothing is waited for any more: which of the keys to revoke
    * @returns for each key whether it was revoked, or the error
    */
   revoke(
     keyIds: readonly string[],
-    confirm: (keyIds: readonly string[]) => Promise<readonly string[]>,
+    recheck: (keyIds: readonly string[]) => Promise<readonly string[]>,
     limits: CallLimits,
   ): Promise<Map<string, true | RotationError>>;
   /** Closes connections and forgets the management key. */

@@ -13,7 +13,7 @@ import { RotationError, toRotationError } from '../errors';
 import { isTransient, retry } from '../retry';
 import {
   ISSUE_RETRY_FOR,
-  LATE_ADD,
+  TIME_FOR_LATE_ADD,
   MINTED_KEY_ADD_WITHIN,
   OTHER_RUN_WAIT,
   QUOTA_RETRY_FOR,
@@ -25,7 +25,7 @@ import { renewalTime } from './policy';
 import type { CurrentKey, IssuedKey, KeyCheck, NextKey, Version } from './ports';
 import type { Run } from './run';
 import type { IssuedCredential } from './unsaved';
-import { answered, verifyIssued } from './verify';
+import { verifyOrInconclusive, verifyIssued } from './verify';
 
 /** How the attempt to renew a key ended. Every way out of a rotation is one of these. */
 export type Renewal =
@@ -106,7 +106,7 @@ async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
   const kept = unsaved.get(secret);
   if (kept !== undefined) {
     const check = policy.verify
-      ? await answered(() =>
+      ? await verifyOrInconclusive(() =>
           session.verifyNew(kept.credential, { deadline: deadlines.latestIssue }),
         )
       : undefined;
@@ -115,7 +115,7 @@ async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
     }
   }
   if (next instanceof RotationError) return failed(next);
-  if (!deadlines.canIssue) return failed(outOfTime());
+  if (!deadlines.canIssue) return failed(tooLateToIssue());
 
   const attempts = new Attempts(next);
   const transientUntil = deadlines.in(ISSUE_RETRY_FOR, deadlines.latestIssue);
@@ -134,7 +134,7 @@ async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
       usedTokenFingerprint: current?.credential.tokenFingerprint,
       newestAtIssue: newest?.number ?? 0,
     };
-    unsaved.keep(secret, issued);
+    unsaved.set(secret, issued);
     return { issued, warnings };
   } catch (thrown) {
     const error = toRotationError(thrown);
@@ -217,7 +217,7 @@ async function add(
   const payload = issued.credential.serialize();
   const tooLate = issued.by === 'mint' ? issued.issuedAt + MINTED_KEY_ADD_WITHIN : Infinity;
   // A slow issue and verification can end after `latestAdd`. Even then the key is worth an attempt.
-  const latest = Math.min(Math.max(deadlines.latestAdd, deadlines.in(LATE_ADD)), tooLate);
+  const latest = Math.min(Math.max(deadlines.latestAdd, deadlines.in(TIME_FOR_LATE_ADD)), tooLate);
   let outcomeUnknown = false as boolean;
   const attempt = async (): Promise<Version> => {
     if (clock.monotonic() > tooLate) throw mintedTooLongAgo();
@@ -346,7 +346,7 @@ export function isRecreated(newest: Version | undefined, added: Version): boolea
   return added.number <= (newest?.number ?? 0);
 }
 
-export function outOfTime(): RotationError {
+export function tooLateToIssue(): RotationError {
   return new RotationError('DEADLINE_EXCEEDED', {
     problem: 'Too little time was left to issue a key and to store it, so no key was issued.',
     action:

@@ -16,16 +16,16 @@
  * until the new one is in place and verified, and wherever a run ends, the next one continues.
  */
 import { RotationError, toRotationError } from '../errors';
-import { applyCleanup, NO_CLEANUP, planCleanup, type Failure, type Standing } from './cleanup';
-import { CLEANUP_RESERVE, Deadlines, RETRY_FOR } from './deadlines';
-import { inspect, itself, type Inspection } from './inspect';
+import { applyCleanup, NO_CLEANUP, planCleanup, type Failure, type CleanupInput } from './cleanup';
+import { TIME_FOR_LAST_CALLS, Deadlines, RETRY_FOR } from './deadlines';
+import { inspect, getVersion, type Inspection } from './inspect';
 import { decide, permissionsFor, replaceRejected, visibleBlocker, type Decision } from './policy';
 import type { CurrentKey, KeyCheck, Version } from './ports';
-import { isRecreated, outOfTime, renew, type Renewal, type Renewed } from './renew';
+import { isRecreated, tooLateToIssue, renew, type Renewal, type Renewed } from './renew';
 import { toResult, type RunRecord, type RunResult } from './result';
 import type { Run } from './run';
 import type { IssuedCredential } from './unsaved';
-import { answered, verifyNewest } from './verify';
+import { verifyOrInconclusive, verifyNewest } from './verify';
 
 /** Runs the rotation. Never throws: every failure is a result. */
 export async function rotate(run: Run): Promise<RunResult> {
@@ -45,21 +45,21 @@ export const NOTHING_DONE: RunRecord = {
 
 async function runSteps(run: Run): Promise<RunRecord> {
   const { options, policy, clock, deadlines, timings } = run;
-  if (!deadlines.canIssue) throw outOfTime();
+  if (!deadlines.canIssue) throw tooLateToIssue();
   const inspection = await timings.measure('inspect', () => inspect(run, permissionsFor(policy)));
   const alias = await run.aliasOf(inspection.canonicalName);
   if (alias !== undefined) return { ...NOTHING_DONE, inspection, alias };
 
   const unsaved = await reviewUnsaved(run, inspection);
   const situation = { ...options, inspection, hasUnsaved: unsaved.isKept, now: clock.now() };
-  const judged = await judgeNewest(run, inspection, decide(situation, policy));
+  const judged = await verifyBeforeRun(run, inspection, decide(situation, policy));
   const begun = { ...judged, inspection, warnings: [...inspection.warnings, ...unsaved.warnings] };
   if (options.dryRun) return { ...begun, ...(await dryRun(run, inspection, judged, unsaved)) };
 
   const renewed =
     judged.decision.action === 'rotate' ? await renew(run, inspection) : NOT_ATTEMPTED;
   const check = await checkInUse(run, inspection, renewed.renewal, judged.check);
-  const standing = standingAfter(run, inspection, renewed.renewal, check);
+  const standing = cleanupInputAfter(run, inspection, renewed.renewal, check);
   const cleanup = standing === undefined ? NO_CLEANUP : await cleanUp(run, standing);
   return { ...begun, renewed, check, cleanup };
 }
@@ -110,12 +110,12 @@ async function checkInUse(
   return key && run.timings.measure('verify', () => verifyNewest(run, key));
 }
 
-function standingAfter(
+function cleanupInputAfter(
   run: Run,
   inspection: Inspection,
   renewal: Renewal,
   check: KeyCheck | undefined,
-): Standing | undefined {
+): CleanupInput | undefined {
   const certain = keyInUse(inspection, renewal);
   const key = certain ?? keyBefore(inspection, renewal);
   if (key === undefined) return undefined;
@@ -134,9 +134,9 @@ function withNewest(versions: readonly Version[], newest: Version): Version[] {
   return [...versions.filter(({ number }) => number !== newest.number), newest];
 }
 
-async function cleanUp(run: Run, standing: Standing): Promise<RunRecord['cleanup']> {
+async function cleanUp(run: Run, standing: CleanupInput): Promise<RunRecord['cleanup']> {
   try {
-    const deadlines = run.deadlines.before(CLEANUP_RESERVE);
+    const deadlines = run.deadlines.before(TIME_FOR_LAST_CALLS);
     return await applyCleanup({ ...run, deadlines }, standing);
   } catch (thrown) {
     const failure: Failure = { step: 'disable', error: toRotationError(thrown) };
@@ -147,7 +147,7 @@ async function cleanUp(run: Run, standing: Standing): Promise<RunRecord['cleanup
 /**
  * Verifies the newest key of a run that doesn't rotate for another reason. A rejected key is replaced, or blocks.
  */
-async function judgeNewest(
+async function verifyBeforeRun(
   run: Run,
   inspection: Inspection,
   decision: Decision,
@@ -200,7 +200,7 @@ async function dryRun(
   };
   const isRotation = decided.action === 'rotate';
   const top = isRotation ? added : current?.version;
-  const standing: Standing | undefined =
+  const standing: CleanupInput | undefined =
     top === undefined || (!isRotation && top.number !== newest?.number)
       ? undefined
       : {
@@ -245,7 +245,7 @@ async function whyReplaced(
   if (issuedFrom !== undefined) {
     // A failed look is no reason to leave the credential in memory.
     const soon = new Deadlines(run.clock, deadlines.in(RETRY_FOR));
-    const same = await itself({ ...run, deadlines: soon }, issuedFrom).catch(() => issuedFrom);
+    const same = await getVersion({ ...run, deadlines: soon }, issuedFrom).catch(() => issuedFrom);
     if (same === undefined || isOtherVersion(issuedFrom, same)) return 'the secret was recreated';
   }
   if (current === undefined || current.version.number <= newestAtIssue) return undefined;
@@ -255,7 +255,7 @@ async function whyReplaced(
   }
   const token = current.credential.tokenFingerprint;
   if (token !== undefined && token === usedTokenFingerprint) return undefined;
-  const check = await answered(() =>
+  const check = await verifyOrInconclusive(() =>
     session.verifyNewest(current.credential, { deadline: deadlines.end }),
   );
   return check.verdict === 'accepted' ? `version ${number} was added since` : undefined;

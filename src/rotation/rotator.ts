@@ -9,11 +9,11 @@ import type { KeySession, Secret } from './ports';
 import { notStored } from './renew';
 import { NOTHING_DONE, rotate } from './rotate';
 import { toResult, type RunResult } from './result';
-import { StepTimings, type Environment, type Run, type RunOptions } from './run';
+import { StepTimings, type Dependencies, type Run, type RunOptions } from './run';
 import { failedStatus, statusOf, type StatusReport } from './status';
 import { UnsavedCredentials } from './unsaved';
 
-export interface RotatorOptions extends Environment {
+export interface RotatorOptions extends Dependencies {
   /** All secrets that can be rotated. */
   readonly secrets: readonly Secret[];
   /** The secret that contains the management key. */
@@ -81,7 +81,7 @@ export class Rotator {
           const run = this.#newRun(secret, options, request);
           const status = statusOf({ ...run, managementKey: this.#options.managementKey });
           return withDeadline(clock, deadline, status, () =>
-            failedStatus(secret, noStatus(secret)),
+            failedStatus(secret, statusExceededDeadline(secret)),
           );
         }),
       );
@@ -109,7 +109,7 @@ export class Rotator {
       unsaved: this.#unsaved,
       timings: new StepTimings(this.#options.clock),
       aliasOf: (canonicalName) => this.#aliasOf(secret, canonicalName, request),
-      keysElsewhere: async () => {
+      keyIdsInOtherSecrets: async () => {
         const newest = await request.newestKeys();
         return new Set([...newest].filter(([name]) => name !== secret.name).map(([, id]) => id));
       },
@@ -142,7 +142,9 @@ export class Rotator {
     const { clock } = this.#options;
     const late = (): RunResult => {
       const isUnsaved = run.unsaved.get(secret) !== undefined;
-      const error = isUnsaved ? notStored(ranOutOfTime(secret)) : ranOutOfTime(secret);
+      const error = isUnsaved
+        ? notStored(runExceededDeadline(secret))
+        : runExceededDeadline(secret);
       return toResult(run, {
         ...NOTHING_DONE,
         failure: { step: isUnsaved ? 'add' : 'inspect', error },
@@ -237,7 +239,7 @@ async function readManagementKey(
   });
 }
 
-function ranOutOfTime({ name }: SecretName): RotationError {
+function runExceededDeadline({ name }: SecretName): RotationError {
   return new RotationError('DEADLINE_EXCEEDED', {
     problem: `The run for ${name} didn't end before its deadline.`,
     action:
@@ -245,7 +247,7 @@ function ranOutOfTime({ name }: SecretName): RotationError {
   });
 }
 
-function noStatus({ name }: SecretName): RotationError {
+function statusExceededDeadline({ name }: SecretName): RotationError {
   return new RotationError('DEADLINE_EXCEEDED', {
     problem: `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
     action: 'Repeat the request. If it fails again, check whether Secret Manager is available.',

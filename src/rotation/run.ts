@@ -18,14 +18,14 @@ export interface RunOptions {
 }
 
 /** What all runs have in common. */
-export interface Environment {
+export interface Dependencies {
   readonly store: SecretStore;
   readonly keys: KeySource;
   readonly policy: RenewalPolicy;
   readonly clock: Clock;
 }
 
-export interface Run extends Environment {
+export interface Run extends Dependencies {
   readonly secret: Secret;
   readonly options: RunOptions;
   readonly session: KeySession;
@@ -33,7 +33,7 @@ export interface Run extends Environment {
   readonly deadlines: Deadlines;
   readonly timings: StepTimings;
   /** The ids of the keys in the newest versions of all other configured secrets. */
-  readonly keysElsewhere: () => Promise<ReadonlySet<string>>;
+  readonly keyIdsInOtherSecrets: () => Promise<ReadonlySet<string>>;
   /** The name of a secret in the same request that is this secret and comes first, if there is one. */
   readonly aliasOf: (canonicalName: string | undefined) => Promise<string | undefined>;
 }

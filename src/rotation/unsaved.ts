@@ -22,7 +22,7 @@ export interface IssuedCredential {
 export class UnsavedCredentials {
   readonly #issued = new Map<string, IssuedCredential>();
 
-  keep(secret: SecretName, issued: IssuedCredential): void {
+  set(secret: SecretName, issued: IssuedCredential): void {
     if (issued.by === 'refresh') this.#issued.set(secret.name, issued);
   }
 

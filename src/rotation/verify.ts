@@ -26,9 +26,13 @@ export async function verifyIssued(
   if (!policy.verify) return undefined;
   const limits = { deadline: deadlines.latestAdd };
   const ask = (asked: Credential): Promise<KeyCheck> => session.verifyNew(asked, limits);
-  const check = await askUntilClear(run, () => ask(credential), issuedAt + PROPAGATION_DELAY);
+  const check = await verifyUntilConclusive(
+    run,
+    () => ask(credential),
+    issuedAt + PROPAGATION_DELAY,
+  );
   if (check.verdict !== 'rejected' || current === undefined) return check;
-  const old = await answered(() => ask(current.credential));
+  const old = await verifyOrInconclusive(() => ask(current.credential));
   if (old.verdict !== 'rejected' || old.host !== check.host) return check;
   return {
     verdict: 'inconclusive',
@@ -44,7 +48,7 @@ export async function verifyNewest(
   const { session, policy, clock, deadlines } = run;
   if (!policy.verify) return undefined;
   const age = clock.now() - version.createdAt;
-  return askUntilClear(
+  return verifyUntilConclusive(
     run,
     () => session.verifyNewest(credential, { deadline: deadlines.end }),
     clock.monotonic() + PROPAGATION_DELAY - age,
@@ -52,14 +56,14 @@ export async function verifyNewest(
 }
 
 /** @param known when a rejection is final, on the monotonic clock */
-async function askUntilClear(
+async function verifyUntilConclusive(
   { clock }: Pick<Run, 'clock'>,
   ask: () => Promise<KeyCheck>,
   known: number,
 ): Promise<KeyCheck> {
   const giveUpAt = clock.monotonic() + VERIFY_RETRY_FOR;
   for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
-    const check = await answered(ask);
+    const check = await verifyOrInconclusive(ask);
     const end = check.verdict === 'rejected' ? known : giveUpAt;
     if (check.verdict === 'accepted' || clock.monotonic() + pause > end) return check;
     await clock.sleep(pause);
@@ -67,7 +71,7 @@ async function askUntilClear(
 }
 
 /** A verification that fails says nothing about the key, and a key must not be lost for it. */
-export async function answered(ask: () => Promise<KeyCheck>): Promise<KeyCheck> {
+export async function verifyOrInconclusive(ask: () => Promise<KeyCheck>): Promise<KeyCheck> {
   try {
     return await ask();
   } catch (thrown) {

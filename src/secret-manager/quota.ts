@@ -90,7 +90,7 @@ export class CallQueue {
       if (pause !== undefined && pause.until > deadline) throw usedUp(pause.error, wait);
       if (wait > 0) await this.#clock.sleep(wait);
       // After the pause: turns that came during it would begin all at once.
-      if (quota === 'write') await this.#limiter(project).turn({ deadline, priority });
+      if (quota === 'write') await this.#limiter(project).acquire({ deadline, priority });
       await this.#slot(call);
       if (this.#pausedUntil(key) <= this.#clock.monotonic()) return;
       // The quota was used up while this call waited.

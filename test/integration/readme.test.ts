@@ -8,7 +8,7 @@ import { parseConfig } from '../../src/config/config';
 import { CHECKED_SETTINGS } from '../../src/config/environment';
 import { ERROR_CODES, RotationError } from '../../src/errors';
 import { REFRESH_PATH } from '../../src/momento/key-api';
-import { ANSWER_RESERVE, ISSUE_RESERVE } from '../../src/rotation/deadlines';
+import { TIME_TO_ANSWER, TIME_TO_ISSUE_AND_ADD } from '../../src/rotation/deadlines';
 import { OUTCOMES } from '../../src/rotation/result';
 import { variablesRead } from './variables';
 
@@ -105,8 +105,8 @@ describe('the README', () => {
   test('tells the deadlines that are in force', () => {
     const seconds = (ms: number) => String(ms / 1000);
     expect(section('Configuration')).toContain(
-      `A run ends ${seconds(ANSWER_RESERVE)} s before it, and issues no key in the last ` +
-        `${seconds(ANSWER_RESERVE + ISSUE_RESERVE)} s`,
+      `A run ends ${seconds(TIME_TO_ANSWER)} s before it, and issues no key in the last ` +
+        `${seconds(TIME_TO_ANSWER + TIME_TO_ISSUE_AND_ADD)} s`,
     );
   });
 

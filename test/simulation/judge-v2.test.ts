@@ -71,7 +71,7 @@ function sabotaged(
         verifyNewest: (credential, limits) => real.verifyNewest(credential, limits),
         listedState: (credential, limits) => real.listedState(credential, limits),
         ownKeys: (secret, limits) => real.ownKeys(secret, limits),
-        revoke: (keyIds, confirm, limits) => real.revoke(keyIds, confirm, limits),
+        revoke: (keyIds, recheck, limits) => real.revoke(keyIds, recheck, limits),
         close: () => real.close(),
       };
       return { ...port, ...session(real) };

@@ -152,8 +152,8 @@ export class ScaleBed {
     const emulators = { secretManager, momento, keyApi };
     this.#deployment = deploy({ ...options, clock, emulators, timeoutMs: TIMEOUT_MS });
     const listening = [
-      secretManager.onChange(() => this.#judgeNewest()),
-      momento.onChange(() => this.#judgeNewest()),
+      secretManager.onChange(() => this.#verifyBeforeRun()),
+      momento.onChange(() => this.#verifyBeforeRun()),
     ];
     this.#stopWatching = () => {
       for (const stop of listening) stop();
@@ -243,7 +243,7 @@ export class ScaleBed {
   }
 
   /** Applications get a key that works, at every moment. */
-  #judgeNewest(): void {
+  #verifyBeforeRun(): void {
     for (const name of this.#names.slice(0, 4)) {
       // The newest version itself: what a stale read shows is another question.
       const [newest] = this.secretManager.versions(name);

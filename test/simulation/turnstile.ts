@@ -115,19 +115,19 @@ export class Turnstile {
         turn('list keys', 'reads keys', () => session.listedState(credential, limits)),
       ownKeys: (secret, limits) =>
         turn('list keys', 'reads keys', () => session.ownKeys(secret, limits)),
-      revoke: async (keyIds, confirm, limits) => {
+      revoke: async (keyIds, recheck, limits) => {
         let leave = (): void => undefined;
         try {
           return await session.revoke(
             keyIds,
             async (wanted) => {
               // The look before a revocation has turns of its own.
-              const confirmed = await confirm(wanted);
-              const call = `revoke ${confirmed.join(' ')}`;
-              if (confirmed.length > 0) {
+              const rechecked = await recheck(wanted);
+              const call = `revoke ${rechecked.join(' ')}`;
+              if (rechecked.length > 0) {
                 leave = await this.#enter({ run, call, touches: 'changes keys' });
               }
-              return confirmed;
+              return rechecked;
             },
             limits,
           );

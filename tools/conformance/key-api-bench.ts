@@ -191,7 +191,7 @@ export class KeyApiBench implements Bench {
   /** Lists one key, unless something else is asked for. */
   async send(authorization: string, exchange: Partial<Exchange> = {}): Promise<Answer> {
     const limits = this.#limits();
-    await this.#limiter.turn({ priority: PRIORITY.issue, ...limits });
+    await this.#limiter.acquire({ priority: PRIORITY.issue, ...limits });
     const request = { method: 'GET', path: '/api-keys?limit=1', authorization } as const;
     return this.#http.send({ ...request, ...exchange }, limits);
   }

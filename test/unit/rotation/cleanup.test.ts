@@ -2,7 +2,7 @@ import {
   applyCleanup,
   planCleanup,
   type Cleanup,
-  type Standing,
+  type CleanupInput,
 } from '../../../src/rotation/cleanup';
 import { REVOKE_BATCH, type OwnKey, type Version } from '../../../src/rotation/ports';
 import { DAY, HOUR, inTurn, MINUTE, SECOND, version } from '../support';
@@ -30,8 +30,8 @@ const MINTED: Plan = { versions: VERSIONS, policy: REVOKES, ownKeys: KEYS, next:
 
 function standingIn(
   { inspection }: ReturnType<typeof testBed>,
-  changes: Partial<Standing> = {},
-): Standing {
+  changes: Partial<CleanupInput> = {},
+): CleanupInput {
   const { versions } = inspection;
   return { inspection, versions, newest: version(4), keyId: 'k4', isCertain: true, ...changes };
 }
@@ -46,17 +46,17 @@ const summaryOf = ({ disable, destroy, revoke, failures, warnings, liveKeys }: C
   liveKeys,
 });
 
-async function clean(bed: ReturnType<typeof testBed>, changes: Partial<Standing> = {}) {
+async function clean(bed: ReturnType<typeof testBed>, changes: Partial<CleanupInput> = {}) {
   const start = bed.clock.monotonic();
   const cleanup = await applyCleanup(bed.begin(), standingIn(bed, changes));
   return { ...summaryOf(cleanup), calls: bed.calls, took: bed.clock.monotonic() - start };
 }
 
-function cleanIn(plan: Plan = {}, changes: Partial<Standing> = {}) {
+function cleanIn(plan: Plan = {}, changes: Partial<CleanupInput> = {}) {
   return clean(testBed({ versions: VERSIONS, policy: DESTROYS, ...plan }), changes);
 }
 
-function planIn(plan: Plan, changes: Partial<Standing> = {}) {
+function planIn(plan: Plan, changes: Partial<CleanupInput> = {}) {
   const bed = testBed({ versions: VERSIONS, ...plan });
   return planCleanup(bed.begin({ dryRun: true }), standingIn(bed, changes)).then((cleanup) => ({
     ...summaryOf(cleanup),
@@ -106,7 +106,7 @@ describe('superseded versions', () => {
       'the newest version was unreadable when the run began',
       { inspection: { unreadable: new Map([[4, 'reason']]) } },
     ],
-  ] as [string, Partial<Standing>][])('are left alone when %s', async (_name, changes) => {
+  ] as [string, Partial<CleanupInput>][])('are left alone when %s', async (_name, changes) => {
     const bed = testBed({ versions: VERSIONS, policy: DESTROYS });
     const inspection = { ...bed.inspection, ...changes.inspection };
     const { calls, disable, destroy } = await clean(bed, { ...changes, inspection });
@@ -240,7 +240,7 @@ describe('orphaned keys', () => {
   test('are left alone while they are unsaved', async () => {
     const bed = testBed(MINTED);
     const credential = key('orphan');
-    bed.unsaved.keep(SECRET, { credential, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
+    bed.unsaved.set(SECRET, { credential, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
     expect((await clean(bed)).revoke).toEqual(['k1', 'k3']);
   });
 
@@ -270,7 +270,7 @@ describe('orphaned keys', () => {
     expect(calls).toEqual(['disable 2', 'revoke k1', 'revoke k2', 'revoke k3', 'revoke orphan']);
   });
 
-  test.each<[string, Plan, Partial<Standing>, string]>([
+  test.each<[string, Plan, Partial<CleanupInput>, string]>([
     ["the newest key isn't verified", {}, { blocked: BLOCKED }, 'VERIFY_INCONCLUSIVE'],
     ['a version contains something unknown', { contents: { 2: '?' } }, {}, 'KEYS_NOT_REVOKED'],
     [
@@ -364,11 +364,11 @@ describe('revocations', () => {
       ownKeys: orphans(count),
       ...plan,
       session: {
-        revoke: async (keyIds, confirm) => {
+        revoke: async (keyIds, recheck) => {
           await before(keyIds);
-          const confirmed = await confirm(keyIds);
-          batches.push([...confirmed]);
-          return new Map(confirmed.map((keyId) => [keyId, true as const]));
+          const rechecked = await recheck(keyIds);
+          batches.push([...rechecked]);
+          return new Map(rechecked.map((keyId) => [keyId, true as const]));
         },
         ...plan.session,
       },
@@ -451,7 +451,7 @@ describe('revocations', () => {
     },
   );
 
-  test('stop after a batch that was not confirmed', async () => {
+  test('stop after a batch that was not rechecked', async () => {
     const { bed, batches } = bedWith(15, () => void bed.versions.set(5, version(5)));
     const { revoke, warnings, failures } = await clean(bed);
     expect([revoke, failures]).toEqual([[], []]);
@@ -540,13 +540,13 @@ describe('live keys', () => {
 });
 
 describe('planCleanup', () => {
-  const ADDED: Partial<Standing> = {
+  const ADDED: Partial<CleanupInput> = {
     newest: version(5),
     versions: [...VERSIONS, version(5)],
     keyId: undefined,
   };
 
-  test.each<[string, Plan, Partial<Standing>, number[], string[]]>([
+  test.each<[string, Plan, Partial<CleanupInput>, number[], string[]]>([
     ['without a rotation', {}, {}, [], ['k1', 'k3', 'orphan']],
     ['with a rotation, within the grace period', {}, ADDED, [], ['k1', 'k3', 'orphan']],
     ['after the grace period', { policy: { revoke: true } }, {}, [2], ['k1', 'k2', 'k3', 'orphan']],
@@ -571,7 +571,7 @@ describe('planCleanup', () => {
     },
   );
 
-  test.each<[string, Plan, Partial<Standing>, string]>([
+  test.each<[string, Plan, Partial<CleanupInput>, string]>([
     [
       'a version contains something unknown',
       { contents: { 2: '?' } },

@@ -226,7 +226,7 @@ describe('the counts of keys', () => {
 
 test('warns of an unsaved credential', async () => {
   const run = testBed().begin();
-  run.unsaved.keep(SECRET, { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
+  run.unsaved.set(SECRET, { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
   expect((await statusOf(run)).status.warnings).toEqual([
     expect.stringContaining('run the job before the instance ends'),
   ]);

@@ -268,7 +268,13 @@ export class PubSubEmulator extends LocalService {
     };
     const at = this.now();
     const answer = await this.#post(subscription, JSON.stringify(envelope));
-    this.deliveries.push({ messageId, attempt, at, status: answer?.status, body: answer?.body ?? '' });
+    this.deliveries.push({
+      messageId,
+      attempt,
+      at,
+      status: answer?.status,
+      body: answer?.body ?? '',
+    });
     return answer !== undefined && ACKNOWLEDGED.includes(answer.status);
   }
 

@@ -36,8 +36,7 @@ export type OperatorRequest = RotateRequest | StatusRequest | CompromiseRequest;
 /** The clock of an operator can be ahead of ours by this much. */
 const CLOCK_DIFFERENCE = 5 * MINUTE;
 
-const flag = (name: string) =>
-  v.optional(v.boolean(`'${name}' isn't true or false`), false);
+const flag = (name: string) => v.optional(v.boolean(`'${name}' isn't true or false`), false);
 
 // For the library a list is an object, too.
 const Body = v.pipe(

@@ -45,6 +45,8 @@ export interface KeyApiOptions {
   readonly emulator?: string | undefined;
   readonly refreshPath?: string | undefined;
   readonly limiter: RateLimiter;
+  /** Whether its calls go before those of all others. */
+  readonly isUrgent?: boolean | undefined;
   readonly clock: Clock;
   /** The name of the secret with the management key, for messages. */
   readonly managementSecret?: string | undefined;
@@ -182,7 +184,8 @@ export class KeyApi {
    */
   async revocationTurn(slots: number, { deadline }: CallLimits): Promise<() => void> {
     const { limiter } = this.#options;
-    const at = await limiter.acquire({ priority: PRIORITY.revoke, slots, deadline });
+    const priority = this.#priority(PRIORITY.revoke);
+    const at = await limiter.acquire({ priority, slots, deadline });
     return () => limiter.postpone(at, slots);
   }
 
@@ -259,10 +262,15 @@ export class KeyApi {
     limits: CallLimits,
     call: string,
   ): Promise<Answer> {
-    await this.#options.limiter.acquire({ priority, deadline: limits.deadline });
+    const { limiter } = this.#options;
+    await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
     // To give up an issue that has begun would lose a key. The run has set time aside for it.
     const isIssue = priority === PRIORITY.issue;
     return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
+  }
+
+  #priority(usual: number): number {
+    return this.#options.isUrgent === true ? PRIORITY.compromise : usual;
   }
 
   /** @throws RotationError for an answer that can be another one at the next attempt */

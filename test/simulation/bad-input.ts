@@ -318,6 +318,7 @@ function quietHandler(): { handler: Handler; log: unknown[] } {
         } as const),
       verifyNew: never,
       verifyNewest: accepted,
+      verifyRejected: accepted,
       listedState: never,
       ownKeys: never,
       revoke: never,

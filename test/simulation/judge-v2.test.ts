@@ -69,6 +69,7 @@ function sabotaged(
         nextKey: (secret, current) => real.nextKey(secret, current),
         verifyNew: (credential, limits) => real.verifyNew(credential, limits),
         verifyNewest: (credential, limits) => real.verifyNewest(credential, limits),
+        verifyRejected: (credential, limits) => real.verifyRejected(credential, limits),
         listedState: (credential, limits) => real.listedState(credential, limits),
         ownKeys: (secret, limits) => real.ownKeys(secret, limits),
         revoke: (keyIds, recheck, limits) => real.revoke(keyIds, recheck, limits),

@@ -111,6 +111,7 @@ export class Turnstile {
       // Everybody knows a new key at once, so the time of its verification doesn't matter.
       verifyNew: (credential, limits) => session.verifyNew(credential, limits),
       verifyNewest: (credential, limits) => session.verifyNewest(credential, limits),
+      verifyRejected: (credential, limits) => session.verifyRejected(credential, limits),
       listedState: (credential, limits) =>
         turn('list keys', 'reads keys', () => session.listedState(credential, limits)),
       ownKeys: (secret, limits) =>

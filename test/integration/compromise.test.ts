@@ -1,5 +1,4 @@
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
-import { takeOverRequests } from '../../src/http/take-over';
 import type { Secret } from '../../src/rotation/ports';
 import type { RotationResult } from '../../src/rotation/result';
 import { leaks } from '../leaks';
@@ -8,14 +7,11 @@ import { keyIn, TERMS, TestBed, type Setup } from './test-bed';
 
 let bed: TestBed;
 const started: PushBed[] = [];
-let giveBack: () => void;
 
 beforeAll(async () => {
-  giveBack = takeOverRequests(() => undefined);
   bed = await TestBed.start();
 });
 afterAll(async () => {
-  giveBack();
   await bed.stop();
 });
 afterEach(async () => {
@@ -159,7 +155,7 @@ describe('minted keys', () => {
   test('disabled versions are listed as not read', async () => {
     const setup = management();
     const secret = await mintedSecret(setup);
-    bed.secretManager.disableVersion(secret.name, 1);
+    bed.secretManager.setState(secret.name, '1', 'DISABLED');
     const push = await start([secret], setup);
     const { result } = await respond(push, { secrets: [secret.id] });
     expect(result).toMatchObject({ contained: true, notRead: ['1'], disabled: ['2'] });

@@ -1,9 +1,8 @@
 import { once } from 'node:events';
-import type { Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { http } from '@google-cloud/functions-framework';
-import { getTestServer } from '@google-cloud/functions-framework/testing';
-import { createHandler } from '../../src/http/handler';
+import type { Request, Response } from '@google-cloud/functions-framework';
+import { createHandler, type Handler } from '../../src/http/handler';
 import type { LogEntry } from '../../src/log';
 import type { Secret } from '../../src/rotation/ports';
 import type { RotationResult } from '../../src/rotation/result';
@@ -22,8 +21,6 @@ interface Answer {
     readonly ignored?: string;
   };
 }
-
-let instances = 0;
 
 /** An instance of the function behind HTTP, with Pub/Sub in front of it, on the clock of a test bed. */
 export class PushBed {
@@ -49,10 +46,7 @@ export class PushBed {
       clock,
       log: (entry) => void entries.push(JSON.parse(JSON.stringify(entry)) as LogEntry),
     });
-    instances += 1;
-    const name = `rotate-${instances}`;
-    http(name, (request, response) => handler(request, response));
-    const server = getTestServer(name);
+    const server = createServer((request, response) => serve(handler, request, response));
     await once(server.listen(0, '127.0.0.1'), 'listening');
     const pubsub = await PubSubEmulator.start(clock);
     const push = new PushBed(pubsub, entries, server, bed);
@@ -124,4 +118,20 @@ export class PushBed {
     this.server.closeAllConnections();
     this.server.close();
   }
+}
+
+/**
+ * Calls the handler without the framework, whose guard changes the requests of all servers of the process, also those of the
+ * emulators.
+ */
+function serve(handler: Handler, request: IncomingMessage, response: ServerResponse): void {
+  const asked = Object.assign(request, {
+    path: (request.url ?? '').replace(/\?.*/, ''),
+    get: (name: string) => request.headers[name],
+  }) as unknown as Request;
+  const answer = Object.assign(response, {
+    status: (status: number) => Object.assign(response, { statusCode: status }),
+    json: (body: object) => response.end(JSON.stringify(body)),
+  }) as unknown as Response;
+  void handler(asked, answer);
 }

@@ -47,6 +47,8 @@ const CODES = {
   NEW_KEY_REJECTED: { status: 502, retryable: false },
   NEWEST_KEY_REJECTED: { status: 409, retryable: false },
   VERIFY_INCONCLUSIVE: { status: 503, retryable: true },
+  NOT_CONTAINED: { status: 500, retryable: false },
+  NOT_CONTAINED_YET: { status: 503, retryable: true },
   KEYS_NOT_REVOKED: { status: 503, retryable: true },
 
   SECRET_MANAGER_UNAVAILABLE: { status: 503, retryable: true },

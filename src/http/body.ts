@@ -1,29 +1,41 @@
 import type { IncomingMessage } from 'node:http';
 import { RotationError } from '../errors';
 
-const MAX_BODY_BYTES = 16 * 1024;
+/** The longest body of a request. */
+export const MAX_REQUEST_BYTES = 16 * 1024;
+
+/** A body that is announced as too long is judged by this many bytes, before more of it is read. */
+const START_BYTES = 64;
 
 /**
- * Reads a request's body up to the limit. It discards the rest, because a client that sends everything before it reads would
- * otherwise never get the answer.
+ * Reads a request's body up to the limit. The rest of the request is read and dropped, because a client that sends everything
+ * before it reads would otherwise never get the answer.
  *
+ * @param limitOf called for a body of more than 16 KiB with its beginning: how long the body can be
  * @throws RotationError INVALID_REQUEST
  */
-export async function readBody(request: IncomingMessage): Promise<Buffer> {
+export async function readBody(
+  request: IncomingMessage,
+  limitOf: (start: Buffer) => number = () => MAX_REQUEST_BYTES,
+): Promise<Buffer> {
+  const announced = Number(request.headers['content-length'] ?? 0);
   try {
-    if (Number(request.headers['content-length']) > MAX_BODY_BYTES) throw tooLong();
     const chunks: Buffer[] = [];
     let length = 0;
-    const body: AsyncIterable<Buffer> = request.iterator({ destroyOnReturn: false });
-    for await (const chunk of body) {
+    let limit: number | undefined;
+    for await (const chunk of request.iterator({
+      destroyOnReturn: false,
+    }) as AsyncIterable<Buffer>) {
       length += chunk.length;
-      if (length > MAX_BODY_BYTES) throw tooLong();
       chunks.push(chunk);
+      const isStartKnown = length >= START_BYTES;
+      if (length > MAX_REQUEST_BYTES || (isStartKnown && announced > MAX_REQUEST_BYTES)) {
+        limit ??= limitOf(Buffer.concat(chunks));
+        if (Math.max(length, announced) > limit) throw tooLong(limit);
+      }
     }
-    // A body that other code has read looks empty, and an empty body rotates all secrets.
-    if (length === 0 && Number(request.headers['content-length']) > 0) {
-      throw invalidRequest('its body was already read');
-    }
+    // If other code has read the body, it looks empty, and an empty body names all secrets.
+    if (length === 0 && announced > 0) throw invalidRequest('its body was already read');
     return Buffer.concat(chunks);
   } catch (thrown) {
     if (thrown instanceof RotationError) throw thrown;
@@ -45,6 +57,6 @@ export function invalidRequest(reason: string, options?: ErrorOptions): Rotation
   );
 }
 
-function tooLong(): RotationError {
-  return invalidRequest(`its body is longer than ${MAX_BODY_BYTES} bytes`);
+export function tooLong(limit: number): RotationError {
+  return invalidRequest(`its body is longer than ${limit} bytes`);
 }

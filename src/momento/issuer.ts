@@ -8,6 +8,7 @@ import type {
   KeyCheck,
   KeySession,
   KeySource,
+  SessionOptions as KeySessionOptions,
   ManagementKeySecret,
   NextKey,
   OwnKeys,
@@ -53,12 +54,16 @@ export class MomentoKeys implements KeySource {
     return Credential.parse(payload);
   }
 
-  open(managementKey: ManagementKeySecret | undefined): MomentoSession {
+  open(
+    managementKey: ManagementKeySecret | undefined,
+    { isUrgent }: KeySessionOptions = { isUrgent: false },
+  ): MomentoSession {
     const { keyApiEmulator: emulator, refreshPath, endpoint, clock } = this.#options;
     const api = new KeyApi({
       emulator,
       refreshPath,
       limiter: this.#limiter,
+      isUrgent,
       clock,
       managementSecret: managementKey?.name,
     });
@@ -127,6 +132,16 @@ export class MomentoSession implements KeySession {
     }
     const check = { priority: PRIORITY.verifyNewest, mustList: false };
     return orInconclusive(this.#check(own, check, limits));
+  }
+
+  async verifyRejected(credential: StoredCredential, limits: CallLimits): Promise<KeyCheck> {
+    const own = asOwn(credential);
+    const { api } = this.#options;
+    const check = { priority: PRIORITY.verifyNewest, mustList: false };
+    const answer = await orInconclusive(this.#check(own, check, limits));
+    const isOnlyHost = own.kind !== 'v2' || this.#hostOf(own) === undefined;
+    if (answer.verdict !== 'rejected' || isOnlyHost) return answer;
+    return orInconclusive(api.check(own.apiKey, check, limits));
   }
 
   async listedState(

@@ -48,6 +48,8 @@ export interface KeyApiOptions {
   readonly emulator?: string | undefined;
   readonly refreshPath?: string | undefined;
   readonly limiter: RateLimiter;
+  /** Whether its calls go before those of all others. */
+  readonly isUrgent?: boolean | undefined;
   readonly clock: Clock;
   /** The name of the secret with the management key, for messages. */
   readonly managementSecret?: string | undefined;
@@ -185,7 +187,8 @@ export class KeyApi {
    */
   async revocationTurn(slots: number, { deadline }: CallLimits): Promise<() => void> {
     const { limiter } = this.#options;
-    const at = await limiter.acquire({ priority: PRIORITY.revoke, slots, deadline });
+    const priority = this.#priority(PRIORITY.revoke);
+    const at = await limiter.acquire({ priority, slots, deadline });
     return () => limiter.postpone(at, slots);
   }
 
@@ -262,10 +265,15 @@ export class KeyApi {
     limits: CallLimits,
     call: string,
   ): Promise<Answer> {
-    await this.#options.limiter.acquire({ priority, deadline: limits.deadline });
+    const { limiter } = this.#options;
+    await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
     // Aborting an issue would lose a key. The run reserves time for it.
     const isIssue = priority === PRIORITY.issue;
     return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
+  }
+
+  #priority(usual: number): number {
+    return this.#options.isUrgent === true ? PRIORITY.compromise : usual;
   }
 
   /** @throws RotationError for an answer that a retry can change */

@@ -48,6 +48,7 @@ export interface Situation {
   readonly hasUnsaved: boolean;
   readonly now: number;
   readonly scheduledAt?: number | undefined;
+  readonly publishedAt?: number | undefined;
   readonly force: boolean;
 }
 
@@ -56,12 +57,14 @@ export interface Situation {
  *
  * 1. blocked, unless an unsaved credential only has to be stored
  * 2. an unsaved credential, an empty secret, a newest version that applications can't read
- * 3. `force`, an expired key
- * 4. a version that was added since the scheduled time
- * 5. the renewal time
+ * 3. an expired key
+ * 4. a version that was added since the message was published
+ * 5. `force`
+ * 6. a version that was added since the scheduled time
+ * 7. the renewal time
  */
 export function decide(situation: Situation, policy: RenewalPolicy): Decision {
-  const { inspection, hasUnsaved, now, scheduledAt, force } = situation;
+  const { inspection, hasUnsaved, now, scheduledAt, publishedAt, force } = situation;
   const { newest, current, missing, next } = inspection;
   const rotate = (reason: string): Decision => ({ action: 'rotate', reason });
 
@@ -76,16 +79,17 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
   }
   const expired = current.credential.expiresAt <= now;
   if (expired) return rotate(`the key expired at ${isoTime(current.credential.expiresAt)}`);
-  if (force) return rotate('forced');
   // Of an incomplete version only the latest possible time is known.
-  const isNew = scheduledAt !== undefined && newest.createdAt >= scheduledAt;
-  if (isNew && newest.incomplete !== true) {
-    return {
-      action: 'keep',
-      outcome: 'already_rotated',
-      reason: `version ${newest.number} was added since this run's scheduled time`,
-    };
-  }
+  const isSince = (time = Infinity): boolean =>
+    newest.incomplete !== true && newest.createdAt >= time;
+  const alreadyRotated = (since: string): Decision => ({
+    action: 'keep',
+    outcome: 'already_rotated',
+    reason: `version ${newest.number} was added since ${since}`,
+  });
+  if (isSince(publishedAt)) return alreadyRotated('the message was published');
+  if (force) return rotate('forced');
+  if (isSince(scheduledAt)) return alreadyRotated("this run's scheduled time");
   const due = renewalTime(current, inspection.issuedAt, policy, inspection.storedSince);
   if (due === undefined) return rotate('every run rotates');
   if (due === -Infinity) return rotate('the key never expires');

@@ -202,7 +202,12 @@ export interface KeySource {
    *
    * @param managementKey undefined if none is configured
    */
-  open(managementKey: ManagementKeySecret | undefined): KeySession;
+  open(managementKey: ManagementKeySecret | undefined, options?: SessionOptions): KeySession;
+}
+
+export interface SessionOptions {
+  /** Whether its calls go before those of all other sessions. */
+  readonly isUrgent: boolean;
 }
 
 export interface KeySession {
@@ -220,6 +225,11 @@ export interface KeySession {
   verifyNew(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
   /** Verifies the newest key. One list of keys can verify the keys of all secrets of the request. */
   verifyNewest(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
+  /**
+   * Asks whether a revoked key is rejected everywhere: by the issuer itself, and by the host that it is used with. A host alone
+   * can be the wrong one.
+   */
+  verifyRejected(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
   /**
    * What the issuer's list shows of a key; `unknown` without a management key. A key that is missing in a list with skipped
    * entries is `absent` only if the issuer rejects it.

@@ -63,6 +63,24 @@ export interface RotationResult {
   readonly revoked?: readonly string[] | undefined;
   readonly warnings?: readonly string[] | undefined;
   readonly error?: ErrorReport | undefined;
+  /** Of a compromise response: whether the issuer rejected every old key. */
+  readonly contained?: boolean | undefined;
+  readonly compromisedKeys?: readonly CompromisedKey[] | undefined;
+  /** The disabled versions, whose keys couldn't be read. */
+  readonly notRead?: readonly string[] | undefined;
+}
+
+/** A key that a compromise response found. */
+export interface CompromisedKey {
+  readonly keyId?: string | undefined;
+  /** Of a key without an id. */
+  readonly fingerprint?: string | undefined;
+  /** When the issuer rejected it, RFC 3339. */
+  readonly rejectedAt?: string | undefined;
+  /** When a key that isn't rejected expires, RFC 3339 or `never`. */
+  readonly expiresAt?: string | undefined;
+  /** Why it can't be revoked. */
+  readonly notRevoked?: string | undefined;
 }
 
 export interface ErrorReport {

@@ -4,8 +4,10 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
-import { credentialIn, readNewestEnabled } from './inspect';
-import type { KeySession, Secret } from './ports';
+import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
+import { credentialIn, inspect, readNewestEnabled } from './inspect';
+import { permissionsFor } from './policy';
+import type { KeySession, Secret, SessionOptions } from './ports';
 import { notStored } from './renew';
 import { failedRun, resultOf, rotate } from './rotate';
 import type { RunResult } from './result';
@@ -30,6 +32,8 @@ interface Request {
 
 interface Running {
   readonly force: boolean;
+  /** A message has a run of its own, whose result shows what was added since. So does a compromise response. */
+  readonly canBeJoined: boolean;
   readonly result: Promise<RunResult>;
 }
 
@@ -63,14 +67,47 @@ export class Rotator {
     return this.#inSession(deadlines, (session) => {
       const request = this.#newRequest(secrets, session, deadlines);
       return Promise.all(
-        secrets.map((secret) => this.#runOrJoin(this.#newRun(secret, options, request), onResult)),
+        secrets.map((secret) => {
+          const run = this.#newRun(secret, options, request);
+          return this.#inTurn(run, () => rotate(run), onResult);
+        }),
       );
     });
   }
 
-  /** Reports every secret without changing anything. Never throws. */
-  async status(): Promise<StatusReport[]> {
-    const { clock, secrets } = this.#options;
+  /**
+   * Responds to compromised keys: replaces, revokes and disables them. The management key's own secret comes first, because
+   * the others need the new management key.
+   *
+   * @param onResult called once for each secret, when its response ends
+   * @throws RotationError INVALID_REQUEST if `revokeFirst` is set and the keys of a secret aren't minted. Then nothing was done
+   */
+  async respond(
+    secrets: readonly Secret[],
+    options: CompromiseOptions & { readonly deadline: number },
+    onResult: (result: RunResult) => void,
+  ): Promise<RunResult[]> {
+    const { managementKey, clock } = this.#options;
+    const deadlines = new Deadlines(clock, options.deadline);
+    if (options.revokeFirst) await this.#requireMinted(secrets, deadlines);
+    const isManager = ({ name }: Secret): boolean => name === managementKey?.name;
+    const first = await this.#respondTo(secrets.filter(isManager), options, onResult);
+    const version = first[0]?.result.version;
+    const others = secrets.filter((secret) => !isManager(secret));
+    const rest = await this.#respondTo(
+      others,
+      options,
+      onResult,
+      version === undefined ? undefined : Number(version),
+    );
+    return secrets.flatMap(
+      (secret) => (isManager(secret) ? first[0] : rest[others.indexOf(secret)]) ?? [],
+    );
+  }
+
+  /** Reports secrets without changing anything. Never throws. */
+  async status(secrets = this.secrets): Promise<StatusReport[]> {
+    const { clock } = this.#options;
     const deadline = clock.monotonic() + RETRY_FOR;
     const deadlines = new Deadlines(clock, deadline);
     const options = { force: false, dryRun: true, deadline };
@@ -85,6 +122,62 @@ export class Rotator {
           );
         }),
       );
+    });
+  }
+
+  /** @param managementVersion the version with the management key; the newest one by default */
+  async #respondTo(
+    secrets: readonly Secret[],
+    options: CompromiseOptions & { readonly deadline: number },
+    onResult: (result: RunResult) => void,
+    managementVersion?: number,
+  ): Promise<RunResult[]> {
+    const { clock, managementKey, secrets: configured } = this.#options;
+    const deadlines = new Deadlines(clock, options.deadline);
+    const runOptions = { force: true, dryRun: false, deadline: options.deadline };
+    const renewals = new Map(
+      secrets.map((secret) => [secret.name, Promise.withResolvers<undefined>()]),
+    );
+    return Promise.all(
+      secrets.map((secret) => {
+        const open = (version = managementVersion): KeySession =>
+          this.#openSession(deadlines, { isUrgent: true }, version);
+        return usingSession(open(), (session) => {
+          const request = this.#newRequest(secrets, session, deadlines);
+          const run: CompromiseRun = {
+            ...this.#newRun(secret, runOptions, request),
+            compromise: options,
+            hasManagementKey: managementKey !== undefined,
+            otherSecrets: configured.filter(({ name }) => name !== secret.name),
+            openSession: (version) =>
+              open(secret.name === managementKey?.name ? version : undefined),
+            onRenewed: () => renewals.get(secret.name)?.resolve(undefined),
+            renewalOf: ({ name }) => renewals.get(name)?.promise,
+          };
+          return this.#inTurn(run, () => respond(run), onResult);
+        });
+      }),
+    );
+  }
+
+  /** @throws RotationError INVALID_REQUEST */
+  async #requireMinted(secrets: readonly Secret[], deadlines: Deadlines): Promise<void> {
+    const { managementKey, policy } = this.#options;
+    const isMinted = async (run: Run): Promise<boolean> => {
+      if (managementKey === undefined) return false;
+      // If this can't be found out, the response fails with a clearer error, before it revokes anything.
+      const inspection = await inspect(run, permissionsFor(policy)).catch(() => undefined);
+      const next = inspection?.next;
+      return next === undefined || next instanceof RotationError || next.by === 'mint';
+    };
+    await usingSession(this.#openSession(deadlines, { isUrgent: true }), async (session) => {
+      const request = this.#newRequest(secrets, session, deadlines);
+      const options = { force: false, dryRun: true, deadline: deadlines.end };
+      const minted = await Promise.all(
+        secrets.map((secret) => isMinted(this.#newRun(secret, options, request))),
+      );
+      const other = secrets[minted.indexOf(false)];
+      if (other !== undefined) throw notMinted(other);
     });
   }
 
@@ -137,7 +230,11 @@ export class Rotator {
    * One run at a time for each secret. A run with the same options as the running one shares its result. Any other run waits
    * until the running one ends. Every wait and every run ends at its deadline, so a call that hangs doesn't block later runs.
    */
-  async #runOrJoin(run: Run, onResult: (result: RunResult) => void): Promise<RunResult> {
+  async #inTurn(
+    run: Run | CompromiseRun,
+    work: () => Promise<RunResult>,
+    onResult: (result: RunResult) => void,
+  ): Promise<RunResult> {
     const { secret, options, deadlines } = run;
     const { clock } = this.#options;
     const deadlineExceeded = (): RunResult => {
@@ -145,14 +242,16 @@ export class Rotator {
       const error = isUnsaved
         ? notStored(runExceededDeadline(secret))
         : runExceededDeadline(secret);
-      return resultOf(run, failedRun({ step: isUnsaved ? 'add' : 'inspect', error }));
+      const failure = { step: isUnsaved ? 'add' : 'inspect', error } as const;
+      return 'compromise' in run ? notResponded(run, failure) : resultOf(run, failedRun(failure));
     };
     const start = async (): Promise<RunResult> => {
-      const result = await withDeadline(clock, deadlines.end, rotate(run), deadlineExceeded);
+      const result = await withDeadline(clock, deadlines.end, work(), deadlineExceeded);
       onResult(result);
       return result;
     };
     if (options.dryRun) return start();
+    const canBeJoined = options.publishedAt === undefined && !('compromise' in run);
     for (;;) {
       const running = this.#running.get(secret.name);
       if (running === undefined) break;
@@ -167,9 +266,9 @@ export class Rotator {
         onResult(result);
         return result;
       }
-      if (running.force === options.force) return joined;
+      if (running.canBeJoined && canBeJoined && running.force === options.force) return joined;
     }
-    const running: Running = { force: options.force, result: start() };
+    const running: Running = { force: options.force, canBeJoined, result: start() };
     this.#running.set(secret.name, running);
     try {
       return await running.result;
@@ -207,28 +306,49 @@ export class Rotator {
     return undefined;
   }
 
-  async #inSession<T>(deadlines: Deadlines, work: (session: KeySession) => Promise<T>): Promise<T> {
+  #inSession<T>(deadlines: Deadlines, work: (session: KeySession) => Promise<T>): Promise<T> {
+    return usingSession(this.#openSession(deadlines), work);
+  }
+
+  /** @param version the version with the management key; the newest one by default */
+  #openSession(deadlines: Deadlines, options?: SessionOptions, version?: number): KeySession {
     const { keys, managementKey, clock } = this.#options;
     const limited = new Deadlines(clock, deadlines.in(QUOTA_RETRY_FOR));
-    const session = keys.open(
+    return keys.open(
       managementKey && {
         name: managementKey.name,
         read: () =>
-          readManagementKey({ ...this.#options, secret: managementKey, deadlines: limited }),
+          readManagementKey(
+            { ...this.#options, secret: managementKey, deadlines: limited },
+            version,
+          ),
       },
+      options,
     );
-    try {
-      return await work(session);
-    } finally {
-      session.close();
-    }
+  }
+}
+
+async function usingSession<T>(
+  session: KeySession,
+  work: (session: KeySession) => Promise<T>,
+): Promise<T> {
+  try {
+    return await work(session);
+  } finally {
+    session.close();
   }
 }
 
 async function readManagementKey(
   context: RotatorOptions & { readonly secret: SecretName; readonly deadlines: Deadlines },
+  version: number | undefined,
 ): Promise<Uint8Array> {
-  const payload = await readNewestEnabled(context);
+  const { secret, store, deadlines } = context;
+  const access =
+    version === undefined
+      ? undefined
+      : await deadlines.retry((limits) => store.access(secret, version, limits));
+  const payload = access?.kind === 'payload' ? access.payload : await readNewestEnabled(context);
   if (payload !== undefined) return payload;
   throw new RotationError('MANAGEMENT_KEY_INVALID', {
     problem: `${context.secret.name}, the secret of the management key, has no enabled version. So no key can be minted or revoked.`,
@@ -241,6 +361,13 @@ function runExceededDeadline({ name }: SecretName): RotationError {
     problem: `The run for ${name} didn't end before its deadline.`,
     action:
       'Wait for the next run, which continues. If this happens in every run, raise the timeout of the function.',
+  });
+}
+
+function notMinted({ name }: SecretName): RotationError {
+  return new RotationError('INVALID_REQUEST', {
+    problem: `The request is invalid, because the keys of ${name} aren't minted, and 'revokeFirst' needs minted keys. Nothing was done.`,
+    action: "Repeat the request without 'revokeFirst'.",
   });
 }
 

@@ -13,6 +13,11 @@ export interface RunOptions {
   readonly dryRun: boolean;
   /** The time for which the run was scheduled, in milliseconds since the epoch. */
   readonly scheduledAt?: number | undefined;
+  /**
+   * When the message that asks for the run was published, in milliseconds since the epoch. A version that was added since
+   * then is the run's own, from an earlier delivery. Unlike `scheduledAt`, `force` doesn't override it.
+   */
+  readonly publishedAt?: number | undefined;
   /** When the run must have ended, on the monotonic clock. */
   readonly deadline: number;
 }

@@ -4,6 +4,8 @@ import type { Severity } from '../../../src/log';
 import type { RotationResult, RunResult } from '../../../src/rotation/result';
 import { DAY, NOW } from '../support';
 
+const HTTP = { trigger: 'http' } as const;
+
 const SECRET = 'projects/p/secrets/s';
 
 function runWith(result: Partial<RotationResult>, changes: Partial<RunResult> = {}): RunResult {
@@ -35,10 +37,11 @@ test('the line of a run has its result and what only the log gets', () => {
     disabled: ['4'],
   } as const;
   const more = { keyFingerprint: '0123abcd', keyAgeDays: 0, overdueDays: 1.5, liveKeys: 3 };
-  expect(rotationLine(runWith(result, more), NOW)).toEqual({
+  expect(rotationLine(runWith(result, more), NOW, HTTP)).toEqual({
     severity: 'INFO',
     message: `rotated ${SECRET}; newest version 5; disabled 4; every run rotates`,
     event: 'rotation',
+    trigger: 'http',
     secret: SECRET,
     outcome: 'rotated',
     ...result,
@@ -76,7 +79,7 @@ test.each<[Partial<RotationResult>, Severity, string]>([
     `failed ${SECRET}; CREDENTIAL_NOT_STORED: what happened`,
   ],
 ])('the line of %j has severity %s and message %s', (result, severity, message) => {
-  expect(rotationLine(runWith(result), NOW)).toMatchObject({ severity, message });
+  expect(rotationLine(runWith(result), NOW, HTTP)).toMatchObject({ severity, message });
 });
 
 test.each([
@@ -84,12 +87,12 @@ test.each([
   [NOW + 1.26 * DAY, 1.3],
   [NOW - DAY, -1],
 ])('counts the days left until an expiry at %d: %d', (expiresAt, daysLeft) => {
-  const line = rotationLine(runWith({ expiresAt: new Date(expiresAt).toISOString() }), NOW);
+  const line = rotationLine(runWith({ expiresAt: new Date(expiresAt).toISOString() }), NOW, HTTP);
   expect(line.daysLeft).toBe(daysLeft);
 });
 
 test('leaves unknown fields out', () => {
-  const written = JSON.parse(JSON.stringify(rotationLine(runWith({}), NOW))) as object;
+  const written = JSON.parse(JSON.stringify(rotationLine(runWith({}), NOW, HTTP))) as object;
   expect(Object.keys(written).toSorted()).toEqual([
     'durationMs',
     'event',
@@ -103,7 +106,7 @@ test('leaves unknown fields out', () => {
 
 test('has the stack of an unexpected error, without its message', () => {
   const cause = new TypeError('planted');
-  const line = rotationLine(runWith(failed('INTERNAL'), { cause }), NOW);
+  const line = rotationLine(runWith(failed('INTERNAL'), { cause }), NOW, HTTP);
   expect(line.stack).toContainEqual(expect.stringContaining('log-lines.test'));
   expect(JSON.stringify(line)).not.toContain('planted');
 });
@@ -116,6 +119,7 @@ test.each<[ErrorCode, Severity]>([
   const cause = new TypeError('planted');
   const line = requestLine(
     new RotationError(code, { problem: 'What happened.', action: 'Repair it.' }, { cause }),
+    HTTP,
   );
   expect(line).toMatchObject({
     severity,

@@ -129,6 +129,7 @@ export function testBed(plan: Plan = {}) {
     nextKey: () => Promise.resolve(next),
     verifyNew: check,
     verifyNewest: check,
+    verifyRejected: check,
     listedState: () => Promise.resolve('valid' as const),
     ownKeys: () => Promise.resolve({ keys: plan.ownKeys ?? [], skipped: 0 }),
     revoke: async (keyIds, recheck) => {
@@ -296,6 +297,7 @@ const RECORDED: Readonly<Record<string, number>> = {
   destroy: 1,
   verifyNew: 0,
   verifyNewest: 0,
+  verifyRejected: 0,
 };
 
 /** A port that follows the plan, and records calls such as `disable 4` and `verifyNew new`. */

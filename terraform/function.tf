@@ -142,7 +142,7 @@ resource "google_cloudfunctions2_function" "rotator" {
     }
 
     precondition {
-      condition     = length(local.due_at_once) == 0
+      condition = length(local.due_at_once) == 0
       error_message = join(" ", [
         "A lifetime must be longer than renew_before, ${var.rotation.renew_before}. Otherwise every run rotates the key.",
         "Shorten renew_before, or set it to \"always\" if that is intended. Affected: ${join(", ", local.due_at_once)}.",
@@ -150,7 +150,7 @@ resource "google_cloudfunctions2_function" "rotator" {
     }
 
     precondition {
-      condition     = length(local.expired_before_run) == 0
+      condition = length(local.expired_before_run) == 0
       error_message = join(" ", [
         "A key must not expire before the run that renews it.",
         "Lengthen the lifetime, let renew_before begin earlier, or run more often.",
@@ -159,7 +159,7 @@ resource "google_cloudfunctions2_function" "rotator" {
     }
 
     precondition {
-      condition     = length(local.expired_in_grace) == 0
+      condition = length(local.expired_in_grace) == 0
       error_message = join(" ", [
         "A superseded key must outlive its grace period, ${local.grace_period}. Applications might still use it.",
         "Shorten grace_period, lengthen the lifetime, or let renew_before begin earlier.",

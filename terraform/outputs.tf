@@ -1,5 +1,5 @@
 locals {
-  publish_command  = "gcloud pubsub topics publish ${basename(local.requests_topic)} --project=${var.project_id}"
+  publish_command = "gcloud pubsub topics publish ${basename(local.requests_topic)} --project=${var.project_id}"
   request_commands = {
     for kind, request in { rotate = { force = true }, status = { status = true }, dry_run = { dryRun = true } } :
     kind => "${local.publish_command} --message='${jsonencode(request)}'"

@@ -61,20 +61,20 @@ variable "wait_for_propagation" {
 variable "secrets" {
   description = "The rotated secrets, by their ids, or by their full names for secrets of other projects."
   type = map(object({
-    create              = optional(bool)                                             # default: true for an id, false for a full name
-    location            = optional(string)                                           # region of a regional secret
-    replicas            = optional(map(object({ kms_key = optional(string) })), {})  # regions of a global secret
-    kms_key             = optional(string)                                           # CMEK of automatic replication or of a region
-    labels              = optional(map(string), {})                                  # added to the common labels
-    version_destroy_ttl = optional(string)                                           # destroyed versions can be restored this long
-    deletion_protection = optional(bool, true)                                       # the provider refuses to delete the secret
-    topics              = optional(list(string), [])                                 # full names of topics for notifications
-    rotation_period     = optional(string)                                           # Secret Manager's own rotation schedule: 30d
-    role                = optional(string)                                           # id of the role of minted keys
-    lifetime            = optional(string)                                           # lifetime of minted keys: 30d
-    payload             = optional(string, "json")                                   # format of a first key: json or key
-    schedule            = optional(string)                                           # a cron line and thus a job of its own
-    no_rotation_days    = optional(number)                                           # days until alerts, instead of monitoring's
+    create              = optional(bool)                                            # default: true for an id, false for a full name
+    location            = optional(string)                                          # region of a regional secret
+    replicas            = optional(map(object({ kms_key = optional(string) })), {}) # regions of a global secret
+    kms_key             = optional(string)                                          # CMEK of automatic replication or of a region
+    labels              = optional(map(string), {})                                 # added to the common labels
+    version_destroy_ttl = optional(string)                                          # destroyed versions can be restored this long
+    deletion_protection = optional(bool, true)                                      # the provider refuses to delete the secret
+    topics              = optional(list(string), [])                                # full names of topics for notifications
+    rotation_period     = optional(string)                                          # Secret Manager's own rotation schedule: 30d
+    role                = optional(string)                                          # id of the role of minted keys
+    lifetime            = optional(string)                                          # lifetime of minted keys: 30d
+    payload             = optional(string, "json")                                  # format of a first key: json or key
+    schedule            = optional(string)                                          # a cron line and thus a job of its own
+    no_rotation_days    = optional(number)                                          # days until alerts, instead of monitoring's
   }))
   default  = { "momento-api-key" = {} }
   nullable = false
@@ -336,16 +336,16 @@ variable "source_archive" {
 variable "monitoring" {
   description = "Log-based metrics, alerts and a dashboard."
   type = object({
-    enabled               = optional(bool, true)         # false: no metrics, no alerts, no dashboard
-    dashboard             = optional(bool, true)         # create the dashboard
-    notification_channels = optional(list(string), [])   # full names of the channels of all alerts
-    auto_close            = optional(string, "86400s")   # incidents without data close after this time
-    runbook_url           = optional(string)             # page that alerts link to, at the anchor of the error code
-    no_rotation_days      = optional(number, 3)          # 1 to 400; longer than the time between two runs
-    expiry_days           = optional(number, 7)          # less than renew_before, where that is a duration
-    alerts = optional(map(object({                       # by alert: see Monitoring
-      enabled               = optional(bool, true)       # create this alert
-      notification_channels = optional(list(string))     # instead of the common channels
+    enabled               = optional(bool, true)       # false: no metrics, no alerts, no dashboard
+    dashboard             = optional(bool, true)       # create the dashboard
+    notification_channels = optional(list(string), []) # full names of the channels of all alerts
+    auto_close            = optional(string, "86400s") # incidents without data close after this time
+    runbook_url           = optional(string)           # page that alerts link to, at the anchor of the error code
+    no_rotation_days      = optional(number, 3)        # 1 to 400; longer than the time between two runs
+    expiry_days           = optional(number, 7)        # less than renew_before, where that is a duration
+    alerts = optional(map(object({                     # by alert: see Monitoring
+      enabled               = optional(bool, true)     # create this alert
+      notification_channels = optional(list(string))   # instead of the common channels
     })), {})
   })
   default  = {}

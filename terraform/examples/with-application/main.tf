@@ -10,9 +10,9 @@ module "momento_key_rotator" {
   project_id = var.project_id
   region     = var.region
 
-  management_key   = {}
-  revoke           = true
-  momento_endpoint = var.momento_endpoint
+  management_key = {}
+  rotation       = { revoke = true }
+  momento        = { endpoint = var.momento_endpoint }
 
   secrets = {
     (local.secret) = { role = var.role, lifetime = "30d" }

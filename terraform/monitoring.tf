@@ -12,7 +12,7 @@ module "monitoring" {
 
   secrets = {
     for key, name in local.secret_names :
-    name => { expiry_days = local.expiry_days[key], no_rotation_days = local.no_rotation_days[key] }
+    key => { name = name, expiry_days = local.expiry_days[key], no_rotation_days = local.no_rotation_days[key] }
   }
 
   scheduler = {

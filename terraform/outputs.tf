@@ -24,7 +24,7 @@ locals {
   ])
 
   store_options = {
-    for name in concat(values(local.secret_names), local.management_key[*].name) : name => join("", [
+    for name in toset(concat(values(local.secret_names), local.management_key[*].name)) : name => join("", [
       "${basename(name)} --project=${split("/", name)[1]}",
       try(" --location=${regex("/locations/([^/]+)/", name)[0]}", ""),
     ])

@@ -37,29 +37,29 @@ locals {
     expiring = {
       field  = "${local.rotation_fields.days_left}<"
       common = var.settings.expiry_days
-      days   = { for name, secret in var.secrets : name => secret.expiry_days }
+      days   = { for key, secret in var.secrets : key => secret.expiry_days }
     }
     late = {
       field  = "${local.late_field}>="
       common = var.settings.no_rotation_days
-      days   = { for name, secret in var.secrets : name => secret.no_rotation_days }
+      days   = { for key, secret in var.secrets : key => secret.no_rotation_days }
     }
   }
   # Secrets with other days than the common ones, by these days.
   own_days = {
     for kind, comparison in local.comparisons : kind => {
-      for name, days in comparison.days : days => "${local.rotation_fields.secret}=\"${name}\""...
+      for key, days in comparison.days : days => "${local.rotation_fields.secret}=\"${var.secrets[key].name}\""...
       if days != comparison.common
     }
   }
   day_filters = {
     for kind, comparison in local.comparisons : kind => "(${join(" OR ", concat(
-      [join(" AND NOT ", concat(
-        ["(${comparison.field}${comparison.common}"],
+      ["(${join(" AND NOT ", concat(
+        ["${comparison.field}${comparison.common}"],
         [for names in values(local.own_days[kind]) : "(${join(" OR ", names)})"],
-      ))],
-      [for days, names in local.own_days[kind] : "${comparison.field}${days} AND (${join(" OR ", names)})"],
-    ))}))"
+      ))})"],
+      [for days, names in local.own_days[kind] : "(${comparison.field}${days} AND (${join(" OR ", names)}))"],
+    ))})"
   }
 
   metrics = {

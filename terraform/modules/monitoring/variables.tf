@@ -29,8 +29,8 @@ variable "every_run" {
 }
 
 variable "secrets" {
-  description = "The days of the alerts, by the full names of the secrets."
-  type        = map(object({ expiry_days = number, no_rotation_days = number }))
+  description = "The full names of the secrets, and the days of their alerts."
+  type        = map(object({ name = string, expiry_days = number, no_rotation_days = number }))
 }
 
 variable "scheduler" {

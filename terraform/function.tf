@@ -4,8 +4,8 @@ locals {
   max_instances = 1
   concurrency   = max(16, min(1000, 2 * length(local.jobs)))
 
-  # Without these limits V8's garbage outgrows the instance: 400 MiB after 1,500 rotations in a row, and 168 MiB with them.
-  # 64 MiB are for memory outside V8's heap.
+  # Without these limits V8's garbage outgrows the instance: 400 MiB after 1,500 rotations in a row, and 168 MiB with
+  # them. 64 MiB are for memory outside V8's heap.
   memory_mib   = tonumber(regex("^[0-9]+", var.function.memory)) * (endswith(var.function.memory, "Gi") ? 1024 : 1)
   node_options = "--max-semi-space-size=4 --max-old-space-size=${local.memory_mib - 64}"
 
@@ -54,8 +54,8 @@ resource "google_cloudfunctions2_function" "rotator" {
     service_account = "projects/${var.project_id}/serviceAccounts/${local.accounts.build}"
     worker_pool     = var.function.build_worker_pool
 
-    # After a failed build Terraform believes that the new object is deployed. It reads the build's variables from the last
-    # good build, so this one differs, and the next apply builds again.
+    # After a failed build Terraform believes that the new object is deployed. It reads the build's variables from the
+    # last good build, so this one differs, and the next apply builds again.
     environment_variables = { SOURCE_SHA256 = local.source_sha256 }
 
     source {

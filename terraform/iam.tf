@@ -27,8 +27,8 @@ resource "google_service_account" "created" {
 # ---- the function: exactly these secrets ----
 
 locals {
-  # Every permission that the function checks before it uses a refresh token, and the role that grants it. A test compares
-  # this map with the function's own list.
+  # Every permission that the function checks before it uses a refresh token, and the role that grants it. A test
+  # compares this map with the function's own list.
   permissions = {
     "secretmanager.versions.access"  = "roles/secretmanager.secretAccessor"
     "secretmanager.versions.get"     = "roles/secretmanager.secretVersionManager"
@@ -38,8 +38,8 @@ locals {
     "secretmanager.versions.destroy" = "roles/secretmanager.secretVersionManager"
   }
 
-  # The function only reads a management key. It lists the versions if the newest one is disabled. The viewer role is the
-  # smallest one with that permission, and shows names and states only.
+  # The function only reads a management key. It lists the versions if the newest one is disabled. The viewer role is
+  # the smallest one with that permission, and shows names and states only.
   management_key_permissions = {
     "secretmanager.versions.access" = "roles/secretmanager.secretAccessor"
     "secretmanager.versions.list"   = "roles/secretmanager.viewer"
@@ -119,8 +119,8 @@ resource "google_project_iam_member" "build" {
   depends_on = [time_sleep.apis]
 }
 
-# Cloud Functions copies the source to its own bucket gcf-v2-sources-PROJECT_NUMBER-REGION, which it creates with the first
-# function. The condition limits the role to these buckets.
+# Cloud Functions copies the source to its own bucket gcf-v2-sources-PROJECT_NUMBER-REGION, which it creates with the
+# first function. The condition limits the role to these buckets.
 resource "google_project_iam_member" "build_source_copy" {
   project = var.project_id
   role    = "roles/storage.objectViewer"

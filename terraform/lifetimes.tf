@@ -16,9 +16,9 @@ locals {
   renewal_share   = try(tonumber(regex("([0-9]+)%", var.rotation.renew_before)[0]) / 100, 0)
   renewal_minimum = try(regex("[0-9]+[smhd]$", var.rotation.renew_before), null)
 
-  # An old key that was stored again looks new, and half of its remaining life can be less than the time between two runs.
-  # So a share alone gets a minimum for keys of unknown lifetime: twice that time, at most two weeks, and at most the share
-  # of any known lifetime.
+  # An old key that was stored again looks new, and half of its remaining life can be less than the time between two
+  # runs. So a share alone gets a minimum for keys of unknown lifetime: twice that time, at most two weeks, and at most
+  # the share of any known lifetime.
   derived_minimum_hours = floor(min(concat(
     [2 * 7 * 24],
     [2 * max(0, [for key, secret in var.secrets : local.longest_gaps[key] if secret.lifetime == null]...)],
@@ -78,8 +78,8 @@ locals {
   ]
   expired_in_grace = [for key, left in local.left_when_due : key if local.seconds[local.grace_period] > left]
 
-  # Both alerts come before a key expires, and never for a key that isn't due. So short-lived keys have fewer days: half of
-  # what remains when the key is due, and the whole days of that.
+  # Both alerts come before a key expires, and never for a key that isn't due. So short-lived keys have fewer days: half
+  # of what remains when the key is due, and the whole days of that.
   expiry_days = {
     for key in keys(var.secrets) : key => min(
       var.monitoring.expiry_days,

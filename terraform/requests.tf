@@ -1,4 +1,5 @@
-# Operators and Secret Manager's rotation schedule reach the function through this topic, because its ingress is internal.
+# Operators and Secret Manager's rotation schedule reach the function through this topic, because its ingress is
+# internal.
 
 locals {
   requests_topic = "projects/${var.project_id}/topics/${var.name}-requests"

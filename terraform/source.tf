@@ -14,8 +14,9 @@ locals {
   source_files   = sort(flatten([for pattern in local.source_patterns : tolist(fileset(local.repository, pattern))]))
   source_folders = distinct([for file in local.source_files : split("/", file)[0] if strcontains(file, "/")])
 
-  # The archive provider's `source` blocks would put every file's content into the state. So it gets the folder, and a list
-  # of everything else in it: folders of the repository as a whole, and single files beside those that are uploaded.
+  # The archive provider's `source` blocks would put every file's content into the state. So it gets the folder, and a
+  # list of everything else in it: folders of the repository as a whole, and single files beside those that are
+  # uploaded.
   repository_folders = distinct([
     for file in setunion(fileset(local.repository, "*/*"), fileset(local.repository, "*/*/*")) : split("/", file)[0]
   ])

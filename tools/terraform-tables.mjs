@@ -18,6 +18,16 @@ const table = (columns, rows) =>
   [columns, columns.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 const description = (text) => /description += "(.*)"$/m.exec(text)?.[1] ?? '';
 
+/** A list item in lines of at most 120 characters. */
+function wrapped(text) {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    if (`${lines.at(-1)} ${word}`.length > 120) lines.push(`  ${word}`);
+    else lines[lines.length - 1] += lines.at(-1) === '' ? word : ` ${word}`;
+  }
+  return lines.join('\n');
+}
+
 function inputs() {
   const variables = blocks('variables.tf', 'variable');
   const rows = variables.map(({ name, text }) => [
@@ -29,13 +39,13 @@ function inputs() {
   const attributes = variables.flatMap(({ name, text }) => {
     const found = [...text.matchAll(/^ {4,6}([a-z_]+) += optional\((.*)\) +# (.*)$/gm)];
     if (found.length === 0) return [];
-    const lines = found.map(([, attribute, type, meaning]) => {
+    const items = found.map(([, attribute, type, meaning]) => {
       const value = /^[a-z]+(?:\([a-z]+\))?, (.*)$/.exec(type)?.[1];
-      return `\n- \`${attribute}\`${value === undefined ? '' : ` (\`${value}\`)`}: ${meaning}`;
+      return `\`${attribute}\`${value === undefined ? '' : ` (\`${value}\`)`}: ${meaning}`;
     });
-    return [`**${name}**\n${lines.join('')}`];
+    return [wrapped(`- **${name}**: ${items.join('; ')}.`)];
   });
-  return [table(['name', 'meaning', 'type', 'default'], rows), ...attributes].join('\n\n');
+  return `${table(['name', 'meaning', 'type', 'default'], rows)}\n\n${attributes.join('\n')}`;
 }
 
 function outputs() {

@@ -1,4 +1,5 @@
-# Keys whose lifetime is known: what just works is accepted, and no alert expects more of a key than its lifetime allows.
+# Keys whose lifetime is known: what just works is accepted, and no alert expects more of a key than its lifetime
+# allows.
 
 mock_provider "google" {
   source = "./tests/mocks"

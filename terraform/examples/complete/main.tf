@@ -1,4 +1,5 @@
-# Several secrets with schedules, locations and keys of their own, an existing secret, rotation events and e-mail alerts.
+# Several secrets with schedules, locations and keys of their own, an existing secret, rotation events and e-mail
+# alerts.
 
 data "google_project" "this" {
   project_id = var.project_id

@@ -1,5 +1,5 @@
-# All alerts are in PromQL. Google refuses other conditions on a log-based metric for up to ten minutes after the metric was
-# created, so the first apply would fail. With PromQL this check can be disabled.
+# All alerts are in PromQL. Google refuses other conditions on a log-based metric for up to ten minutes after the metric
+# was created, so the first apply would fail. With PromQL this check can be disabled.
 #
 # In PromQL each sample of a log-based counter is the count of one minute. sum_over_time adds them up. increase() would
 # treat every lower sample as a reset.
@@ -7,8 +7,8 @@
 locals {
   failures = ["failed", "incomplete"]
 
-  # Seconds: how far an alert looks back, and how often Google evaluates it. Google lets an alert see the last 25 hours of a
-  # log-based metric. A little more than a day keeps an incident open from one daily run to the next.
+  # Seconds: how far an alert looks back, and how often Google evaluates it. Google lets an alert see the last 25 hours
+  # of a log-based metric. A little more than a day keeps an incident open from one daily run to the next.
   windows = {
     hour  = { look_back = 3600, interval = 60 }
     run   = { look_back = var.scheduler.longest_run_seconds, interval = 300 }

@@ -28,11 +28,12 @@ locals {
     "resource.labels.job_id=~\"^${var.name}(-PART[0-9]+)?(_.+)?$\"",
   ])
 
-  # If a share of a key's lifetime is renew_before, a good key can be old. Then the time since its renewal was due counts.
+  # If a share of a key's lifetime is renew_before, a good key can be old. Then the time since its renewal was due
+  # counts.
   late_field = local.rotation_fields[var.every_run ? "key_age_days" : "overdue_days"]
 
-  # The comparison with days is part of the filter. A distribution would have buckets, not days, and the average of a day in
-  # which a key was renewed describes neither key.
+  # The comparison with days is part of the filter. A distribution would have buckets, not days, and the average of a
+  # day in which a key was renewed describes neither key.
   comparisons = {
     expiring = {
       field  = "${local.rotation_fields.days_left}<"
@@ -121,7 +122,8 @@ locals {
   }
 }
 
-# The provider gives a metric a new name by creating another metric, and forgets the old one. So a new name replaces them.
+# The provider gives a metric a new name by creating another metric, and forgets the old one. So a new name replaces
+# them.
 resource "terraform_data" "name" {
   input = var.name
 }

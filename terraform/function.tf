@@ -109,19 +109,20 @@ resource "google_cloudfunctions2_function" "rotator" {
   lifecycle {
     precondition {
       condition = var.management_key != null || (
-        !var.rotation.revoke && alltrue([for secret in values(var.secrets) : secret.role == null && secret.lifetime == null])
+        !var.rotation.revoke &&
+        alltrue([for secret in values(var.secrets) : secret.role == null && secret.lifetime == null])
       )
-      error_message = "role, lifetime and revoke need a management_key, which mints and revokes keys. Set management_key."
+      error_message = "role, lifetime and revoke need a management_key. Set management_key."
     }
 
     precondition {
       condition     = !var.rotation.revoke || var.rotation.verify
-      error_message = "rotation.revoke needs rotation.verify. A key is revoked only after Momento has accepted the new one."
+      error_message = "rotation.revoke needs rotation.verify. An old key is revoked only after the new one was verified."
     }
 
     precondition {
       condition     = !var.rotation.revoke || local.seconds[local.grace_period] >= 3600
-      error_message = "rotation.grace_period must be at least \"1h\" with revoke. Applications need time to read the new key."
+      error_message = "rotation.grace_period must be at least \"1h\" with revoke. Applications must read the new key."
     }
 
     precondition {
@@ -144,8 +145,9 @@ resource "google_cloudfunctions2_function" "rotator" {
     precondition {
       condition = length(local.due_at_once) == 0
       error_message = join(" ", [
-        "A lifetime must be longer than renew_before, ${var.rotation.renew_before}. Otherwise every run rotates the key.",
-        "Shorten renew_before, or set it to \"always\" if that is intended. Affected: ${join(", ", local.due_at_once)}.",
+        "A lifetime must be longer than renew_before, ${var.rotation.renew_before}. Otherwise every run rotates.",
+        "Shorten renew_before, or set it to \"always\" if that is intended.",
+        "Affected: ${join(", ", local.due_at_once)}.",
       ])
     }
 

@@ -91,7 +91,9 @@ resource "google_secret_manager_regional_secret_iam_member" "runtime" {
   role     = each.value.role
   member   = local.members.runtime
   secret_id = (
-    each.value.is_created ? google_secret_manager_regional_secret.created[each.value.secret].secret_id : each.value.secret
+    each.value.is_created
+    ? google_secret_manager_regional_secret.created[each.value.secret].secret_id
+    : each.value.secret
   )
 }
 

@@ -25,7 +25,8 @@ locals {
 
   # Every job names its secrets, so it doesn't change with the function's settings.
   job_bodies = {
-    for key, job in local.jobs : key => jsonencode({ secrets = [for secret in job.secrets : local.secret_names[secret]] })
+    for key, job in local.jobs :
+    key => jsonencode({ secrets = [for secret in job.secrets : local.secret_names[secret]] })
   }
 
   scheduler_region = coalesce(var.schedule.region, var.region)

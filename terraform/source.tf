@@ -29,8 +29,10 @@ locals {
     tolist(setsubtract(local.files_beside, local.source_files)),
   ))
 
-  source_zip    = var.source_archive != null ? var.source_archive : data.archive_file.source[0].output_path
-  source_sha256 = var.source_archive != null ? filesha256(var.source_archive) : data.archive_file.source[0].output_sha256
+  source_zip = var.source_archive != null ? var.source_archive : data.archive_file.source[0].output_path
+  source_sha256 = (
+    var.source_archive != null ? filesha256(var.source_archive) : data.archive_file.source[0].output_sha256
+  )
 }
 
 data "archive_file" "source" {

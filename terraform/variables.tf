@@ -61,20 +61,22 @@ variable "wait_for_propagation" {
 variable "secrets" {
   description = "The rotated secrets, by their ids, or by their full names for secrets of other projects."
   type = map(object({
-    create              = optional(bool)                                            # default: true for an id, false for a full name
-    location            = optional(string)                                          # region of a regional secret
-    replicas            = optional(map(object({ kms_key = optional(string) })), {}) # regions of a global secret
-    kms_key             = optional(string)                                          # CMEK of automatic replication or of a region
-    labels              = optional(map(string), {})                                 # added to the common labels
-    version_destroy_ttl = optional(string)                                          # destroyed versions can be restored this long
-    deletion_protection = optional(bool, true)                                      # the provider refuses to delete the secret
-    topics              = optional(list(string), [])                                # full names of topics for notifications
-    rotation_period     = optional(string)                                          # Secret Manager's own rotation schedule: 30d
-    role                = optional(string)                                          # id of the role of minted keys
-    lifetime            = optional(string)                                          # lifetime of minted keys: 30d
-    payload             = optional(string, "json")                                  # format of a first key: json or key
-    schedule            = optional(string)                                          # a cron line and thus a job of its own
-    no_rotation_days    = optional(number)                                          # days until alerts, instead of monitoring's
+    create   = optional(bool)        # default: true for an id, false for a full name
+    location = optional(string)      # region of a regional secret
+    replicas = optional(map(object({ # regions of a global secret
+      kms_key = optional(string)     # CMEK of this replica
+    })), {})
+    kms_key             = optional(string)           # CMEK of automatic replication or of a region
+    labels              = optional(map(string), {})  # added to the common labels
+    version_destroy_ttl = optional(string)           # destroyed versions can be restored this long
+    deletion_protection = optional(bool, true)       # the provider refuses to delete the secret
+    topics              = optional(list(string), []) # full names of topics for notifications
+    rotation_period     = optional(string)           # Secret Manager's own rotation schedule: 30d
+    role                = optional(string)           # id of the role of minted keys
+    lifetime            = optional(string)           # lifetime of minted keys: 30d
+    payload             = optional(string, "json")   # format of a first key: json or key
+    schedule            = optional(string)           # a cron line and thus a job of its own
+    no_rotation_days    = optional(number)           # days until alerts, instead of monitoring's
   }))
   default  = { "momento-api-key" = {} }
   nullable = false
@@ -119,19 +121,25 @@ variable "secrets" {
         length(secret.topics) == 0 && secret.version_destroy_ttl == null && secret.rotation_period == null
       )
     ])
-    error_message = "Only a secret that the module creates can have replicas, kms_key, labels, topics, version_destroy_ttl or rotation_period."
+    error_message = join(" ", [
+      "Only a secret that the module creates can have replicas, kms_key, labels, topics,",
+      "version_destroy_ttl or rotation_period.",
+    ])
   }
 
   validation {
     condition = alltrue([
-      for key, secret in var.secrets : !startswith(key, "projects/") || (secret.create != true && secret.location == null)
+      for key, secret in var.secrets :
+      !startswith(key, "projects/") || (secret.create != true && secret.location == null)
     ])
     error_message = "A full name is that of an existing secret and includes its location. Omit create and location."
   }
 
   validation {
     condition = alltrue(flatten([
-      for secret in values(var.secrets) : [for topic in secret.topics : can(regex("^projects/[^/]+/topics/[^/]+$", topic))]
+      for secret in values(var.secrets) : [
+        for topic in secret.topics : can(regex("^projects/[^/]+/topics/[^/]+$", topic))
+      ]
     ]))
     error_message = "topics must be full names: projects/PROJECT/topics/TOPIC."
   }
@@ -139,9 +147,10 @@ variable "secrets" {
   validation {
     condition = alltrue([
       for secret in values(var.secrets) : contains(["json", "key"], secret.payload) &&
-      (secret.payload == "json" || secret.role != null) && can(regex("^[A-Za-z0-9_.-]{1,100}$", coalesce(secret.role, "-")))
+      (secret.payload == "json" || secret.role != null) &&
+      can(regex("^[A-Za-z0-9_.-]{1,100}$", secret.role == null ? "-" : secret.role))
     ])
-    error_message = "role must be a role's id such as \"r-abcdefg\". payload must be \"json\", or \"key\" together with a role."
+    error_message = "role must be an id such as \"r-abcdefg\". payload must be \"json\", or \"key\" with a role."
   }
 
   validation {
@@ -185,8 +194,10 @@ variable "rotation" {
   nullable = false
 
   validation {
-    condition     = can(regex("^(always|[1-9][0-9]?%(,[1-9][0-9]{0,5}[smhd])?|[1-9][0-9]{0,5}[smhd])$", var.rotation.renew_before))
-    error_message = "rotation.renew_before must be a duration such as \"14d\", a share such as \"50%\", both, or \"always\"."
+    condition = can(regex(
+      "^(always|[1-9][0-9]?%(,[1-9][0-9]{0,5}[smhd])?|[1-9][0-9]{0,5}[smhd])$", var.rotation.renew_before
+    ))
+    error_message = "rotation.renew_before must be a duration (\"14d\"), a share (\"50%\"), both, or \"always\"."
   }
 
   validation {
@@ -194,7 +205,7 @@ variable "rotation" {
       can(regex("^(0|[0-9]{1,6}[smhd])$", coalesce(var.rotation.grace_period, "0"))) &&
       can(regex("^(0|never|[0-9]{1,6}[smhd])$", var.rotation.destroy_after))
     )
-    error_message = "rotation.grace_period and destroy_after must be durations such as \"36h\", \"0\", or destroy_after \"never\"."
+    error_message = "grace_period and destroy_after must be \"0\" or durations (\"36h\"), destroy_after also \"never\"."
   }
 }
 
@@ -212,7 +223,7 @@ variable "momento" {
       for host in var.momento.endpoint[*] :
       can(regex("^[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$", host)) && !can(regex("^(?i:cache|control|token)\\.", host))
     ])
-    error_message = "momento.endpoint must be a host without scheme, port and path, and without the prefix cache., control. or token."
+    error_message = "momento.endpoint must be a host alone, without the prefix cache., control. or token."
   }
 
   validation {
@@ -242,7 +253,9 @@ variable "publishers" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for member in var.publishers : can(regex("^(user|group|serviceAccount|principal|principalSet):", member))])
+    condition = alltrue([
+      for member in var.publishers : can(regex("^(user|group|serviceAccount|principal|principalSet):", member))
+    ])
     error_message = "publishers must be users, groups, service accounts or principals such as \"group:oncall@example.com\"."
   }
 }

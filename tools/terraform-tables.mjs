@@ -37,7 +37,7 @@ function inputs() {
     /^ {2}default/m.test(text) ? `\`${/^ {2}default += (.*)$/m.exec(text)?.[1]}\`` : 'required',
   ]);
   const attributes = variables.flatMap(({ name, text }) => {
-    const found = [...text.matchAll(/^ {4,6}([a-z_]+) += optional\((.*)\) +# (.*)$/gm)];
+    const found = [...text.matchAll(/^ {4}([a-z_]+) += optional\((.*?)(?:\)|\{) +# (.*)$/gm)];
     if (found.length === 0) return [];
     const items = found.map(([, attribute, type, meaning]) => {
       const value = /^[a-z]+(?:\([a-z]+\))?, (.*)$/.exec(type)?.[1];

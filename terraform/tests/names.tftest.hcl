@@ -72,7 +72,7 @@ run "eighty_characters" {
 
   assert {
     condition = (
-      can(regex("^a-very[a-z0-9-]{0,42}$", google_cloudfunctions2_function.rotator.name)) &&
+      can(regex("^a-very[a-z0-9-]{0,43}$", google_cloudfunctions2_function.rotator.name)) &&
       endswith(google_cloudfunctions2_function.rotator.name, "-${substr(sha256(var.name), 0, 6)}") &&
       can(regex("^a-project-id-of-thirty-letters-[a-z0-9-]{0,31}-source$", google_storage_bucket.source.name)) &&
       strcontains(google_storage_bucket.source.name, substr(sha256(var.name), 0, 6))

@@ -10,10 +10,12 @@ data "google_project" "this" {
 resource "google_kms_crypto_key_iam_member" "secret_manager" {
   crypto_key_id = var.kms_key
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
-  member        = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
+  member        = "serviceAccount:${local.secret_manager_agent}"
 }
 
 locals {
+  secret_manager_agent = "service-${data.google_project.this.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
+
   # A reference to the grant, so that no secret is created before Secret Manager can use the key. With depends_on on the
   # module, Terraform would read the function's source only when applying.
   kms_key = google_kms_crypto_key_iam_member.secret_manager.crypto_key_id

@@ -10,7 +10,8 @@ locals {
     "sum by (le) (sum_over_time(${local.promql.duration}_bucket", "{monitored_resource=\"cloud_run_revision\"}[1d]))",
   ])
   failed_calls = join("", [
-    "sum by (job_id) (sum_over_time(${local.promql["failed-calls"]}", "{monitored_resource=\"cloud_scheduler_job\"}[1h]))",
+    "sum by (job_id) (sum_over_time(${local.promql["failed-calls"]}",
+    "{monitored_resource=\"cloud_scheduler_job\"}[1h]))",
   ])
 
   # Two charts in a row.
@@ -32,9 +33,11 @@ locals {
       threshold = var.settings.expiry_days
     },
     {
-      title   = "Duration of a run in ms (median and 95th percentile)"
-      type    = "LINE"
-      queries = { for percent in [50, 95] : "${percent} %" => "histogram_quantile(${percent / 100}, ${local.durations})" }
+      title = "Duration of a run in ms (median and 95th percentile)"
+      type  = "LINE"
+      queries = {
+        for percent in [50, 95] : "${percent} %" => "histogram_quantile(${percent / 100}, ${local.durations})"
+      }
     },
     {
       title   = "Failed calls of Cloud Scheduler, by job"
@@ -61,7 +64,10 @@ locals {
               ]
               yAxis = { scale = "LINEAR" }
             },
-            { for key in ["thresholds"] : key => [{ label = "Alert", value = chart.threshold }] if can(chart.threshold) },
+            {
+              for key in ["thresholds"] : key => [{ label = "Alert", value = chart.threshold }]
+              if can(chart.threshold)
+            },
           )
         }
       },

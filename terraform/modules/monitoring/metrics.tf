@@ -182,7 +182,7 @@ resource "google_logging_metric" "created" {
 
     precondition {
       condition     = length(each.value.filter) <= 20000
-      error_message = "The names of secrets with their own days exceed Google's 20,000 characters for a metric's filter. Align lifetimes."
+      error_message = "Too many secrets have days of their own for a filter of 20,000 characters. Align lifetimes."
     }
   }
 }

@@ -5,5 +5,7 @@ output "dashboard" {
 
 output "metrics" {
   description = "Types of the log-based metrics, for alerts of your own."
-  value       = { for kind, metric in google_logging_metric.created : kind => "logging.googleapis.com/user/${metric.name}" }
+  value = {
+    for kind, metric in google_logging_metric.created : kind => "logging.googleapis.com/user/${metric.name}"
+  }
 }

@@ -60,12 +60,15 @@ const before = read('README.md');
 let after = before;
 for (const [name, text] of Object.entries({ inputs: inputs(), outputs: outputs() })) {
   const [start, end] = [`<!-- ${name}: npm run terraform:tables -->`, `<!-- end of ${name} -->`];
-  if (!before.includes(start) || !before.includes(end)) throw new Error(`README.md has no ${start}`);
+  if (!before.includes(start) || !before.includes(end))
+    throw new Error(`README.md has no ${start}`);
   after = `${after.split(start)[0]}${start}\n\n${text}\n\n${end}${after.split(end)[1]}`;
 }
 if (process.argv.includes('--check')) {
   if (after !== before) {
-    console.error('The tables of terraform/README.md are out of date. Run `npm run terraform:tables`.');
+    console.error(
+      'The tables of terraform/README.md are out of date. Run `npm run terraform:tables`.',
+    );
     process.exitCode = 1;
   }
 } else {

@@ -117,7 +117,7 @@ resource "google_cloudfunctions2_function" "rotator" {
 
     precondition {
       condition     = !var.rotation.revoke || var.rotation.verify
-      error_message = "rotation.revoke needs rotation.verify. An old key is revoked only after the new one was verified."
+      error_message = "revoke needs verify. An old key is revoked only after the new one was verified."
     }
 
     precondition {

@@ -256,7 +256,7 @@ variable "publishers" {
     condition = alltrue([
       for member in var.publishers : can(regex("^(user|group|serviceAccount|principal|principalSet):", member))
     ])
-    error_message = "publishers must be users, groups, service accounts or principals such as \"group:oncall@example.com\"."
+    error_message = "publishers must be users, groups, service accounts or principals (\"group:a@example.com\")."
   }
 }
 
@@ -291,7 +291,9 @@ variable "function" {
   }
 
   validation {
-    condition     = can(regex("^(25[6-9]|2[6-9][0-9]|[3-9][0-9]{2}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-6])Mi$|^[1-4]Gi$", var.function.memory))
+    condition = can(regex(
+      "^((25[6-9]|2[6-9][0-9]|[3-9][0-9]{2}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-6])Mi|[1-4]Gi)$", var.function.memory
+    ))
     error_message = "function.memory must be 256Mi to 4Gi, in whole Mi or Gi."
   }
 

@@ -34,7 +34,7 @@ export async function tryArtifact(folder: string): Promise<void> {
 
 /** The list of `terraform/function.tf`. */
 export function uploadedFiles(): string[] {
-  const terraform = readFileSync(join(root, 'terraform/function.tf'), 'utf8');
+  const terraform = readFileSync(join(root, 'terraform/source.tf'), 'utf8');
   const [, list = ''] = /source_patterns = \[(.*?)\]/s.exec(terraform) ?? [];
   const patterns = [...list.matchAll(/"([^"]+)"/g)].map(([, pattern = '']) => pattern);
   return globSync(patterns, { cwd: root }).sort();

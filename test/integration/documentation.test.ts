@@ -75,6 +75,17 @@ describe('the documentation', () => {
     expect(entries).toEqual(expected);
   });
 
+  test('has a line in the runbook for every alert', () => {
+    const alerts = [
+      ...read('terraform/modules/monitoring/alerts.tf').matchAll(/^ {6}title += "(.*)"$/gm),
+    ].map(([, title]) => title);
+    const told = [...read('docs/operate/runbook.md').matchAll(/^\| _(.*?)_ \|/gm)].map(
+      ([, name]) => name,
+    );
+    expect(alerts).toHaveLength(6);
+    expect(told.toSorted()).toEqual(alerts.toSorted());
+  });
+
   test('names every variable that the function reads, and no other', () => {
     const [table = ''] = configuration.split('## Secrets');
     expect(

@@ -145,13 +145,19 @@ test('the metrics use fields that exist in the log line', async () => {
   const lineOf = (outcome: string) => ({
     jsonPayload: rotator.logEntries.find((entry) => entry.outcome === outcome),
   });
-  const fields = terraformMap('monitoring.tf', 'rotation_fields');
-  const { error_code: errorCode = '', ...always } = fields;
+  const fields = terraformMap('modules/monitoring/metrics.tf', 'rotation_fields');
+  const { error_code: errorCode = '', trigger, contained, ...always } = fields;
+  expect([trigger, contained]).toEqual(['jsonPayload.trigger', 'jsonPayload.contained']);
   for (const field of Object.values(always)) expect(lineOf('rotated')).toHaveProperty(field);
   expect(lineOf('failed')).toHaveProperty(errorCode, 'PERMISSION_MISSING');
-  expect(readFileSync(resolve(root, 'terraform/monitoring.tf'), 'utf8')).toContain(
+  expect(readFileSync(resolve(root, 'terraform/modules/monitoring/metrics.tf'), 'utf8')).toContain(
     `jsonPayload.event=\\"${String(lineOf('rotated').jsonPayload?.event)}\\"`,
   );
+});
+
+test('the README has the tables of the inputs and outputs', () => {
+  const script = resolve(root, 'tools/terraform-tables.mjs');
+  execFileSync('node', [script, '--check'], { stdio: 'pipe' });
 });
 
 test('.gcloudignore lists every file except those that Terraform uploads', () => {

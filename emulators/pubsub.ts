@@ -98,7 +98,11 @@ export class PubSubEmulator extends LocalService {
       sleep: (ms, signal) =>
         new Promise((resolve) => {
           const timer = setTimeout(resolve, ms);
-          signal?.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
+          const end = (): void => {
+            clearTimeout(timer);
+            resolve();
+          };
+          signal?.addEventListener('abort', end, { once: true });
         }),
     },
   ): Promise<PubSubEmulator> {

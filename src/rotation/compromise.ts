@@ -193,7 +193,9 @@ async function respondOnce(run: CompromiseRun, knowledge: Knowledge): Promise<Pa
 
   if (compromise.revokeFirst && !(inspection.next instanceof RotationError)) {
     await listKeys(run, run.session, undefined, knowledge);
-    await revokeAll(run, run.session, inspection, knowledge, () => Promise.resolve(false));
+    await revokeAll(run, run.session, inspection.canonicalName, knowledge, () =>
+      Promise.resolve(false),
+    );
   }
   const renewed = await renew(run, inspection);
   run.onRenewed();
@@ -279,7 +281,7 @@ async function contain(
     const { number } = newest?.version ?? ours.version;
     return (wasAdded ||= await exists(run, number + 1, { quotaRetryFor: RETRY_FOR }));
   };
-  const inspection = record.inspection as Inspection;
+  const { canonicalName } = record.inspection ?? {};
   const isSettled = (): boolean => [...knowledge.keys.values()].every(isFinal);
   await timings.measure('revoke', async () => {
     const until = deadlines.before(TIME_FOR_LAST_CALLS).in(REJECTED_WITHIN);
@@ -289,7 +291,7 @@ async function contain(
       const revokedBefore = knowledge.revoked.size;
       try {
         await listKeys(run, session, newest, knowledge);
-        await revokeAll(run, session, inspection, knowledge, isAdded);
+        await revokeAll(run, session, canonicalName, knowledge, isAdded);
         await Promise.all(
           [...knowledge.keys.values()].map((key) => verifyRejected(run, session, key)),
         );
@@ -453,7 +455,7 @@ async function listKeys(
 async function revokeAll(
   run: CompromiseRun,
   session: KeySession,
-  { canonicalName }: Inspection,
+  canonicalName: string | undefined,
   knowledge: Knowledge,
   isAdded: () => Promise<boolean>,
 ): Promise<void> {
@@ -491,13 +493,19 @@ async function revokeBatch(
 ): Promise<void> {
   const ids = batch.flatMap(({ keyId }) => keyId ?? []);
   const limits = { deadline: run.deadlines.before(TIME_FOR_LAST_CALLS).end };
-  let isStopped = false;
   try {
-    const results = await session.revoke(
-      ids,
-      async (keyIds) => ((isStopped = await isAdded()) ? [] : keyIds),
-      limits,
-    );
+    const recheck = async (keyIds: readonly string[]): Promise<readonly string[]> => {
+      // The session leaves out the management key in use.
+      for (const key of batch) {
+        if (!keyIds.includes(key.keyId ?? '')) key.heldBy = 'it is the management key in use';
+      }
+      return (await isAdded()) ? [] : keyIds;
+    };
+    const results = await session.revoke(ids, recheck, limits);
+    // If it is the only key, the session doesn't ask.
+    if (results.size === 0 && ids.length === 1 && !(await isAdded())) {
+      for (const key of batch) key.heldBy = 'it is the management key in use';
+    }
     for (const key of batch) {
       const { keyId = '' } = key;
       const result = results.get(keyId);
@@ -505,7 +513,7 @@ async function revokeBatch(
       else if (result) {
         key.isRevoked = true;
         knowledge.revoked.add(keyId);
-      } else if (!isStopped) key.heldBy = 'it is the management key in use';
+      }
     }
   } catch (thrown) {
     for (const key of batch) key.error = toRotationError(thrown);

@@ -706,8 +706,8 @@ describe('tools/conformance.ts', () => {
   });
 });
 
-describe('docs/conformance.md', () => {
-  const page = readFileSync(resolve(__dirname, '../../docs/conformance.md'), 'utf8');
+describe('docs/development/conformance.md', () => {
+  const page = readFileSync(resolve(__dirname, '../../docs/development/conformance.md'), 'utf8');
 
   it('lists every guess', () => {
     const [, section = ''] = /## Guesses today(.*?)\n## /s.exec(page) ?? [];

@@ -2,7 +2,7 @@
 import { finished } from 'node:stream/promises';
 import type { Request, Response } from '@google-cloud/functions-framework';
 import type { Clock } from '../clock';
-import { RotationError, toRotationError } from '../errors';
+import { helpFor, RotationError, toRotationError } from '../errors';
 import type { Log } from '../log';
 import { TIME_TO_ANSWER } from '../rotation/deadlines';
 import type { RunResult } from '../rotation/result';
@@ -34,7 +34,10 @@ export function createHandler(options: HandlerOptions): Handler {
       const error = toRotationError(thrown);
       options.log({ ...requestLine(error, sender(request)), ...trace(request, options) });
       const { code, message, retryable } = error;
-      answer = { status: error.status, body: { error: { code, message, retryable } } };
+      answer = {
+        status: error.status,
+        body: { error: { code, message, help: helpFor(code), retryable } },
+      };
       if (code === 'METHOD_NOT_ALLOWED') response.set('Allow', 'GET, POST');
     }
     response.status(answer.status).json(answer.body);

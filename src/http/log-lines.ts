@@ -1,6 +1,6 @@
 /** The log lines: one for each run, and one for each refused request. */
 import { inDays } from '../duration';
-import type { RotationError } from '../errors';
+import { helpFor, type RotationError } from '../errors';
 import { stackFrames, type LogEntry, type Severity } from '../log';
 import type { RunResult } from '../rotation/result';
 import type { StatusReport } from '../rotation/status';
@@ -46,7 +46,7 @@ export function requestLine(error: RotationError, origin: Origin): LogEntry {
     severity: status >= 500 ? 'ERROR' : 'WARNING',
     message: `${code}: ${message}`,
     event: 'request',
-    error: { code, message, retryable },
+    error: { code, message, help: helpFor(code), retryable },
     ...origin,
     ...(code === 'INTERNAL' && { stack: stackFrames(cause) }),
   };

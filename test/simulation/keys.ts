@@ -53,7 +53,7 @@ const MINTING: readonly CallSite[] = [
   ['AccessSecretVersion', 3],
   ['AccessSecretVersion', 7],
   ['AccessSecretVersion', 9],
-  ['AccessSecretVersion', 12],
+  ['AccessSecretVersion', 10],
   ['RevokeKey', 1],
   ['RevokeKey', 4],
 ];

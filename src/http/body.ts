@@ -11,15 +11,17 @@ const START_BYTES = 64;
  * Reads a request's body up to the limit. The rest of the request is read and dropped, because a client that sends everything
  * before it reads would otherwise never get the answer.
  *
- * @param limitOf called for a body of more than 16 KiB with its beginning: how long the body can be
+ * @param limitOf called for a body of more than 16 KiB with its beginning: how long the body can be. Without it, a body that is
+ *   announced as longer is refused before any of it arrives
  * @throws RotationError INVALID_REQUEST
  */
 export async function readBody(
   request: IncomingMessage,
-  limitOf: (start: Buffer) => number = () => MAX_REQUEST_BYTES,
+  limitOf?: (start: Buffer) => number,
 ): Promise<Buffer> {
   const announced = Number(request.headers['content-length'] ?? 0);
   try {
+    if (limitOf === undefined && announced > MAX_REQUEST_BYTES) throw tooLong(MAX_REQUEST_BYTES);
     const chunks: Buffer[] = [];
     let length = 0;
     let limit: number | undefined;
@@ -30,7 +32,7 @@ export async function readBody(
       chunks.push(chunk);
       const isStartKnown = length >= START_BYTES;
       if (length > MAX_REQUEST_BYTES || (isStartKnown && announced > MAX_REQUEST_BYTES)) {
-        limit ??= limitOf(Buffer.concat(chunks));
+        limit ??= limitOf?.(Buffer.concat(chunks)) ?? MAX_REQUEST_BYTES;
         if (Math.max(length, announced) > limit) throw tooLong(limit);
       }
     }

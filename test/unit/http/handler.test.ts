@@ -155,7 +155,7 @@ describe('a request that is refused', () => {
         severity: 'WARNING',
         message: `${code}: ${answer.body.error?.message ?? ''}`,
         event: 'request',
-        trigger: 'http',
+        trigger: expect.stringMatching(/^(http|schedule)$/) as string,
         error: answer.body.error,
         'logging.googleapis.com/trace': `projects/traces/traces/${TRACE}`,
         executionId: expect.any(String) as string,

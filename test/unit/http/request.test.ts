@@ -51,7 +51,8 @@ describe('a request to rotate', () => {
 describe('a request that is refused', () => {
   const planted = 'pLanted-Qz8';
   const noObject = "its body isn't a JSON object";
-  const otherFields = "it has fields other than 'secrets', 'force' and 'dryRun'";
+  const otherFields =
+    "it has a field other than 'secrets', 'force', 'dryRun', 'reason', 'compromised', 'all', 'since' and 'revokeFirst'";
 
   test.each<[string, unknown, string]>([
     ['no JSON', `{"secrets": ["${planted}"`, "its body isn't JSON in UTF-8"],

@@ -101,6 +101,7 @@ test('leaves unknown fields out', () => {
     'secret',
     'severity',
     'steps',
+    'trigger',
   ]);
 });
 

@@ -52,7 +52,7 @@ export function invalidRequest(reason: string, options?: ErrorOptions): Rotation
     'INVALID_REQUEST',
     {
       problem: `The request is invalid, because ${reason}. Nothing was done.`,
-      action: "Correct the request. The README's section on HTTP describes it.",
+      action: 'Correct the request. docs/reference/requests.md describes it.',
     },
     options,
   );

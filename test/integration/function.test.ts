@@ -186,6 +186,7 @@ describe('POST /', () => {
         severity: 'INFO',
         message: expect.stringContaining(`rotated ${secret.name}`) as string,
         event: 'rotation',
+        trigger: 'http',
         ...result,
         keyFingerprint: createHash('sha256').update(String(apiKey)).digest('hex').slice(0, 8),
         daysLeft: 30,
@@ -247,6 +248,7 @@ describe('POST /', () => {
         error: {
           code: 'INVALID_REQUEST',
           message: expect.stringContaining('Nothing was done') as string,
+          help: 'docs/operate/error-codes.md#invalid-request',
           retryable: false,
         },
       });

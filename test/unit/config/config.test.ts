@@ -19,7 +19,7 @@ function problems(env: Record<string, string>): string[] {
   const { code, problem, action } = thrownBy(() => config(env)) as RotationError;
   expect(code).toBe('CONFIGURATION_INVALID');
   expect(action).toBe(
-    "Correct these variables. The README's section on configuration describes them.",
+    "Correct these variables. docs/reference/configuration.md describes them.",
   );
   expect(problem).toContain(INTRODUCTION);
   return problem.slice(INTRODUCTION.length).split(/(?<=\.) (?=[A-Z])/);

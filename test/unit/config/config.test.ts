@@ -18,9 +18,7 @@ const INTRODUCTION = "The function doesn't start, because its environment variab
 function problems(env: Record<string, string>): string[] {
   const { code, problem, action } = thrownBy(() => config(env)) as RotationError;
   expect(code).toBe('CONFIGURATION_INVALID');
-  expect(action).toBe(
-    "Correct these variables. docs/reference/configuration.md describes them.",
-  );
+  expect(action).toBe('Correct these variables. docs/reference/configuration.md describes them.');
   expect(problem).toContain(INTRODUCTION);
   return problem.slice(INTRODUCTION.length).split(/(?<=\.) (?=[A-Z])/);
 }

@@ -186,6 +186,60 @@ describe('minted keys', () => {
     expect(bed.momento.accepts(keyIn(bed.payload(secret)))).toBe(true);
   });
 
+  test('ends after three restarts when another process adds a compromised key each time', async () => {
+    const setup = management();
+    const secret = await mintedSecret(setup);
+    const old = bed.payload(secret);
+    const push = await start([secret], setup);
+    bed.unwatch(secret);
+    const added = () => bed.called.filter((method) => method === 'AddSecretVersion').length;
+    const before = added();
+    bed.intercept(({ method }, moment) => {
+      if (moment === 'after' && method === 'AddSecretVersion') {
+        bed.secretManager.addVersion(secret.name, old);
+      }
+    });
+    const { status, result } = await respond(push, { secrets: [secret.id] });
+    bed.endFaults();
+    expect(status).toBe(503);
+    expect(result).toMatchObject({ contained: false, error: { code: 'NOT_CONTAINED_YET' } });
+    expect(added() - before).toBe(4);
+  });
+
+  test('revokes nothing when it is not known whether Momento accepts the new key', async () => {
+    const setup = management();
+    const secret = await mintedSecret(setup);
+    const old = bed.liveKeys(secret);
+    const push = await start([secret], setup);
+    // The key API verifies a key by listing keys with it.
+    bed.inject('ListKeys', 'every', '503 before');
+    const { status, result } = await respond(push, { secrets: [secret.id] });
+    bed.endFaults();
+    expect(status).toBe(503);
+    expect(result).toMatchObject({
+      contained: false,
+      version: '3',
+      error: { code: 'VERIFY_INCONCLUSIVE' },
+    });
+    expect(bed.liveKeys(secret)).toEqual(expect.arrayContaining(old));
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED', 'ENABLED']);
+  });
+
+  test('is incomplete when an old version cannot be disabled', async () => {
+    const setup = management();
+    const secret = await mintedSecret(setup);
+    const push = await start([secret], setup);
+    bed.inject('DisableSecretVersion', 'every', 'UNAVAILABLE before');
+    const { status, result } = await respond(push, { secrets: [secret.id] });
+    bed.endFaults();
+    expect(status).toBe(503);
+    expect(result).toMatchObject({
+      outcome: 'incomplete',
+      error: { code: 'SECRET_MANAGER_UNAVAILABLE' },
+    });
+    expect(bed.liveKeys(secret)).toHaveLength(1);
+  });
+
   test('revokes first when the request says so', async () => {
     const setup = management();
     const secret = await mintedSecret(setup);

@@ -225,6 +225,17 @@ describe('minted keys', () => {
     expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED', 'ENABLED']);
   });
 
+  test('is not contained when an enabled version cannot be read', async () => {
+    const setup = management();
+    const secret = await mintedSecret(setup);
+    const push = await start([secret], setup);
+    bed.secretManager.setKeyState(secret.name, '1', 'DISABLED');
+    const { status, result } = await respond(push, { secrets: [secret.id] });
+    expect(status).toBe(500);
+    expect(result).toMatchObject({ contained: false, error: { code: 'NOT_CONTAINED' } });
+    expect(result.error?.message).toContain('version 1');
+  });
+
   test('is incomplete when an old version cannot be disabled', async () => {
     const setup = management();
     const secret = await mintedSecret(setup);

@@ -1,5 +1,5 @@
 import { RotationError, type ErrorCode } from '../../../src/errors';
-import { requestLine, rotationLine } from '../../../src/http/log-lines';
+import { requestLine, rotationLine, statusLine } from '../../../src/http/log-lines';
 import type { Severity } from '../../../src/log';
 import type { RotationResult, RunResult } from '../../../src/rotation/result';
 import { DAY, NOW } from '../support';
@@ -130,4 +130,22 @@ test.each<[ErrorCode, Severity]>([
   });
   expect('stack' in line).toBe(code === 'INTERNAL');
   expect(JSON.stringify(line)).not.toContain('planted');
+});
+
+test.each([
+  [undefined, 'INFO', 'status projects/p/secrets/s; newest version 3; next renewal next run'],
+  [
+    new RotationError('KEY_EXPIRED', { problem: 'The key has expired.', action: 'Store a key.' }),
+    'ERROR',
+    'status projects/p/secrets/s',
+  ],
+  [new RotationError('INTERNAL', { problem: 'A fault.', action: 'Report it.' }), 'ERROR', 'status'],
+])('the line of a status report has severity and message when its error is %s', (...expected) => {
+  const [error, severity, message] = expected;
+  const known = { version: '3', nextRenewal: 'next run' };
+  const status = { secret: 'projects/p/secrets/s', ...(error === undefined && known) };
+  const line = statusLine({ status, httpStatus: error?.status ?? 200, error }, HTTP);
+  expect(line).toMatchObject({ severity, event: 'status', trigger: 'http' });
+  expect(line.message).toContain(message);
+  expect('stack' in line).toBe(error?.code === 'INTERNAL');
 });

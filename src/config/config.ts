@@ -68,7 +68,7 @@ export function parseConfig(env: Environment): Config {
   if (problems.length > 0) {
     throw new RotationError('CONFIGURATION_INVALID', {
       problem: `The function doesn't start, because its environment variables are invalid. ${problems.map((text) => `${text}.`).join(' ')}`,
-      action: "Correct these variables. docs/reference/configuration.md describes them.",
+      action: 'Correct these variables. docs/reference/configuration.md describes them.',
     });
   }
   return config;

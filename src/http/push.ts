@@ -6,7 +6,7 @@
 import { RotationError } from '../errors';
 import { parseSecretName, type SecretName } from '../secret-name';
 import { invalidRequest, MAX_REQUEST_BYTES } from './body';
-import { parseTime } from './request';
+import { parseJson, parseTime } from './request';
 
 /** The longest body of a push message. */
 export const MAX_PUSH_BYTES = 256 * 1024;
@@ -38,7 +38,7 @@ export function beginsLikePush(start: Buffer): boolean {
 }
 
 /**
- * Whether a body is a push message, also a malformed one. Nothing but its shape tells: the framework and proxies can change
+ * Whether a body is a push message, also a malformed one. Only its shape decides, because the framework and proxies can change
  * its headers.
  */
 export function isPush(body: Buffer): boolean {
@@ -141,7 +141,7 @@ function isFields(value: unknown): value is Fields {
 
 function readJson(body: Buffer): Fields | undefined {
   try {
-    const value: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    const value = parseJson(body);
     return isFields(value) ? value : undefined;
   } catch {
     return undefined;

@@ -196,7 +196,8 @@ function isoDate(date: string): string {
   return new Date(date).toISOString().slice(0, 10);
 }
 
-function parseJson(body: Buffer): unknown {
+/** @throws RotationError INVALID_REQUEST */
+export function parseJson(body: Buffer): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch {

@@ -17,7 +17,7 @@ import { RotationError, toRotationError } from '../errors';
 import { NO_CLEANUP, type Failure } from './cleanup';
 import { QUOTA_RETRY_FOR, RETRY_FOR, TIME_FOR_LAST_CALLS } from './deadlines';
 import { credentialIn, getVersion, inspect, parse, type Inspection } from './inspect';
-import { exists } from './key-usage';
+import { exists, remainingNumbers } from './key-usage';
 import { permissionsFor } from './policy';
 import {
   REVOKE_BATCH,
@@ -45,9 +45,6 @@ const LONGEST_PAUSE = 5 * SECOND;
 
 /** How many versions of one secret are read or changed at the same time. */
 const CONCURRENCY = 8;
-
-/** How many versions can be missing in a list. */
-const MAX_UNLISTED = 1_000;
 
 export interface CompromiseOptions {
   /** A version that was created since then contains the new key, unless an older version contains it, too. */
@@ -106,6 +103,11 @@ class Knowledge {
   skipped = 0;
   listError: RotationError | undefined;
 
+  /** The keys that the issuer isn't known to reject. */
+  get open(): OldKey[] {
+    return [...this.keys.values()].filter(({ rejectedAt }) => rejectedAt === undefined);
+  }
+
   /** The fingerprints of keys and the ids are different names of a key: one entry has both. */
   isCompromised({ fingerprint, keyId = fingerprint }: Credential): boolean {
     return this.keys.has(keyId) || this.keys.has(fingerprint);
@@ -158,6 +160,8 @@ export function notResponded(run: CompromiseRun, failure: Failure): RunResult {
   const record = { renewed: NOT_RENEWED, cleanup: NO_CLEANUP, warnings: [], failure };
   return toCompromiseResult(run, record, new Knowledge());
 }
+
+const NOT_CONTAINED: ReadonlySet<string> = new Set(['NOT_CONTAINED', 'NOT_CONTAINED_YET']);
 
 const NOT_RENEWED: Renewed = { renewal: { kind: 'not_attempted' }, warnings: [], revoked: [] };
 
@@ -234,7 +238,7 @@ async function fail(run: CompromiseRun, record: RunRecord, knowledge: Knowledge)
 
 /**
  * The newest version, if it was added since the request by an earlier attempt. A key that an older version contains, too,
- * is an old one that somebody put back. Of a version that can't be read nothing is known, so it doesn't count.
+ * is an old one that an operator put back. A version that can't be read doesn't count, because its key is unknown.
  */
 async function alreadyAdded(
   run: CompromiseRun,
@@ -362,12 +366,9 @@ async function readVersions(
   knowledge: Knowledge,
 ): Promise<void> {
   const listed = new Map(versions.map((version) => [version.number, version]));
-  const newest = Math.max(0, ...listed.keys());
-  const numbers =
-    newest - listed.size > MAX_UNLISTED
-      ? [...listed.keys()]
-      : Array.from({ length: newest }, (_, index) => index + 1);
-  const wanted = numbers.filter((number) => listed.get(number)?.state !== 'DESTROYED');
+  const isRemaining = ({ state }: Version): boolean => state !== 'DESTROYED';
+  const wanted =
+    remainingNumbers(versions) ?? versions.filter(isRemaining).map(({ number }) => number);
   const readings = await mapConcurrently(CONCURRENCY, wanted, (number) =>
     readVersion(run, number, listed.get(number)),
   );
@@ -459,9 +460,7 @@ async function revokeAll(
   knowledge: Knowledge,
   isAdded: () => Promise<boolean>,
 ): Promise<void> {
-  const open = [...knowledge.keys.values()].filter(
-    (key) => !key.isRevoked && key.rejectedAt === undefined,
-  );
+  const open = knowledge.open.filter(({ isRevoked }) => !isRevoked);
   for (const key of open) {
     key.error = undefined;
     if (key.keyId === undefined) key.heldBy = "keys of its kind can't be revoked";
@@ -610,7 +609,7 @@ async function disableOthers(
     mapConcurrently(CONCURRENCY, numbers, async (number) => {
       const assumed: Version = { number, state: 'ENABLED', createdAt: 0 };
       try {
-        // The etag: somebody can have changed the version.
+        // This reads the etag, because another process can have changed the version.
         const version = await getVersion(run, assumed);
         if (version?.state !== 'ENABLED') return;
         const isDisabled = await deadlines.retry((limits) =>
@@ -627,8 +626,7 @@ async function disableOthers(
 
 function whyNotContained(run: CompromiseRun, knowledge: Knowledge): Failure | undefined {
   const { secret, keys } = run;
-  const { listError, skipped } = knowledge;
-  const open = [...knowledge.keys.values()].filter(({ rejectedAt }) => rejectedAt === undefined);
+  const { listError, skipped, open } = knowledge;
   const unread = [...knowledge.readings.values()].filter(({ kind }) => kind === 'unreadable');
   if (open.length + unread.length + skipped === 0 && listError === undefined) return undefined;
   const canRetry =
@@ -675,24 +673,24 @@ function toCompromiseResult(
 ): RunResult {
   const { renewal } = record.renewed;
   const isDone = renewal.kind === 'rotated' || record.decision !== undefined;
-  const open = [...knowledge.keys.values()].filter(({ rejectedAt }) => rejectedAt === undefined);
-  const run0 = resultOf(run, {
+  const { open } = knowledge;
+  const base = resultOf(run, {
     ...record,
     cleanup: { ...record.cleanup, revoke: [...knowledge.revoked] },
     warnings: [...record.warnings, ...knowledge.warnings, ...notReadWarnings(knowledge)],
   });
-  const { result } = run0;
+  const { result } = base;
   const isFailed = record.failure !== undefined || !isDone;
   const contained =
-    !isFailed && record.cleanup.failures.every(({ error }) => !error.code.startsWith('NOT_CONT'));
+    !isFailed && record.cleanup.failures.every(({ error }) => !NOT_CONTAINED.has(error.code));
   const error =
     result.error !== undefined && isFailed && open.length > 0
       ? { ...result.error, message: `${stillWorking(open)} ${result.error.message}` }
       : result.error;
   const notRead = readingsOf(knowledge, 'disabled');
   return {
-    ...run0,
-    status: contained ? run0.status : error?.retryable === true ? 503 : 500,
+    ...base,
+    status: contained ? base.status : error?.retryable === true ? 503 : 500,
     result: {
       ...result,
       reason: run.compromise.reason ?? 'the keys are compromised',

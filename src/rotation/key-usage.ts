@@ -37,13 +37,12 @@ export async function orphanedKeys(
   if (keyIds.length === 0) return [];
   const newest = newestVersion(versions)?.number ?? 0;
   const listed = new Map(versions.map((version) => [version.number, version]));
-  if (newest - listed.size > MAX_UNLISTED) {
+  const remaining = remainingNumbers(versions);
+  if (remaining === undefined) {
     return { uncertain: `the list shows ${listed.size} of ${newest} versions` };
   }
   const ignored = new Set(ignore.map(({ number }) => number));
-  const numbers = Array.from({ length: newest }, (_, index) => index + 1).filter(
-    (number) => listed.get(number)?.state !== 'DESTROYED' && !ignored.has(number),
-  );
+  const numbers = remaining.filter((number) => !ignored.has(number));
   const [references, hasNewer, elsewhere] = await Promise.all([
     mapConcurrently(CONCURRENCY, numbers, (number) =>
       referenceIn(context, number, listed.get(number)),
@@ -56,6 +55,20 @@ export async function orphanedKeys(
   if (unreadable !== undefined) return unreadable;
   const referenced = new Set(references);
   return keyIds.filter((keyId) => !referenced.has(keyId) && !elsewhere.has(keyId));
+}
+
+/**
+ * The numbers from 1 to the newest, except those of destroyed versions. A list lags, so a version can exist that isn't listed.
+ *
+ * @returns undefined if so many versions aren't listed that the list must be incomplete
+ */
+export function remainingNumbers(versions: readonly Version[]): number[] | undefined {
+  const newest = newestVersion(versions)?.number ?? 0;
+  const listed = new Map(versions.map(({ number, state }) => [number, state]));
+  if (newest - listed.size > MAX_UNLISTED) return undefined;
+  return Array.from({ length: newest }, (_, index) => index + 1).filter(
+    (number) => listed.get(number) !== 'DESTROYED',
+  );
 }
 
 /** Whether a version with this number exists, in any state. Access by number doesn't lag, and a list does. */

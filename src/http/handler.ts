@@ -109,7 +109,7 @@ async function status(request: Request, options: HandlerOptions): Promise<Answer
   };
 }
 
-/** Cloud Scheduler names itself, also in a run that somebody starts by hand. */
+/** Cloud Scheduler sends these headers, also if an operator starts the job by hand. */
 function sender(request: Request): Origin {
   const isScheduled =
     request.get('x-cloudscheduler') !== undefined ||

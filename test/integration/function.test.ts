@@ -22,7 +22,7 @@ interface Body {
 }
 
 const SECRETS = Array.from({ length: 20 }, (_, n) => named(`projects/p/secrets/shared-${n}`));
-/** Part of a payload that somebody sent by mistake. */
+/** Part of a payload in a request that an operator sent by mistake. */
 const STRAY = randomBytes(24).toString('base64url');
 
 let bed: TestBed;

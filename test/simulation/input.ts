@@ -181,7 +181,7 @@ const environment = fc.dictionary(
   setting,
 );
 
-/** The configuration's own tests prove which values are valid. */
+/** The tests of the configuration show which values are valid. */
 function checkEnvironment(env: Readonly<Record<string, string | undefined>>): void {
   const markers = Object.values(env).filter((text) => /^[\w-]{24}$/.test(text ?? ''));
   parsed('CONFIGURATION_INVALID', markers as string[], () => parseConfig(env));

@@ -13,7 +13,7 @@ import { readTarget, startLocalTarget, type Target } from './target';
 export const GROUPS: readonly Group[] = [keyApi, authClient, secretManager];
 
 const LOCAL = `Against the local services, which are built on the same assumptions: this shows that the rotator and they agree, and
-nothing of the real ones. How to ask those is in docs/conformance.md.
+nothing of the real ones. How to ask those is in docs/development/conformance.md.
 `;
 const REAL = `Against the real services. Only what is made here is removed; every cost is asked for first.
 `;

@@ -19,7 +19,8 @@ export function sectionOf(changelog: string, version: string): string {
 
 /** Returns the changelog with the unreleased changes as the section of a version. */
 export function released(changelog: string, version: string, date: string): string {
-  if (changelog.includes(`\n## [${version}]`)) throw new Error(`CHANGELOG.md already has a section ${version}`);
+  if (changelog.includes(`\n## [${version}]`))
+    throw new Error(`CHANGELOG.md already has a section ${version}`);
   sectionOf(changelog, 'Unreleased');
   return changelog.replace('## [Unreleased]\n', `## [Unreleased]\n\n## [${version}] - ${date}\n`);
 }

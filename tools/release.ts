@@ -83,7 +83,10 @@ async function tryZip(zip: string): Promise<void> {
       .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
       .sort();
     const expected = uploadedFiles();
-    if (files.join() !== expected.join()) throw new Error('the zip contains more or fewer files than the patterns in terraform/source.tf match');
+    if (files.join() !== expected.join())
+      throw new Error(
+        'the zip contains more or fewer files than the patterns in terraform/source.tf match',
+      );
     const differs = expected.find(
       (file) => !readFileSync(join(folder, file)).equals(readFileSync(join(root, file))),
     );

@@ -2,16 +2,16 @@
 import { check, NotChecked, type Assumption, type Line, type Source } from './assumption';
 import type { Target } from './target';
 
-/** Asks one service, and remembers what it made there. */
+/** Calls one service, and remembers what it created there. */
 export interface TestBed {
-  /** Removes everything that was made, and says what could not be. */
+  /** Removes everything that the test bed created. Returns what it couldn't remove. */
   remove(): Promise<string[]>;
 }
 
 export interface Group {
   readonly title: string;
   readonly assumptions: readonly { readonly id: string; readonly source: Source }[];
-  /** Each line as it is known; after the last one, everything that was made is removed. */
+  /** Reports each line as soon as it is known. After the last line, it removes everything that it created. */
   readonly check: (
     target: Target,
     signal: AbortSignal,
@@ -22,7 +22,7 @@ export interface Group {
 export interface GroupOptions<B extends TestBed> {
   readonly title: string;
   readonly assumptions: readonly Assumption<B>[];
-  /** @throws NotChecked where what it takes is not given */
+  /** @throws NotChecked if a key or the name of a secret is missing */
   readonly open: (target: Target) => B;
 }
 
@@ -40,7 +40,7 @@ export function group<B extends TestBed>({ title, assumptions, open }: GroupOpti
         return [];
       }
       for (const assumption of assumptions) {
-        // `check` never throws, so what was made is removed whatever happens.
+        // `check` never throws, so the test bed always removes what it created.
         report(
           signal.aborted ? notChecked(assumption, 'interrupted') : await check(assumption, testBed),
         );

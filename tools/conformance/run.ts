@@ -1,4 +1,4 @@
-/** Checks what the rotator assumes, from the environment to the exit code: one line for each assumption. */
+/** Checks the rotator's assumptions, from the environment to the exit code. Prints one line for each assumption. */
 import { createInterface } from 'node:readline';
 import type { Environment } from '../../src/config/variables';
 import { systemClock, type Clock } from '../../src/clock';
@@ -12,10 +12,10 @@ import { readTarget, startLocalTarget, type Target } from './target';
 
 export const GROUPS: readonly Group[] = [keyApi, authClient, secretManager];
 
-const LOCAL = `Against the local services, which are built on the same assumptions: this shows that the rotator and they agree, and
-nothing of the real ones. How to ask those is in docs/development/conformance.md.
+const LOCAL = `This run checks the emulators, which repeat the rotator's assumptions. It shows that both agree, and nothing about the real
+services. To check the real services, see docs/development/conformance.md.
 `;
-const REAL = `Against the real services. Only what is made here is removed; every cost is asked for first.
+const REAL = `This run checks the real services. It removes only what it creates, and asks before each cost.
 `;
 
 export async function conformance(
@@ -26,18 +26,18 @@ export async function conformance(
 ): Promise<0 | 1> {
   const target = readTarget(env);
   const problems = Array.isArray(target) ? target : [];
-  // Not quoted: it may be a key.
-  if (args.length > 0) problems.push('there are no arguments: keys come in the environment');
+  // Not quoted, because an argument might be a key.
+  if (args.length > 0) problems.push('arguments are refused: pass keys in the environment');
   if (Array.isArray(target) || problems.length > 0) {
     terminal.stderr.write(`conformance: nothing was checked: ${problems.join('; ')}.\n`);
     return 1;
   }
   if (target !== undefined) {
     terminal.stdout.write(REAL);
-    const person = new Person(terminal, signal);
-    const agree = (question: string) => person.agree(question);
+    const dialog = new Dialog(terminal, signal);
+    const agree = (question: string) => dialog.agree(question);
     const isConform = await checkAll({ ...target, clock, agree }, signal, terminal);
-    person.leave();
+    dialog.leave();
     return isConform ? 0 : 1;
   }
   terminal.stdout.write(LOCAL);
@@ -49,7 +49,7 @@ export async function conformance(
   }
 }
 
-/** @returns whether everything that was checked is as it is assumed to be, and nothing is left behind */
+/** @returns whether every checked assumption is true, and everything that was created is removed */
 export async function checkAll(
   target: Target,
   signal: AbortSignal,
@@ -87,11 +87,11 @@ function summary(lines: readonly Line[]): string {
     .map((verdict) => `${count(verdict)} ${verdict}`)
     .join(', ');
   const guesses = lines.filter(({ source }) => source === 'guess');
-  return `${lines.length} lines: ${counts}. ${guesses.length} of them are guesses today.`;
+  return `${lines.length} lines: ${counts}. ${guesses.length} assumptions are guesses today.`;
 }
 
-/** Whoever sits at the terminal. */
-class Person {
+/** Questions to the user at the terminal. */
+class Dialog {
   readonly #input;
   readonly #answers;
   readonly #output: Terminal['stderr'];
@@ -100,11 +100,11 @@ class Person {
     this.#input = createInterface({ input: stdin });
     this.#answers = this.#input[Symbol.asyncIterator]();
     this.#output = stderr;
-    // Who interrupts a question says no to it.
+    // An interrupted question counts as no.
     signal.addEventListener('abort', () => this.leave());
   }
 
-  /** Anything but a yes is a no. */
+  /** @returns false unless the answer is y or yes */
   async agree(question: string): Promise<boolean> {
     this.#output.write(`\n${question} [y/N] `);
     const answer = await this.#answers.next();

@@ -114,7 +114,8 @@ function refusal(code: momento.MomentoErrorCode): Reply {
 }
 
 function explain(error: unknown, request: IncomingMessage): Reply {
-  if (error instanceof NoKeyError) return failure(503, 'NO_KEY', 'there is no usable key for the cache');
+  if (error instanceof NoKeyError)
+    return failure(503, 'NO_KEY', 'there is no usable key for the cache');
   if (request.errored) return failure(400, 'INCOMPLETE', 'the request ended too early');
   // Without the message, which might quote a secret.
   const frames = error instanceof Error ? error.stack?.match(/^ +at .*$/gm) : undefined;

@@ -13,4 +13,10 @@ export {
   type Options,
   type RotationEvent,
 } from './rotating-cache-client.ts';
-export { file, fromFunction, secretManager, type KeySource, type StoredPayload } from './sources.ts';
+export {
+  file,
+  fromFunction,
+  secretManager,
+  type KeySource,
+  type StoredPayload,
+} from './sources.ts';

@@ -41,7 +41,9 @@ export function parseKey(
       credentialProvider: isV2
         ? CredentialProvider.fromApiKeyV2({ apiKey, endpoint })
         : CredentialProvider.fromDisposableToken(apiKey),
-      expiresAt: expiry(claims.exp ?? fields.validUntil ?? object(fields.key_info).expires_at_epoch_seconds),
+      expiresAt: expiry(
+        claims.exp ?? fields.validUntil ?? object(fields.key_info).expires_at_epoch_seconds,
+      ),
     };
   } catch {
     // The SDK's message quotes parts of the key.

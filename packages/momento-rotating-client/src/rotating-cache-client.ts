@@ -4,7 +4,12 @@ import {
   type CredentialProvider,
   type Middleware,
 } from '@gomomento/sdk';
-import { ClientClosedError, InvalidOptionError, NoKeyError, RotatingClientError } from './errors.ts';
+import {
+  ClientClosedError,
+  InvalidOptionError,
+  NoKeyError,
+  RotatingClientError,
+} from './errors.ts';
 import { parseKey, type Key } from './key.ts';
 import { fromFunction, type KeySource, type StoredPayload } from './sources.ts';
 
@@ -140,7 +145,8 @@ export class RotatingCacheClient implements AsyncDisposable {
     const { signal, rejected } = options;
     await this.#ready(signal);
     const generation = this.#inUse();
-    if (rejected === generation.key.credentialProvider) await this.#findNewerThan(generation, signal);
+    if (rejected === generation.key.credentialProvider)
+      await this.#findNewerThan(generation, signal);
     return this.#inUse().key.credentialProvider;
   }
 
@@ -290,9 +296,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     if (held?.rejected !== true || held.version === undefined) return undefined;
     if (newest.version === undefined || !this.#source.readVersion) return undefined;
     const candidates =
-      newest.version > held.version
-        ? [newest.version - 1, newest.version + 1]
-        : [held.version + 1];
+      newest.version > held.version ? [newest.version - 1, newest.version + 1] : [held.version + 1];
     for (const version of candidates.filter((candidate) => candidate > (held.version ?? 0))) {
       const stored = await this.#source.readVersion(version);
       try {
@@ -314,7 +318,11 @@ export class RotatingCacheClient implements AsyncDisposable {
 
   /** Creates a client, lets it connect, and waits until Momento accepts the key. */
   async #connect(key: Key, version: number | undefined): Promise<Generation> {
-    const { defaultTtlSeconds, eagerConnectTimeoutSeconds = 5, newKeyTimeoutMs = 5000 } = this.#options;
+    const {
+      defaultTtlSeconds,
+      eagerConnectTimeoutSeconds = 5,
+      newKeyTimeoutMs = 5000,
+    } = this.#options;
     const client = await CacheClient.create({
       credentialProvider: key.credentialProvider,
       configuration: this.#configuration,
@@ -334,7 +342,10 @@ export class RotatingCacheClient implements AsyncDisposable {
       if (ACCEPTED.includes(code) && !this.#closing.signal.aborted) return generation;
       if (performance.now() + delay > giveUpAt || this.#closing.signal.aborted) {
         this.#release(generation);
-        throw notAccepted(version === undefined ? 'the key' : `the key of version ${version}`, code);
+        throw notAccepted(
+          version === undefined ? 'the key' : `the key of version ${version}`,
+          code,
+        );
       }
       // A new key can be unknown to some of Momento's servers for a moment.
       await new Promise((resolve) => setTimeout(resolve, delay));

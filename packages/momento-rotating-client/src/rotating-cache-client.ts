@@ -72,6 +72,11 @@ interface Generation {
   rejected: boolean;
 }
 
+interface Found {
+  readonly key: Key;
+  readonly version: number | undefined;
+}
+
 const REJECTED = 'AUTHENTICATION_ERROR';
 /** Answers that Momento gives only to accepted keys. A key without access to the cache gets PERMISSION_ERROR. */
 const ACCEPTED = ['', 'NOT_FOUND_ERROR', 'LIMIT_EXCEEDED_ERROR', 'PERMISSION_ERROR'];
@@ -262,7 +267,7 @@ export class RotatingCacheClient implements AsyncDisposable {
       held.version = found.version;
       return;
     }
-    const next = await this.#connect(found.key, found.version);
+    const next = await this.#connectNewest(found);
     this.#current = next;
     if (held) this.#release(held);
     const previous = held?.version === undefined ? {} : { previousVersion: held.version };
@@ -270,9 +275,7 @@ export class RotatingCacheClient implements AsyncDisposable {
   }
 
   /** The newest key; undefined if there is no newer version than the one in use. */
-  async #findKey(
-    held: Generation | undefined,
-  ): Promise<{ key: Key; version: number | undefined } | undefined> {
+  async #findKey(held: Generation | undefined): Promise<Found | undefined> {
     const newest = await this.#source.readNewest();
     try {
       // The newest version that a source names can lag behind. A lower version never replaces a higher one.
@@ -292,7 +295,7 @@ export class RotatingCacheClient implements AsyncDisposable {
   async #neighbour(
     held: Generation | undefined,
     newest: StoredPayload,
-  ): Promise<{ key: Key; version: number } | undefined> {
+  ): Promise<Found | undefined> {
     if (held?.rejected !== true || held.version === undefined) return undefined;
     if (newest.version === undefined || !this.#source.readVersion) return undefined;
     const candidates =
@@ -314,6 +317,19 @@ export class RotatingCacheClient implements AsyncDisposable {
     const payloadName = version === undefined ? name : `Version ${version} of ${name}`;
     const key = parseKey(payload, payloadName, endpoint);
     return { ...key, credentialProvider: redirect(key.credentialProvider) };
+  }
+
+  /** If Momento rejects the newest key, it might be an older one that a lagging source names. */
+  async #connectNewest({ key, version }: Found): Promise<Generation> {
+    try {
+      return await this.#connect(key, version);
+    } catch (error) {
+      const isRejected = error instanceof NoKeyError && error.code === 'KEY_REJECTED';
+      if (!isRejected || version === undefined) throw error;
+      const next = await this.#source.readVersion?.(version + 1);
+      if (next === undefined) throw error;
+      return this.#connect(this.#parse(next), next.version);
+    }
   }
 
   /** Creates a client, lets it connect, and waits until Momento accepts the key. */

@@ -162,6 +162,7 @@ async function run(fault: Fault, format: Format, plan: Plan): Promise<string[]> 
     const leaks = momento.secrets().filter((secret) => (output + errors).includes(secret)).length;
     const columns = [format, fault, result.calls, failures.join() || 0, result.mostOpen, reads];
     console.log(`| ${columns.join(' | ')} (at most ${mostReads}) | ${leaks} |`);
+    if (failures.length > 0) console.error(result.events.slice(0, 50).join('\n'));
     return [
       ...failures,
       ...(result.mostOpen > MOST_OPEN ? [`${result.mostOpen} clients were open`] : []),

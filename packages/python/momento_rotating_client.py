@@ -321,6 +321,7 @@ class _Generation:
         self.key, self.version, self.client = key, version, client
         self.uses = 1
         self.rejected = False
+        self.reported = False
 
 
 class _Rules:
@@ -393,10 +394,12 @@ class _Rules:
         return None
 
     def after_rejection(self, version: Optional[int], error: NoKeyError) -> Optional[tuple[Key, Optional[int]]]:
-        """If Momento rejects the newest key, it might be an older one that a lagging source names."""
+        """If Momento rejects the newest key, it is an older one: the source lags, or the key was replaced."""
         if error.code != "KEY_REJECTED" or version is None:
             return None
-        stored = self.source.read_version(version + 1)
+        newest = self.source.read_newest()
+        is_newer = newest.version is not None and newest.version > version
+        stored = newest if is_newer else self.source.read_version(version + 1)
         return (self.parse(stored), stored.version) if stored is not None else None
 
     def parse(self, stored: StoredPayload) -> Key:
@@ -427,12 +430,14 @@ class _Rules:
         self.periodic.reset(wait * (1 - random.random() / 5))
 
     def reject(self, generation: _Generation) -> None:
-        if not generation.rejected:
-            generation.rejected = True
+        generation.rejected = True
+        if not generation.reported:
+            generation.reported = True
             self.emit(Event("rejected", generation.version))
 
-    def accept(self, generation: _Generation) -> None:
-        if generation.rejected and generation is self.current:
+    def accept(self, generation: _Generation, is_reading: bool) -> None:
+        # During a read an answer proves nothing: the call might have begun before the key was revoked.
+        if not is_reading and generation.rejected and generation is self.current:
             # Momento accepts the key after all. The next rejection must not wait for a long backoff.
             generation.rejected = False
             self.rescue.shorten()
@@ -513,7 +518,7 @@ class RotatingCacheClient:
             finally:
                 self._release(generation)
             if _code(answer) != REJECTED:
-                rules.accept(generation)
+                rules.accept(generation, self._reading is not None)
                 return answer
             if attempt == ATTEMPTS or not self._find_newer_than(generation):
                 return answer
@@ -651,7 +656,7 @@ class RotatingCacheClientAsync:
             finally:
                 await self._release(generation)
             if _code(answer) != REJECTED:
-                rules.accept(generation)
+                rules.accept(generation, self._reading is not None)
                 return answer
             if attempt == ATTEMPTS or not await self._find_newer_than(generation):
                 return answer

@@ -70,6 +70,8 @@ interface Generation {
   /** Calls in progress, and one for being the current generation. The client is closed at 0. */
   uses: number;
   rejected: boolean;
+  /** Whether the event `rejected` was sent. */
+  reported: boolean;
 }
 
 interface Found {
@@ -209,7 +211,9 @@ export class RotatingCacheClient implements AsyncDisposable {
     } finally {
       this.#release(generation);
     }
-    if (!outcome.rejected && generation.rejected && generation === this.#current) {
+    // During a read such an answer proves nothing: the call might have begun before the key was revoked.
+    const isAccepted = !outcome.rejected && this.#reading === undefined;
+    if (isAccepted && generation.rejected && generation === this.#current) {
       // Momento accepts the key after all. The next rejection must not wait for a long backoff.
       generation.rejected = false;
       this.#rescue.shorten();
@@ -219,8 +223,8 @@ export class RotatingCacheClient implements AsyncDisposable {
 
   /** After Momento rejected a key: whether a newer one is in use now. */
   async #findNewerThan(rejected: Generation, signal: AbortSignal | undefined): Promise<boolean> {
-    if (!rejected.rejected) this.#emit({ type: 'rejected', ...versionOf(rejected) });
-    rejected.rejected = true;
+    if (!rejected.reported) this.#emit({ type: 'rejected', ...versionOf(rejected) });
+    rejected.rejected = rejected.reported = true;
     // A read that is in progress might have begun before the rotation.
     await unlessAborted(this.#reading, signal);
     if (this.#current === rejected && this.#rescue.isDue) {
@@ -319,14 +323,16 @@ export class RotatingCacheClient implements AsyncDisposable {
     return { ...key, credentialProvider: redirect(key.credentialProvider) };
   }
 
-  /** If Momento rejects the newest key, it might be an older one that a lagging source names. */
+  /** If Momento rejects the newest key, it is an older one: the source lags, or the key was replaced meanwhile. */
   async #connectNewest({ key, version }: Found): Promise<Generation> {
     try {
       return await this.#connect(key, version);
     } catch (error) {
       const isRejected = error instanceof NoKeyError && error.code === 'KEY_REJECTED';
       if (!isRejected || version === undefined) throw error;
-      const next = await this.#source.readVersion?.(version + 1);
+      const newest = await this.#source.readNewest();
+      const isNewer = (newest.version ?? 0) > version;
+      const next = isNewer ? newest : await this.#source.readVersion?.(version + 1);
       if (next === undefined) throw error;
       return this.#connect(this.#parse(next), next.version);
     }
@@ -345,7 +351,14 @@ export class RotatingCacheClient implements AsyncDisposable {
       defaultTtlSeconds,
       eagerConnectTimeout: eagerConnectTimeoutSeconds,
     });
-    const generation: Generation = { key, version, client, uses: 2, rejected: false };
+    const generation: Generation = {
+      key,
+      version,
+      client,
+      uses: 2,
+      rejected: false,
+      reported: false,
+    };
     this.#open.add(generation);
     // If a client's control connection was never used, close() opens it and leaves it open (SDK 1.118).
     void client

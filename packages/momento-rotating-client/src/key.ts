@@ -27,7 +27,8 @@ export function parseKey(
   const jwt = string(parseObject(fromBase64(apiKey)).api_key) || apiKey;
   const claims = parseObject(fromBase64(jwt.split('.')[1] ?? ''));
   const isV2 = claims.t === 'g';
-  const endpoint = string(fields.endpoint) || restHost(fields) || defaultEndpoint || '';
+  const candidates = [string(fields.endpoint), restHost(fields), defaultEndpoint];
+  const endpoint = candidates.find((host) => host !== undefined && host !== '') ?? '';
   if (isV2 && endpoint === '') {
     throw new NoKeyError(
       'ENDPOINT_MISSING',

@@ -316,11 +316,11 @@ export class RotatingCacheClient implements AsyncDisposable {
   }
 
   #parse({ payload, version }: StoredPayload): Key {
-    const { endpoint, redirect = (same) => same } = this.#options;
+    const { endpoint, redirect } = this.#options;
     const { name } = this.#source;
     const payloadName = version === undefined ? name : `Version ${version} of ${name}`;
     const key = parseKey(payload, payloadName, endpoint);
-    return { ...key, credentialProvider: redirect(key.credentialProvider) };
+    return redirect ? { ...key, credentialProvider: redirect(key.credentialProvider) } : key;
   }
 
   /** If Momento rejects the newest key, it is an older one: the source lags, or the key was replaced meanwhile. */

@@ -1,21 +1,23 @@
 /**
- * Measures what the function costs with v1 keys and with v2 keys, beside an empty one ("hello") and what one would write at
- * first ("obvious", with v1 keys).
+ * Compares the function with an empty function (hello) and the simplest implementation (baseline). Build the function first.
  *
- *     npm run bench -- [--runs=N] [--fleet] [--endurance] [--json]
+ *     npx tsx bench/bench.ts [--runs=N] [--scale] [--many] [--endurance] [--json]
  *
- * Only ratios can be compared between machines. Whether a goal is met changes nothing about the exit code.
+ * --scale measures secrets with many versions, --many measures many secrets. Compare only ratios between machines. A missed
+ * goal doesn't change the exit code.
  */
 import { parseArgs } from 'node:util';
-import { endurance, mintedFleet, refreshedFleet } from './load';
+import { endurance, manyMinted, manyRefreshed } from './load';
 import { coldStart, roundTrips, sizes } from './measurements';
-import { circumstances, table, type Measurement } from './report';
+import { environment, table, type Measurement } from './report';
+import { scale } from './scale';
 import { Services } from './services';
 
 const { values: options } = parseArgs({
   options: {
     runs: { type: 'string', default: '9' },
-    fleet: { type: 'boolean', default: false },
+    scale: { type: 'boolean', default: false },
+    many: { type: 'boolean', default: false },
     endurance: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
@@ -23,7 +25,7 @@ const { values: options } = parseArgs({
 
 async function bench(): Promise<void> {
   const runs = Number(options.runs);
-  const where = circumstances();
+  const where = environment();
   const services = await Services.start();
   const measurements: Measurement[] = [];
   try {
@@ -32,9 +34,10 @@ async function bench(): Promise<void> {
       ...(await roundTrips(services, runs)),
       ...sizes(),
     );
+    if (options.scale) measurements.push(...(await scale(services)));
     if (options.endurance) measurements.push(...(await endurance(services)));
-    if (options.fleet) {
-      measurements.push(...(await refreshedFleet(services)), ...(await mintedFleet(services)));
+    if (options.many) {
+      measurements.push(...(await manyRefreshed(services)), ...(await manyMinted(services)));
     }
   } finally {
     services.stop();
@@ -46,7 +49,7 @@ async function bench(): Promise<void> {
   for (const [name, value] of Object.entries(where)) console.log(`${name.padEnd(9)} ${value}`);
   console.log(`\n${table(measurements)}`);
   if (!measurements.some(({ name }) => name.startsWith('peak RSS'))) {
-    console.log('\nNo memory figures: this system has no /proc.');
+    console.log('\nMemory needs /proc, which this system lacks.');
   }
 }
 

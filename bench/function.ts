@@ -8,12 +8,12 @@ import { freePort } from '../test/server-process';
 
 export const ROOT = resolve(__dirname, '..');
 
-/** What Terraform sets for the default memory of 256 MiB. */
+/** Terraform sets this for the default memory of 256 MiB. */
 export const AS_DEPLOYED = { NODE_OPTIONS: '--max-semi-space-size=4 --max-old-space-size=192' };
 
 const FRAMEWORK = resolve(ROOT, 'node_modules/@google-cloud/functions-framework/build/src/main.js');
 
-/** A function in its own process under functions-framework, as it is deployed. */
+/** A function in its own process under functions-framework, as in the cloud. */
 export class FunctionProcess {
   readonly #child: ChildProcess;
   readonly #port: number;
@@ -39,24 +39,24 @@ export class FunctionProcess {
     return new FunctionProcess(child, port);
   }
 
-  /** Calls the function, as soon as it listens. Throws unless it answers with 200. */
-  async post(): Promise<string> {
+  /** Calls the function as soon as it listens. Throws an error unless the status is 200. */
+  async post(body?: object): Promise<string> {
     for (;;) {
       try {
-        const { status, body } = await post(this.#port);
-        if (status !== 200) throw new Error(`the function answered ${status}: ${body}`);
-        return body;
+        const response = await post(this.#port, body);
+        if (response.status === 200) return response.body;
+        throw new Error(`The function returned ${response.status}: ${response.body}`);
       } catch (error) {
         const refused = error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED';
         if (!refused || this.#child.exitCode !== null) {
-          throw new Error(`the function failed. ${this.#errors}`, { cause: error });
+          throw new Error(`The function failed. ${this.#errors}`, { cause: error });
         }
         await sleep(1);
       }
     }
   }
 
-  /** In MiB: what the process holds in memory, and the most that it ever held. Undefined where /proc does not exist. */
+  /** Current and peak RSS in MiB. Undefined if the system has no /proc. */
   memory(): { now: number; peak: number } | undefined {
     const status = this.#proc('status');
     if (status === undefined) return undefined;
@@ -65,7 +65,7 @@ export class FunctionProcess {
     return { now: mebibytes('VmRSS'), peak: mebibytes('VmHWM') };
   }
 
-  /** In ms: how long the main thread has been running. Undefined where /proc does not say. */
+  /** CPU time of the main thread in ms. Undefined if the system has no /proc. */
   cpuTime(): number | undefined {
     const nanoseconds = this.#proc('schedstat')?.split(' ')[0];
     return nanoseconds === undefined ? undefined : Number(nanoseconds) / 1e6;
@@ -83,9 +83,13 @@ export class FunctionProcess {
   }
 }
 
-// `fetch` gives up when the headers of an answer take 5 minutes; a large fleet takes longer.
-async function post(port: number): Promise<{ status: number; body: string }> {
-  const call = request({ host: '127.0.0.1', port, method: 'POST' }).end();
+// `fetch` fails after 5 minutes without headers. Many secrets take longer.
+async function post(
+  port: number,
+  body: object | undefined,
+): Promise<{ status: number; body: string }> {
+  const call = request({ host: '127.0.0.1', port, method: 'POST' });
+  call.end(body && JSON.stringify(body));
   const [response] = (await once(call, 'response')) as [
     NodeJS.ReadableStream & { statusCode: number },
   ];

@@ -1,4 +1,4 @@
-/** What many rotations cost. */
+/** Many secrets in one request, and many requests to one process. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AS_DEPLOYED, FunctionProcess, ROOT } from './function';
 import { measurement, timed, type Measurement } from './report';
@@ -7,49 +7,49 @@ import type { Env, Services } from './services';
 const SECOND = 1_000;
 const MINUTE = 60_000;
 
-/** What a project may ask of Secret Manager. */
+/** Secret Manager's default quotas of a project. */
 const QUOTAS = { writesPerMinute: 600, readsPerMinute: 600, accessesPerMinute: 90_000 };
 
-/** What an account may ask of Momento. */
+/** Momento's documented limit of an account. */
 const CALLS_PER_SECOND = 5;
 
-/** One request for 1,000 secrets with v1 keys, under the quotas that a project has. */
-export async function refreshedFleet(services: Services): Promise<Measurement[]> {
-  // In a project of its own: what was measured before has used up some of this minute's quota.
+/** One request for 1,000 secrets with v1 keys. */
+export async function manyRefreshed(services: Services): Promise<Measurement[]> {
+  // A project of its own, because earlier measurements used some of this minute's quota.
   const secrets = await services.createSecrets(1000, 'v1', 'refreshed');
-  // A rotation reads three times (twice the list, once the permissions) and writes twice, so reads are what it waits for.
-  // Quotas are counted by whole minutes, so the request begins with one, and can end when the last that it needs begins.
+  // A rotation reads three times (the list twice, the permissions once) and writes twice, so reads are the bottleneck.
+  // Quotas count whole minutes. The request starts with a minute and can end when the last required minute starts.
   const least = (Math.ceil((3 * secrets.length) / QUOTAS.readsPerMinute) - 1) * MINUTE;
   const env = services.env(secrets, AS_DEPLOYED);
-  return fleet(services, { secrets, env, least, share: 95 });
+  return measureRequest(services, { secrets, env, least, share: 95 });
 }
 
-/** One request for 200 secrets whose keys are minted and revoked, under Momento's limit too. */
-export async function mintedFleet(services: Services): Promise<Measurement[]> {
+/** One request for 200 secrets whose keys are minted and revoked. */
+export async function manyMinted(services: Services): Promise<Measurement[]> {
   const secrets = await services.createSecrets(200, 'v2', 'minted');
-  // Each key is made and proved, and the list is read once.
+  // Each key is minted and verified. The list is read once.
   const calls = 2 * secrets.length + 1;
   const least = (Math.ceil(calls / CALLS_PER_SECOND) - 1) * SECOND;
   const env = services.mintingEnv(secrets, { ...AS_DEPLOYED, REVOKE: 'true' });
-  // The limit may be counted by any second, and calls arrive a little sooner or later than they were sent: the function
-  // spreads its calls over a tenth more.
-  return fleet(services, { secrets, env, least, share: 85 });
+  // Momento might count the limit over any second, and calls can arrive earlier or later than they were sent. So the
+  // rate limiter uses 110 % of the time.
+  return measureRequest(services, { secrets, env, least, share: 85 });
 }
 
-interface FleetOptions {
+interface RequestOptions {
   readonly secrets: readonly string[];
   readonly env: Env;
-  /** In ms: what the limits allow. */
+  /** The shortest duration in ms that the limits allow. */
   readonly least: number;
-  /** Of the time that it takes, in per cent. */
+  /** The goal for `least`, in percent of the measured duration. */
   readonly share: number;
 }
 
-async function fleet(
+async function measureRequest(
   services: Services,
-  { secrets, env, least, share }: FleetOptions,
+  { secrets, env, least, share }: RequestOptions,
 ): Promise<Measurement[]> {
-  const name = `fleet of ${secrets.length.toLocaleString('en')}`;
+  const name = `${secrets.length.toLocaleString('en')} secrets`;
   await services.setQuotas(QUOTAS);
   await services.setLimit(CALLS_PER_SECOND);
   await services.takeCalls();
@@ -68,11 +68,16 @@ async function fleet(
         isMet: (count) => count === secrets.length,
       }),
       measurement(`${name}: time`, 's', [time / SECOND]),
-      measurement(`${name}: least time that limits allow, of that`, '%', [(100 * least) / time], {
-        text: `>= ${share}`,
-        isMet: (reached) => reached >= share,
-      }),
-      measurement(`${name}: calls per rotation, refused ones too`, '', [calls / rotated]),
+      measurement(
+        `${name}: shortest time that the limits allow, of that`,
+        '%',
+        [(100 * least) / time],
+        {
+          text: `>= ${share}`,
+          isMet: (reached) => reached >= share,
+        },
+      ),
+      measurement(`${name}: calls per rotation, with rejected calls`, '', [calls / rotated]),
       ...(peak === undefined ? [] : [measurement(`${name}: peak RSS`, 'MiB', [peak])]),
     ];
   } finally {
@@ -82,7 +87,7 @@ async function fleet(
   }
 }
 
-/** 10,000 rotations in one process: does it hold ever more memory? */
+/** 10,000 rotations in one process. Its memory must not grow. */
 export async function endurance(services: Services): Promise<Measurement[]> {
   const secrets = await services.createSecrets(100, 'v1');
   const started = await FunctionProcess.start(ROOT, services.env(secrets, AS_DEPLOYED));

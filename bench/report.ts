@@ -11,13 +11,13 @@ export interface Measurement {
   readonly min: number;
   readonly median: number;
   readonly max: number;
-  /** In words; absent for what is measured for comparison only. */
+  /** Undefined if the figure is only for comparison. */
   readonly goal?: string;
   readonly met?: boolean;
 }
 
-/** Where and with what it was measured. */
-export function circumstances(): Record<string, string> {
+/** The machine and the versions of this run. */
+export function environment(): Record<string, string> {
   const [cpu] = cpus();
   const versions = [
     '@google-cloud/functions-framework',
@@ -36,7 +36,7 @@ export function circumstances(): Record<string, string> {
   };
 }
 
-/** The measurement for several figures; `isMet` judges by their median unless told otherwise. */
+/** Summarizes the figures of several runs. `isMet` gets their median, or the figure that `of` names. */
 export function measurement(
   name: string,
   unit: string,
@@ -54,7 +54,7 @@ export function measurement(
   };
 }
 
-/** How long it takes, in ms. */
+/** The duration in ms. */
 export async function timed(action: () => Promise<unknown>): Promise<number> {
   const startedAt = performance.now();
   await action();

@@ -1,4 +1,4 @@
-/** The local services, in a process of their own: see services.ts. */
+/** The emulators' process: see services.ts. */
 import { startServices } from '../emulators/services';
 import type { Order } from './services';
 
@@ -24,6 +24,13 @@ async function serve(): Promise<void> {
             secret,
             order.keys === 'v1' ? momento.issueKey().consoleJson : mintedKey(secret),
           );
+        }
+        return {};
+      case 'versions':
+        for (const secret of order.secrets) {
+          for (let version = 1; version < order.count; version += 1) {
+            secretManager.addVersion(secret, momento.issueKey().consoleJson);
+          }
         }
         return {};
       case 'delete':
@@ -62,7 +69,7 @@ async function serve(): Promise<void> {
   process.on('disconnect', () => process.exit());
 }
 
-/** By which the function knows the keys that it minted for a secret. */
+/** The function recognizes its keys for a secret by this description. */
 function description(secret: string): string {
   return `momento-key-rotator ${secret}`;
 }

@@ -4,19 +4,20 @@ import { resolve } from 'node:path';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { Quotas } from '../emulators/secret-manager';
 
-/** What the process of the services is told to do. */
+/** A message to the emulators' process. */
 export type Order =
   | { kind: 'env' | 'calls' }
   | { kind: 'create'; secrets: readonly string[]; keys: Keys }
   | { kind: 'delete' | 'orphans'; secrets: readonly string[] }
+  | { kind: 'versions'; secrets: readonly string[]; count: number }
   | { kind: 'latency'; ms: number }
   | { kind: 'quotas'; quotas: Quotas }
   | { kind: 'limit'; callsPerSecond: number | undefined };
 
-/** Of v1, which are refreshed, or of v2, which are minted. */
+/** v1 keys are refreshed, v2 keys are minted. */
 export type Keys = 'v1' | 'v2';
 
-/** What is configured of the keys that are minted for a secret. */
+/** The configured properties of minted keys. */
 export interface Terms {
   readonly role?: string;
   readonly lifetime: string;
@@ -24,7 +25,7 @@ export interface Terms {
 
 export type Env = Readonly<Record<string, string>>;
 
-/** The local services in a process of their own, so that what they use is not counted as the function's. */
+/** The emulators in a process of their own, so that their CPU time doesn't count as the function's. */
 export class Services {
   readonly #child: ChildProcess;
   #env: Env = {};
@@ -49,7 +50,7 @@ export class Services {
     return { ...others, ...this.#env, SECRETS: secrets.join(',') };
   }
 
-  /** The same where keys are minted for them. */
+  /** The same for minted keys. */
   mintingEnv(
     secrets: readonly string[],
     others: Env,
@@ -62,7 +63,7 @@ export class Services {
     };
   }
 
-  /** Makes secrets with a fresh key in each, and returns their names. Each project has quotas of its own. */
+  /** Creates secrets with a fresh key in each, and returns their names. Each project has quotas of its own. */
   async createSecrets(count: number, keys: Keys, project = 'bench'): Promise<string[]> {
     const secrets = Array.from(
       { length: count },
@@ -72,15 +73,20 @@ export class Services {
     return secrets;
   }
 
-  /** Gives secrets a new beginning: one version, with a fresh key, and no others at Momento that were minted for them. */
+  /** Recreates secrets with one version, which has a fresh key, and revokes all other keys that were minted for them. */
   async resetSecrets(secrets: readonly string[], keys: Keys): Promise<void> {
     await this.#tell({ kind: 'delete', secrets });
     await this.#tell({ kind: 'create', secrets, keys });
   }
 
-  /** Leaves a key at Momento for each secret that was minted for it two hours ago and is in no version. */
+  /** Mints an orphaned key for each secret, two hours ago. */
   async leaveOrphans(secrets: readonly string[]): Promise<void> {
     await this.#tell({ kind: 'orphans', secrets });
+  }
+
+  /** Adds versions with a v1 key each, up to `count`. */
+  async addVersions(secrets: readonly string[], count: number): Promise<void> {
+    await this.#tell({ kind: 'versions', secrets, count });
   }
 
   async setLatency(ms: number): Promise<void> {
@@ -96,12 +102,12 @@ export class Services {
     await this.#tell({ kind: 'limit', callsPerSecond });
   }
 
-  /** How often each method was called since this was asked last. */
+  /** Number of calls of each method since the last call of this method. */
   async takeCalls(): Promise<Record<string, number>> {
     return (await this.#tell({ kind: 'calls' })) as Record<string, number>;
   }
 
-  /** One call to Secret Manager and nothing else: the measure of a round trip. */
+  /** One call to Secret Manager, which measures a round trip. */
   async access(): Promise<void> {
     this.#client ??= new Client(
       this.#env.SECRET_MANAGER_EMULATOR_HOST ?? '',

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { status } from '@grpc/grpc-js';
 
 /** Which of the local services a call went to. */
-export type Service = 'secretmanager' | 'momento' | 'keyapi';
+export type Service = 'secretmanager' | 'momento' | 'keyapi' | 'pubsub' | 'logging';
 
 /** A call's effect is one instant; a fault or a hook comes before or after it. */
 export type Moment = 'before' | 'after';

@@ -256,6 +256,10 @@ export class SecretManagerEmulator extends LocalService {
     this.changed();
   }
 
+  exists(secret: string): boolean {
+    return this.#find(this.#parse(secret)) !== undefined;
+  }
+
   /** The versions as they are, newest first; none for a secret that does not exist. */
   versions(secret: string): VersionView[] {
     const found = this.#find(this.#parse(secret));

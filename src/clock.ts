@@ -29,7 +29,7 @@ export const systemClock: Clock = {
 };
 
 /**
- * Settles as `work` does, or as `late()` says if `work` takes until `deadline`. The work itself goes on.
+ * Settles like `work`. If `work` isn't done at `deadline`, settles like `late()`; `work` continues.
  *
  * @param deadline on the monotonic clock
  */

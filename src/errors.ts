@@ -2,7 +2,7 @@
  * The traits of an error, by its code. Codes are stable: operators filter on them, and each has its entry in the
  * documentation.
  *
- * `retryable`: the same call can succeed without anybody's action. `refused`: the issuer of keys refused to issue a key.
+ * `retryable`: the same call can succeed later without a change. `refused`: the issuer of keys refused to issue a key.
  * `quota`: a rate or quota is used up, which passes with time.
  */
 interface Traits {
@@ -47,6 +47,8 @@ const CODES = {
   NEW_KEY_REJECTED: { status: 502, retryable: false },
   NEWEST_KEY_REJECTED: { status: 409, retryable: false },
   VERIFY_INCONCLUSIVE: { status: 503, retryable: true },
+  NOT_CONTAINED: { status: 500, retryable: false },
+  NOT_CONTAINED_YET: { status: 503, retryable: true },
   KEYS_NOT_REVOKED: { status: 503, retryable: true },
 
   SECRET_MANAGER_UNAVAILABLE: { status: 503, retryable: true },
@@ -61,11 +63,16 @@ export type ErrorCode = keyof typeof CODES;
 
 export const ERROR_CODES = Object.keys(CODES) as ErrorCode[];
 
+/** The section about a code in the documentation, such as `docs/operate/error-codes.md#refresh-refused`. */
+export function helpFor(code: ErrorCode): string {
+  return `docs/operate/error-codes.md#${code.toLowerCase().replaceAll('_', '-')}`;
+}
+
 /**
- * What an error tells an operator, as sentences. The impact on applications isn't part of it: it depends on the state of
+ * The sentences of an error. The impact on applications isn't part of it: it depends on the state of
  * the secret, and `describeImpact` adds it where that is known.
  */
-export interface ErrorParts {
+interface ErrorParts {
   /** What went wrong, with public names only: secret, role, host, status, Google's reason. */
   readonly problem: string;
   /** What the operator must do, as an imperative. */
@@ -75,7 +82,7 @@ export interface ErrorParts {
 export interface RotationErrorOptions extends ErrorOptions {
   /** Whether the call that failed might have had its effect. */
   readonly outcomeUnknown?: boolean | undefined;
-  /** How long the service asked to wait before the next attempt. */
+  /** The pause before the next attempt that the service requested. */
   readonly retryAfterMs?: number | undefined;
 }
 
@@ -107,7 +114,7 @@ export class RotationError extends Error {
     return this.#traits.status;
   }
 
-  /** Whether the same call can succeed without anybody's action. */
+  /** Whether the same call can succeed later without a change. */
   get retryable(): boolean {
     return this.#traits.retryable;
   }

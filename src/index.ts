@@ -3,8 +3,8 @@ import { http } from '@google-cloud/functions-framework';
 import { systemClock as clock } from './clock';
 import { parseConfig, type Config } from './config/config';
 import { toRotationError } from './errors';
+import { guardFramework } from './http/framework-guard';
 import { createHandler } from './http/handler';
-import { takeOverRequests } from './http/take-over';
 import { writeLog } from './log';
 import { MomentoKeys } from './momento/issuer';
 import { normalizeProxyEnvironment } from './proxy';
@@ -23,7 +23,7 @@ const handler = createHandler({ ...config, rotator, clock, log: writeLog });
 const shutdown = new GracefulShutdown();
 
 http('rotate', (request, response) => shutdown.during(() => handler(request, response)));
-takeOverRequests(writeLog);
+guardFramework();
 
 function readConfig(): Config {
   try {

@@ -16,7 +16,7 @@ export const writeLog: Log = (entry) => {
 };
 
 /**
- * The stack of an error without its message, which may quote a secret.
+ * The stack of an error without its message, which might quote a secret.
  */
 export function stackFrames(error: unknown): string[] | undefined {
   const stack = error instanceof Error ? error.stack : undefined;

@@ -5,9 +5,7 @@
 import http from 'node:http';
 import https from 'node:https';
 
-export type Environment = Readonly<Record<string, string | undefined>>;
-
-/** Never reached through a proxy: this machine and the metadata server, which gcp-metadata also asks with a final dot. */
+/** Never reached through a proxy: this machine and the metadata server, which gcp-metadata also calls with a final dot. */
 const DIRECT = [
   'localhost',
   '127.0.0.1',
@@ -21,8 +19,8 @@ const DIRECT = [
 /** All that grpc-js, gaxios or Node might read. */
 const VARIABLES = ['https_proxy', 'http_proxy', 'grpc_proxy', 'no_proxy', 'no_grpc_proxy'];
 
-/** What is wrong with the proxy settings; undefined if they can be used. The value isn't quoted: it can hold a password. */
-export function proxyProblem(env: Environment): string | undefined {
+/** The problem with the proxy settings; undefined if they are valid. The value isn't quoted, because it can contain a password. */
+export function proxyProblem(env: NodeJS.ProcessEnv): string | undefined {
   const name = env.https_proxy === undefined ? 'HTTPS_PROXY' : 'https_proxy';
   const value = read(env, 'https_proxy');
   if (value === '') return undefined;
@@ -36,7 +34,7 @@ export function proxyProblem(env: Environment): string | undefined {
 }
 
 /** The proxy's URL for connections to a host; undefined for a direct connection. */
-export function proxyFor(host: string, env: Environment = process.env): string | undefined {
+export function proxyFor(host: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
   const proxy = read(env, 'https_proxy');
   const name = host.toLowerCase();
   const direct = [...DIRECT, ...noProxy(env)];
@@ -69,7 +67,7 @@ export function normalizeProxyEnvironment(env: NodeJS.ProcessEnv = process.env):
 }
 
 /** The names in `no_proxy`, without the forms that libraries read differently. */
-function noProxy(env: Environment): string[] {
+function noProxy(env: NodeJS.ProcessEnv): string[] {
   return read(env, 'no_proxy')
     .toLowerCase()
     .split(/[\s,]+/)
@@ -77,7 +75,7 @@ function noProxy(env: Environment): string[] {
     .filter((entry) => entry !== '' && !entry.includes('/'));
 }
 
-function read(env: Environment, name: string): string {
+function read(env: NodeJS.ProcessEnv, name: string): string {
   return (env[name] ?? env[name.toUpperCase()] ?? '').trim();
 }
 

@@ -2,12 +2,12 @@
 import type { Clock } from './clock';
 import { RotationError } from './errors';
 
-export interface Turn {
-  /** A turn that would come after this time on the monotonic clock fails at once with DEADLINE_EXCEEDED, and takes no slot. */
+export interface RateLimitedCall {
+  /** On the monotonic clock. A call that can't begin by then fails at once with DEADLINE_EXCEEDED, and takes no slot. */
   readonly deadline: number;
   /** Lower numbers go first. */
   readonly priority: number;
-  /** How many calls begin with this turn; 1 by default. */
+  /** How many calls begin together; 1 by default. */
   readonly slots?: number | undefined;
 }
 
@@ -19,7 +19,7 @@ export interface RateLimiterOptions {
   readonly service?: string | undefined;
 }
 
-interface Waiting {
+interface QueuedCall {
   readonly deadline: number;
   readonly priority: number;
   readonly slots: number;
@@ -27,16 +27,16 @@ interface Waiting {
   readonly fail: (error: RotationError) => void;
 }
 
-/** Within a priority, turns come in the order in which they were asked for. */
+/** Within a priority, calls begin in the order in which they arrived. */
 export class RateLimiter {
   readonly #clock: Clock;
   readonly #options: RateLimiterOptions;
   /** When the last `calls` calls began, in ascending order. */
   #begins: number[];
   /** By priority, then by arrival. */
-  #queue: Waiting[] = [];
-  /** Set while the first in the queue is waited for; aborting it looks at the queue again. */
-  #waiting: AbortController | undefined;
+  #queue: QueuedCall[] = [];
+  /** Set while the limiter sleeps until the first call can begin. Abort it to check the queue again. */
+  #pause: AbortController | undefined;
 
   constructor(clock: Clock, options: RateLimiterOptions) {
     this.#clock = clock;
@@ -45,10 +45,10 @@ export class RateLimiter {
   }
 
   /**
-   * Resolves when the caller's turn has come, with that time. A turn that later arrivals of a higher priority push past its deadline fails
-   * when they arrive, so that its caller doesn't wait in vain.
+   * Resolves when the call can begin, with that time. Later calls with a higher priority can delay a call past its deadline.
+   * Then the delayed call fails when they arrive.
    */
-  turn({ deadline, priority, slots = 1 }: Turn): Promise<number> {
+  acquire({ deadline, priority, slots = 1 }: RateLimitedCall): Promise<number> {
     const { calls } = this.#options;
     if (slots > calls) throw new RangeError(`${slots} slots of ${calls}`);
     return new Promise((begin, fail) => {
@@ -61,17 +61,17 @@ export class RateLimiter {
         fail,
       });
       this.#dropLate();
-      if (this.#waiting === undefined) void this.#serve();
-      // The new turn can be the next one, and need fewer slots than the one that is waited for.
-      else if (position !== -1) this.#waiting.abort();
+      if (this.#pause === undefined) void this.#serve();
+      // The new call might begin first, and might need fewer slots than the call that was first.
+      else if (position !== -1) this.#pause.abort();
     });
   }
 
   /**
-   * Counts the calls of a turn as begun now, if their caller did something else first. Otherwise they would meet the calls of
-   * the next turn.
+   * Counts calls as begun now instead of at the time that `acquire` returned. Callers use it if they do something else before
+   * their calls begin. Otherwise these calls and the next ones could exceed the rate together.
    *
-   * @param at when the turn came
+   * @param at the time that `acquire` returned
    */
   postpone(at: number, slots: number): void {
     const others = [...this.#begins];
@@ -83,17 +83,17 @@ export class RateLimiter {
     this.#begins = [...others, ...now].slice(-this.#options.calls);
   }
 
-  /** Fails every turn that can't come before its deadline; those behind it move up. */
+  /** Fails every call that can't begin by its deadline. The calls behind it move up. */
   #dropLate(): void {
     const now = this.#clock.monotonic();
     let begins = this.#begins;
-    this.#queue = this.#queue.filter((turn) => {
-      const at = this.#earliest(begins, turn.slots, now);
-      if (at > turn.deadline) {
-        turn.fail(this.#late());
+    this.#queue = this.#queue.filter((call) => {
+      const at = this.#earliest(begins, call.slots, now);
+      if (at > call.deadline) {
+        call.fail(this.#deadlineExceeded());
         return false;
       }
-      begins = this.#after(begins, turn.slots, at);
+      begins = this.#after(begins, call.slots, at);
       return true;
     });
   }
@@ -103,15 +103,15 @@ export class RateLimiter {
       const now = this.#clock.monotonic();
       const at = this.#earliest(this.#begins, next.slots, now);
       if (at > now) {
-        this.#waiting = new AbortController();
-        await this.#clock.sleep(at - now, this.#waiting.signal);
-        this.#waiting = undefined;
+        this.#pause = new AbortController();
+        await this.#clock.sleep(at - now, this.#pause.signal);
+        this.#pause = undefined;
         continue;
       }
       this.#queue.shift();
       // The timer can be late, if the process was busy.
       if (now > next.deadline) {
-        next.fail(this.#late());
+        next.fail(this.#deadlineExceeded());
         continue;
       }
       this.#begins = this.#after(this.#begins, next.slots, now);
@@ -128,10 +128,10 @@ export class RateLimiter {
     return [...begins.slice(slots), ...Array<number>(slots).fill(at)];
   }
 
-  #late(): RotationError {
+  #deadlineExceeded(): RotationError {
     const { calls, windowMs, service = 'the service' } = this.#options;
     return new RotationError('DEADLINE_EXCEEDED', {
-      problem: `The rotator calls ${service} at most ${calls} times in ${windowMs / 1000} s, and other calls go first until the time of this run is over.`,
+      problem: `The rotator calls ${service} at most ${calls} times in ${windowMs / 1000} s. Other calls go first until the deadline of this run.`,
       action:
         'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',
     });

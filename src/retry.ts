@@ -11,7 +11,7 @@ export function isTransient({ code, retryable }: RotationError): boolean {
 
 /**
  * Calls `attempt` until it succeeds, fails with an error that isn't retryable, or until `giveUpAt` has passed. The pauses
- * double from 0.2 s to 5 s. If a service asks for a longer pause, it gets that.
+ * double from 0.2 s to 5 s. If a service requests a longer pause, that pause is used.
  *
  * @param giveUpAt for a failed attempt, the monotonic time after which no new attempt starts
  * @param isRetryable whether an error is worth another attempt

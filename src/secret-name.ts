@@ -3,24 +3,19 @@ export interface SecretName {
   /** `projects/P/secrets/S` or `projects/P/locations/L/secrets/S` */
   readonly name: string;
   readonly project: string;
-  readonly location?: string;
+  readonly location?: string | undefined;
   /** The last part: what people call the secret. */
   readonly id: string;
 }
 
 // Secret ids: letters, digits, hyphens and underscores, at most 255 (Secret Manager API, Secret.name). A project is an
-// id (which may carry a domain, `example.com:id`) or a number.
+// id (which can have a domain, `example.com:id`) or a number.
 const NAME =
   /^projects\/(?<project>[a-z0-9.:-]+)(?:\/locations\/(?<location>[a-z0-9-]+))?\/secrets\/(?<id>[A-Za-z0-9_-]{1,255})$/;
 
-/** Reads a full resource name; undefined if it is not one. */
+/** Reads a full resource name; undefined for any other text. */
 export function parseSecretName(name: string): SecretName | undefined {
   const parts = NAME.exec(name)?.groups;
   if (parts?.project === undefined || parts.id === undefined) return undefined;
-  return {
-    name,
-    project: parts.project,
-    id: parts.id,
-    ...(parts.location !== undefined && { location: parts.location }),
-  };
+  return { name, project: parts.project, location: parts.location, id: parts.id };
 }

@@ -1,17 +1,17 @@
 /**
  * Lets requests in progress finish before a signal ends the process.
  *
- * functions-framework answers SIGTERM by exiting at once, which could cost a credential between issue and add. Cloud Run
- * sends SIGTERM and allows ten seconds before it kills an instance.
+ * Cloud Run sends SIGTERM, and kills the instance ten seconds later. functions-framework exits as soon as it receives
+ * SIGTERM. A run that has issued a key and not stored it would then lose the key.
  */
 export class GracefulShutdown {
   readonly #inProgress = new Set<Promise<unknown>>();
   #installed = false;
 
   /**
-   * Runs `work`, which a SIGTERM from now on waits for.
+   * Runs `work`. If a signal arrives before `work` ends, the process exits after it.
    *
-   * functions-framework sets its own listener once it listens, so ours takes its place with the first request.
+   * functions-framework adds its own listeners when its server starts, so they are replaced at the first request.
    */
   async during<T>(work: () => Promise<T>): Promise<T> {
     if (!this.#installed) this.#install();
@@ -28,18 +28,18 @@ export class GracefulShutdown {
     this.#installed = true;
     let exiting: Promise<void> | undefined;
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      const exit = process.listeners(signal);
+      const listeners = process.listeners(signal);
       process.removeAllListeners(signal);
-      // A second signal changes nothing: Ctrl-C, for one, reaches a process more than once under npm.
+      // A second signal changes nothing: under npm, Ctrl-C reaches a process more than once.
       process.on(signal, () => {
         exiting ??= this.#idle().then(() => {
-          for (const listener of exit) listener(signal);
+          for (const listener of listeners) listener(signal);
         });
       });
     }
   }
 
-  /** Waits also for what begins while it waits: a request that was on its way, say. */
+  /** Resolves when no work is in progress, including work that begins during the wait. */
   async #idle(): Promise<void> {
     while (this.#inProgress.size > 0) await Promise.allSettled(this.#inProgress);
   }

@@ -8,6 +8,7 @@ locals {
     "iam.googleapis.com",
     "logging.googleapis.com",
     "monitoring.googleapis.com",
+    "pubsub.googleapis.com",
     "run.googleapis.com",
     "secretmanager.googleapis.com",
     "storage.googleapis.com",
@@ -20,15 +21,29 @@ resource "google_project_service" "required" {
   project = var.project_id
   service = each.value
 
-  # Others in the project may have come to depend on an API in the meantime.
+  # Other workloads of the project might have come to depend on an API.
   disable_on_destroy = false
 }
 
-# An API that was just enabled is refused for a while (SERVICE_DISABLED) by whoever has not heard of it yet. This waits
-# once, and again only when an API is added.
+# Google refuses calls to a new API for about a minute (SERVICE_DISABLED).
 resource "time_sleep" "apis" {
   count = var.enable_apis ? 1 : 0
 
-  create_duration = "60s"
+  create_duration = "${ceil(var.wait_for_propagation / 3)}s"
   triggers        = { for api, service in google_project_service.required : api => service.id }
+}
+
+# A grant takes about two minutes to propagate. A build that starts earlier fails, and Secret Manager refuses a topic to
+# which its agent can't publish. Terraform waits again only after another grant.
+resource "time_sleep" "grants" {
+  create_duration = "${var.wait_for_propagation}s"
+
+  triggers = merge(
+    { for role, grant in google_project_iam_member.build : role => grant.id },
+    { for topic, grant in google_pubsub_topic_iam_member.secret_manager : topic => grant.id },
+    {
+      source      = google_storage_bucket_iam_member.build_source.id
+      source_copy = google_project_iam_member.build_source_copy.id
+    },
+  )
 }

@@ -1,51 +1,35 @@
 locals {
-  repository = "${path.module}/.."
-
-  # What `npm ci && npm run gcp-build` needs, and nothing else: a list of what goes in stays right when files are added
-  # to the repository, a list of what stays out does not.
-  source_patterns = [
-    ".npmrc",
-    "package-lock.json",
-    "package.json",
-    "build/*",
-    "src/**/*.ts",
-    "tsconfig.json",
-  ]
-  source_files = sort(flatten([for pattern in local.source_patterns : tolist(fileset(local.repository, pattern))]))
-
-  # Single flight works within one process, so a second call must find the instance that is busy with the first one. One
-  # instance with room for every job at once, a person's call and a look at the status (GET) is what makes that so; at a
-  # concurrency of 1 the second call would wait or be turned away with 429.
+  # Single flight works within one process, so a second call must reach the instance that is busy with the first one.
+  # Therefore there is one instance, with room for all jobs at once, a request and a status call. Cloud Run allows 1000.
   max_instances = 1
-  concurrency   = max(16, 2 * length(local.jobs))
+  concurrency   = max(16, min(1000, 2 * length(local.jobs)))
 
-  memory_mib = tonumber(regex("^[0-9]+", var.memory)) * (endswith(var.memory, "Gi") ? 1024 : 1)
-
-  # Left to itself V8 lets garbage grow past what the instance has: measured with 1,500 rotations in a row, 400 MiB
-  # without these limits and 168 MiB with them. 64 MiB are for what is not V8's heap.
+  # Without these limits V8's garbage outgrows the instance: 400 MiB after 1,500 rotations in a row, and 168 MiB with
+  # them. 64 MiB are for memory outside V8's heap.
+  memory_mib   = tonumber(regex("^[0-9]+", var.function.memory)) * (endswith(var.function.memory, "Gi") ? 1024 : 1)
   node_options = "--max-semi-space-size=4 --max-old-space-size=${local.memory_mib - 64}"
 
   settings = {
     MANAGEMENT_KEY       = one(local.management_key[*].name)
     RENEW_BEFORE         = local.renew_before
     GRACE_PERIOD         = local.grace_period
-    DESTROY_AFTER        = var.destroy_after
-    VERIFY               = tostring(var.verify)
-    REVOKE               = var.revoke ? "true" : null
-    MOMENTO_ENDPOINT     = var.momento_endpoint
-    MOMENTO_REFRESH_PATH = var.momento_refresh_path
-    TIMEOUT              = "${var.timeout_seconds}s"
+    DESTROY_AFTER        = local.destroy_after
+    VERIFY               = tostring(var.rotation.verify)
+    REVOKE               = var.rotation.revoke ? "true" : null
+    MOMENTO_ENDPOINT     = var.momento.endpoint
+    MOMENTO_REFRESH_PATH = var.momento.refresh_path
+    TIMEOUT              = "${var.function.timeout_seconds}s"
   }
 
-  # Names are enough where nothing more is said of any secret.
+  # Names suffice unless a secret has a role, a lifetime or a payload.
   secret_entries = [
-    for id, secret in var.secrets : {
-      for key, value in {
-        name     = local.secret_names[id]
+    for key, secret in var.secrets : {
+      for field, value in {
+        name     = local.secret_names[key]
         role     = secret.role
         lifetime = secret.lifetime
         payload  = secret.payload == "json" ? null : secret.payload
-      } : key => value if value != null
+      } : field => value if value != null
     }
   ]
   secrets_setting = (
@@ -53,72 +37,8 @@ locals {
     ? join(",", values(local.secret_names))
     : jsonencode(local.secret_entries)
   )
-}
 
-data "archive_file" "source" {
-  type             = "zip"
-  output_path      = "${path.root}/.terraform/${local.names.bucket}.zip"
-  output_file_mode = "0644"
-
-  dynamic "source" {
-    for_each = toset(local.source_files)
-
-    content {
-      filename = source.value
-      content  = file("${local.repository}/${source.value}")
-    }
-  }
-
-  lifecycle {
-    precondition {
-      condition = alltrue([
-        for file in ["package.json", "package-lock.json", "build/build.mjs", "src/index.ts"] :
-        fileexists("${local.repository}/${file}")
-      ])
-      error_message = "The function's source is missing. This module builds it from the repository that it lies in: use the whole repository (as a module: source = \"git::https://HOST/REPOSITORY.git//terraform?ref=TAG\"), not a copy of the terraform folder alone."
-    }
-  }
-}
-
-resource "google_storage_bucket" "source" {
-  project                     = var.project_id
-  name                        = local.names.bucket
-  location                    = var.region
-  labels                      = var.labels
-  uniform_bucket_level_access = true
-  public_access_prevention    = "enforced"
-
-  # Holds nothing that cannot be made again from this repository.
-  force_destroy = true
-
-  depends_on = [time_sleep.apis]
-}
-
-resource "google_storage_bucket_object" "source" {
-  bucket = google_storage_bucket.source.name
-  # Named by its content: a changed source is a new object, and a new object redeploys the function.
-  name         = "source-${data.archive_file.source.output_sha256}.zip"
-  source       = data.archive_file.source.output_path
-  content_type = "application/zip"
-
-  lifecycle {
-    # The function must never point to an object that is gone.
-    create_before_destroy = true
-  }
-}
-
-# A grant takes two minutes or so to arrive everywhere. A build that starts earlier fails, and with it the first apply.
-# This waits once, and again only when something new is granted to the build.
-resource "time_sleep" "grants" {
-  create_duration = "180s"
-
-  triggers = merge(
-    { for role, grant in google_project_iam_member.build : role => grant.id },
-    {
-      source      = google_storage_bucket_iam_member.build_source.id
-      source_copy = google_project_iam_member.build_source_copy.id
-    },
-  )
+  is_direct_vpc = var.network.network != null || var.network.subnetwork != null
 }
 
 resource "google_cloudfunctions2_function" "rotator" {
@@ -131,12 +51,12 @@ resource "google_cloudfunctions2_function" "rotator" {
   build_config {
     runtime         = "nodejs24"
     entry_point     = "rotate"
-    service_account = google_service_account.build.name
-    worker_pool     = var.build_worker_pool
+    service_account = "projects/${var.project_id}/serviceAccounts/${local.accounts.build}"
+    worker_pool     = var.function.build_worker_pool
 
-    # Not for the build: after one that failed, Terraform takes the new object for deployed and would never try again. The
-    # build's variables it reads from Google, where those of the last good build are, so it sees that this one is missing.
-    environment_variables = { SOURCE_SHA256 = data.archive_file.source.output_sha256 }
+    # After a failed build Terraform believes that the new object is deployed. It reads the build's variables from the
+    # last good build, so this one differs, and the next apply builds again.
+    environment_variables = { SOURCE_SHA256 = local.source_sha256 }
 
     source {
       storage_source {
@@ -147,16 +67,32 @@ resource "google_cloudfunctions2_function" "rotator" {
   }
 
   service_config {
-    service_account_email            = google_service_account.runtime.email
-    ingress_settings                 = var.ingress
+    service_account_email            = local.accounts.runtime
+    ingress_settings                 = var.function.ingress
     min_instance_count               = 0
     max_instance_count               = local.max_instances
     max_instance_request_concurrency = local.concurrency
-    available_cpu                    = var.cpu
-    available_memory                 = var.memory
-    timeout_seconds                  = var.timeout_seconds
-    vpc_connector                    = var.vpc_connector
-    vpc_connector_egress_settings    = var.vpc_connector == null ? null : var.vpc_egress
+    available_cpu                    = var.function.cpu
+    available_memory                 = var.function.memory
+    timeout_seconds                  = var.function.timeout_seconds
+
+    vpc_connector = var.network.connector
+    vpc_connector_egress_settings = (
+      var.network.connector == null ? null : var.network.all_egress ? "ALL_TRAFFIC" : "PRIVATE_RANGES_ONLY"
+    )
+    direct_vpc_egress = (
+      !local.is_direct_vpc ? null : var.network.all_egress ? "VPC_EGRESS_ALL_TRAFFIC" : "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+    )
+
+    dynamic "direct_vpc_network_interface" {
+      for_each = local.is_direct_vpc ? [var.network] : []
+
+      content {
+        network    = direct_vpc_network_interface.value.network
+        subnetwork = direct_vpc_network_interface.value.subnetwork
+        tags       = direct_vpc_network_interface.value.tags
+      }
+    }
 
     environment_variables = merge(
       {
@@ -172,33 +108,75 @@ resource "google_cloudfunctions2_function" "rotator" {
 
   lifecycle {
     precondition {
-      condition     = var.renew_before == null || alltrue([for id, left in local.left_when_due : left < local.seconds[var.secrets[id].lifetime]])
-      error_message = "Each lifetime must be longer than renew_before (${coalesce(var.renew_before, "-")}). Otherwise a key is due as soon as it is minted, and every run rotates it. Shorten renew_before or make it a share, such as \"50%\". If every run must rotate, set it to null."
+      condition = var.management_key != null || (
+        !var.rotation.revoke &&
+        alltrue([for secret in values(var.secrets) : secret.role == null && secret.lifetime == null])
+      )
+      error_message = "role, lifetime and revoke need a management_key. Set management_key."
     }
 
     precondition {
-      condition = alltrue([
-        for id, left in local.left_when_due : left > (var.renew_before == null ? 0 : local.run_gaps[id])
+      condition     = !var.rotation.revoke || var.rotation.verify
+      error_message = "revoke needs verify. An old key is revoked only after the new one was verified."
+    }
+
+    precondition {
+      condition     = !var.rotation.revoke || local.seconds[local.grace_period] >= 3600
+      error_message = "rotation.grace_period must be at least \"1h\" with revoke. Applications must read the new key."
+    }
+
+    precondition {
+      condition = (
+        local.destroy_after == null ? true : local.seconds[local.destroy_after] >= local.seconds[local.grace_period]
+      )
+      error_message = "rotation.destroy_after must not be shorter than the grace period, ${local.grace_period}."
+    }
+
+    precondition {
+      condition     = length(distinct(values(local.secret_names))) == length(var.secrets)
+      error_message = "Two keys of secrets name the same secret. Remove one of them."
+    }
+
+    precondition {
+      condition     = length(local.secrets_setting) <= 32768
+      error_message = "The names of the secrets exceed 32 KiB, Google's limit for a variable. Make a second deployment."
+    }
+
+    precondition {
+      condition = length(local.due_at_once) == 0
+      error_message = join(" ", [
+        "A lifetime must be longer than renew_before, ${var.rotation.renew_before}. Otherwise every run rotates.",
+        "Shorten renew_before, or set it to \"always\" if that is intended.",
+        "Affected: ${join(", ", local.due_at_once)}.",
       ])
-      error_message = "A key must not expire before a run comes that renews it: what is left of its lifetime when its renewal is due (renew_before) must be longer than the time between two runs, better several times as long. Not so for: ${join(", ", [
-        for id, left in local.left_when_due : "${id} (lifetime ${var.secrets[id].lifetime}, schedule ${coalesce(var.secrets[id].schedule, var.schedule)})"
-        if left <= (var.renew_before == null ? 0 : local.run_gaps[id])
-      ])}."
     }
 
     precondition {
-      condition = alltrue([for id, left in local.left_when_due : local.seconds[local.grace_period] <= left])
-      error_message = "A superseded key must outlive its grace period (${local.grace_period}), in which readers may go on with it. Not so for: ${join(", ", [
-        for id, left in local.left_when_due : "${id} (lifetime ${var.secrets[id].lifetime}, of which ${floor(left / 3600)} hours are left when it is renewed)"
-        if local.seconds[local.grace_period] > left
-      ])}. Shorten grace_period, lengthen lifetime, or let renew_before begin earlier."
+      condition = length(local.expired_before_run) == 0
+      error_message = join(" ", [
+        "A key must not expire before the run that renews it.",
+        "Lengthen the lifetime, let renew_before begin earlier, or run more often.",
+        "Affected: ${join(", ", local.expired_before_run)}.",
+      ])
+    }
+
+    precondition {
+      condition = length(local.expired_in_grace) == 0
+      error_message = join(" ", [
+        "A superseded key must outlive its grace period, ${local.grace_period}. Applications might still use it.",
+        "Shorten grace_period, lengthen the lifetime, or let renew_before begin earlier.",
+        "Affected: ${join(", ", local.expired_in_grace)}.",
+      ])
+    }
+
+    precondition {
+      condition = (
+        local.renewal_minimum == null || local.renewal_share > 0 ? true :
+        var.monitoring.expiry_days * 86400 < local.seconds[local.renewal_minimum]
+      )
+      error_message = "monitoring.expiry_days must be less than renew_before. A key that isn't due raises no alert."
     }
   }
 
-  # A function that runs before it may read its secrets fails, and says so to whoever is on call.
-  depends_on = [
-    google_secret_manager_regional_secret_iam_member.runtime,
-    google_secret_manager_secret_iam_member.runtime,
-    time_sleep.grants,
-  ]
+  depends_on = [time_sleep.grants]
 }

@@ -1,28 +1,25 @@
-# Three accounts, one for each duty. Nobody gets a role in the project, except the build, which has no narrower place.
+# Three accounts, one for each duty. Only the build has roles in the project.
 
-resource "google_service_account" "runtime" {
-  project      = var.project_id
-  account_id   = local.names.runtime_account
-  display_name = "${var.name}: runs the function"
-  description  = "Reads and writes versions of the rotated secrets."
-
-  depends_on = [time_sleep.apis]
+locals {
+  account_duties = {
+    runtime = { name = local.names.runtime_account, does = "Runs the function; reads and writes the rotated secrets." }
+    build   = { name = local.names.build_account, does = "Builds the function in Cloud Build." }
+    invoker = { name = local.names.invoker_account, does = "Calls the function for Cloud Scheduler and Pub/Sub." }
+  }
+  accounts = {
+    for duty, account in local.account_duties :
+    duty => var.service_accounts[duty] != null ? var.service_accounts[duty] : google_service_account.created[duty].email
+  }
+  members = { for duty, email in local.accounts : duty => "serviceAccount:${email}" }
 }
 
-resource "google_service_account" "build" {
-  project      = var.project_id
-  account_id   = local.names.build_account
-  display_name = "${var.name}: builds the function"
-  description  = "Used by Cloud Build when the function is deployed."
+resource "google_service_account" "created" {
+  for_each = { for duty, account in local.account_duties : duty => account if var.service_accounts[duty] == null }
 
-  depends_on = [time_sleep.apis]
-}
-
-resource "google_service_account" "scheduler" {
   project      = var.project_id
-  account_id   = local.names.scheduler_account
-  display_name = "${var.name}: calls the function"
-  description  = "The identity with which Cloud Scheduler calls the function."
+  account_id   = each.value.name
+  display_name = "${var.name}: ${each.key}"
+  description  = each.value.does
 
   depends_on = [time_sleep.apis]
 }
@@ -30,8 +27,8 @@ resource "google_service_account" "scheduler" {
 # ---- the function: exactly these secrets ----
 
 locals {
-  # Every permission that the function asks for before it spends a refresh token, and the role that grants it. The roles
-  # below come from this map, and a test compares its keys with the function's own list.
+  # Every permission that the function checks before it uses a refresh token, and the role that grants it. A test
+  # compares this map with the function's own list.
   permissions = {
     "secretmanager.versions.access"  = "roles/secretmanager.secretAccessor"
     "secretmanager.versions.get"     = "roles/secretmanager.secretVersionManager"
@@ -41,8 +38,8 @@ locals {
     "secretmanager.versions.destroy" = "roles/secretmanager.secretVersionManager"
   }
 
-  # A management key is only read. The list is for when its newest version is not enabled: the function then takes the one
-  # before, or says that there is none. The smallest role that has it shows names and states, and nothing else.
+  # The function only reads a management key. It lists the versions if the newest one is disabled. The viewer role is
+  # the smallest one with that permission, and shows names and states only.
   management_key_permissions = {
     "secretmanager.versions.access" = "roles/secretmanager.secretAccessor"
     "secretmanager.versions.list"   = "roles/secretmanager.viewer"
@@ -50,16 +47,13 @@ locals {
 
   runtime_secrets = merge(
     {
-      for id, secret in var.secrets : id => {
-        name        = local.secret_names[id]
-        is_created  = secret.create
-        permissions = local.permissions
-      }
+      for key, name in local.secret_names :
+      key => { name = name, is_created = contains(keys(local.created_secrets), key), permissions = local.permissions }
     },
     {
-      for key in local.only_management_key : key.name => {
+      for key in local.unrotated_management_key : key.secret => {
         name        = key.name
-        is_created  = contains(values(local.created_names), key.name)
+        is_created  = contains(keys(local.created_secrets), key.secret)
         permissions = local.management_key_permissions
       }
     },
@@ -67,7 +61,7 @@ locals {
 
   runtime_grants = merge([
     for key, secret in local.runtime_secrets : {
-      for role in distinct(values(secret.permissions)) : "${key} ${role}" => {
+      for role in distinct(values(secret.permissions)) : "${key}/${trimprefix(role, "roles/secretmanager.")}" => {
         project    = split("/", secret.name)[1]
         location   = try(regex("/locations/([^/]+)/", secret.name)[0], null)
         secret     = basename(secret.name)
@@ -81,61 +75,70 @@ locals {
 resource "google_secret_manager_secret_iam_member" "runtime" {
   for_each = { for key, grant in local.runtime_grants : key => grant if grant.location == null }
 
-  project   = each.value.project
-  secret_id = each.value.is_created ? google_secret_manager_secret.created[each.value.secret].secret_id : each.value.secret
-  role      = each.value.role
-  member    = google_service_account.runtime.member
+  project = each.value.project
+  role    = each.value.role
+  member  = local.members.runtime
+  secret_id = (
+    each.value.is_created ? google_secret_manager_secret.created[each.value.secret].secret_id : each.value.secret
+  )
 }
 
 resource "google_secret_manager_regional_secret_iam_member" "runtime" {
   for_each = { for key, grant in local.runtime_grants : key => grant if grant.location != null }
 
-  project   = each.value.project
-  location  = each.value.location
-  secret_id = each.value.is_created ? google_secret_manager_regional_secret.created[each.value.secret].secret_id : each.value.secret
-  role      = each.value.role
-  member    = google_service_account.runtime.member
+  project  = each.value.project
+  location = each.value.location
+  role     = each.value.role
+  member   = local.members.runtime
+  secret_id = (
+    each.value.is_created
+    ? google_secret_manager_regional_secret.created[each.value.secret].secret_id
+    : each.value.secret
+  )
 }
 
-# ---- Cloud Scheduler: exactly this function ----
+# ---- Cloud Scheduler and Pub/Sub: exactly this function ----
 
-resource "google_cloud_run_v2_service_iam_member" "scheduler" {
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
   project  = var.project_id
   location = var.region
   name     = google_cloudfunctions2_function.rotator.name
   role     = "roles/run.invoker"
-  member   = google_service_account.scheduler.member
+  member   = local.members.invoker
 }
 
 # ---- the build ----
 
-# Logs have no narrower place than the project. The images go to the repository `gcf-artifacts`, which Google creates
-# with the first function of a region: when this grant is made it may not exist yet, and Artifact Registry knows no IAM
-# conditions on names.
+# Logs have no narrower scope than the project. Google creates the repository gcf-artifacts with the first function of a
+# region, so it might not exist yet, and Artifact Registry has no IAM conditions on names.
 resource "google_project_iam_member" "build" {
   for_each = toset(["roles/artifactregistry.writer", "roles/logging.logWriter"])
 
   project = var.project_id
   role    = each.value
-  member  = google_service_account.build.member
+  member  = local.members.build
+
+  depends_on = [time_sleep.apis]
 }
 
-# Cloud Functions copies the source to a bucket of its own, gcf-v2-sources-PROJECT_NUMBER-REGION, which appears with the
-# first function too. Storage does know conditions: the build reads those buckets and no others of the project.
+# Cloud Functions copies the source to its own bucket gcf-v2-sources-PROJECT_NUMBER-REGION, which it creates with the
+# first function. The condition limits the role to these buckets.
 resource "google_project_iam_member" "build_source_copy" {
   project = var.project_id
   role    = "roles/storage.objectViewer"
-  member  = google_service_account.build.member
+  member  = local.members.build
 
   condition {
     title       = "function-sources-only"
     description = "The buckets to which Cloud Functions copies sources for its builds."
     expression  = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
   }
+
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_storage_bucket_iam_member" "build_source" {
   bucket = google_storage_bucket.source.name
   role   = "roles/storage.objectViewer"
-  member = google_service_account.build.member
+  member = local.members.build
 }

@@ -1,31 +1,40 @@
-# What follows from the lifetimes of keys and from the schedules: impossible settings are refused, and alerts come in time.
+# What follows from the lifetimes of keys and from the schedules: refused settings, and alerts that come in time.
 locals {
-  grace_period = coalesce(var.grace_period, var.revoke ? "7d" : "1h")
+  grace_period  = coalesce(var.rotation.grace_period, var.rotation.revoke ? "7d" : "1h")
+  destroy_after = var.rotation.destroy_after == "never" ? null : var.rotation.destroy_after
+  every_run     = var.rotation.renew_before == "always"
 
+  durations = compact(concat(
+    [local.renewal_minimum, local.grace_period, local.destroy_after], values(var.secrets)[*].lifetime
+  ))
   seconds = {
-    for duration in toset(compact(concat([local.renewal_minimum, local.grace_period], values(var.secrets)[*].lifetime))) :
+    for duration in toset(local.durations) :
     duration => duration == "0" ? 0 : tonumber(regex("^[0-9]+", duration)) * local.unit_seconds[substr(duration, -1, 1)]
   }
 
   # The parts of renew_before: the share of a key's lifetime, and the duration.
-  renewal_share   = try(tonumber(regex("([0-9]+)%", var.renew_before)[0]) / 100, 0)
-  renewal_minimum = try(regex("[0-9]+[smhd]$", var.renew_before), null)
+  renewal_share   = try(tonumber(regex("([0-9]+)%", var.rotation.renew_before)[0]) / 100, 0)
+  renewal_minimum = try(regex("[0-9]+[smhd]$", var.rotation.renew_before), null)
 
-  # An old key that was stored again looks new, and half of its remaining life can be less than the time between two runs.
-  # So a share alone gets a minimum: two such times, for the secrets whose lifetime isn't known here. It is at most two
-  # weeks, and never more than the share of a lifetime that is known.
+  # An old key that was stored again looks new, and half of its remaining life can be less than the time between two
+  # runs. So a share alone gets a minimum for keys of unknown lifetime: twice that time, at most two weeks, and at most
+  # the share of any known lifetime.
   derived_minimum_hours = floor(min(concat(
     [2 * 7 * 24],
-    [2 * max(0, [for id, secret in var.secrets : local.longest_gaps[id] if secret.lifetime == null]...)],
-    [for secret in values(var.secrets) : local.renewal_share * local.seconds[secret.lifetime] / 3600 if secret.lifetime != null],
+    [2 * max(0, [for key, secret in var.secrets : local.longest_gaps[key] if secret.lifetime == null]...)],
+    [
+      for secret in values(var.secrets) : local.renewal_share * local.seconds[secret.lifetime] / 3600
+      if secret.lifetime != null
+    ],
   )...))
   renew_before = (
+    local.every_run ? null :
     local.renewal_share == 0 || local.renewal_minimum != null || local.derived_minimum_hours < 1
-    ? var.renew_before
-    : "${var.renew_before},${local.derived_minimum_hours}h"
+    ? var.rotation.renew_before
+    : "${var.rotation.renew_before},${local.derived_minimum_hours}h"
   )
 
-  # The time between two runs, in hours, for schedules that tell it at a glance. Of any other one nothing is assumed.
+  # The hours between two runs, for simple schedules. Of other schedules the checks assume nothing.
   simple_schedules = {
     "^[0-9]+ +\\* +\\* +\\* +\\*$"                = 1
     "^[0-9]+ +[0-9]+ +\\* +\\* +\\*$"             = 24
@@ -33,27 +42,27 @@ locals {
     "^[0-9]+ +[0-9]+ +[0-9]+ +\\* +\\*$"          = 31 * 24
     "^[0-9]+ +[0-9]+ +[0-9]+ +[0-9A-Za-z]+ +\\*$" = 366 * 24
   }
+  crons = { for key, secret in var.secrets : key => coalesce(secret.schedule, var.schedule.cron) }
   run_gaps = {
-    for id, secret in var.secrets : id => 3600 * try(
-      tonumber(regex("^[0-9]+ +\\*/([0-9]+) +\\* +\\* +\\*$", coalesce(secret.schedule, var.schedule))[0]),
-      [for pattern, hours in local.simple_schedules : hours if can(regex(pattern, coalesce(secret.schedule, var.schedule)))][0],
+    for key, cron in local.crons : key => 3600 * try(
+      tonumber(regex("^[0-9]+ +\\*/([0-9]+) +\\* +\\* +\\*$", cron)[0]),
+      [for pattern, hours in local.simple_schedules : hours if can(regex(pattern, cron))][0],
       0,
     )
   }
 
-  # The same, at most. Of a schedule that doesn't tell, a daily or hourly one is assumed.
+  # The same as an upper bound, in hours. Other schedules count as hourly or daily.
   longest_gaps = {
-    for id, secret in var.secrets : id => (
-      local.run_gaps[id] > 0 ? local.run_gaps[id] / 3600 :
-      can(regex("^[^ ]+ +\\*( |/)", coalesce(secret.schedule, var.schedule))) ? 1 : 24
+    for key, cron in local.crons : key => (
+      local.run_gaps[key] > 0 ? local.run_gaps[key] / 3600 : can(regex("^[^ ]+ +\\*( |/)", cron)) ? 1 : 24
     )
   }
 
-  # What is left of a key's life when its renewal is due, in seconds. If every run rotates, that is at the next run.
+  # Seconds that remain of a key's life when its renewal is due. If every run rotates, that is at the next run.
   left_when_due = {
-    for id, secret in var.secrets : id => (
-      var.renew_before == null
-      ? local.seconds[secret.lifetime] - local.run_gaps[id]
+    for key, secret in var.secrets : key => (
+      local.every_run
+      ? local.seconds[secret.lifetime] - local.run_gaps[key]
       : max(
         local.renewal_share * local.seconds[secret.lifetime],
         local.renewal_minimum == null ? 0 : local.seconds[local.renewal_minimum],
@@ -61,18 +70,26 @@ locals {
     ) if secret.lifetime != null
   }
 
-  # The days of both alerts come before the end of a key, and never while it is as good as it should be: for a short-lived
-  # one, half of what is left when its renewal is due, and the whole days of that.
+  due_at_once = [
+    for key, left in local.left_when_due : key if !local.every_run && left >= local.seconds[var.secrets[key].lifetime]
+  ]
+  expired_before_run = [
+    for key, left in local.left_when_due : key if left <= (local.every_run ? 0 : local.run_gaps[key])
+  ]
+  expired_in_grace = [for key, left in local.left_when_due : key if local.seconds[local.grace_period] > left]
+
+  # Both alerts come before a key expires, and never for a key that isn't due. So short-lived keys have fewer days: half
+  # of what remains when the key is due, and the whole days of that.
   expiry_days = {
-    for id in keys(var.secrets) : id => min(
-      var.alerts.expiry_days,
-      try(floor(local.left_when_due[id] / 2 / 8640) / 10, var.alerts.expiry_days),
+    for key in keys(var.secrets) : key => min(
+      var.monitoring.expiry_days,
+      try(floor(local.left_when_due[key] / 2 / 8640) / 10, var.monitoring.expiry_days),
     )
   }
   no_rotation_days = {
-    for id, secret in var.secrets : id => coalesce(secret.no_rotation_days, min(
-      var.alerts.no_rotation_days,
-      try(max(1, floor(local.left_when_due[id] / 86400)), var.alerts.no_rotation_days),
+    for key, secret in var.secrets : key => coalesce(secret.no_rotation_days, min(
+      var.monitoring.no_rotation_days,
+      try(max(1, floor(local.left_when_due[key] / 86400)), var.monitoring.no_rotation_days),
     ))
   }
 }

@@ -1,111 +1,136 @@
 locals {
-  job_options = "--project=${var.project_id} --location=${coalesce(var.scheduler_region, var.region)}"
-  run_commands = {
-    for key, job in local.jobs : key => "gcloud scheduler jobs run ${local.now_names[key]} ${local.job_options}"
+  publish_command = "gcloud pubsub topics publish ${basename(local.requests_topic)} --project=${var.project_id}"
+  request_commands = {
+    for kind, request in { rotate = { force = true }, status = { status = true }, dry_run = { dryRun = true } } :
+    kind => "${local.publish_command} --message='${jsonencode(request)}'"
+  }
+  compromised_commands = {
+    for key, name in local.secret_names : key => join("", [
+      "${local.publish_command} --message='",
+      jsonencode({ secrets = [name], compromised = true, reason = "REASON" }), "'",
+    ])
   }
 
-  # Before each quotation mark `terraform output` shows a backslash, which a shell would hand on to gcloud. Single words need no
-  # marks, unless two hyphens in a row would begin a comment.
-  log_filter = (
-    strcontains(local.names.function, "--")
-    ? local.deployment_filter
-    : replace(local.deployment_filter, "\"", "")
-  )
-  log_command = join(" ", [
-    "gcloud logging read '${local.log_filter}'",
-    "--project=${var.project_id} --freshness=7d --limit=50",
-    "--format='table(timestamp.date(), severity, jsonPayload.outcome, jsonPayload.message)'",
+  log_filter = join(" AND ", [
+    "resource.type=\"cloud_run_revision\"",
+    "resource.labels.service_name=\"${local.names.function}\"",
+    "resource.labels.location=\"${var.region}\"",
+    "jsonPayload.event:*",
   ])
-}
+  watch_command = join(" ", [
+    "gcloud logging read '${local.log_filter}'",
+    "--project=${var.project_id} --freshness=1d --limit=50",
+    "--format='table(timestamp.date(), severity, jsonPayload.trigger, jsonPayload.outcome, jsonPayload.message)'",
+  ])
 
-output "function_name" {
-  description = "The name of the function and of its Cloud Run service."
-  value       = google_cloudfunctions2_function.rotator.name
-}
-
-output "function_uri" {
-  description = "The address of the function. Also the audience for tokens of its callers."
-  value       = google_cloudfunctions2_function.rotator.service_config[0].uri
-}
-
-output "service_accounts" {
-  description = "The e-mail addresses of the accounts: runtime (reads and writes the secrets), build, scheduler (calls the function)."
-  value = {
-    runtime   = google_service_account.runtime.email
-    build     = google_service_account.build.email
-    scheduler = google_service_account.scheduler.email
+  store_options = {
+    for name in toset(concat(values(local.secret_names), local.management_key[*].name)) : name => join("", [
+      "${basename(name)} --project=${split("/", name)[1]}",
+      try(" --location=${regex("/locations/([^/]+)/", name)[0]}", ""),
+    ])
   }
 }
 
-output "secret_names" {
-  description = "The full names of the rotated secrets, by id."
-  value       = local.secret_names
-
-  # The names are known before; but who uses them, to grant something on a secret, has to wait for it.
-  depends_on = [google_secret_manager_regional_secret.created, google_secret_manager_secret.created]
+output "rotate_command" {
+  description = "Rotates all secrets now, due or not."
+  value       = local.request_commands.rotate
 }
 
-output "management_key" {
-  description = "The full name of the management key's secret; null, if there is none."
-  value       = one(local.management_key[*].name)
-
-  depends_on = [google_secret_manager_regional_secret.created, google_secret_manager_secret.created]
+output "status_command" {
+  description = "Writes each secret's state to the log."
+  value       = local.request_commands.status
 }
 
-output "jobs" {
-  description = "The scheduled jobs: their names, schedules, and the secrets that each rotates."
-  value = {
-    for key, job in local.jobs : key => {
-      name     = google_cloud_scheduler_job.rotation[key].name
-      schedule = job.schedule
-      secrets  = [for id in job.secrets : local.secret_names[id]]
-    }
-  }
+output "dry_run_command" {
+  description = "Writes to the log what a run would do."
+  value       = local.request_commands.dry_run
 }
 
-output "permissions" {
-  description = "Every permission that the function asks for, and the role that grants it, on each secret."
-  value       = local.permissions
+output "compromised_command" {
+  description = "By secret: replaces a leaked key and revokes it. Replace REASON."
+  value       = local.compromised_commands
 }
 
-output "source_object" {
-  description = "The source that is deployed, gs://BUCKET/OBJECT; the object is named by the SHA-256 of the zip."
-  value       = "gs://${google_storage_bucket.source.name}/${google_storage_bucket_object.source.name}"
-}
-
-output "dashboard" {
-  description = "The id of the dashboard; null, if there is none."
-  value       = one(google_monitoring_dashboard.rotations[*].id)
+output "watch_command" {
+  description = "Shows the newest lines of the log."
+  value       = local.watch_command
 }
 
 output "store_credential_commands" {
-  description = "The command that stores a credential, for each secret: momento.json is what Momento's console downloads, and is deleted once it is stored. For the first credential, and whenever a key has expired that nothing renews. A secret with a role needs none."
+  description = "By secret: stores the credential momento.json, and deletes the file."
   value = {
-    for id, secret in var.secrets : id => join("", [
-      "gcloud secrets versions add ${id} --project=${var.project_id}",
-      secret.location == null ? "" : " --location=${secret.location}",
-      " --data-file=momento.json && rm momento.json",
+    for key, name in local.secret_names : key => join("", [
+      "gcloud secrets versions add ${local.store_options[name]}", " --data-file=momento.json && rm momento.json",
     ])
   }
 }
 
 output "store_management_key_command" {
-  description = "The command that stores the management key, in any form in which Momento gives it, from standard input; null, if there is none."
+  description = "Stores the management key from standard input. null without one."
   value = one([
-    for key in local.management_key[*] : join("", [
-      "gcloud secrets versions add ${basename(key.name)} --project=${split("/", key.name)[1]}",
-      try(" --location=${regex("/locations/([^/]+)/", key.name)[0]}", ""),
-      " --data-file=-",
-    ])
+    for key in local.management_key[*] : "gcloud secrets versions add ${local.store_options[key.name]} --data-file=-"
   ])
 }
 
-output "run_commands" {
-  description = "The command that rotates the secrets of each job now, due or not."
-  value       = local.run_commands
+output "secret_names" {
+  description = "Full names of the rotated secrets, by the keys of secrets."
+  value       = local.secret_names
+
+  # A grant on a secret has to wait for the secret.
+  depends_on = [google_secret_manager_regional_secret.created, google_secret_manager_secret.created]
 }
 
-output "log_command" {
-  description = "The command that shows the last runs."
-  value       = local.log_command
+output "management_key" {
+  description = "Full name of the management key's secret. null without one."
+  value       = one(local.management_key[*].name)
+
+  depends_on = [google_secret_manager_regional_secret.created, google_secret_manager_secret.created]
+}
+
+output "function_name" {
+  description = "Name of the function and of its Cloud Run service."
+  value       = google_cloudfunctions2_function.rotator.name
+}
+
+output "function_uri" {
+  description = "Address of the function, and the audience of its callers' tokens."
+  value       = google_cloudfunctions2_function.rotator.service_config[0].uri
+}
+
+output "requests_topic" {
+  description = "Full name of the topic for operator requests."
+  value       = local.requests_topic
+
+  depends_on = [google_pubsub_topic.requests]
+}
+
+output "service_accounts" {
+  description = "E-mail addresses of the accounts runtime, build and invoker."
+  value       = local.accounts
+}
+
+output "jobs" {
+  description = "The scheduled jobs: name, schedule and secrets."
+  value = {
+    for key, job in local.jobs : key => {
+      name     = google_cloud_scheduler_job.rotation[key].name
+      schedule = job.schedule
+      secrets  = [for secret in job.secrets : local.secret_names[secret]]
+    }
+  }
+}
+
+output "permissions" {
+  description = "Every permission that the function checks, and the role that grants it."
+  value       = local.permissions
+}
+
+output "source_object" {
+  description = "The deployed source, gs://BUCKET/OBJECT. Its name contains the zip's SHA-256."
+  value       = "gs://${google_storage_bucket.source.name}/${google_storage_bucket_object.source.name}"
+}
+
+output "dashboard" {
+  description = "Id of the dashboard. null without one."
+  value       = one(module.monitoring[*].dashboard)
 }

@@ -1,15 +1,20 @@
 locals {
-  # The names that the function and the jobs get. Built from the variables, not from the resources, so that a plan shows
-  # them and the order of the secrets never depends on what exists already.
+  unit_seconds = { s = 1, m = 60, h = 3600, d = 86400 }
+
+  # Full names of the rotated secrets. The variables determine them, so a plan shows the function's environment.
   secret_names = {
-    for id, secret in var.secrets : id => (
-      secret.location == null
-      ? "projects/${var.project_id}/secrets/${id}"
-      : "projects/${var.project_id}/locations/${secret.location}/secrets/${id}"
+    for key, secret in var.secrets : key => (
+      startswith(key, "projects/")
+      ? key
+      : join("", [
+        "projects/${var.project_id}/",
+        secret.location == null ? "" : "locations/${secret.location}/",
+        "secrets/${key}",
+      ])
     )
   }
 
-  # The management key's secret: an id may be that of a rotated one, which then says where it is.
+  # An id of a rotated secret stands for that secret.
   management_key = one([
     for key in var.management_key[*] : merge(key, {
       name = (
@@ -19,42 +24,49 @@ locals {
       )
     })
   ])
-  # It, unless it is rotated as well: then everything is done for it that is done for the others.
-  only_management_key = [for key in local.management_key[*] : key if !contains(values(local.secret_names), key.name)]
+  unrotated_management_key = [
+    for key in local.management_key[*] : key if !contains(values(local.secret_names), key.name)
+  ]
 
   created_secrets = merge(
-    { for id, secret in var.secrets : id => secret if secret.create },
+    { for key, secret in var.secrets : key => secret if coalesce(secret.create, !startswith(key, "projects/")) },
     {
-      for key in local.only_management_key : key.secret => {
+      for key in local.unrotated_management_key : key.secret => {
         location            = null
         replicas            = {}
         kms_key             = null
         labels              = {}
         topics              = []
+        rotation_period     = null
         version_destroy_ttl = null
         deletion_protection = key.deletion_protection
       } if coalesce(key.create, !startswith(key.secret, "projects/"))
     },
   )
   created_names = {
-    for id, secret in local.created_secrets : id => lookup(local.secret_names, id, "projects/${var.project_id}/secrets/${id}")
+    for id in keys(local.created_secrets) :
+    id => lookup(local.secret_names, id, "projects/${var.project_id}/secrets/${id}")
   }
 
   # Secret Manager takes seconds only.
-  version_destroy_ttls = {
-    for id, secret in local.created_secrets : id => secret.version_destroy_ttl == null ? null : format("%ds",
-      tonumber(regex("^[0-9]+", secret.version_destroy_ttl)) * local.unit_seconds[substr(secret.version_destroy_ttl, -1, 1)]
-    )
+  secret_durations = {
+    for id, secret in local.created_secrets : id => {
+      for kind, duration in { destroy_ttl = secret.version_destroy_ttl, rotation = secret.rotation_period } :
+      kind => format("%ds", tonumber(regex("^[0-9]+", duration)) * local.unit_seconds[substr(duration, -1, 1)])
+      if duration != null
+    }
   }
 }
 
+# Secrets depend on the function and on the alerts, which don't need them. So when the provider refuses to delete a
+# protected secret, function and alerts still exist, and the next apply restores the rest in a minute.
 resource "google_secret_manager_secret" "created" {
   for_each = { for id, secret in local.created_secrets : id => secret if secret.location == null }
 
   project             = var.project_id
   secret_id           = each.key
   labels              = merge(var.labels, each.value.labels)
-  version_destroy_ttl = local.version_destroy_ttls[each.key]
+  version_destroy_ttl = lookup(local.secret_durations[each.key], "destroy_ttl", null)
   deletion_protection = each.value.deletion_protection
 
   replication {
@@ -95,15 +107,29 @@ resource "google_secret_manager_secret" "created" {
     }
   }
 
+  dynamic "rotation" {
+    for_each = compact([lookup(local.secret_durations[each.key], "rotation", null)])
+
+    content {
+      rotation_period    = rotation.value
+      next_rotation_time = timeadd(plantimestamp(), rotation.value)
+    }
+  }
+
   dynamic "topics" {
-    for_each = each.value.topics
+    for_each = local.secret_topics[each.key]
 
     content {
       name = topics.value
     }
   }
 
-  depends_on = [time_sleep.apis, time_sleep.topic_grants]
+  lifecycle {
+    # Secret Manager moves it on with every rotation.
+    ignore_changes = [rotation[0].next_rotation_time]
+  }
+
+  depends_on = [google_cloudfunctions2_function.rotator, google_pubsub_topic.requests, module.monitoring]
 }
 
 resource "google_secret_manager_regional_secret" "created" {
@@ -113,7 +139,7 @@ resource "google_secret_manager_regional_secret" "created" {
   location            = each.value.location
   secret_id           = each.key
   labels              = merge(var.labels, each.value.labels)
-  version_destroy_ttl = local.version_destroy_ttls[each.key]
+  version_destroy_ttl = lookup(local.secret_durations[each.key], "destroy_ttl", null)
   deletion_protection = each.value.deletion_protection
 
   dynamic "customer_managed_encryption" {
@@ -124,30 +150,27 @@ resource "google_secret_manager_regional_secret" "created" {
     }
   }
 
+  dynamic "rotation" {
+    for_each = compact([lookup(local.secret_durations[each.key], "rotation", null)])
+
+    content {
+      rotation_period    = rotation.value
+      next_rotation_time = timeadd(plantimestamp(), rotation.value)
+    }
+  }
+
   dynamic "topics" {
-    for_each = each.value.topics
+    for_each = local.secret_topics[each.key]
 
     content {
       name = topics.value
     }
   }
 
-  depends_on = [time_sleep.apis, time_sleep.topic_grants]
-}
-
-# The first credential, or the management key, for the one apply that is given it. From then on the versions belong to the function: Terraform
-# must neither enable again what the function disabled (`enabled` is ignored) nor destroy anything when this resource
-# leaves the configuration (it is abandoned). It is meant to leave with the next apply: were it to stay until the
-# function has destroyed the version, Terraform would find it gone and add the old credential again.
-resource "google_secret_manager_secret_version" "initial" {
-  for_each = var.initial_credential_for
-
-  secret                 = google_secret_manager_secret.created[each.key].id
-  secret_data_wo         = var.initial_credentials[each.key]
-  secret_data_wo_version = "1"
-  deletion_policy        = "ABANDON"
-
   lifecycle {
-    ignore_changes = [enabled]
+    # Secret Manager moves it on with every rotation.
+    ignore_changes = [rotation[0].next_rotation_time]
   }
+
+  depends_on = [google_cloudfunctions2_function.rotator, google_pubsub_topic.requests, module.monitoring]
 }

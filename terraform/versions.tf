@@ -1,6 +1,6 @@
 terraform {
-  # 1.11 is the first version with write-only arguments, which keep the first credential out of the state.
-  required_version = ">= 1.11"
+  # Cloud Shell and Infrastructure Manager have Terraform 1.5.7.
+  required_version = ">= 1.5.7"
 
   required_providers {
     google = {
@@ -19,5 +19,5 @@ terraform {
   }
 }
 
-# No provider block: as a root module this one runs with the provider's defaults (every resource names its project and
-# region itself), and a child module with a provider block could not be used with count, for_each or depends_on.
+# There is no provider block. Every resource names its project and region, so the module works as a root module with the
+# provider's defaults. A child module with a provider block couldn't be used with count, for_each or depends_on.

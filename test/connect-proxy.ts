@@ -3,17 +3,17 @@ import { createServer } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
-/** An HTTP proxy on loopback that serves CONNECT, and leads to where a test says. */
+/** An HTTP proxy on loopback that serves CONNECT, and connects to the local ports that a test chooses. */
 export class ConnectProxy {
-  /** The `host:port` of each connection that was asked for. */
+  /** The `host:port` of each requested connection. */
   readonly asked: string[] = [];
   /** The credentials that came with them. */
   readonly credentials: (string | undefined)[] = [];
-  /** Called when a connection was asked for. */
+  /** Called when a connection is requested. */
   onAsked: (() => void) | undefined;
-  /** What it answers in place of a connection. */
+  /** The status with which it refuses connections. */
   refusal: number | undefined;
-  /** Where connections lead: local ports by the host that was asked for. */
+  /** Local ports by the requested host. */
   readonly #routes: ReadonlyMap<string, number>;
   readonly #sockets = new Set<Duplex>();
   readonly #server = createServer((_, response) => response.writeHead(405).end());

@@ -14,7 +14,7 @@ export interface StartOptions {
    * loopback interface only.
    */
   readonly server?: 'framework' | 'development';
-  /** Called with what the function writes, as it writes it. */
+  /** Called with each piece of output. */
   readonly onOutput?: (text: string) => void;
 }
 

@@ -1,4 +1,4 @@
-/** The longest piece of a secret that can be written anywhere. */
+/** The longest piece of a secret that doesn't count as a leak. */
 const HARMLESS_LENGTH = 6;
 
 /**
@@ -17,7 +17,7 @@ export function leaks(secrets: Iterable<string>, texts: Iterable<string>): strin
       const leaked = new Set(read(text).flatMap((view) => secretsIn(view, pieces)));
       return leaked.size === 0
         ? []
-        : [`text ${textIndex} (${form}) holds pieces of secret ${[...leaked].join(', ')}`];
+        : [`text ${textIndex} (${form}) contains pieces of secret ${[...leaked].join(', ')}`];
     }),
   );
 }

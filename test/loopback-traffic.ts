@@ -1,5 +1,5 @@
 /**
- * Whether data is under way between sockets of this process: written at one end and not yet read at the other. Counting
+ * Whether data is in transit between sockets of this process: written at one end and not yet read at the other. Counting
  * bytes is exact on a machine of any speed. Sockets that were opened before this file was imported aren't known.
  *
  * Not seen: TLS, other processes, and asynchronous zlib, which is no request to the operating system.
@@ -69,7 +69,7 @@ function opened(ports: string, end: keyof Connection, socket: Socket): void {
   });
 }
 
-/** Whether nothing is under way, as far as this process can know without waiting. */
+/** Whether no data and no connection is in transit, as far as this process can know without waiting. */
 export function isQuiet(): boolean {
   if (connecting.size > 0) return false;
   for (const { client, server } of connections) {

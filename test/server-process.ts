@@ -9,13 +9,13 @@ export interface Reply {
 }
 
 export interface Program {
-  /** What Node is started with. */
+  /** The arguments of Node.js. */
   readonly args: readonly string[];
   readonly cwd: string;
-  /** All of its environment, but for `PATH` and `PORT`. */
+  /** Its environment except `PATH` and `PORT`. */
   readonly env: Readonly<Record<string, string>>;
   readonly port: number;
-  /** Called with what the process writes, as it writes it. */
+  /** Called with each piece of output. */
   readonly onOutput?: ((text: string) => void) | undefined;
 }
 
@@ -98,8 +98,8 @@ export class ServerProcess {
 }
 
 /**
- * A port that nothing listens at. It is below those that systems give to whoever asks for any: a local service that starts
- * before the process does would be given the same, and be taken for the process.
+ * A free port below the range from which the operating system assigns ports. A server that starts before the process does
+ * would otherwise get the same port.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -116,7 +116,7 @@ export async function freePort(): Promise<number> {
   }
 }
 
-/** Resolves when something accepts connections at the port: in production the framework says nothing of it. */
+/** Resolves when something accepts connections at the port: in production the framework logs nothing. */
 async function accepting(port: number, isWanted: () => boolean): Promise<void> {
   while (isWanted()) {
     const socket = connect(port, '127.0.0.1');

@@ -1,6 +1,6 @@
 /**
  * Reads secrets in a process of its own, whose environment a test chooses. Each line of the input is a JSON list of names,
- * and each line of the output the JSON list of what an access to their latest versions gave.
+ * and each line of the output is the JSON list of the results of accesses to their latest versions.
  */
 import { createInterface } from 'node:readline';
 import { systemClock } from '../src/clock';
@@ -18,7 +18,7 @@ const store = new SecretManagerStore({
 
 async function access(name: string): Promise<object> {
   const secret = parseSecretName(name);
-  if (secret === undefined) throw new Error(`not a secret: ${name}`);
+  if (secret === undefined) throw new Error(`invalid name of a secret: ${name}`);
   try {
     const limits = { deadline: systemClock.monotonic() + MINUTE };
     const answer = await store.access(secret, 'latest', limits);

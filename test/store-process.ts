@@ -1,11 +1,28 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { buildSync } from 'esbuild';
 
 const ROOT = resolve(__dirname, '..');
+/** In a folder of its own for each Jest worker. It is inside the project, so that packages are found. */
+const FOLDER = resolve(ROOT, `node_modules/.cache/store-child-${process.pid}`);
+const SCRIPT = resolve(FOLDER, 'store-child.cjs');
 
-/** What an access gave: the kind of its answer, or the parts of its error. */
+// Compiled once, because a process that compiles for itself takes twice as long to start.
+beforeAll(() => {
+  buildSync({
+    entryPoints: [resolve(__dirname, 'store-child.ts')],
+    outfile: SCRIPT,
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+  });
+});
+afterAll(() => rmSync(FOLDER, { recursive: true, force: true }));
+
+/** The result of an access: the kind of its answer, or the parts of its error. */
 export interface Result {
   readonly kind?: string;
   readonly code?: string;
@@ -17,21 +34,17 @@ export interface Result {
 
 /** The client of Secret Manager in a process of its own, with this environment and no other. */
 export class StoreProcess {
-  /** Everything that it has written, apart from results. */
+  /** Everything that it wrote, apart from results. */
   output = '';
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #lines: AsyncIterator<string>;
 
   constructor(env: Readonly<Record<string, string>>) {
-    this.#child = spawn(
-      process.execPath,
-      ['--import', 'tsx', resolve(__dirname, 'store-child.ts')],
-      {
-        cwd: ROOT,
-        env: { PATH: process.env.PATH, ...env },
-        stdio: ['pipe', 'pipe', 'pipe'],
-      },
-    );
+    this.#child = spawn(process.execPath, [SCRIPT], {
+      cwd: ROOT,
+      env: { PATH: process.env.PATH, ...env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
     this.#child.stderr.setEncoding('utf8').on('data', (text: string) => (this.output += text));
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }

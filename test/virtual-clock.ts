@@ -31,11 +31,10 @@ if (typeof afterAll === 'function') {
 }
 
 /**
- * Time that passes only when everybody waits for it: as soon as the process is idle, it moves to the next time at which a
- * sleeper wakes. Work takes no time, also not over sockets between clients and servers of this process. So what a test
+ * Time that passes only when the process is idle: then it moves to the next time at which a sleeper wakes. Work takes no time, also not over sockets between clients and servers of this process. So what a test
  * sees doesn't depend on the speed of the machine.
  *
- * Timers of Node.js and of libraries aren't part of this time. Where the process waits for one, `hold` the clock.
+ * Timers of Node.js and of libraries aren't part of this time. While the process waits for one, `hold` the clock.
  */
 export class VirtualClock implements Clock {
   /** Ordered by the time at which they wake; of those that wake at the same time, the first to sleep comes first. */
@@ -46,7 +45,7 @@ export class VirtualClock implements Clock {
   #holds = 0;
   #isRunning = false;
   #isStopped = false;
-  /** Changes whenever somebody uses the clock. */
+  /** Counts all uses of the clock. */
   #uses = 0;
 
   constructor(start = START) {
@@ -87,7 +86,7 @@ export class VirtualClock implements Clock {
     return this.#sleepers.length;
   }
 
-  /** Moves both clocks at once, without waiting for anybody. Whoever would have woken meanwhile wakes now, in order. */
+  /** Moves both clocks at once. Sleepers whose time has come wake in order. */
   advance(ms: number): void {
     this.#uses += 1;
     this.#monotonic += ms;
@@ -112,7 +111,7 @@ export class VirtualClock implements Clock {
     };
   }
 
-  /** Ends the time: whoever sleeps never wakes. */
+  /** Stops the clock: sleepers never wake. */
   stop(): void {
     this.#isStopped = true;
   }
@@ -146,7 +145,7 @@ export class VirtualClock implements Clock {
     this.#isRunning = true;
     while (!this.#isHeld() && this.#next < Infinity) {
       await this.idle();
-      // Somebody can have held the time meanwhile.
+      // The clock can be held since then.
       if (!this.#isHeld()) this.#wakeNext();
     }
     this.#isRunning = false;

@@ -1,6 +1,6 @@
 /**
- * Builds what is deployed as the cloud does, in an empty folder from nothing but the files that Terraform uploads, and lets
- * the result rotate a key. Exits with 1 if anything is not as it should be.
+ * Builds the function from only the files that Terraform uploads, as Google Cloud does, and rotates keys with it. The exit
+ * code is 1 if something fails.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -13,6 +13,7 @@ const root = resolve(__dirname, '..');
 
 /** Builds the files in a folder, and lets the result rotate a key. */
 export async function tryArtifact(folder: string): Promise<void> {
+  run(root, 'npm', 'run', 'build');
   run(folder, 'npm', 'ci');
   run(folder, 'npm', 'run', 'gcp-build');
   run(folder, 'npm', 'prune', '--omit=dev');
@@ -28,19 +29,19 @@ export async function tryArtifact(folder: string): Promise<void> {
   } finally {
     await stop();
   }
-  console.log('What is deployed builds in an empty folder, is what was tested here, and rotates.');
+  console.log('The uploaded files build the same function as this folder, and it rotates keys.');
 }
 
 /** The list of `terraform/function.tf`. */
 export function uploadedFiles(): string[] {
-  const terraform = readFileSync(join(root, 'terraform/function.tf'), 'utf8');
+  const terraform = readFileSync(join(root, 'terraform/source.tf'), 'utf8');
   const [, list = ''] = /source_patterns = \[(.*?)\]/s.exec(terraform) ?? [];
   const patterns = [...list.matchAll(/"([^"]+)"/g)].map(([, pattern = '']) => pattern);
   return globSync(patterns, { cwd: root }).sort();
 }
 
 function run(cwd: string, command: string, ...args: string[]): void {
-  execFileSync(command, args, { cwd, stdio: 'inherit' });
+  execFileSync(command, args, { cwd, stdio: 'inherit', env: { ...process.env, CI: 'true' } });
 }
 
 /** One hash of all code in `dist`; V8's cache of it may differ. */

@@ -1,4 +1,4 @@
-/** The changelog by its sections. `npm version N` runs this file, which makes what is unreleased the section of N. */
+/** The changelog by its sections. Run it after `npm version N`: it turns the unreleased changes into the section of N. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 

@@ -1,6 +1,7 @@
 /**
- * Makes what a release consists of, in build/release: `npm run release -- --tag=v1.2.3`. Without a tag it rehearses the
- * next one. Needs `terraform` and `unzip`.
+ * Creates the files of a release, in release/: `npx tsx tools/release.ts --tag=v1.2.3`. Without a tag it uses the unreleased
+ * changes. Needs `terraform` and `unzip`. npm creates the bill of materials, and GitHub attests the provenance. What remains
+ * by hand is the zip, which must be Terraform's own, and the notes.
  *
  *   assets/momento-key-rotator-1.2.3.zip       the function's source, the very file that Terraform uploads
  *   assets/momento-key-rotator-1.2.3.cdx.json  its bill of materials, in CycloneDX
@@ -35,7 +36,7 @@ async function main(): Promise<void> {
   }
   const changes = sectionOf(readChangelog(), tag === undefined ? 'Unreleased' : version);
 
-  const release = join(root, 'build/release');
+  const release = join(root, 'release');
   const assets = join(release, 'assets');
   rmSync(release, { recursive: true, force: true });
   mkdirSync(assets, { recursive: true });

@@ -1,7 +1,7 @@
-import { DAY, DURATION, HOUR, MINUTE, parseDuration, SECOND } from '../duration';
+import { DURATION, HOUR, parseDuration, SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { proxyProblem } from '../proxy';
-import { ADD_RESERVE, ISSUE_RESERVE } from '../rotation/deadlines';
+import { TIME_TO_ADD, TIME_TO_ISSUE_AND_ADD } from '../rotation/deadlines';
 import type { RenewalPolicy, RenewBefore } from '../rotation/policy';
 import type { Secret } from '../rotation/ports';
 import { parseSecretName, type SecretName } from '../secret-name';
@@ -10,26 +10,20 @@ import { parseSecrets } from './secrets';
 import { reader, readServices, type Environment, type Services } from './variables';
 
 export interface Config extends Services {
-  /** The secrets that can be rotated, and no others. */
+  /** Only these secrets can be rotated. */
   readonly secrets: readonly Secret[];
   /** The secret that contains the key that mints and revokes keys. */
   readonly managementKey?: SecretName | undefined;
   readonly policy: RenewalPolicy;
   /** The function's own timeout. */
   readonly timeoutMs: number;
-  /** The project in which traces are looked up. */
+  /** The project of the traces in the log. */
   readonly traceProject: string;
 }
 
-// Time must remain to store a key that was issued. 3600 s is Cloud Run's own limit.
-const MIN_TIMEOUT = ISSUE_RESERVE + ADD_RESERVE;
+// A run needs time to store an issued key. Cloud Run's own limit is 3600 s.
+const MIN_TIMEOUT = TIME_TO_ISSUE_AND_ADD + TIME_TO_ADD;
 const MAX_TIMEOUT = HOUR;
-
-const UNITS = [
-  ['days', DAY],
-  ['hours', HOUR],
-  ['minutes', MINUTE],
-] as const;
 
 /**
  * Reads the configuration from the environment. An empty variable counts as unset.
@@ -74,7 +68,7 @@ export function parseConfig(env: Environment): Config {
   if (problems.length > 0) {
     throw new RotationError('CONFIGURATION_INVALID', {
       problem: `The function doesn't start, because its environment variables are invalid. ${problems.map((text) => `${text}.`).join(' ')}`,
-      action: "Correct these variables. The README's section on configuration describes them.",
+      action: 'Correct these variables. docs/reference/configuration.md describes them.',
     });
   }
   return config;
@@ -105,7 +99,7 @@ function contradictions({ secrets, policy, momento }: Config, hasManagementKey: 
   return problems;
 }
 
-/** A lifetime that RENEW_BEFORE or GRACE_PERIOD exceeds. */
+/** RENEW_BEFORE and GRACE_PERIOD must be shorter than the lifetime that they refer to. */
 function lifetimeProblems(
   { name, lifetimeMs }: Secret,
   { renewBefore, gracePeriodMs }: RenewalPolicy,
@@ -120,7 +114,7 @@ function lifetimeProblems(
   const leftMs = Math.max(lifetimeMs * share, minimumMs);
   if (gracePeriodMs <= leftMs) return [];
   return [
-    `GRACE_PERIOD must not be longer than the ${inWords(leftMs)} that remain of the lifetime of ${name} at its renewal, because its superseded key expires then`,
+    `GRACE_PERIOD must not be longer than the part of the lifetime of ${name} that remains at its renewal (RENEW_BEFORE), because its superseded key expires then`,
   ];
 }
 
@@ -149,11 +143,4 @@ function parseTimeout(text: string): number | undefined {
 
 function parseBoolean(text: string): boolean | undefined {
   return text === 'true' ? true : text === 'false' ? false : undefined;
-}
-
-/** A length of time, rounded down, in the largest unit of which there are two. */
-function inWords(ms: number): string {
-  const [unit, length] =
-    UNITS.find(([, unitMs]) => ms >= 2 * unitMs) ?? (['seconds', SECOND] as const);
-  return `${Math.floor(ms / length)} ${unit}`;
 }

@@ -12,8 +12,8 @@ interface Setting {
 // pattern such as `htt*` is in no list.
 const HARMLESS_NODE_DEBUG = ['esm', 'http2', 'module', 'source_map', 'timer', 'tls', 'worker'];
 
-// Measured with the built function: its output was searched for secrets, also as bytes in decimal, hex and base64. The
-// variables are read before the function is, so deleting them would have no effect.
+// Measured with the built function: a search of its output for secrets, also as decimal, hex and base64 bytes. Libraries read
+// these variables before the function starts, so deleting them would have no effect.
 const SETTINGS: readonly Setting[] = [
   {
     name: 'GOOGLE_SDK_NODE_LOGGING',
@@ -47,7 +47,7 @@ const SETTINGS: readonly Setting[] = [
     name: 'NODE_TLS_REJECT_UNAUTHORIZED',
     isUnsafe: (value) => value === '0',
     problem:
-      'must not be 0, because anybody could then read the keys on their way. NODE_EXTRA_CA_CERTS adds certificate authorities',
+      'must not be 0, because others could then read the keys in transit. NODE_EXTRA_CA_CERTS adds certificate authorities',
   },
 ];
 

@@ -7,7 +7,7 @@ import { parseSecretName } from '../secret-name';
 const FULL_NAME =
   'a full name such as projects/PROJECT/secrets/SECRET or projects/PROJECT/locations/LOCATION/secrets/SECRET';
 
-// Momento's own roles look like r-owner, custom ones like r-abcdefg. The pattern refuses only what can't be an id at all.
+// Momento's own roles look like r-owner, custom roles like r-abcdefg. The pattern refuses only impossible ids.
 const role = v.pipe(
   v.string('role must be text'),
   v.regex(/^[\w.-]{1,100}$/, 'role must be the id of a role, such as r-viewer'),
@@ -33,7 +33,7 @@ const Entry = v.strictObject(
 type Entry = v.InferOutput<typeof Entry>;
 
 export interface SecretsOptions {
-  /** Whether a management key is configured, without which the terms of minted keys have no effect. */
+  /** Whether a management key is configured. Without one, role, lifetime and payload have no effect. */
   readonly canMint: boolean;
 }
 

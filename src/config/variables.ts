@@ -1,8 +1,8 @@
-/** Environment variables that the function shares with the tools beside it. */
+/** Environment variables that the function and the tools share. */
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The services that the function calls, and where they are. */
+/** The addresses of the services that the function calls. */
 export interface Services {
   readonly momento: MomentoConfig;
   /** `host:port` of an emulator of Secret Manager. */
@@ -60,7 +60,7 @@ export function readServices(read: Read): Services {
   };
 }
 
-// The SDK puts `cache.`, `control.` and `token.` before the endpoint. With a prefix already there, the host doesn't exist.
+// The SDK adds the prefixes `cache.`, `control.` and `token.`. With two prefixes, the host doesn't exist.
 function parseEndpoint(text: string): string | undefined {
   const isHost = /^(?=.{1,253}$)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+$/i.test(text);
   return isHost && !/^(cache|control|token)\./i.test(text) ? text : undefined;

@@ -2,13 +2,16 @@
 import { finished } from 'node:stream/promises';
 import type { Request, Response } from '@google-cloud/functions-framework';
 import type { Clock } from '../clock';
-import { RotationError, toRotationError } from '../errors';
+import { helpFor, RotationError, toRotationError } from '../errors';
 import type { Log } from '../log';
-import { ANSWER_RESERVE } from '../rotation/deadlines';
+import { TIME_TO_ANSWER } from '../rotation/deadlines';
+import type { RunResult } from '../rotation/result';
 import type { Rotator } from '../rotation/rotator';
-import { readBody } from './body';
-import { requestLine, rotationLine } from './log-lines';
-import { parseRotateRequest, parseScheduleTime, refuseQuery } from './request';
+import { MAX_REQUEST_BYTES, readBody, tooLong } from './body';
+import { requestLine, rotationLine, type Origin } from './log-lines';
+import { receiveMessage, type Answer } from './messages';
+import { beginsLikePush, isPush, MAX_PUSH_BYTES } from './push';
+import { parseRequest, parseScheduleTime, refuseQuery } from './request';
 
 export interface HandlerOptions {
   readonly rotator: Rotator;
@@ -20,12 +23,6 @@ export interface HandlerOptions {
   readonly log: Log;
 }
 
-/** What a request is answered with. */
-interface Answer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
 export type Handler = (request: Request, response: Response) => Promise<void>;
 
 export function createHandler(options: HandlerOptions): Handler {
@@ -35,13 +32,16 @@ export function createHandler(options: HandlerOptions): Handler {
       answer = await route(request, options);
     } catch (thrown) {
       const error = toRotationError(thrown);
-      options.log({ ...requestLine(error), ...origin(request, options) });
+      options.log({ ...requestLine(error, sender(request)), ...trace(request, options) });
       const { code, message, retryable } = error;
-      answer = { status: error.status, body: { error: { code, message, retryable } } };
+      answer = {
+        status: error.status,
+        body: { error: { code, message, help: helpFor(code), retryable } },
+      };
       if (code === 'METHOD_NOT_ALLOWED') response.set('Allow', 'GET, POST');
     }
     response.status(answer.status).json(answer.body);
-    // The request ends when the answer is sent. A caller that went away changes nothing.
+    // Wait until the answer is sent, because the shutdown waits for this promise. A caller might have disconnected.
     await finished(response).catch(() => undefined);
   };
 }
@@ -55,21 +55,41 @@ async function route(request: Request, options: HandlerOptions): Promise<Answer>
   }
   refuseQuery(request.url);
   if (request.method === 'GET') return status(request, options);
-  if (request.method === 'POST') return rotate(request, options);
+  if (request.method === 'POST') return post(request, options);
   throw new RotationError('METHOD_NOT_ALLOWED', {
     problem: 'The function has no such method.',
     action: 'Send POST / to rotate, or GET / for a report.',
   });
 }
 
-async function rotate(request: Request, options: HandlerOptions): Promise<Answer> {
-  const { rotator, timeoutMs, clock, log } = options;
-  const deadline = clock.monotonic() + timeoutMs - ANSWER_RESERVE;
-  const { secrets, ...choices } = parseRotateRequest(await readBody(request), rotator.secrets);
+async function post(request: Request, options: HandlerOptions): Promise<Answer> {
+  let mightBePush = false;
+  const body = await readBody(request, (start) => {
+    mightBePush = beginsLikePush(start);
+    return mightBePush ? MAX_PUSH_BYTES : MAX_REQUEST_BYTES;
+  }).catch(toRotationError);
+  const log: Log = (entry) => options.log({ ...entry, ...trace(request, options) });
+  const isMessage = body instanceof RotationError ? mightBePush : isPush(body);
+  if (isMessage) return receiveMessage(body, { ...options, log });
+  if (body instanceof RotationError) throw body;
+  if (body.length > MAX_REQUEST_BYTES) throw tooLong(MAX_REQUEST_BYTES);
+  return carryOut(request, body, { ...options, log });
+}
+
+async function carryOut(
+  request: Request,
+  body: Buffer,
+  { rotator, timeoutMs, clock, log }: HandlerOptions,
+): Promise<Answer> {
+  const deadline = clock.monotonic() + timeoutMs - TIME_TO_ANSWER;
+  const parsed = parseRequest(body, rotator.secrets, clock.now());
   const scheduledAt = parseScheduleTime(request.get('x-cloudscheduler-scheduletime'));
-  const results = await rotator.rotate(secrets, { ...choices, scheduledAt, deadline }, (result) =>
-    log({ ...rotationLine(result, clock.now()), ...origin(request, options) }),
-  );
+  const origin: Origin = { ...sender(request), reason: parsed.reason };
+  const onResult = (result: RunResult): void => log(rotationLine(result, clock.now(), origin));
+  const results =
+    parsed.kind === 'compromise'
+      ? await rotator.respond(parsed.secrets, { ...parsed, deadline }, onResult)
+      : await rotator.rotate(parsed.secrets, { ...parsed, scheduledAt, deadline }, onResult);
   return {
     status: Math.max(...results.map((run) => run.status)),
     body: { results: results.map(({ result }) => result) },
@@ -80,7 +100,7 @@ async function status(request: Request, options: HandlerOptions): Promise<Answer
   const reports = await options.rotator.status();
   for (const { error } of reports) {
     if (error?.code === 'INTERNAL') {
-      options.log({ ...requestLine(error), ...origin(request, options) });
+      options.log({ ...requestLine(error, sender(request)), ...trace(request, options) });
     }
   }
   return {
@@ -89,19 +109,27 @@ async function status(request: Request, options: HandlerOptions): Promise<Answer
   };
 }
 
+/** Cloud Scheduler sends these headers, also if an operator starts the job by hand. */
+function sender(request: Request): Origin {
+  const isScheduled =
+    request.get('x-cloudscheduler') !== undefined ||
+    (request.get('x-cloudscheduler-scheduletime') ?? '') !== '';
+  return { trigger: isScheduled ? 'schedule' : 'http' };
+}
+
 /**
  * The fields by which Cloud Logging groups a request's lines.
  *
  * https://cloud.google.com/logging/docs/structured-logging#structured_logging_special_fields
  */
-function origin(request: Request, { traceProject }: HandlerOptions): Record<string, string> {
-  const trace =
+function trace(request: Request, { traceProject }: HandlerOptions): Record<string, string> {
+  const id =
     /^([0-9a-f]{32})\//i.exec(request.get('x-cloud-trace-context') ?? '')?.[1] ??
     /^[0-9a-f]{2}-([0-9a-f]{32})-/i.exec(request.get('traceparent') ?? '')?.[1];
   const { executionId } = request;
   return {
-    ...(trace !== undefined && {
-      'logging.googleapis.com/trace': `projects/${traceProject}/traces/${trace}`,
+    ...(id !== undefined && {
+      'logging.googleapis.com/trace': `projects/${traceProject}/traces/${id}`,
     }),
     ...(executionId !== undefined && /^[\w-]{1,64}$/.test(executionId) && { executionId }),
   };

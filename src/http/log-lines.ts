@@ -1,11 +1,21 @@
-/** The lines in the log: one for each run, and one for a request that was refused. */
+/** The log lines: one for each run, and one for each refused request. */
 import { inDays } from '../duration';
-import type { RotationError } from '../errors';
+import { helpFor, type RotationError } from '../errors';
 import { stackFrames, type LogEntry, type Severity } from '../log';
 import type { RunResult } from '../rotation/result';
+import type { StatusReport } from '../rotation/status';
+
+/** Where a request came from. */
+export interface Origin {
+  readonly trigger: 'schedule' | 'secret-manager' | 'operator' | 'http';
+  /** The operator's words. */
+  readonly reason?: string | undefined;
+  /** Of a message of Pub/Sub. */
+  readonly messageId?: string | undefined;
+}
 
 /** The line of one run for one secret. */
-export function rotationLine(run: RunResult, now: number): LogEntry {
+export function rotationLine(run: RunResult, now: number, origin: Origin): LogEntry {
   const { result, keyFingerprint, keyAgeDays, overdueDays, liveKeys, cause } = run;
   return {
     severity: severityOf(run),
@@ -21,23 +31,48 @@ export function rotationLine(run: RunResult, now: number): LogEntry {
     liveKeys,
     durationMs: run.durationMs,
     steps: run.steps,
+    ...origin,
+    // The operator's reason goes first, and the rotator's own is kept beside it.
+    reason: origin.reason ?? result.reason,
+    ...(origin.reason !== undefined && { decision: result.reason }),
     ...(cause !== undefined && { stack: stackFrames(cause) }),
   };
 }
 
 /** The line of a request that was refused, or that failed before any run. */
-export function requestLine(error: RotationError): LogEntry {
+export function requestLine(error: RotationError, origin: Origin): LogEntry {
   const { code, message, retryable, status, cause } = error;
   return {
     severity: status >= 500 ? 'ERROR' : 'WARNING',
     message: `${code}: ${message}`,
     event: 'request',
-    error: { code, message, retryable },
+    error: { code, message, help: helpFor(code), retryable },
+    ...origin,
     ...(code === 'INTERNAL' && { stack: stackFrames(cause) }),
   };
 }
 
+/** The report about one secret that a message asked for. */
+export function statusLine({ status, error }: StatusReport, origin: Origin): LogEntry {
+  const { secret, version, nextRenewal } = status;
+  const parts = [
+    `status ${secret}`,
+    ...(version === undefined ? [] : [`newest version ${version}`]),
+    ...(nextRenewal === undefined ? [] : [`next renewal ${nextRenewal}`]),
+    ...(status.error === undefined ? [] : [`${status.error.code}: ${status.error.message}`]),
+  ];
+  return {
+    severity: error === undefined ? 'INFO' : 'ERROR',
+    message: parts.join('; '),
+    event: 'status',
+    ...status,
+    ...origin,
+    ...(error?.code === 'INTERNAL' && { stack: stackFrames(error.cause) }),
+  };
+}
+
 function severityOf({ result }: RunResult): Severity {
+  if (result.contained === false) return 'CRITICAL';
   if (result.error?.code === 'CREDENTIAL_NOT_STORED') return 'CRITICAL';
   if (result.outcome === 'failed' || result.outcome === 'incomplete') return 'ERROR';
   return result.warnings === undefined ? 'INFO' : 'WARNING';

@@ -1,18 +1,44 @@
-/** A request to rotate: its target, its body, and the header that names Cloud Scheduler's run. */
+/** A request of an operator or a scheduler: its target, its body, and the header that names Cloud Scheduler's run. */
 import * as v from 'valibot';
-import { DAY, SECOND } from '../duration';
+import { DAY, MINUTE, SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { Secret } from '../rotation/ports';
 import { parseSecretName } from '../secret-name';
 import { invalidRequest } from './body';
 
 export interface RotateRequest {
+  readonly kind: 'rotate';
   readonly secrets: readonly Secret[];
   readonly force: boolean;
   readonly dryRun: boolean;
+  /** Why the operator sent the request, for the log. */
+  readonly reason?: string | undefined;
 }
 
-// For the library a list is an object, too.
+export interface StatusRequest {
+  readonly kind: 'status';
+  readonly secrets: readonly Secret[];
+  readonly reason?: string | undefined;
+}
+
+/** The keys of these secrets might be in the wrong hands. */
+export interface CompromiseRequest {
+  readonly kind: 'compromise';
+  readonly secrets: readonly Secret[];
+  /** A version that was created since then contains a key that isn't compromised. */
+  readonly since?: number | undefined;
+  readonly revokeFirst: boolean;
+  readonly reason?: string | undefined;
+}
+
+export type OperatorRequest = RotateRequest | StatusRequest | CompromiseRequest;
+
+/** The clock of an operator can be ahead of ours by this much. */
+const CLOCK_DIFFERENCE = 5 * MINUTE;
+
+const flag = (name: string) => v.optional(v.boolean(`'${name}' isn't true or false`), false);
+
+// The library accepts a list as an object.
 const Body = v.pipe(
   v.custom<object>(
     (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
@@ -29,15 +55,31 @@ const Body = v.pipe(
           v.minLength(1, "'secrets' is an empty list (leave it out to name all secrets)"),
         ),
       ),
-      force: v.optional(v.boolean("'force' isn't true or false"), false),
-      dryRun: v.optional(v.boolean("'dryRun' isn't true or false"), false),
+      force: flag('force'),
+      dryRun: flag('dryRun'),
+      status: flag('status'),
+      compromised: flag('compromised'),
+      all: flag('all'),
+      revokeFirst: flag('revokeFirst'),
+      since: v.optional(v.string("'since' isn't a string")),
+      reason: v.optional(
+        v.pipe(
+          v.string("'reason' isn't a string"),
+          v.regex(
+            /^\P{Cc}{1,256}$/u,
+            "'reason' is empty, has control characters or is longer than 256 characters",
+          ),
+        ),
+      ),
     },
-    "it has fields other than 'secrets', 'force' and 'dryRun'",
+    "it has a field other than 'secrets', 'force', 'dryRun', 'reason', 'compromised', 'all', 'since' and 'revokeFirst'",
   ),
 );
 
+type Fields = v.InferOutput<typeof Body>;
+
 /**
- * Refuses a query string. Fields belong into the body, and an ignored `?dryRun=true` would rotate.
+ * Refuses a query string. The fields belong in the body, and if the function ignored `?dryRun=true`, it would rotate.
  *
  * @throws RotationError INVALID_REQUEST
  */
@@ -50,50 +92,125 @@ export function refuseQuery(target: string): void {
  *
  * @throws RotationError INVALID_REQUEST, SECRET_NOT_CONFIGURED
  */
-export function parseRotateRequest(body: Buffer, configured: readonly Secret[]): RotateRequest {
-  const parsed = v.safeParse(Body, body.length === 0 ? {} : parseJson(body), { abortEarly: true });
+export function parseRequest(
+  body: Buffer,
+  configured: readonly Secret[],
+  now: number,
+): RotateRequest | CompromiseRequest {
+  const fields = parseFields(body.length === 0 ? {} : parseJson(body));
+  if (fields.status) throw invalidRequest("'status' is for Pub/Sub messages (send GET / instead)");
+  return fields.compromised
+    ? toCompromiseRequest(fields, configured, now)
+    : toRotateRequest(fields, configured);
+}
+
+/**
+ * Reads the data of a message.
+ *
+ * @throws RotationError INVALID_REQUEST, SECRET_NOT_CONFIGURED
+ */
+export function parseOperatorRequest(
+  data: Buffer,
+  configured: readonly Secret[],
+  now: number,
+): OperatorRequest {
+  const fields = parseFields(parseJson(data));
+  if (fields.compromised) return toCompromiseRequest(fields, configured, now);
+  const { force, dryRun, ...rotate } = toRotateRequest(fields, configured);
+  if (!fields.status) return { force, dryRun, ...rotate };
+  if (force || dryRun) throw invalidRequest("'status' excludes 'force' and 'dryRun'");
+  return { ...rotate, kind: 'status' };
+}
+
+function parseFields(body: unknown): Fields {
+  const parsed = v.safeParse(Body, body, { abortEarly: true });
   if (!parsed.success) throw invalidRequest(parsed.issues[0].message);
-  const { secrets, force, dryRun } = parsed.output;
-  if (secrets === undefined) return { secrets: configured, force, dryRun };
-  const named = secrets.map((name, index) => findSecret(name, index, configured));
-  return { secrets: [...new Set(named)], force, dryRun };
+  return parsed.output;
+}
+
+function toRotateRequest(
+  { secrets, force, dryRun, reason, all, revokeFirst, since }: Fields,
+  configured: readonly Secret[],
+): RotateRequest {
+  if (all || revokeFirst || since !== undefined) {
+    throw invalidRequest("'all', 'since' and 'revokeFirst' need 'compromised'");
+  }
+  return { kind: 'rotate', secrets: findSecrets(secrets, configured), force, dryRun, reason };
+}
+
+/** A compromise response revokes keys, so it doesn't take all secrets unless that is said. */
+function toCompromiseRequest(
+  { secrets, all, since: sinceText, revokeFirst, reason, dryRun, status }: Fields,
+  configured: readonly Secret[],
+  now: number,
+): CompromiseRequest {
+  if (dryRun || status) throw invalidRequest("'compromised' excludes 'dryRun' and 'status'");
+  if (all === (secrets !== undefined)) {
+    throw invalidRequest("'compromised' needs either 'secrets' or 'all'");
+  }
+  const since = sinceText === undefined ? undefined : parseTime(sinceText);
+  if (sinceText !== undefined && since === undefined) {
+    throw invalidRequest("'since' isn't an RFC 3339 time");
+  }
+  if ((since ?? 0) > now + CLOCK_DIFFERENCE) throw invalidRequest("'since' is in the future");
+  return {
+    kind: 'compromise',
+    secrets: findSecrets(secrets, configured),
+    since,
+    revokeFirst,
+    reason,
+  };
 }
 
 const TIME =
   /^(\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))T((?:[01]\d|2[0-3]):[0-5]\d:)([0-5]\d|60)((?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d))$/;
 
 /**
- * The time that a run is scheduled for, which is the same in all attempts of the run. A run that somebody started by hand
- * can be without one.
+ * The scheduled time of a run, which is the same in all attempts. Runs that an operator starts don't need one.
  *
  * @throws RotationError INVALID_REQUEST unless the header is empty or an RFC 3339 time
  */
 export function parseScheduleTime(header = ''): number | undefined {
-  const text = header.trim().toUpperCase();
+  const text = header.trim();
   if (text === '') return undefined;
-  const [, date = '', minute = '', second = '', rest = ''] = TIME.exec(text) ?? [];
-  const isLeap = second === '60';
-  const time = Date.parse(`${date}T${minute}${isLeap ? '59' : second}${rest}`);
-  // Date takes 30 February for 2 March.
-  const isDate = !Number.isNaN(time) && isoDate(date) === date;
-  const next = isLeap ? time + SECOND : time;
-  // A leap second ends a day in UTC.
-  if (!isDate || (isLeap && next % DAY >= SECOND)) {
+  const time = parseTime(text);
+  if (time === undefined) {
     throw invalidRequest("X-CloudScheduler-ScheduleTime isn't an RFC 3339 time");
   }
-  return next;
+  return time;
+}
+
+/** @returns undefined unless the text is an RFC 3339 time */
+export function parseTime(text: string): number | undefined {
+  const [, date = '', minute = '', second = '', rest = ''] = TIME.exec(text.toUpperCase()) ?? [];
+  const isLeap = second === '60';
+  const time = Date.parse(`${date}T${minute}${isLeap ? '59' : second}${rest}`);
+  // Date reads 30 February as 2 March.
+  if (Number.isNaN(time) || isoDate(date) !== date) return undefined;
+  const next = isLeap ? time + SECOND : time;
+  // A leap second ends a day in UTC.
+  return isLeap && next % DAY >= SECOND ? undefined : next;
 }
 
 function isoDate(date: string): string {
   return new Date(date).toISOString().slice(0, 10);
 }
 
-function parseJson(body: Buffer): unknown {
+/** @throws RotationError INVALID_REQUEST */
+export function parseJson(body: Buffer): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch {
     throw invalidRequest("its body isn't JSON in UTF-8");
   }
+}
+
+function findSecrets(
+  names: readonly string[] | undefined,
+  configured: readonly Secret[],
+): readonly Secret[] {
+  if (names === undefined) return configured;
+  return [...new Set(names.map((name, index) => findSecret(name, index, configured)))];
 }
 
 function findSecret(name: string, index: number, configured: readonly Secret[]): Secret {

@@ -1,4 +1,4 @@
-/** What an API key says about itself. Nothing here calls a service or checks a signature. */
+/** Decodes API keys and refresh tokens. It doesn't call a service or verify signatures. */
 import { jwtDecode } from 'jwt-decode';
 import { SECOND } from '../duration';
 
@@ -18,12 +18,12 @@ export interface KeyFacts {
   readonly expiresAt?: number | undefined;
 }
 
-// Part of a file that contains a key decodes as one, too, because the decoder only looks at the middle.
+// The decoder reads only the middle part, so it would also decode part of a file that contains a key.
 const JWT = /^[\w=-]+(\.[\w=-]+){2}$/;
 
 type Claims = Partial<Record<string, unknown>>;
 
-/** Undefined if the text isn't a key of a known kind. */
+/** @returns undefined if the text isn't a key of a known kind */
 export function readKey(apiKey: string): KeyFacts | undefined {
   const v1 = decodeV1(apiKey);
   if (v1 !== undefined) return { kind: 'v1', ...times(decodeJwt(v1.key)) };
@@ -33,7 +33,7 @@ export function readKey(apiKey: string): KeyFacts | undefined {
   return isText(claims.cp) && isText(claims.c) ? { kind: 'legacy', ...times(claims) } : undefined;
 }
 
-/** The key without white space and byte order marks around it; a v1 key also without those around its parts. */
+/** Removes white space and byte order marks around the key, and around the parts of a v1 key. */
 export function trimKey(apiKey: string): string {
   const text = apiKey.trim();
   const v1 = decodeV1(text);
@@ -43,18 +43,18 @@ export function trimKey(apiKey: string): string {
   return isTrimmed ? text : Buffer.from(JSON.stringify(trimmed)).toString('base64');
 }
 
-/** The id of the key that a v2 refresh token belongs to, if the token contains it. */
+/** The id of the key that a v2 refresh token was issued with, if the token contains it. */
 export function keyIdOfRefreshToken(token: string): string | undefined {
   const claims = decodeJwt(token);
   return claims?.t === 'gr' && isId(claims.akid) ? claims.akid : undefined;
 }
 
-/** Whether a value can be the id of a key or a role, which is written to logs and addresses. */
+/** Whether a value can be the id of a key or a role. Ids are written to logs and paths. */
 export function isId(value: unknown): value is string {
   return typeof value === 'string' && /^[\x21-\x7e]{1,200}$/.test(value);
 }
 
-/** Whether a text can be sent in a header. Node.js accepts 16 KiB of headers. */
+/** Whether a text can be sent in the `Authorization` header. Node.js limits all headers to 16 KiB. */
 export function isToken(text: string): boolean {
   return /^[\x21-\x7e]{1,8192}$/.test(text);
 }
@@ -64,7 +64,7 @@ export function isEpochSeconds(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 1e9 && value < 1e11;
 }
 
-/** A strange expiry or id isn't a missing one: the key would count as one that never expires. */
+/** If its expiry or id is invalid, the text isn't a key. Ignoring an invalid expiry would make it a key that never expires. */
 function readV2(claims: Claims): KeyFacts | undefined {
   const { jti, exp } = claims;
   if (jti !== undefined && !isId(jti)) return undefined;
@@ -79,12 +79,12 @@ function times({ iat, exp }: Claims = {}): Pick<KeyFacts, 'issuedAt' | 'expiresA
   };
 }
 
-/** Seconds since the epoch, of this and the next thousands of years. */
+/** Seconds since the epoch, until the year 5138. Milliseconds are larger. */
 function isTime(value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value < 1e11;
 }
 
-/** The library's errors quote the token, so they end here. */
+/** Discards the library's errors, because they quote the token. */
 function decodeJwt(token: string): Claims | undefined {
   try {
     return asClaims(jwtDecode(token));
@@ -95,7 +95,7 @@ function decodeJwt(token: string): Claims | undefined {
 
 function decodeV1(text: string): { readonly endpoint: string; readonly key: string } | undefined {
   const bytes = Buffer.from(text, 'base64');
-  // Buffer skips other characters; a key that decodes only then wouldn't decode in Momento's SDK.
+  // Buffer skips invalid characters, but Momento's SDK rejects a key that contains them.
   if (bytes.toString('base64') !== text) return undefined;
   try {
     const { endpoint, api_key: key } = asClaims(JSON.parse(bytes.toString())) ?? {};

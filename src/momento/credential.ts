@@ -8,7 +8,7 @@ import { firstPayload, InvalidPayload, readPayload, type Issued, type Payload } 
 /** Secret Manager's limit for one payload, in bytes. */
 const MAX_PAYLOAD_BYTES = 64 * 1024;
 
-/** Room for a longer key and refresh token: a key that can't be stored must not be issued. */
+/** Room for a longer key and refresh token: a key that can't be stored must not be issued. `readKeyInfo` limits the rest. */
 const GROWTH_BYTES = 2 * 1024;
 
 /**
@@ -43,12 +43,12 @@ export class Credential implements StoredCredential {
     this.kind = key.kind;
     this.keyId = key.id;
     this.endpoint = description.endpoint;
-    // The description of another key, as in a file in which somebody replaced the key, says nothing about this one.
+    // Somebody might have replaced the key in the payload. Then the description is that of the old key.
     const isOther =
       key.id !== undefined && description.keyId !== undefined && key.id !== description.keyId;
     const known = isOther ? {} : description;
     this.role = known.role;
-    // A lifetime is computed from it, so the description must certainly be that of this key.
+    // The lifetime of the next key depends on it, so the description must be that of this key.
     this.issuedAt = key.issuedAt ?? (known.keyId === key.id ? known.issuedAt : undefined);
     this.expiresAt =
       (key.kind === 'v2' ? key.expiresAt : undefined) ??
@@ -60,7 +60,7 @@ export class Credential implements StoredCredential {
   /**
    * Reads the payload of a version.
    *
-   * @throws RotationError PAYLOAD_INVALID, which says what is wrong without quoting the payload
+   * @throws RotationError PAYLOAD_INVALID, which doesn't quote the payload
    */
   static parse(payload: Uint8Array): Credential {
     if (payload.length > MAX_PAYLOAD_BYTES) throw tooLong(payload.length);
@@ -79,7 +79,7 @@ export class Credential implements StoredCredential {
    * @throws RotationError as for `renewed`
    */
   static first(format: Secret['payload'], issued: Issued): Credential {
-    return shortened(issued, (fitting) => new Credential(firstPayload(format, fitting)));
+    return new Credential(firstPayload(format, issued));
   }
 
   get apiKey(): string {
@@ -90,7 +90,7 @@ export class Credential implements StoredCredential {
     return this.#payload.refreshToken;
   }
 
-  /** The error for a payload without the key's expiry, which a key that the SDK refreshes must have. */
+  /** The error for a payload without the key's expiry. The SDK's refresh needs one. */
   get missingExpiry(): RotationError | undefined {
     return this.#payload.description.expiresAt === undefined
       ? this.#payload.missingExpiry()
@@ -106,12 +106,12 @@ export class Credential implements StoredCredential {
   }
 
   /**
-   * The same payload with an issued key in it: same format, same field names, all other fields unchanged.
+   * The payload with an issued key. Format, field names and all other fields stay.
    *
-   * @throws RotationError PAYLOAD_INVALID if this isn't a credential, or can't be stored
+   * @throws RotationError PAYLOAD_INVALID if the key is invalid, or the payload too long
    */
   renewed(issued: Issued): Credential {
-    return shortened(issued, (fitting) => new Credential(this.#payload.renewed(fitting)));
+    return new Credential(this.#payload.renewed(issued));
   }
 
   serialize(): Buffer {
@@ -135,19 +135,4 @@ function tooLong(bytes: number): InvalidPayload {
   return new InvalidPayload(
     `it is ${bytes} bytes long, and Secret Manager stores ${MAX_PAYLOAD_BYTES}`,
   );
-}
-
-/** If the key's description is too long to be stored, the fields that the rotator needs are stored. */
-function shortened(issued: Issued, make: (issued: Issued) => Credential): Credential {
-  const { keyInfo } = issued;
-  try {
-    return make(issued);
-  } catch (thrown) {
-    if (!(thrown instanceof InvalidPayload) || keyInfo === undefined) throw thrown;
-    const { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds } = keyInfo;
-    return make({
-      ...issued,
-      keyInfo: { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds },
-    });
-  }
 }

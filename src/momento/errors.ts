@@ -1,4 +1,5 @@
-/** Momento's failures in words for an operator. The texts of remote services aren't passed on, only known codes are. */
+/** The errors of Momento's services. They contain known codes, never the text of a remote service. */
+import { certificateError, networkCode } from '../connection-errors';
 import { isoTime } from '../duration';
 import { RotationError, type RotationErrorOptions } from '../errors';
 
@@ -7,7 +8,7 @@ export const REMEDY = 'a new key from the Momento console';
 
 const WAIT = 'Wait for the next run.';
 
-/** The host gave no complete answer. `problem` goes on after the host's name. */
+/** MOMENTO_UNAVAILABLE. @param problem continues the host's name */
 export function unavailable(
   host: string,
   problem: string,
@@ -23,9 +24,9 @@ export function unavailable(
 
 export interface ConnectionFailure {
   readonly host: string;
-  /** What Node.js or a library says about the failure: a code, or a text that might contain one. */
+  /** A code of Node.js, or a text of a library that might contain one. */
   readonly text: string;
-  /** Whether there was a connection over which the request might have been sent. */
+  /** Whether the request might have been sent. */
   readonly wasConnected: boolean;
   readonly outcomeUnknown?: boolean | undefined;
   /** The host of the proxy on the way. */
@@ -40,22 +41,16 @@ export function connectionFailed({
   outcomeUnknown,
   proxy,
 }: ConnectionFailure): RotationError {
-  const certificate = CERTIFICATE_PROBLEMS.find(([known]) => known.test(text))?.[1];
-  if (certificate !== undefined && !wasConnected) {
-    return new RotationError('CERTIFICATE_NOT_TRUSTED', {
-      problem: `The TLS certificate of ${host} isn't trusted: ${certificate}.`,
-      action:
-        'If a proxy inspects TLS, set NODE_EXTRA_CA_CERTS to the file with its certificate authority. Otherwise find out what answers at this host.',
-    });
-  }
-  const known = NETWORK_CODES.exec(text)?.[0];
+  const untrusted = wasConnected ? undefined : certificateError(host, text);
+  if (untrusted !== undefined) return untrusted;
+  const known = networkCode(text);
   if (wasConnected) {
     const cause = known === undefined ? '' : ` (${known})`;
     return unavailable(host, `lost the connection before its answer was complete${cause}`, {
       outcomeUnknown,
     });
   }
-  const code = text.startsWith('Name resolution failed') ? 'ENOTFOUND' : (known ?? 'no connection');
+  const code = known ?? 'no connection';
   return unavailable(
     host,
     proxy === undefined
@@ -66,24 +61,7 @@ export function connectionFailed({
   );
 }
 
-/** Codes and texts of Node.js (OpenSSL), of which grpc-js passes on the text only. */
-const CERTIFICATE_PROBLEMS: readonly (readonly [known: RegExp, words: string])[] = [
-  [/SELF_SIGNED_CERT|self-signed certificate/, 'it or its authority is self-signed'],
-  [
-    /UNABLE_TO_VERIFY_LEAF|UNABLE_TO_GET_ISSUER|unable to verify the first|unable to get (local )?issuer/,
-    'its authority is unknown',
-  ],
-  [/CERT_HAS_EXPIRED|certificate has expired/, 'it has expired'],
-  [/CERT_NOT_YET_VALID|certificate is not yet valid/, "it isn't valid yet"],
-  [/CERT_REVOKED|certificate revoked/, 'it was revoked'],
-  [/ALTNAME_INVALID|does not match certificate's altnames/, "it doesn't name this host"],
-  [/CERT_UNTRUSTED|CERT_REJECTED|INVALID_CA|INVALID_PURPOSE/, 'its authority is refused'],
-];
-
-const NETWORK_CODES =
-  /\b(ECONNREFUSED|ECONNRESET|ECONNABORTED|EHOSTUNREACH|ENETUNREACH|ENETDOWN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EPROTO|EACCES|EPERM|EADDRNOTAVAIL)\b|\bHPE_[A-Z_]{3,40}\b|\bERR_SSL_[A-Z_]{3,60}\b/;
-
-/** A refusal for now, of a call that makes a key. */
+/** A temporary refusal of a call that issues a key. */
 export interface Limit {
   /** For the message, such as `the refresh`. */
   readonly call: string;
@@ -94,20 +72,20 @@ export interface Limit {
   readonly accountKeys?: number | undefined;
 }
 
-/** Momento has one answer for two reasons, with two remedies. */
+/** Momento answers 429 for two reasons, with different remedies. */
 export function limitExceeded({ call, answer, retryAfterMs, accountKeys }: Limit): RotationError {
   const count = accountKeys === undefined ? '' : ` The account has ${accountKeys} v2 keys.`;
   return new RotationError(
     'MOMENTO_LIMIT_EXCEEDED',
     {
-      problem: `Momento refused ${call} for now (${answer}): the account calls too often, or it has reached its limit of API keys.${count}`,
-      action: `${WAIT} If it fails as well, rotate fewer secrets at once, and revoke keys that nobody uses.`,
+      problem: `Momento temporarily refused ${call} (${answer}): the account calls too often, or it has reached its limit of API keys.${count}`,
+      action: `${WAIT} If it fails as well, rotate fewer secrets at once, and revoke unused keys.`,
     },
     { retryAfterMs },
   );
 }
 
-/** The error for 429 from a call that makes no key. */
+/** The error for 429 from a call that doesn't issue a key. */
 export function throttled(call: string, retryAfterMs: number): RotationError {
   return new RotationError(
     'MOMENTO_LIMIT_EXCEEDED',
@@ -119,7 +97,7 @@ export function throttled(call: string, retryAfterMs: number): RotationError {
   );
 }
 
-/** @param problem what was wrong, after `the answer to ...` */
+/** @param problem continues "contains no usable key:" */
 export function invalidIssue(what: 'mint' | 'refresh', problem: string): RotationError {
   const action =
     what === 'mint'
@@ -132,7 +110,7 @@ export function invalidIssue(what: 'mint' | 'refresh', problem: string): Rotatio
   );
 }
 
-/** @param reason after `The newest key of ... can't be refreshed:` */
+/** @param reason continues "can't be refreshed:" */
 export function notRefreshable(
   secret: string,
   reason: string,
@@ -144,7 +122,7 @@ export function notRefreshable(
   });
 }
 
-/** The settings with which keys are minted and not refreshed. */
+/** The settings that replace the refresh of keys by minting. */
 export function mintInstead(kind: 'v2' | 'older'): string {
   return kind === 'v2'
     ? 'set MANAGEMENT_KEY, so that keys are minted'

@@ -1,4 +1,4 @@
-/** HTTP with limits: the time of an exchange, the size of an answer, and the one host that is called. */
+/** An HTTP client for one host, with limits for the time of an exchange and the size of an answer. */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { urlToHttpOptions } from 'node:url';
@@ -24,9 +24,9 @@ export interface Exchange {
 export interface Answer {
   readonly status: number;
   readonly retryAfter: string | undefined;
-  /** Decoded, without a byte order mark; undefined if it couldn't be read. */
+  /** Decoded, without a byte order mark. Undefined if decoding failed or the answer was too long. */
   readonly text: string | undefined;
-  /** Why it couldn't be read, after `it`. */
+  /** Why `text` is undefined. Continues "it". */
   readonly problem?: string | undefined;
 }
 
@@ -41,7 +41,7 @@ export interface HttpOptions {
 const TIMEOUT = 10 * SECOND;
 const MAX_BYTES = 16 * 1024 * 1024;
 
-/** Certificates are checked, whatever NODE_TLS_REJECT_UNAUTHORIZED says. */
+/** Verifies certificates even if NODE_TLS_REJECT_UNAUTHORIZED is 0. */
 const TLS = { rejectUnauthorized: true };
 
 /** Sends requests to one server, through the proxy if one is configured. Redirects aren't followed. */
@@ -55,7 +55,7 @@ export class HttpClient {
   readonly #proxy: URL | undefined;
   readonly #agent: http.Agent;
 
-  /** @param base a plaintext address is an emulator's, which is never called through a proxy */
+  /** @param base only emulators have plaintext addresses, and they are never called through a proxy */
   constructor(base: URL, { clock, timeoutMs = TIMEOUT, maxBytes = MAX_BYTES }: HttpOptions) {
     this.host = base.host;
     this.#base = base;
@@ -121,12 +121,12 @@ export class HttpClient {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request
         .on('response', (answer: IncomingMessage) => {
-          // No answer follows a 101.
+          // No answer follows status 101.
           if (answer.statusCode === 101) reject(new Failure(OTHER_PROTOCOL));
           else resolve(answer);
         })
         .on('error', reject)
-        // Without a listener Node.js would end the connection, and nothing else would happen.
+        // Without a listener Node.js would close the connection without an event.
         .on('upgrade', (_response, socket) => {
           socket.destroy();
           reject(new Failure(OTHER_PROTOCOL));
@@ -158,7 +158,7 @@ export class HttpClient {
     try {
       const encodings = (response.headers['content-encoding'] ?? '').split(',');
       const body = decode(Buffer.concat(chunks), encodings, this.#maxBytes);
-      // A TextDecoder leaves out the byte order mark.
+      // TextDecoder removes the byte order mark.
       return { text: new TextDecoder().decode(body) };
     } catch {
       return { text: undefined, problem: 'has a content encoding that fails' };
@@ -169,7 +169,7 @@ export class HttpClient {
     const isProxy = this.#proxy !== undefined && !progress.isThroughProxy;
     const host = isProxy ? `The proxy ${this.#proxy.host}` : this.host;
     if (thrown instanceof Failure) return unavailable(host, thrown.problem, { outcomeUnknown });
-    // The thrown error is not kept: a parser's contains everything that it couldn't parse.
+    // The error of Node's parser contains the received bytes, so it doesn't become the cause.
     const { code = '' } = thrown as NodeJS.ErrnoException;
     return connectionFailed({
       host,
@@ -182,17 +182,17 @@ export class HttpClient {
 
 const OTHER_PROTOCOL = 'answered with another protocol (HTTP 101)';
 
-/** A failure that Node.js has no error for. */
+/** A failure without an error of Node.js. */
 class Failure extends Error {
   constructor(
-    /** After the host's name. */
+    /** Continues the host's name. */
     readonly problem: string,
   ) {
     super(problem);
   }
 }
 
-/** How far a request got. */
+/** How far a request has come. */
 class Progress {
   /** Whether a connection existed over which the request might have been sent. */
   isConnected = false;
@@ -210,7 +210,7 @@ class Progress {
   }
 }
 
-/** Decodes in place: `maxOutputLength` bounds the work. */
+/** `maxOutputLength` also limits the work, so decoding can be synchronous. */
 function decode(body: Buffer, encodings: readonly string[], maxOutputLength: number): Buffer {
   const limits = { maxOutputLength };
   let decoded = body;
@@ -230,7 +230,7 @@ function decode(body: Buffer, encodings: readonly string[], maxOutputLength: num
         try {
           decoded = inflateSync(decoded, limits);
         } catch {
-          // Some servers leave out the header that RFC 9110 demands.
+          // Some servers omit the zlib header that RFC 9110 requires.
           decoded = inflateRawSync(decoded, limits);
         }
         break;

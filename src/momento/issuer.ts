@@ -1,4 +1,4 @@
-/** Momento as a source of keys, and what the runs of one request share: management key, list of keys, connections. */
+/** Momento as the source of keys. The runs of one request share the management key, the list of keys and connections. */
 import type { Clock } from '../clock';
 import { RotationError, toRotationError } from '../errors';
 import { RateLimiter } from '../rate-limiter';
@@ -8,6 +8,7 @@ import type {
   KeyCheck,
   KeySession,
   KeySource,
+  SessionOptions as KeySessionOptions,
   ManagementKeySecret,
   NextKey,
   OwnKeys,
@@ -38,7 +39,7 @@ export class MomentoKeys implements KeySource {
   readonly vendor = VENDOR;
   readonly remedy = REMEDY;
   readonly #options: MomentoOptions;
-  /** Both are shared by all sessions: the rate is the account's, and connections are the process's. */
+  /** All sessions share both, because Momento limits the rate of the account. */
   readonly #limiter: RateLimiter;
   readonly #sdk: Sdk;
 
@@ -53,12 +54,16 @@ export class MomentoKeys implements KeySource {
     return Credential.parse(payload);
   }
 
-  open(managementKey: ManagementKeySecret | undefined): MomentoSession {
+  open(
+    managementKey: ManagementKeySecret | undefined,
+    { isUrgent }: KeySessionOptions = { isUrgent: false },
+  ): MomentoSession {
     const { keyApiEmulator: emulator, refreshPath, endpoint, clock } = this.#options;
     const api = new KeyApi({
       emulator,
       refreshPath,
       limiter: this.#limiter,
+      isUrgent,
       clock,
       managementSecret: managementKey?.name,
     });
@@ -77,8 +82,8 @@ interface SessionOptions {
 export class MomentoSession implements KeySession {
   readonly #options: SessionOptions;
   #managementKey: Promise<ManagementKey | RotationError> | undefined;
-  /** Keys that will manage keys. */
-  readonly #managing = new WeakSet<StoredCredential>();
+  /** New management keys. They are verified by listing keys. */
+  readonly #managementKeys = new WeakSet<StoredCredential>();
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -103,7 +108,7 @@ export class MomentoSession implements KeySession {
       ...next,
       issue: async (limits) => {
         const issued = await next.issue(limits);
-        this.#managing.add(issued.credential);
+        this.#managementKeys.add(issued.credential);
         return issued;
       },
     };
@@ -111,7 +116,7 @@ export class MomentoSession implements KeySession {
 
   verifyNew(credential: StoredCredential, limits: CallLimits): Promise<KeyCheck> {
     const own = asOwn(credential);
-    const mustList = this.#managing.has(credential);
+    const mustList = this.#managementKeys.has(credential);
     const check = { priority: PRIORITY.verifyNew, mustList };
     return orInconclusive(
       mustList
@@ -129,6 +134,16 @@ export class MomentoSession implements KeySession {
     return orInconclusive(this.#check(own, check, limits));
   }
 
+  async verifyRejected(credential: StoredCredential, limits: CallLimits): Promise<KeyCheck> {
+    const own = asOwn(credential);
+    const { api } = this.#options;
+    const check = { priority: PRIORITY.verifyNewest, mustList: false };
+    const answer = await orInconclusive(this.#check(own, check, limits));
+    const isOnlyHost = own.kind !== 'v2' || this.#hostOf(own) === undefined;
+    if (answer.verdict !== 'rejected' || isOnlyHost) return answer;
+    return orInconclusive(api.check(own.apiKey, check, limits));
+  }
+
   async listedState(
     credential: StoredCredential,
     limits: CallLimits,
@@ -141,7 +156,7 @@ export class MomentoSession implements KeySession {
       const key = keys.get(credential.keyId);
       if (key === undefined) {
         if (skipped === 0) return 'absent';
-        // One of the skipped entries might be this key's. Momento's answer to the key itself is certain.
+        // A skipped entry might be that of this key, so the key itself is verified.
         const check = { priority: PRIORITY.verifyNewest, mustList: false };
         const { apiKey } = asOwn(credential);
         const { verdict } = await this.#options.api.check(apiKey, check, limits);
@@ -168,7 +183,7 @@ export class MomentoSession implements KeySession {
 
   async revoke(
     keyIds: readonly string[],
-    confirm: (keyIds: readonly string[]) => Promise<readonly string[]>,
+    recheck: (keyIds: readonly string[]) => Promise<readonly string[]>,
     limits: CallLimits,
   ): Promise<Map<string, true | RotationError>> {
     const results = new Map<string, true | RotationError>();
@@ -176,11 +191,11 @@ export class MomentoSession implements KeySession {
     const wanted = keyIds.filter((keyId) => keyId !== manager.keyId);
     if (wanted.length === 0) return results;
     const begin = await this.#options.api.revocationTurn(wanted.length, limits);
-    const confirmed = await confirm(wanted);
+    const rechecked = await recheck(wanted);
     begin();
     await Promise.all(
       wanted
-        .filter((keyId) => confirmed.includes(keyId))
+        .filter((keyId) => rechecked.includes(keyId))
         .map(async (keyId) => {
           const revoked = manager.revoke(keyId, limits).then(() => true as const);
           results.set(keyId, await revoked.catch(toRotationError));
@@ -208,7 +223,7 @@ export class MomentoSession implements KeySession {
       : sdk.check(credential, host, limits);
   }
 
-  /** The host to use a key with; undefined for a v2 key of which nothing tells it. Older keys name it themselves. */
+  /** The host of a v2 key; undefined if neither the payload nor the configuration names it. Older keys contain theirs. */
   #hostOf({ kind, endpoint }: Credential): string | undefined {
     if (kind !== 'v2') return '';
     return endpoint ?? (this.#options.endpoint === '' ? undefined : this.#options.endpoint);
@@ -219,13 +234,13 @@ export class MomentoSession implements KeySession {
     credential: Credential | undefined,
   ): Promise<boolean> {
     const manager = await this.#manager();
-    // A secret can be configured by two names.
+    // A secret has two names: with its project's id, and with the project's number.
     const isSameKey =
       manager instanceof ManagementKey && manager.fingerprint === credential?.fingerprint;
     return isSameKey || name === this.#options.managementKey?.name;
   }
 
-  /** The management key, or the error for those who need it. */
+  /** The management key, or the error for the calls that need it. */
   #manager(): Promise<ManagementKey | RotationError> {
     const { managementKey, api, clock } = this.#options;
     if (managementKey === undefined) throw new TypeError('no management key is configured');
@@ -242,7 +257,7 @@ export class MomentoSession implements KeySession {
   }
 }
 
-/** A call that failed says nothing about the key. */
+/** If the call itself failed, it isn't known whether Momento accepts the key. */
 async function orInconclusive(check: Promise<KeyCheck>): Promise<KeyCheck> {
   try {
     return await check;
@@ -257,7 +272,7 @@ function asFailure(thrown: unknown): RotationError {
   throw thrown;
 }
 
-/** Every credential that comes in here went out here. */
+/** The rotation passes only credentials that this source parsed or issued. */
 function asOwn(credential: StoredCredential): Credential {
   if (credential instanceof Credential) return credential;
   throw new TypeError('a credential of another source of keys');

@@ -21,10 +21,10 @@ import { isObject, type Fields } from './payload';
 export const REFRESH_PATH = '/api-keys/refresh';
 export const ADDRESS = 'https://mga.registry.prod.a.momentohq.com';
 
-/** Momento documents 5 operations a second and account; a little more than a second allows for the network. */
+/** Momento documents 5 operations a second and account. The extra 100 ms allow for jitter in the network. */
 export const RATE = { calls: 5, windowMs: 1_100, service: "Momento's key API" };
 
-/** Which calls go first when the rate is used up. */
+/** The order of calls that wait for the rate limiter. */
 export const PRIORITY = {
   compromise: 0,
   issue: 1,
@@ -34,10 +34,13 @@ export const PRIORITY = {
   revoke: 5,
 } as const;
 
+/** Less than what a payload keeps free for the next key. */
+const MAX_KEY_INFO_LENGTH = 1024;
+
 const PAGE_SIZE = 100;
-/** A million keys; the deadline ends a list much earlier. */
+/** A million keys. The deadline ends a list much earlier. */
 const MAX_PAGES = 10_000;
-/** How long a page is repeated, so that a long list survives a short failure. */
+/** How long to retry for a page, so that a long list survives a short outage. */
 const PAGE_RETRY = 15 * SECOND;
 
 export interface KeyApiOptions {
@@ -45,6 +48,8 @@ export interface KeyApiOptions {
   readonly emulator?: string | undefined;
   readonly refreshPath?: string | undefined;
   readonly limiter: RateLimiter;
+  /** Whether its calls go before those of all others. */
+  readonly isUrgent?: boolean | undefined;
   readonly clock: Clock;
   /** The name of the secret with the management key, for messages. */
   readonly managementSecret?: string | undefined;
@@ -107,7 +112,7 @@ export class KeyApi {
     return this.#http.host;
   }
 
-  /** @returns the fields of the answer, which can be anything */
+  /** @returns the fields of the answer, unchecked */
   async mint(apiKey: string, request: MintRequest, limits: CallLimits): Promise<Fields> {
     const { secret, role, description, expiresAt } = request;
     const exchange = {
@@ -130,9 +135,9 @@ export class KeyApi {
   }
 
   /**
-   * Uses a refresh token, which is sent in the place of a key.
+   * Sends the refresh token in `Authorization`, where other calls send a key.
    *
-   * @returns the fields of the answer, which can be anything
+   * @returns the fields of the answer, unchecked
    * @throws RotationError RefreshRefused for a final refusal
    */
   async refresh(refreshToken: string, limits: CallLimits): Promise<Fields> {
@@ -162,7 +167,7 @@ export class KeyApi {
       for (const entry of page.entries) {
         const key = readListedKey(entry);
         const known = key && keys.get(key.keyId);
-        // Pages can overlap. Of two entries that contradict each other, one is wrong.
+        // Pages can overlap. Entries that contradict each other count as unreadable.
         if (key === undefined || (known && !isSame(known, key))) skipped += 1;
         else keys.set(key.keyId, key);
       }
@@ -182,11 +187,12 @@ export class KeyApi {
    */
   async revocationTurn(slots: number, { deadline }: CallLimits): Promise<() => void> {
     const { limiter } = this.#options;
-    const at = await limiter.turn({ priority: PRIORITY.revoke, slots, deadline });
+    const priority = this.#priority(PRIORITY.revoke);
+    const at = await limiter.acquire({ priority, slots, deadline });
     return () => limiter.postpone(at, slots);
   }
 
-  /** Revokes a key, in a turn that the caller has waited for. A key that is already gone counts as revoked. */
+  /** Revokes a key after `revocationTurn`. If the key is already gone, it counts as revoked. */
   async revoke(apiKey: string, keyId: string, limits: CallLimits): Promise<void> {
     const path = `/api-keys/${encodeURIComponent(keyId)}`;
     const exchange = { method: 'DELETE', path, authorization: apiKey } as const;
@@ -196,9 +202,9 @@ export class KeyApi {
   }
 
   /**
-   * Asks with a key for the list of keys, which most keys can't read: Momento says so only to a key that it accepts.
+   * Verifies a key by listing keys with it. Most keys aren't allowed to, but 403 also shows that Momento accepts the key.
    *
-   * @param mustList whether a key that can't read the list is rejected
+   * @param mustList whether to reject a key that isn't allowed to list keys
    */
   async check(
     apiKey: string,
@@ -208,7 +214,7 @@ export class KeyApi {
     const exchange = { method: 'GET', path: '/api-keys?limit=1', authorization: apiKey } as const;
     const answer = await this.#send(exchange, priority, limits, 'the verification of a key');
     const { status } = answer;
-    // Momento's errors are JSON. Any other 403 comes from something on the way, such as a firewall.
+    // Momento's errors are JSON. Another 403 comes from something between, such as a firewall.
     const isDenied = status === 403 && readFields(answer) !== undefined;
     if (isSuccess(answer) || (isDenied && !mustList)) return { verdict: 'accepted' };
     if (status === 403 && !isDenied) {
@@ -224,7 +230,7 @@ export class KeyApi {
     this.#http.close();
   }
 
-  /** The first page fails as any call does; for a later one the pages before it would be read again. */
+  /** Retries only later pages. If they failed, the caller's retry would read all pages again. */
   #repeatedPage(apiKey: string, token: string, limits: CallLimits): Promise<Page> {
     const { clock } = this.#options;
     if (token === '') return this.#page(apiKey, token, limits);
@@ -252,20 +258,25 @@ export class KeyApi {
     return page;
   }
 
-  /** Sends a request when its turn has come. */
+  /** Sends a request when the rate limiter allows it. */
   async #send(
     exchange: Exchange,
     priority: number,
     limits: CallLimits,
     call: string,
   ): Promise<Answer> {
-    await this.#options.limiter.turn({ priority, deadline: limits.deadline });
-    // To give up an issue that has begun would lose a key. The run has set time aside for it.
+    const { limiter } = this.#options;
+    await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
+    // Aborting an issue would lose a key. The run reserves time for it.
     const isIssue = priority === PRIORITY.issue;
     return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
   }
 
-  /** @throws RotationError for an answer that can be another one at the next attempt */
+  #priority(usual: number): number {
+    return this.#options.isUrgent === true ? PRIORITY.compromise : usual;
+  }
+
+  /** @throws RotationError for an answer that a retry can change */
   async #call(exchange: Exchange, limits: CallLimits, call: string): Promise<Answer> {
     const answer = await this.#http.send(exchange, limits);
     const { status } = answer;
@@ -304,9 +315,10 @@ export class KeyApi {
   }
 }
 
-/** The description of a key in an answer, if it is one. */
+/** The description of a key in an answer; undefined if it is invalid, or too long to be stored beside the key. */
 export function readKeyInfo(value: unknown): Fields | undefined {
-  return readListedKey(value) && (value as Fields);
+  if (readListedKey(value) === undefined) return undefined;
+  return JSON.stringify(value).length <= MAX_KEY_INFO_LENGTH ? (value as Fields) : undefined;
 }
 
 interface Page {

@@ -1,4 +1,4 @@
-/** What the management key does: it lists the account's keys, mints keys and revokes them. Nothing else contains it. */
+/** The management key, which lists, mints and revokes keys. No other object contains it. */
 import { isoTime } from '../duration';
 import type { CallLimits, ManagementKeySecret } from '../rotation/ports';
 import { Credential } from './credential';
@@ -31,7 +31,7 @@ export class ManagementKey {
     if (credential.kind !== 'v2') {
       throw managementKeyInvalid(name, "it isn't a v2 key, and only v2 keys can manage keys");
     }
-    // Without its id it could be revoked as one of the rotator's own keys.
+    // The rotator excludes it from its own keys by id, so that it never revokes it.
     if (credential.keyId === undefined) throw managementKeyInvalid(name, 'it has no id');
     if (credential.expiresAt <= now()) {
       throw managementKeyInvalid(name, `it expired at ${isoTime(credential.expiresAt)}`);
@@ -39,7 +39,7 @@ export class ManagementKey {
     return new ManagementKey(credential, credential.keyId, api);
   }
 
-  /** The keys of the account. They are listed once; after a failure the next caller lists them again. */
+  /** The keys of the account. They are listed once, and again only after a failure. */
   list(limits: CallLimits): Promise<KeyList> {
     this.#list ??= this.#api.list(this.#apiKey, limits).catch((error: unknown) => {
       this.#list = undefined;
@@ -48,7 +48,7 @@ export class ManagementKey {
     return this.#list;
   }
 
-  /** How many keys the account has; undefined if they can't be listed. Asked once, for an error message. */
+  /** The number of the account's keys, for an error message. Undefined if they can't be listed. */
   count(limits: CallLimits): Promise<number | undefined> {
     this.#count ??= this.list(limits).then(
       ({ keys, skipped }) => keys.size + skipped,

@@ -1,4 +1,4 @@
-/** Mints keys with the management key: which role and lifetime the next key has, and whether the answer fits them. */
+/** Mints keys with the management key: determines role and lifetime, and checks that the answer matches them. */
 import { HOUR, MINUTE, SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { CallLimits, CurrentKey, IssuedKey, NextKey, Secret } from '../rotation/ports';
@@ -10,7 +10,7 @@ import { readKeyInfo, type MintRequest } from './key-api';
 import type { ManagementKey } from './management-key';
 import { InvalidPayload, type Fields } from './payload';
 
-/** Each attempt with an unknown outcome can leave a key that nobody has, until it is revoked or expires. */
+/** Each attempt with an unknown outcome can leave an orphaned key, until it expires or is revoked. */
 const MAX_UNKNOWN_OUTCOMES = 3;
 
 export type Minter = Pick<ManagementKey, 'list' | 'count' | 'mint'>;
@@ -22,7 +22,7 @@ export function descriptionOf({ name }: SecretName): string {
 
 /**
  * @param current undefined for a secret without a readable version
- * @returns the error that blocks the mint, as far as it is known without asking Momento
+ * @returns the error that blocks the mint, if it is known without a call to Momento
  */
 export function mint(
   secret: Secret,
@@ -52,7 +52,7 @@ export function mint(
   };
 }
 
-/** The limit of keys is the account's, so its error tells how many keys there are. */
+/** Adds the number of the account's keys to the error, because Momento limits it. */
 async function mintOrCount(
   managementKey: Minter,
   request: MintRequest,
@@ -69,8 +69,8 @@ async function mintOrCount(
 }
 
 /**
- * A key that can be used isn't discarded because its description is missing. But a key for ever, for a moment, or with
- * another role isn't the key that was requested; and one without an id could be revoked while applications use it.
+ * Accepts a key without a description, because the key itself is usable. It rejects a key with another role or lifetime.
+ * Without an id, the rotator couldn't see that a version references the key, and would revoke it.
  */
 function accept(
   answer: Fields,
@@ -97,7 +97,7 @@ function accept(
       warnings:
         keyInfo === undefined
           ? [
-              "Momento's answer to the mint came without a valid 'key_info', so the role of the new key isn't confirmed.",
+              "Momento's answer to the mint contains no valid 'key_info', so the role of the new key isn't confirmed.",
             ]
           : [],
     };
@@ -111,7 +111,7 @@ interface Terms {
   readonly lifetimeMs: number;
 }
 
-/** The terms that are known without Momento's list of keys. The list can complete them for a key that has an id. */
+/** The terms that are known without Momento's list of keys. If the key has an id, the list can complete them. */
 interface KnownTerms {
   readonly role: string | undefined;
   readonly lifetimeMs: number | undefined;
@@ -119,7 +119,7 @@ interface KnownTerms {
 }
 
 const NOT_FOUND =
-  "The configuration doesn't contain it, and neither the newest version nor Momento's list of keys says when the current key was issued.";
+  "The configuration doesn't contain it. Neither the newest version nor Momento's list of keys contains the time of issue of the current key.";
 
 /** @returns an error if the list can't complete them either */
 function knownTerms(
@@ -156,8 +156,9 @@ async function completeTerms(
 }
 
 /**
- * The lifetime of a key, only if it is certain: the age of a version says nothing about the age of a key that somebody
- * stored again. The seconds that Momento took to issue the key are rounded away, or each successor would live shorter.
+ * The lifetime of a key, if its time of issue is known. The age of its version isn't the age of the key, because somebody
+ * might have stored the key again. Rounding removes the seconds that the issue took. Otherwise each next key would live
+ * shorter.
  */
 function lifetime({
   issuedAt,

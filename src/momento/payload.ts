@@ -3,23 +3,23 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { isEpochSeconds, isId, readKey } from './api-key';
 
-/** A payload in one of the formats. It contains secrets: only a Credential keeps one, where nothing prints it. */
+/** A payload in one of the formats. It contains secrets, so only a private field of a Credential contains it. */
 export interface Payload {
   readonly apiKey: string;
   readonly refreshToken: string | undefined;
   readonly description: Description;
   /**
-   * The same payload with an issued key in it.
+   * The payload with an issued key.
    *
    * @throws RotationError PAYLOAD_INVALID if the key can't be written in this format
    */
   renewed(issued: Issued): Payload;
   serialize(): Buffer;
-  /** The error for a payload that doesn't contain the key's expiry, where it must. */
+  /** The error for a payload without the key's expiry. */
   missingExpiry(): RotationError;
 }
 
-/** What a payload says about its key, beside the key's own claims. Times are in milliseconds since the epoch. */
+/** The fields of a payload that describe its key. Times are in milliseconds since the epoch. */
 export interface Description {
   readonly keyId?: string | undefined;
   readonly role?: string | undefined;
@@ -29,19 +29,19 @@ export interface Description {
   readonly endpoint?: string | undefined;
 }
 
-/** A key that Momento issued, with what belongs to it. */
+/** A key that Momento issued. */
 export interface Issued {
   readonly apiKey: string;
-  /** A minted key has none. */
+  /** Minted keys have no refresh token. */
   readonly refreshToken?: string | undefined;
   /** Milliseconds since the epoch; Infinity for a key that never expires. */
   readonly expiresAt: number;
   readonly endpoint?: string | undefined;
-  /** The key's description as Momento's HTTP API answers it. */
+  /** The key's description in the answer of Momento's HTTP API. */
   readonly keyInfo?: Fields | undefined;
 }
 
-/** PAYLOAD_INVALID. `reason` is its reason alone, for errors with other words. */
+/** PAYLOAD_INVALID. Other errors quote `reason`. */
 export class InvalidPayload extends RotationError {
   constructor(readonly reason: string) {
     super('PAYLOAD_INVALID', {
@@ -113,7 +113,7 @@ class BareKey implements Payload {
   }
 }
 
-/** The names that the console has given to the key, newest first. */
+/** The console has changed the name of this field. Newest first. */
 const CONSOLE_KEY_FIELDS = ['apiKey', 'authToken', 'apiToken'] as const;
 
 /** The JSON that the Momento console downloads: `apiKey`, `refreshToken`, `validUntil`, and other fields. */
@@ -164,13 +164,13 @@ function invalidExpiry(): InvalidPayload {
   );
 }
 
-/** How the console wrote the expiry. The next one is written in the same format. */
+/** The type and unit of the expiry. Rotation preserves them. */
 interface ExpiryFormat {
   readonly type: 'number' | 'string';
   readonly unitMs: 1 | 1000;
 }
 
-/** The size tells seconds from milliseconds: between 2001 and 5138 the two ranges don't meet. */
+/** The size distinguishes seconds from milliseconds: from 2001 to 5138 their ranges don't overlap. */
 function readExpiry(validUntil: unknown): { expiresAt?: number; format: ExpiryFormat } {
   if (validUntil === undefined || validUntil === null || validUntil === 0) {
     return { format: { type: 'number', unitMs: 1000 } };
@@ -188,7 +188,7 @@ function readExpiry(validUntil: unknown): { expiresAt?: number; format: ExpiryFo
 
 const API_KEY_FIELD = 'api_key';
 
-/** The JSON that Momento's HTTP API answers and its CLI prints: `api_key`, `refresh_token`, `key_info`. */
+/** The JSON of Momento's HTTP API and CLI: `api_key`, `refresh_token`, `key_info`. */
 class ApiJson implements Payload {
   readonly apiKey: string;
   readonly refreshToken: string | undefined;
@@ -208,7 +208,7 @@ class ApiJson implements Payload {
       replaceFields(this.#fields, {
         api_key: apiKey,
         refresh_token: refreshToken,
-        // The old one describes another key.
+        // The old description is that of the previous key.
         key_info: keyInfo ?? (expiresAt === Infinity ? undefined : expiry),
       }),
     );
@@ -251,7 +251,7 @@ function notSeconds(name: string): InvalidPayload {
   return new InvalidPayload(`'key_info.${name}' isn't a whole number of seconds since 1970`);
 }
 
-/** The key, from the fields that might contain it, without the white space that `echo` adds. */
+/** The key, without the white space that `echo` adds. */
 function keyIn(fields: Fields, names: readonly string[]): string {
   const named = names.map((name) => `'${name}'`).join(' and ');
   const [value, ...others] = new Set(names.map((name) => fields[name]));
@@ -267,7 +267,7 @@ function refreshTokenIn(fields: Fields, name: string): string | undefined {
   return value.trim() === '' ? undefined : value.trim();
 }
 
-/** The console's JSON names the host, or the REST service there. */
+/** The console's JSON contains the host, or the address of its REST service. */
 function endpointIn({ endpoint, restEndpoint }: Fields): string | undefined {
   const host = typeof endpoint === 'string' ? endpoint : '';
   if (/^[a-z0-9.-]+$/i.test(host)) return host;
@@ -290,7 +290,7 @@ declare global {
 export type Fields = Readonly<Partial<Record<string, unknown>>>;
 
 /**
- * Parses JSON. A number that JavaScript would write differently (a large id, say) is kept as its text.
+ * Parses JSON. A number that JavaScript would write differently, such as a large id, stays a text.
  *
  * @throws SyntaxError whose message might quote the text
  */
@@ -311,7 +311,7 @@ function asNumber(value: unknown): number | undefined {
   return typeof value === 'number' ? value : undefined;
 }
 
-/** The fields with others in their places. A field that is undefined is removed. */
+/** Replaces fields in place. It removes a field whose new value is undefined. */
 function replaceFields(fields: Fields, changes: Fields): Fields {
   const entries = Object.entries({ ...fields, ...changes });
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));

@@ -11,20 +11,20 @@ import { readKeyInfo, RefreshRefused, type KeyApi } from './key-api';
 import { InvalidPayload, type Fields, type Issued } from './payload';
 import { callFailed, type Sdk } from './sdk';
 
-export interface RefreshMeans {
+export interface RefreshServices {
   readonly sdk: Sdk;
   readonly api: Pick<KeyApi, 'refresh'>;
   readonly now: () => number;
 }
 
 /**
- * The next key by a refresh. An attempt can be repeated, however many answers were lost: it is unknown whether a v1 token
- * works once; a v2 token that was used is refused, and after that nothing can be made worse.
+ * The next key by a refresh. Repeating an attempt with an unknown outcome is safe, so their number isn't limited. Momento
+ * refuses a v2 token that was already used. Whether a v1 token works only once isn't documented.
  */
 export function refresh(
   secret: SecretName,
   current: Credential,
-  { sdk, api, now }: RefreshMeans,
+  { sdk, api, now }: RefreshServices,
 ): NextKey {
   const isV2 = current.kind === 'v2';
   return {
@@ -38,18 +38,19 @@ export function refresh(
       const remedy = `Create a new API key with a refresh token in the Momento console and store it as a new version of ${secret.name}, or ${mintInstead(isV2 ? 'v2' : 'older')}.`;
       if (current.expiresAt <= time) return keyExpired(secret.name, current.expiresAt, remedy);
       if (!(error instanceof RefreshRefused)) return error;
-      // Only this answer means that the token was used. For v1 the answer isn't known.
-      if (answerLost && (!isV2 || error.answer === 'HTTP 403')) return answerWasLost(isV2, remedy);
+      // For v2 only 403 means that the token was already used. For v1 Momento documents no such answer.
+      if (answerLost && (!isV2 || error.answer === 'HTTP 403'))
+        return refreshAnswerLost(isV2, remedy);
       const problem = `Momento refused to refresh the key of ${secret.name} (${error.answer}). ${error.reason}`;
       return new RotationError('REFRESH_REFUSED', { problem, action: remedy });
     },
   };
 }
 
-function answerWasLost(isV2: boolean, action: string): RotationError {
+function refreshAnswerLost(isV2: boolean, action: string): RotationError {
   return new RotationError('REFRESH_ANSWER_LOST', {
     problem: isV2
-      ? "Momento issued a key, its answer was lost on the network, and the key can't be recovered: Momento refused the next attempt, because a refresh token works once."
+      ? "Momento issued a key, but its answer was lost on the network, and the key can't be recovered. Momento refused the next attempt, because a refresh token works once."
       : "Momento's answer to a refresh was lost on the network, and Momento refused the next attempt. The refresh token was probably used.",
     action,
   });
@@ -94,18 +95,18 @@ export function acceptV1(current: Credential, answer: V1Answer, now: number): Is
   const key = readKey(apiKey);
   if (key === undefined) throw invalidIssue('refresh', "its key isn't a Momento API key");
   const warnings: string[] = [];
-  const told = answer.expiresAt.epoch();
-  // A payload with any other time could not be stored.
-  const expiries = [isEpochSeconds(told) ? told * SECOND : undefined, key.expiresAt];
-  const known = expiries.find((time) => time !== undefined && time > now);
-  if (known === undefined) {
+  const seconds = answer.expiresAt.epoch();
+  // The payload's formats can't contain other times.
+  const expiries = [isEpochSeconds(seconds) ? seconds * SECOND : undefined, key.expiresAt];
+  const validExpiry = expiries.find((time) => time !== undefined && time > now);
+  if (validExpiry === undefined) {
     warnings.push(
-      'The answer to the refresh arrived without a valid expiry, so the payload keeps the expiry of the previous key.',
+      'The answer to the refresh contains no valid expiry, so the payload keeps the expiry of the previous key.',
     );
   }
   const refreshToken = readRefreshToken(answer.refreshToken, undefined, warnings);
   const endpoint = answer.endpoint.trim() === '' ? undefined : answer.endpoint.trim();
-  const expiresAt = known ?? current.expiresAt;
+  const expiresAt = validExpiry ?? current.expiresAt;
   return store(current, { apiKey, refreshToken, endpoint, expiresAt }, warnings);
 }
 
@@ -123,7 +124,7 @@ export function acceptV2(current: Credential, answer: Fields, now: number): Issu
   const keyInfo = key.id === undefined || info?.key_id === key.id ? info : undefined;
   if (keyInfo === undefined) {
     warnings.push(
-      "The answer to the refresh arrived without a valid 'key_info', so the payload describes the new key without its role.",
+      "The answer to the refresh contains no valid 'key_info', so the payload doesn't contain the role of the new key.",
     );
   }
   const seconds = keyInfo?.expires_at_epoch_seconds;
@@ -142,7 +143,7 @@ export function acceptV2(current: Credential, answer: Fields, now: number): Issu
   return store(current, { apiKey, refreshToken, expiresAt, keyInfo }, warnings);
 }
 
-/** A key without a refresh token can be used. It can't be rotated, which a person must know in time. */
+/** A key without a refresh token is usable, but blocks the next rotation. The warning gives the operator time to act. */
 function readRefreshToken(
   value: unknown,
   keyId: string | undefined,
@@ -170,7 +171,7 @@ function readRefreshToken(
 }
 
 function blockedNext(problem: string): string {
-  return `The answer to the refresh arrived ${problem}: the next rotation is blocked until you store a new key with its refresh token, or configure MANAGEMENT_KEY.`;
+  return `The answer to the refresh arrived ${problem}: the next rotation is blocked. Store a new key with its refresh token, or set MANAGEMENT_KEY.`;
 }
 
 function store(current: Credential, issued: Issued, warnings: readonly string[]): IssuedKey {

@@ -1,14 +1,14 @@
-/** How the next key of a secret is obtained. */
+/** Decides how to obtain the next key of a secret. */
 import { RotationError } from '../errors';
 import type { CurrentKey, NextKey, Secret } from '../rotation/ports';
 import { keyIdOfRefreshToken } from './api-key';
 import type { Credential } from './credential';
 import { notRefreshable, roleUnknown } from './errors';
 import { mint, type Minter } from './mint';
-import { refresh, type RefreshMeans } from './refresh';
+import { refresh, type RefreshServices } from './refresh';
 
-export interface Means extends RefreshMeans {
-  /** Undefined if none is configured. It returns an error if the key can't be used. */
+export interface RenewalServices extends RefreshServices {
+  /** Reads the management key. Undefined if none is configured. */
   readonly managementKey: (() => Promise<Minter | RotationError>) | undefined;
 }
 
@@ -27,9 +27,9 @@ export interface Means extends RefreshMeans {
 export async function nextKey(
   secret: Secret,
   current: CurrentKey<Credential> | undefined,
-  means: Means,
+  services: RenewalServices,
 ): Promise<NextKey | RotationError> {
-  const { managementKey, now } = means;
+  const { managementKey, now } = services;
   const credential = current?.credential;
   const isMinted = secret.role !== undefined || credential?.kind === 'v2';
   if (managementKey !== undefined && isMinted) {
@@ -46,10 +46,10 @@ export async function nextKey(
       'its version contains no refresh token, because the key never expires or was created without one',
     );
   }
-  if (kind !== 'v2') return credential.missingExpiry ?? refresh(secret, credential, means);
-  // The token would be used, and the successor would be that of another key.
+  if (kind !== 'v2') return credential.missingExpiry ?? refresh(secret, credential, services);
+  // The refresh would use up the token and renew the other key.
   if (![undefined, keyId].includes(keyIdOfRefreshToken(refreshToken))) {
     return blocked('the refresh token in its version belongs to another key');
   }
-  return refresh(secret, credential, means);
+  return refresh(secret, credential, services);
 }

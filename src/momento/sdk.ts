@@ -1,4 +1,4 @@
-/** Calls through Momento's SDK, which logs nothing here: every line that the function writes is a structured one. */
+/** Calls through Momento's SDK. Its log is off, because the function writes only structured lines. */
 import {
   AuthClient,
   AuthClientConfigurations,
@@ -11,22 +11,22 @@ import {
   type RefreshApiKey,
 } from '@gomomento/sdk';
 import { withDeadline, type Clock } from '../clock';
+import { ConcurrencyLimiter } from '../concurrency';
 import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { proxyFor } from '../proxy';
 import type { CallLimits, KeyCheck } from '../rotation/ports';
-import { Semaphore } from '../semaphore';
 import type { Credential } from './credential';
 import { connectionFailed, unavailable } from './errors';
 import { InvalidPayload } from './payload';
 
 const NO_LOG = new NoopMomentoLoggerFactory();
 
-/** How long Momento has to answer about a key. */
+/** The limit for the verification of a key. */
 const CHECK_TIMEOUT = 10 * SECOND;
 /** The SDK's own limit for a refresh. */
 const REFRESH_TIMEOUT = 60 * SECOND;
-/** For each host, because a host without an answer must not hold up the others. Each call opens a connection. */
+/** For each host, so that a silent host doesn't delay others. Each call opens a connection. */
 const MAX_CALLS = 24;
 
 /** An error response of the SDK. */
@@ -35,14 +35,11 @@ interface SdkError {
   innerException(): Error;
 }
 
-/**
- * Each call has a client of its own, because a key is fixed when a client is made. So it also has a connection of its own:
- * grpc-js shares connections between channels with the same credentials, and each secure client makes its own.
- */
+/** A client of the SDK has one key and its own connection, so each call creates a client and closes it. */
 export class Sdk {
   readonly #clock: Clock;
   readonly #emulator: string | undefined;
-  readonly #calls = new Map<string, Semaphore>();
+  readonly #calls = new Map<string, ConcurrencyLimiter>();
 
   /** @param emulator `host:port` of an emulator in place of Momento */
   constructor(clock: Clock, emulator: string | undefined) {
@@ -50,14 +47,14 @@ export class Sdk {
     this.#emulator = emulator;
   }
 
-  /** The host that a key is used with: v1 and legacy keys name it themselves. */
+  /** The host of a key. v1 and legacy keys contain theirs. */
   host(credential: Credential, endpoint = ''): string {
     return this.#provider(credential, endpoint).getControlEndpoint();
   }
 
   /**
-   * Lists the caches, which is the cheapest call that Momento authenticates. Only a key that it accepts is told that it
-   * isn't allowed to.
+   * Verifies a key by listing caches, the cheapest call that Momento authenticates. A permission error also shows that
+   * Momento accepts the key.
    *
    * @param endpoint the host to use a v2 key with
    */
@@ -77,7 +74,7 @@ export class Sdk {
           until,
           client.listCaches({ abortSignal: abort.signal }).then((answer) => {
             return answer instanceof ListCaches.Error
-              ? verdictOf(credential, host, answer)
+              ? keyCheckOf(credential, host, answer)
               : { verdict: 'accepted' };
           }),
           () => ({ verdict: 'inconclusive', problem: `${host} didn't answer in time` }),
@@ -94,7 +91,7 @@ export class Sdk {
     const host = this.host(credential);
     return this.#callsTo(host).run(deadline, async () => {
       const client = this.authClient(credential);
-      // `deadline` is when a call must have begun. To give up a refresh that has begun would lose a key.
+      // `deadline` limits only the begin of the call. Aborting a refresh would lose a key.
       const until = this.#clock.monotonic() + REFRESH_TIMEOUT;
       try {
         return await withDeadline(
@@ -111,7 +108,7 @@ export class Sdk {
     });
   }
 
-  /** @param credential of a v1 or legacy key: the SDK makes no keys of other kinds */
+  /** @param credential a v1 or legacy key: the SDK doesn't refresh v2 keys */
   authClient(credential: Credential): AuthClient {
     return new AuthClient({
       credentialProvider: this.#provider(credential, ''),
@@ -128,13 +125,13 @@ export class Sdk {
     });
   }
 
-  #callsTo(host: string): Semaphore {
-    const calls = this.#calls.get(host) ?? new Semaphore(this.#clock, MAX_CALLS, host);
+  #callsTo(host: string): ConcurrencyLimiter {
+    const calls = this.#calls.get(host) ?? new ConcurrencyLimiter(this.#clock, MAX_CALLS, host);
     this.#calls.set(host, calls);
     return calls;
   }
 
-  /** No message of the SDK is passed on: some quote parts of the key. */
+  /** Discards the SDK's errors, because some quote parts of the key. */
   #provider(credential: Credential, endpoint: string): CredentialProvider {
     const { apiKey, kind } = credential;
     try {
@@ -149,7 +146,7 @@ export class Sdk {
           ...(endpointOverrides && { endpointOverrides }),
         });
       }
-      // The provider for v2 keys doesn't let callers override its endpoints, and the local one sends no key.
+      // The provider for v2 keys can't override endpoints, and the local one doesn't send a key.
       const local = CredentialProvider.forMomentoLocal({
         ...(endpointOverrides && { endpointOverrides }),
       });
@@ -160,10 +157,10 @@ export class Sdk {
   }
 }
 
-function verdictOf({ kind }: Credential, host: string, error: SdkError): KeyCheck {
+function keyCheckOf({ kind }: Credential, host: string, error: SdkError): KeyCheck {
   switch (error.errorCode()) {
     case MomentoErrorCode.AUTHENTICATION_ERROR:
-      // An older key names its host itself, so this can't be the wrong one.
+      // v1 and legacy keys contain their host, so it can't be the wrong one.
       return { verdict: 'rejected', host, byIssuer: kind !== 'v2' };
     case MomentoErrorCode.PERMISSION_ERROR:
     case MomentoErrorCode.CACHE_NOT_FOUND_ERROR:
@@ -174,8 +171,8 @@ function verdictOf({ kind }: Credential, host: string, error: SdkError): KeyChec
 }
 
 /**
- * The RotationError for a call to a host that got no answer from Momento, or one that passes. The causes are texts of
- * grpc-js; they and texts of Momento's are searched for known words only.
+ * The RotationError for a call without an answer of Momento, or with a temporary error. It contains only known words of
+ * the texts of grpc-js.
  */
 export function callFailed(host: string, error: SdkError): RotationError {
   const text = error.innerException().message.replace(/^\d+ [A-Z_]+: /, '');
@@ -193,7 +190,7 @@ export function callFailed(host: string, error: SdkError): RotationError {
   return unavailable(host, answer, { outcomeUnknown: true });
 }
 
-/** A check without an answer about the key. */
+/** The result of a verification without an answer about the key. */
 export function inconclusive({ problem }: RotationError): KeyCheck {
   return { verdict: 'inconclusive', problem: problem.replace(/\.$/, '') };
 }
@@ -207,10 +204,7 @@ function only(host: string) {
   };
 }
 
-/**
- * Closes the connection of an AuthClient, which has no `close()` of its own (SDK 1.118): a request for many secrets would
- * leave one open for each.
- */
+/** Closes the connection of an AuthClient, which has no `close()` (SDK 1.118). */
 export function closeAuthClient(client: AuthClient): void {
   const { authClient: inner } = client as unknown as {
     authClient?: { authClient?: Closable; tokenClient?: Closable };
@@ -220,8 +214,8 @@ export function closeAuthClient(client: AuthClient): void {
 }
 
 /**
- * Closes the connections of a CacheClient. Its own `close()` (SDK 1.118) makes a new connection if the old one has failed,
- * and goes on with the old one for two minutes.
+ * Closes the connections of a CacheClient. Its own `close()` (SDK 1.118) opens a new connection if the old one failed, and
+ * keeps the old one for two minutes.
  */
 export function closeCacheClient(client: CacheClient): void {
   const { controlClient, dataClients = [] } = client as unknown as {

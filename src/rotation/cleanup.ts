@@ -1,256 +1,268 @@
 /**
- * Cleans up superseded versions and keys: plan, then apply. Every run does it, whatever else it does. A dry run returns
- * the plan.
+ * Cleans up superseded versions and keys: plan, then apply. Every run makes a plan, whatever else it does. A dry run
+ * returns the plan, and any other run applies it.
  */
 import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
 import { QUOTA_RETRY_FOR } from './deadlines';
 import type { Inspection } from './inspect';
 import { orphanedKeys } from './key-usage';
-import { orphanCandidates, planVersions, type VersionPlan } from './policy';
-import { REVOKE_BATCH, type Version } from './ports';
+import { ascending, orphanCandidates, planVersions, type VersionPlan } from './policy';
+import { REVOKE_BATCH, type CallLimits, type Version } from './ports';
 import type { Run, Step } from './run';
 
 /** How many versions of one secret are disabled or destroyed at the same time. */
 const CONCURRENCY = 8;
-
-/** What to clean up. */
-export interface CleanupPlan extends VersionPlan {
-  /** Ids of orphaned keys. */
-  readonly revoke: readonly string[];
-}
 
 export interface Failure {
   readonly step: Step;
   readonly error: RotationError;
 }
 
-/** The result of a plan, or of its application. */
-export interface Cleanup extends CleanupPlan {
+/** The state of the secret in which a cleanup begins. */
+export interface CleanupInput {
+  readonly inspection: Inspection;
+  /** The versions that exist. */
+  readonly versions: readonly Version[];
+  /** The version that supersedes all others. In a dry run it might not exist yet. */
+  readonly newest: Version;
+  /** The id of the key in the newest version. */
+  readonly keyId?: string | undefined;
+  /** Whether versions can be cleaned up: only if it is certain which version is the newest. */
+  readonly isCertain: boolean;
+  /** Why nothing can be cleaned up: the newest key isn't verified. */
+  readonly blocked?: Failure | undefined;
+}
+
+/** What to disable, destroy and revoke. */
+interface CleanupPlan extends VersionPlan {
+  readonly input: CleanupInput;
+  /** Never rejects. Versions don't wait for it, because the issuer's list of keys can take two minutes. */
+  readonly keys: Promise<KeyPlan>;
+}
+
+/** Which keys to revoke. */
+interface KeyPlan {
+  readonly revoke: readonly string[];
   readonly failures: readonly Failure[];
   readonly warnings: readonly string[];
   /** How many keys that were minted for the secret are alive, if a management key can list them. */
   readonly liveKeys?: number | undefined;
 }
 
-export const NO_CLEANUP: Cleanup = {
-  disable: [],
-  destroy: [],
-  revoke: [],
-  failures: [],
-  warnings: [],
-};
+/** The effects of a cleanup, or those that a dry run plans. */
+export interface Cleanup extends VersionPlan, KeyPlan {}
 
-/** The situation in which a cleanup begins. */
-export interface Standing {
-  readonly inspection: Inspection;
-  /** The versions, with the newest one among them. */
-  readonly versions: readonly Version[];
-  readonly newest: Version;
-  /** The id of the key in the newest version. */
-  readonly keyId?: string | undefined;
-  /** Whether superseded versions can be cleaned up: only if it is certain which version is the newest. */
-  readonly isCertain: boolean;
-  /** Why nothing that is due can be cleaned up: the newest key isn't verified. */
-  readonly blocked?: Failure | undefined;
+const NO_VERSIONS: VersionPlan = { disable: [], destroy: [] };
+const NO_KEYS: KeyPlan = { revoke: [], failures: [], warnings: [] };
+export const NO_CLEANUP: Cleanup = { ...NO_VERSIONS, ...NO_KEYS };
+
+/**
+ * Plans a cleanup without changing anything. If the newest version was unreadable at the inspection, the plan is empty,
+ * even if the run added a version.
+ */
+export function planCleanup(run: Run, input: CleanupInput): CleanupPlan {
+  const { inspection, versions, newest, isCertain } = input;
+  const due =
+    isCertain && inspection.unreadable.size === 0
+      ? planVersions(versions, newest, run.policy, inspection.missing, run.clock.now())
+      : NO_VERSIONS;
+  return { ...due, input, keys: planKeys(run, input, due.disable) };
 }
 
-/** Plans a cleanup without changing anything. A failure is a warning, because nothing had to be done. */
-export async function planCleanup(run: Run, standing: Standing): Promise<Cleanup> {
-  const plan = versionPlan(run, standing);
-  const listed = await listKeys(run, standing);
-  // The version that a rotation would add doesn't exist.
-  const { versions } = standing.inspection;
-  const orphans = await findOrphans(run, { ...standing, versions }, listed, plan.disable);
-  const { blocked } = standing;
-  const { liveKeys } = listed;
-  const warnings = [...orphans.warnings, ...failuresAsWarnings(orphans.failures)];
-  const isDue = plan.disable.length + plan.destroy.length + orphans.keyIds.length > 0;
-  return blocked !== undefined && isDue
-    ? { ...NO_CLEANUP, warnings: [...warnings, ...failuresAsWarnings([blocked])], liveKeys }
-    : { ...plan, revoke: orphans.keyIds, failures: [], warnings, liveKeys };
+/** The plan as a dry run reports it. */
+export async function describePlan({
+  input,
+  disable,
+  destroy,
+  keys,
+}: CleanupPlan): Promise<Cleanup> {
+  const plan: Cleanup = { disable, destroy, ...(await keys) };
+  return isBlocked(input, plan) ? blockedCleanup(input.blocked, plan) : plan;
 }
 
-/** Applies the plan: disables, destroys, revokes. Versions don't wait for the issuer's list of keys. */
-export async function applyCleanup(run: Run, standing: Standing): Promise<Cleanup> {
-  const { secret, store, deadlines } = run;
-  const { newest, blocked } = standing;
-  const plan = versionPlan(run, standing);
-  const listing = listKeys(run, standing);
-  if (blocked !== undefined && plan.disable.length + plan.destroy.length > 0) {
-    const { liveKeys, failures, warnings } = await listing;
-    return { ...NO_CLEANUP, failures: [blocked, ...failures], warnings, liveKeys };
-  }
-  const disabled = await changeVersions(run, 'disable', plan.disable, (version) =>
-    deadlines.retry((limits) => store.disable(secret, version, newest, limits)),
+/** Applies a plan: disables, destroys, revokes. Each recheck of a key happens after the changes of versions. */
+export async function applyCleanup(run: Run, plan: CleanupPlan): Promise<Cleanup> {
+  const { newest, versions } = plan.input;
+  if (plan.input.blocked !== undefined) return describePlan(plan);
+  const disabled = await changeVersions(run, 'disable', plan.disable, newest);
+  const destroyed = await changeVersions(run, 'destroy', plan.destroy, newest);
+  const keys = await plan.keys;
+  const disabledNow = new Set(disabled.done.map(({ number }) => number));
+  const remaining = versions.map((version): Version =>
+    disabledNow.has(version.number) ? { ...version, state: 'DISABLED' } : version,
   );
-  const destroyed = await changeVersions(run, 'destroy', plan.destroy, (version) =>
-    deadlines.retry((limits) => store.destroy(secret, version, newest, limits)),
-  );
-  const listed = await listing;
-  const revoked = await revokeOrphans(run, standing, listed, disabled.done);
+  const revoked = await revokeKeys(run, keys.revoke, (keyIds) => lookUp(run, keyIds, remaining));
   return {
     disable: disabled.done,
     destroy: destroyed.done,
-    revoke: revoked.keyIds,
-    failures: [...disabled.failures, ...destroyed.failures, ...revoked.failures],
-    warnings: [...disabled.warnings, ...destroyed.warnings, ...revoked.warnings],
-    liveKeys: listed.liveKeys,
+    revoke: revoked.revoke,
+    failures: [...disabled.failures, ...destroyed.failures, ...keys.failures, ...revoked.failures],
+    warnings: [...disabled.warnings, ...destroyed.warnings, ...keys.warnings, ...revoked.warnings],
+    liveKeys: keys.liveKeys,
   };
 }
 
-/** In a run that met an unreadable newest version nothing is cleaned up, even if the run added a new version. */
-function versionPlan(
-  { policy, clock }: Run,
-  { versions, newest, isCertain, inspection }: Standing,
-): VersionPlan {
-  return isCertain && inspection.unreadable.size === 0
-    ? planVersions(versions, newest, policy, inspection.missing, clock.now())
-    : { disable: [], destroy: [] };
+function isBlocked(
+  input: CleanupInput,
+  { disable, destroy, revoke }: Cleanup,
+): input is CleanupInput & { readonly blocked: Failure } {
+  return input.blocked !== undefined && disable.length + destroy.length + revoke.length > 0;
 }
 
-interface Orphans {
-  readonly keyIds: readonly string[];
-  readonly failures: readonly Failure[];
-  readonly warnings: readonly string[];
-}
-
-interface Listed extends Orphans {
-  /** Whether the keys could be listed. */
-  readonly liveKeys?: number | undefined;
+function blockedCleanup(blocked: Failure, { failures, warnings, liveKeys }: Cleanup): Cleanup {
+  return { ...NO_CLEANUP, failures: [blocked, ...failures], warnings, liveKeys };
 }
 
 /**
- * The keys of the secret that are old enough to be orphaned. The list is read for minted secrets without `REVOKE`, too: the
- * number of live keys shows in the log.
+ * Lists the keys of the secret, and looks up which of them are orphaned. The list is read for minted secrets without
+ * `REVOKE`, too: the number of live keys shows in the log.
+ *
+ * @param ignore the versions that the plan disables
  */
-async function listKeys(run: Run, { keyId, inspection }: Standing): Promise<Listed> {
+async function planKeys(
+  run: Run,
+  { inspection, versions, keyId }: CleanupInput,
+  ignore: readonly Version[],
+): Promise<KeyPlan> {
   const { secret, session, unsaved, policy, clock, deadlines } = run;
-  const { next } = inspection;
+  const { next, unreadable } = inspection;
   const isMinted = !(next instanceof RotationError) && next.by === 'mint';
-  if (!policy.revoke && !isMinted) return { keyIds: [], failures: [], warnings: [] };
+  if (!policy.revoke && !isMinted) return NO_KEYS;
   try {
     const { keys, skipped } = await deadlines.retry((limits) => session.ownKeys(secret, limits), {
       quotaRetryFor: QUOTA_RETRY_FOR,
     });
-    const referenced = [keyId, unsaved.get(secret)?.credential.keyId];
-    return {
-      keyIds: policy.revoke ? orphanCandidates(keys, referenced, clock.now()) : [],
+    const listed: KeyPlan = {
+      ...NO_KEYS,
       liveKeys: keys.length,
-      failures: [],
       warnings:
         skipped === 0
           ? []
           : [`${skipped} entries of the account's list of keys couldn't be read, and were skipped`],
     };
+    const referenced = [keyId, unsaved.get(secret)?.credential.keyId];
+    const candidates = orphanCandidates(keys, referenced, clock.now());
+    if (!policy.revoke || candidates.length === 0 || unreadable.size > 0) return listed;
+    const { orphans, failures, warnings } = await lookUp(run, candidates, versions, ignore);
+    return { ...listed, revoke: orphans, failures, warnings: [...listed.warnings, ...warnings] };
   } catch (thrown) {
-    if (!policy.revoke) return { keyIds: [], failures: [], warnings: [] };
+    if (!policy.revoke) return NO_KEYS;
     const failure: Failure = { step: 'revoke', error: notRevoked(toRotationError(thrown)) };
-    // A refreshed secret does without the management key.
-    const isFailure = isMinted || failure.error.code === 'INTERNAL';
-    return {
-      keyIds: [],
-      failures: isFailure ? [failure] : [],
-      warnings: isFailure ? [] : failuresAsWarnings([failure]),
-    };
+    // A refreshed secret doesn't need the management key.
+    return isMinted || failure.error.code === 'INTERNAL'
+      ? { ...NO_KEYS, failures: [failure] }
+      : { ...NO_KEYS, warnings: failuresAsWarnings([failure]) };
   }
 }
 
-/** The keys among the listed ones that no version references. */
-async function findOrphans(
+interface LookUp {
+  readonly orphans: readonly string[];
+  /** Set if the lookup failed. Then there are no orphans. */
+  readonly failures: readonly Failure[];
+  /** Set if the lookup is uncertain. Then there are no orphans. */
+  readonly warnings: readonly string[];
+}
+
+/** The keys that no version references. */
+async function lookUp(
   run: Run,
-  { versions, inspection }: Standing,
-  listed: Listed,
-  ignore: readonly Version[],
-): Promise<Orphans> {
-  const none = { keyIds: [], failures: listed.failures, warnings: listed.warnings };
-  if (listed.keyIds.length === 0 || inspection.unreadable.size > 0) return none;
+  keyIds: readonly string[],
+  versions: readonly Version[],
+  ignore: readonly Version[] = [],
+): Promise<LookUp> {
   try {
-    const orphans = await orphanedKeys(run, listed.keyIds, versions, ignore);
-    if (!('uncertain' in orphans)) return { ...none, keyIds: orphans };
-    return {
-      ...none,
-      warnings: [...none.warnings, `no key was revoked in this run: ${orphans.uncertain}`],
-    };
+    const found = await orphanedKeys(run, keyIds, versions, ignore);
+    return 'uncertain' in found
+      ? {
+          orphans: [],
+          failures: [],
+          warnings: [`no key was revoked in this run: ${found.uncertain}`],
+        }
+      : { orphans: found, failures: [], warnings: [] };
   } catch (thrown) {
     const error = notRevoked(toRotationError(thrown));
-    return { ...none, failures: [...none.failures, { step: 'revoke', error }] };
+    return { orphans: [], failures: [{ step: 'revoke', error }], warnings: [] };
   }
+}
+
+interface Batch {
+  readonly revoked: readonly string[];
+  readonly failures: readonly Failure[];
+  readonly warnings: readonly string[];
+  /** Whether the next batch would fail for the same reason. */
+  readonly isLast: boolean;
 }
 
 /**
- * Revokes orphaned keys in batches. References are looked up again when the turn of a batch has come: somebody can store an
- * old payload again at any time. A run stops when its time is over, and the next run continues.
+ * Revokes keys in batches, until a batch fails for a reason that concerns all keys, or until the run's deadline. The next
+ * run continues.
+ *
+ * @param recheck looks references up again, right before each batch: a person can store an old payload again at any time
  */
-async function revokeOrphans(
+export async function revokeKeys(
   run: Run,
-  standing: Standing,
-  listed: Listed,
-  disabled: readonly Version[],
-): Promise<Orphans> {
-  const { deadlines, timings, clock } = run;
-  const numbers = new Set(disabled.map(({ number }) => number));
-  const now: Standing = {
-    ...standing,
-    versions: standing.versions.map((version) =>
-      numbers.has(version.number) ? { ...version, state: 'DISABLED' } : version,
-    ),
-  };
-  const found = await findOrphans(run, now, listed, []);
-  if (found.keyIds.length === 0) return found;
-  if (standing.blocked !== undefined) {
-    return { ...found, keyIds: [], failures: [...found.failures, standing.blocked] };
-  }
-  const revoked: string[] = [];
-  const failures = [...found.failures];
-  const warnings = [...found.warnings];
-  const confirm = async (keyIds: readonly string[]): Promise<readonly string[]> => {
-    const orphans = await findOrphans(run, now, { keyIds, failures: [], warnings: [] }, []);
-    failures.push(...orphans.failures);
-    warnings.push(...orphans.warnings);
-    return orphans.keyIds;
-  };
+  keyIds: readonly string[],
+  recheck: (keyIds: readonly string[]) => Promise<LookUp>,
+): Promise<KeyPlan> {
+  if (keyIds.length === 0) return NO_KEYS;
+  const { clock, deadlines, timings } = run;
+  const batches: Batch[] = [];
   await timings.measure('revoke', async () => {
-    for (let start = 0; start < found.keyIds.length; start += REVOKE_BATCH) {
-      const batch = found.keyIds.slice(start, start + REVOKE_BATCH);
-      const before = failures.length + warnings.length;
-      const error = await revokeBatch(run, batch, confirm, revoked);
-      const isUncertain = failures.length + warnings.length > before;
-      if (error !== undefined) failures.push({ step: 'revoke', error: notRevoked(error) });
-      // An error that concerns one key must not hold up the other keys in every run.
-      const isDown = error !== undefined && (error.retryable || error.refused);
-      if (isUncertain || isDown || clock.monotonic() > deadlines.end) break;
+    for (let start = 0; start < keyIds.length; start += REVOKE_BATCH) {
+      const batch = await revokeBatch(run, keyIds.slice(start, start + REVOKE_BATCH), recheck);
+      batches.push(batch);
+      if (batch.isLast || clock.monotonic() > deadlines.end) break;
     }
   });
-  return { keyIds: revoked, failures, warnings };
+  return {
+    revoke: batches.flatMap(({ revoked }) => revoked),
+    failures: batches.flatMap(({ failures }) => failures),
+    warnings: batches.flatMap(({ warnings }) => warnings),
+  };
 }
 
-/** Revokes a batch, as often as its failures are transient. Returns the error that remains. */
+/** Revokes a batch, and repeats transient failures. */
 async function revokeBatch(
   { session, deadlines }: Run,
-  batch: readonly string[],
-  confirm: (keyIds: readonly string[]) => Promise<readonly string[]>,
-  revoked: string[],
-): Promise<RotationError | undefined> {
-  let remaining = batch;
-  try {
-    await deadlines.retry(
-      async (limits) => {
-        const outcomes = await session.revoke(remaining, confirm, limits);
-        const errors: RotationError[] = [];
-        for (const [keyId, outcome] of outcomes) {
-          if (outcome === true) revoked.push(keyId);
-          else errors.push(outcome);
-        }
-        remaining = remaining.filter((keyId) => outcomes.get(keyId) instanceof RotationError);
-        const [first] = errors;
-        if (first !== undefined) throw first;
+  keyIds: readonly string[],
+  recheck: (keyIds: readonly string[]) => Promise<LookUp>,
+): Promise<Batch> {
+  const revoked: string[] = [];
+  let remaining = keyIds;
+  let last: LookUp = { orphans: [], failures: [], warnings: [] };
+  const result = (error?: RotationError): Batch => ({
+    revoked,
+    failures: [
+      ...last.failures,
+      ...(error === undefined ? [] : [{ step: 'revoke' as const, error: notRevoked(error) }]),
+    ],
+    warnings: last.warnings,
+    // An error that concerns one key doesn't stop the revocation of the others.
+    isLast:
+      last.failures.length + last.warnings.length > 0 ||
+      (error !== undefined && (error.retryable || error.refused)),
+  });
+  const attempt = async (limits: CallLimits): Promise<void> => {
+    const outcomes = await session.revoke(
+      remaining,
+      async (ids) => {
+        last = await recheck(ids);
+        return last.orphans;
       },
-      { quotaRetryFor: QUOTA_RETRY_FOR },
+      limits,
     );
-    return undefined;
+    const isFailed = (keyId: string): boolean => outcomes.get(keyId) instanceof RotationError;
+    revoked.push(...remaining.filter((keyId) => outcomes.get(keyId) === true));
+    remaining = remaining.filter(isFailed);
+    const [first] = remaining.map((keyId) => outcomes.get(keyId));
+    if (first instanceof RotationError) throw first;
+  };
+  try {
+    await deadlines.retry(attempt, { quotaRetryFor: QUOTA_RETRY_FOR });
+    return result();
   } catch (thrown) {
-    return toRotationError(thrown);
+    return result(toRotationError(thrown));
   }
 }
 
@@ -261,18 +273,18 @@ interface Changed {
 }
 
 /**
- * Changes versions with bounded concurrency. After a failure that concerns the service and not one version, no further
- * change begins.
+ * Disables or destroys versions with bounded concurrency. After a failure that concerns the service and not one version,
+ * no further change begins.
  */
-async function changeVersions(
-  { timings }: Run,
+export async function changeVersions(
+  { timings, secret, store, deadlines }: Run,
   step: 'disable' | 'destroy',
   versions: readonly Version[],
-  change: (version: Version) => Promise<boolean>,
+  newest: Version,
 ): Promise<Changed> {
   if (versions.length === 0) return { done: [], failures: [], warnings: [] };
   const done: Version[] = [];
-  const warnings: string[] = [];
+  const changedMeanwhile: Version[] = [];
   const errors: RotationError[] = [];
   const isDown = (): boolean =>
     errors.some(({ retryable, code }) => retryable || code === 'PERMISSION_MISSING');
@@ -280,19 +292,23 @@ async function changeVersions(
     mapConcurrently(CONCURRENCY, versions, async (version) => {
       if (isDown()) return;
       try {
-        if (await change(version)) done.push(version);
-        else {
-          warnings.push(
-            `version ${version.number} changed during the run (by somebody, or by an attempt whose answer was lost); the next run looks again`,
-          );
-        }
+        const isChanged = await deadlines.retry((limits) =>
+          store[step](secret, version, newest, limits),
+        );
+        (isChanged ? done : changedMeanwhile).push(version);
       } catch (thrown) {
         errors.push(toRotationError(thrown));
       }
     }),
   );
-  done.sort((a, b) => a.number - b.number);
-  return { done, warnings, failures: errors.slice(0, 1).map((error) => ({ step, error })) };
+  return {
+    done: ascending(done),
+    warnings: changedMeanwhile.map(
+      ({ number }) =>
+        `version ${number} changed during the run (another process changed it, or the answer to this run's change was lost); the next run checks it`,
+    ),
+    failures: errors.slice(0, 1).map((error) => ({ step, error })),
+  };
 }
 
 /** Failures and their causes, as sentences. */
@@ -309,7 +325,7 @@ export function causeAsWarning({ step, error: { cause } }: Failure): string[] {
 }
 
 function notRevoked(cause: RotationError): RotationError {
-  // A management key that is refused stops the next mint, too, so its own error says more.
+  // A refused management key also prevents the next mint, so its own error is more helpful.
   if (cause.code === 'KEYS_NOT_REVOKED' || cause.code === 'INTERNAL' || cause.refused) return cause;
   return new RotationError(
     'KEYS_NOT_REVOKED',

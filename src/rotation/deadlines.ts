@@ -5,31 +5,31 @@ import type { RotationError } from '../errors';
 import { retry } from '../retry';
 import type { CallLimits } from './ports';
 
-/** A run ends this long before the function's timeout, so that its answer is still sent. */
-export const ANSWER_RESERVE = 15 * SECOND;
+/** A run ends this long before the function's timeout. Then the function still sends its answer. */
+export const TIME_TO_ANSWER = 15 * SECOND;
 
 /** For how long a failing call is retried, unless a longer wait can save a credential. */
 export const RETRY_FOR = 30 * SECOND;
 
 /**
- * For how long a used-up rate of Momento is waited for. A limit that never passes must not use up the time of a request.
+ * How long a run waits for Momento's rate limit. An account limit looks the same and never passes, so the wait is bounded.
  */
 export const QUOTA_RETRY_FOR = 2 * MINUTE;
 
-/** Time that is left for storing a credential when the secret is looked at for the last time. */
-export const ADD_RESERVE = 30 * SECOND;
+/** No attempt to add a version begins later than this before the end of the run. */
+export const TIME_TO_ADD = 30 * SECOND;
 
 /** The cleanup ends this long before the run: its last calls must end in time, or the run's result would be lost. */
-export const CLEANUP_RESERVE = 15 * SECOND;
+export const TIME_FOR_LAST_CALLS = 15 * SECOND;
 
 /** If the add begins late, this much time is left for it. */
-export const LATE_ADD = 10 * SECOND;
+export const TIME_FOR_LATE_ADD = 10 * SECOND;
 
 /** The longest attempt to issue a key: the fixed deadline of a refresh in Momento's SDK. */
 const ISSUE_CALL = 60 * SECOND;
 
 /** No key is issued if less time remains than one attempt and storing its result can take. */
-export const ISSUE_RESERVE = ISSUE_CALL + ADD_RESERVE;
+export const TIME_TO_ISSUE_AND_ADD = ISSUE_CALL + TIME_TO_ADD;
 
 /** For how long a failing issue is retried. */
 export const ISSUE_RETRY_FOR = 90 * SECOND;
@@ -43,15 +43,15 @@ export const PROPAGATION_DELAY = 10 * SECOND;
 /** For how long an inconclusive verification is retried. */
 export const VERIFY_RETRY_FOR = 15 * SECOND;
 
-/** A minted key that is this old and that no version contains is orphaned. */
+/** A minted key can be orphaned from this age on. A younger key might belong to a run that is about to add it. */
 export const ORPHAN_AGE = HOUR;
 
 /** A rejected newest version that is younger isn't replaced: its key might be unknown to a part of Momento. */
 export const REPLACE_REJECTED_AGE = HOUR;
 
 /**
- * A minted key is added within this time or never. The margin to `ORPHAN_AGE` allows for clocks that differ between
- * instances, so that no other run takes a key for orphaned that is just being added.
+ * A minted key is added within this time or never. After `ORPHAN_AGE` another run could revoke it. The 15 minutes between
+ * them allow for clocks that differ between instances.
  */
 export const MINTED_KEY_ADD_WITHIN = ORPHAN_AGE - 15 * MINUTE;
 
@@ -65,12 +65,12 @@ export class Deadlines {
 
   /** No key is issued after this. */
   get latestIssue(): number {
-    return this.end - ISSUE_RESERVE;
+    return this.end - TIME_TO_ISSUE_AND_ADD;
   }
 
   /** No attempt to add a version begins after this. */
   get latestAdd(): number {
-    return this.end - ADD_RESERVE;
+    return this.end - TIME_TO_ADD;
   }
 
   /** The limits of a step that leaves time for what follows it. */

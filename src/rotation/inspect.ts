@@ -69,7 +69,7 @@ export async function inspect(
     deadlines.retry((limits) => store.list(secret, limits)),
     deadlines.retry((limits) => store.missingPermissions(secret, permissions, limits)),
   ]);
-  // Nobody has a permission on a secret that doesn't exist, so its absence comes first.
+  // A missing secret also looks like missing permissions, so it is reported first.
   const failures = [latest, listed].flatMap((read) =>
     read.status === 'rejected' ? toRotationError(read.reason) : [],
   );
@@ -146,7 +146,7 @@ async function reconcile(
       versions.delete(number);
       continue;
     }
-    const actual = await itself({ secret, store, deadlines }, candidate);
+    const actual = await getVersion({ secret, store, deadlines }, candidate);
     if (actual === undefined) versions.delete(number);
     else versions.set(number, actual);
     if (actual?.state !== 'ENABLED') continue;
@@ -155,8 +155,8 @@ async function reconcile(
   }
 }
 
-/** The version itself. Without the permission to get it, it counts as unchanged: that is the careful assumption. */
-export async function itself(
+/** The version itself. Without the permission to get it, the version counts as unchanged, because an enabled version prevents revocations. */
+export async function getVersion(
   { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
   version: Version,
 ): Promise<Version | undefined> {
@@ -190,7 +190,7 @@ async function interpret(
       const nextKey = await session.nextKey(secret, older);
       // Only an older version could be used for a refresh, and its token is used already.
       const isMinted = !(nextKey instanceof RotationError) && nextKey.by === 'mint';
-      return isMinted && !(await isReplacedInVain(context, versions, unread[0]))
+      return isMinted && !(await isReplacementUnreadable(context, versions, unread[0]))
         ? nextKey
         : versionUnreadable(secret, ...unread);
     }
@@ -239,10 +239,10 @@ async function readableBefore(
 }
 
 /**
- * Whether an earlier run has replaced an unreadable version, and its successor is unreadable, too. If IAM hides every version
- * from the function, each run would add another one.
+ * Whether the version before this one is unreadable, too: then an earlier run replaced it without success. If IAM hides
+ * every version from the function, each run would add another one.
  */
-async function isReplacedInVain(
+async function isReplacementUnreadable(
   { secret, store, clock, deadlines }: Context,
   versions: readonly Version[],
   number: number,

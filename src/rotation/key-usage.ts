@@ -1,8 +1,8 @@
-/** Which keys the versions of a secret reference. */
+/** Which keys do versions contain? Before a key is revoked, no version can reference it. */
 import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
 import type { Deadlines } from './deadlines';
-import { itself, parse } from './inspect';
+import { getVersion, parse } from './inspect';
 import { newestVersion } from './policy';
 import type { Version } from './ports';
 import type { Run } from './run';
@@ -13,17 +13,20 @@ const CONCURRENCY = 16;
 /** How many versions can be missing in a list. A complete list misses none, not even destroyed versions. */
 const MAX_UNLISTED = 1_000;
 
-type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keysElsewhere'>;
+type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keyIdsInOtherSecrets'>;
 
 /**
- * The keys among `keyIds` that no version references, or why that isn't certain.
+ * Finds the keys among `keyIds` that no version contains.
  *
- * A version that can be read is a reference, whatever a list shows: lists lag in states and by whole versions. So every
- * number up to the newest is tried that isn't known to be destroyed. The answer is uncertain if a newer version exists,
- * which can contain any key, or if an enabled version can't be read. A payload can be copied into another secret, so the
- * newest versions of the other configured secrets count as references, too.
+ * Lists lag: a version can be enabled although the list shows it as disabled, or doesn't show it at all. So this function
+ * reads every version number from 1 to the newest, except versions that the list shows as destroyed. A person can also
+ * copy a payload into another secret, so the newest versions of the other configured secrets are read, too.
  *
- * @param versions as they were listed; the versions in `ignore` count as destroyed
+ * The result is uncertain in two cases: a version newer than `versions` exists, or an enabled version can't be read.
+ * Both could contain any key.
+ *
+ * @param versions as they were listed
+ * @param ignore versions that the run is about to disable; they aren't read
  */
 export async function orphanedKeys(
   context: Context,
@@ -34,19 +37,18 @@ export async function orphanedKeys(
   if (keyIds.length === 0) return [];
   const newest = newestVersion(versions)?.number ?? 0;
   const listed = new Map(versions.map((version) => [version.number, version]));
-  if (newest - listed.size > MAX_UNLISTED) {
+  const remaining = remainingNumbers(versions);
+  if (remaining === undefined) {
     return { uncertain: `the list shows ${listed.size} of ${newest} versions` };
   }
   const ignored = new Set(ignore.map(({ number }) => number));
-  const numbers = Array.from({ length: newest }, (_, index) => index + 1).filter(
-    (number) => listed.get(number)?.state !== 'DESTROYED' && !ignored.has(number),
-  );
+  const numbers = remaining.filter((number) => !ignored.has(number));
   const [references, hasNewer, elsewhere] = await Promise.all([
     mapConcurrently(CONCURRENCY, numbers, (number) =>
       referenceIn(context, number, listed.get(number)),
     ),
     exists(context, newest + 1),
-    context.keysElsewhere(),
+    context.keyIdsInOtherSecrets(),
   ]);
   if (hasNewer) return { uncertain: `version ${newest + 1} was just added` };
   const unreadable = references.find((reference) => typeof reference === 'object');
@@ -55,7 +57,21 @@ export async function orphanedKeys(
   return keyIds.filter((keyId) => !referenced.has(keyId) && !elsewhere.has(keyId));
 }
 
-/** Whether a version of this number exists, in any state. Unlike a list, access by number doesn't lag. */
+/**
+ * The numbers from 1 to the newest, except those of destroyed versions. A list lags, so a version can exist that isn't listed.
+ *
+ * @returns undefined if so many versions aren't listed that the list must be incomplete
+ */
+export function remainingNumbers(versions: readonly Version[]): number[] | undefined {
+  const newest = newestVersion(versions)?.number ?? 0;
+  const listed = new Map(versions.map(({ number, state }) => [number, state]));
+  if (newest - listed.size > MAX_UNLISTED) return undefined;
+  return Array.from({ length: newest }, (_, index) => index + 1).filter(
+    (number) => listed.get(number) !== 'DESTROYED',
+  );
+}
+
+/** Whether a version with this number exists, in any state. Access by number doesn't lag, and a list does. */
 export async function exists(
   { secret, store, deadlines }: Pick<Context, 'secret' | 'store' | 'deadlines'>,
   number: number,
@@ -71,7 +87,7 @@ export async function exists(
   return found !== undefined;
 }
 
-/** A version with a damaged payload exists. */
+/** A damaged payload shows that the version exists. */
 function asCorrupt(thrown: unknown): 'corrupt' {
   if (toRotationError(thrown).code === 'PAYLOAD_CORRUPT') return 'corrupt';
   throw thrown;
@@ -91,10 +107,10 @@ async function referenceIn(
       : undefined;
   }
   if (access.kind === 'not_readable') {
-    // A version that is listed as disabled is disabled. Of any other the list says too little.
+    // If the list shows the version as disabled, the failed access confirms it. Otherwise get the version's state.
     if (listed?.state === 'DISABLED') return undefined;
     const assumed: Version = listed ?? { number, state: 'ENABLED', createdAt: 0 };
-    const actual = await itself(context, assumed);
+    const actual = await getVersion(context, assumed);
     return actual?.state === 'ENABLED'
       ? { uncertain: `version ${number} is enabled and can't be read (${access.reason})` }
       : undefined;

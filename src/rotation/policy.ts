@@ -30,7 +30,7 @@ export interface RenewalPolicy {
  * The minimum that applies if only a share is configured and the key's lifetime isn't known. An old key that was stored
  * again looks new. With a minimum of two days a daily schedule still renews it before it expires.
  */
-export const DEFAULT_MINIMUM_MS = 48 * HOUR;
+const DEFAULT_MINIMUM_MS = 48 * HOUR;
 
 export type Decision =
   | { readonly action: 'rotate'; readonly reason: string }
@@ -39,7 +39,7 @@ export type Decision =
       readonly outcome: 'not_due' | 'already_rotated';
       readonly reason: string;
     }
-  /** A person must act first. */
+  /** Rotation isn't possible until a person acts. */
   | { readonly action: 'block'; readonly error: RotationError };
 
 export interface Situation {
@@ -48,6 +48,7 @@ export interface Situation {
   readonly hasUnsaved: boolean;
   readonly now: number;
   readonly scheduledAt?: number | undefined;
+  readonly publishedAt?: number | undefined;
   readonly force: boolean;
 }
 
@@ -56,12 +57,14 @@ export interface Situation {
  *
  * 1. blocked, unless an unsaved credential only has to be stored
  * 2. an unsaved credential, an empty secret, a newest version that applications can't read
- * 3. `force`, an expired key
- * 4. a version that was added since the scheduled time
- * 5. the renewal time
+ * 3. an expired key
+ * 4. a version that was added since the message was published
+ * 5. `force`
+ * 6. a version that was added since the scheduled time
+ * 7. the renewal time
  */
 export function decide(situation: Situation, policy: RenewalPolicy): Decision {
-  const { inspection, hasUnsaved, now, scheduledAt, force } = situation;
+  const { inspection, hasUnsaved, now, scheduledAt, publishedAt, force } = situation;
   const { newest, current, missing, next } = inspection;
   const rotate = (reason: string): Decision => ({ action: 'rotate', reason });
 
@@ -76,16 +79,17 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
   }
   const expired = current.credential.expiresAt <= now;
   if (expired) return rotate(`the key expired at ${isoTime(current.credential.expiresAt)}`);
-  if (force) return rotate('forced');
   // Of an incomplete version only the latest possible time is known.
-  const isNew = scheduledAt !== undefined && newest.createdAt >= scheduledAt;
-  if (isNew && newest.incomplete !== true) {
-    return {
-      action: 'keep',
-      outcome: 'already_rotated',
-      reason: `version ${newest.number} was added since this run's scheduled time`,
-    };
-  }
+  const isSince = (time = Infinity): boolean =>
+    newest.incomplete !== true && newest.createdAt >= time;
+  const alreadyRotated = (since: string): Decision => ({
+    action: 'keep',
+    outcome: 'already_rotated',
+    reason: `version ${newest.number} was added since ${since}`,
+  });
+  if (isSince(publishedAt)) return alreadyRotated('the message was published');
+  if (force) return rotate('forced');
+  if (isSince(scheduledAt)) return alreadyRotated("this run's scheduled time");
   const due = renewalTime(current, inspection.issuedAt, policy, inspection.storedSince);
   if (due === undefined) return rotate('every run rotates');
   if (due === -Infinity) return rotate('the key never expires');
@@ -102,7 +106,7 @@ export function whyUnusable({ unreadable }: Inspection, version: Version): strin
 
 /**
  * The decision about a key that isn't due, when Momento's answer about it is known. A rejected key of a minted secret is
- * replaced if the issuer itself says that it is gone; another host might only be the wrong host.
+ * replaced if the issuer's own API or list shows that it is gone. Another host might be the wrong host.
  *
  * @param listed what the issuer's list shows of the key
  */
@@ -160,7 +164,7 @@ export function permissionsFor({ destroyAfterMs }: RenewalPolicy): Permission[] 
 }
 
 /**
- * The time from which a key is due. `-Infinity` for a key that never expires, because its successor does; undefined if
+ * The time from which a key is due. `-Infinity` for a key that never expires, because a new key expires; undefined if
  * every run rotates.
  *
  * Without a known time of issue the lifetime is unknown. The age of the first version with the key gives its lower bound,
@@ -175,14 +179,14 @@ export function renewalTime(
   if (renewBefore === undefined) return undefined;
   if (expiresAt === Infinity) return -Infinity;
   const { share = 0, minimumMs } = renewBefore;
-  // A key is older than its version. A time of issue that says otherwise is wrong, and would make the key due too late.
+  // A key is older than its version. A later time of issue is wrong, and would make the key due too late.
   const latestIssuedAt = Math.min(issuedAt ?? Infinity, storedSince);
   const lifetimeMs = Math.max(0, expiresAt - latestIssuedAt);
   const least = minimumMs ?? (issuedAt === undefined ? DEFAULT_MINIMUM_MS : 0);
   return expiresAt - Math.max(lifetimeMs * share, least);
 }
 
-/** When the key was issued, if that is certain: what the key or payload says, or what the configuration implies. */
+/** When the key was issued, if that is certain: from the key, from the payload, or from the configured lifetime. */
 export function knownIssueTime(
   { credential }: CurrentKey,
   { lifetimeMs }: Pick<Secret, 'lifetimeMs'>,

@@ -1,5 +1,5 @@
 /**
- * What a rotation needs of the outside: a store of secrets, and an issuer of keys. Types only. Every method fails with a
+ * The two services that a rotation calls: a store of secrets, and an issuer of keys. Types only. Every method fails with a
  * RotationError. Times are in milliseconds: `...At` since the epoch, `deadline` on the monotonic clock.
  */
 import type { RotationError } from '../errors';
@@ -21,7 +21,7 @@ export interface Version {
   readonly state: 'ENABLED' | 'DISABLED' | 'DESTROYED';
   readonly createdAt: number;
   readonly etag?: string | undefined;
-  /** Whether Secret Manager delays a destruction that somebody requested. */
+  /** Whether the version's destruction is requested, and Secret Manager delays it. */
   readonly destroyScheduled?: boolean | undefined;
   /** Set for a version that was accessed and that no list has shown yet. */
   readonly unlisted?: boolean | undefined;
@@ -67,7 +67,7 @@ export interface CallLimits {
 export interface SecretStore {
   /** Reads a payload. By number the answer is strongly consistent, by `latest` it can lag. */
   access(secret: SecretName, version: number | 'latest', limits: CallLimits): Promise<Access>;
-  /** The version itself, without its payload; undefined if there is none. */
+  /** The version getVersion, without its payload; undefined if there is none. */
   get(secret: SecretName, version: number, limits: CallLimits): Promise<Version | undefined>;
   /** The versions of a secret. The list can lag, in states and by whole versions. */
   list(secret: SecretName, limits: CallLimits): Promise<VersionList>;
@@ -112,7 +112,7 @@ export interface Credential {
   readonly keyId?: string | undefined;
   /** Infinity for a key that never expires. */
   readonly expiresAt: number;
-  /** When the key was issued, if the payload says so. */
+  /** When the key was issued, if the payload contains it. */
   readonly issuedAt?: number | undefined;
   /** The payload of a version. */
   serialize(): Uint8Array;
@@ -154,7 +154,7 @@ export interface NextKey {
   /**
    * Obtains the key, in one attempt.
    *
-   * @throws RotationError: `refused` is final; with `outcomeUnknown` a key that nobody holds might exist
+   * @throws RotationError: `refused` is final; with `outcomeUnknown` the issuer might have issued a key
    */
   issue(limits: CallLimits): Promise<IssuedKey>;
   /** The error for a refusal, made precise by what is known about earlier attempts. */
@@ -194,7 +194,7 @@ export interface KeySource {
   /**
    * Reads a payload.
    *
-   * @throws RotationError PAYLOAD_INVALID, which says what is wrong without quoting the payload
+   * @throws RotationError PAYLOAD_INVALID, which names the problem without quoting the payload
    */
   parse(payload: Uint8Array): Credential;
   /**
@@ -202,7 +202,12 @@ export interface KeySource {
    *
    * @param managementKey undefined if none is configured
    */
-  open(managementKey: ManagementKeySecret | undefined): KeySession;
+  open(managementKey: ManagementKeySecret | undefined, options?: SessionOptions): KeySession;
+}
+
+export interface SessionOptions {
+  /** Whether its calls go before those of all other sessions. */
+  readonly isUrgent: boolean;
 }
 
 export interface KeySession {
@@ -216,10 +221,15 @@ export interface KeySession {
    *   of an older one, or undefined if there is none
    */
   nextKey(secret: Secret, current: CurrentKey | undefined): Promise<NextKey | RotationError>;
-  /** Asks the issuer about a key that this run issued. Fails for internal errors only. */
+  /** Verifies a key that this run issued. Fails for internal errors only. */
   verifyNew(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
-  /** Asks about the newest key. One list of keys can answer for all secrets of the request. */
+  /** Verifies the newest key. One list of keys can verify the keys of all secrets of the request. */
   verifyNewest(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
+  /**
+   * Asks whether a revoked key is rejected everywhere: by the issuer itself, and by the host that it is used with. A host alone
+   * can be the wrong one.
+   */
+  verifyRejected(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
   /**
    * What the issuer's list shows of a key; `unknown` without a management key. A key that is missing in a list with skipped
    * entries is `absent` only if the issuer rejects it.
@@ -233,12 +243,12 @@ export interface KeySession {
   /**
    * Revokes up to `REVOKE_BATCH` keys. A key that is already gone counts as revoked.
    *
-   * @param confirm asked once, when nothing is waited for any more: which of the keys to revoke
+   * @param recheck called once, right before the first revocation. It returns the keys that can still be revoked
    * @returns for each key whether it was revoked, or the error
    */
   revoke(
     keyIds: readonly string[],
-    confirm: (keyIds: readonly string[]) => Promise<readonly string[]>,
+    recheck: (keyIds: readonly string[]) => Promise<readonly string[]>,
     limits: CallLimits,
   ): Promise<Map<string, true | RotationError>>;
   /** Closes connections and forgets the management key. */

@@ -13,7 +13,7 @@ import { RotationError, toRotationError } from '../errors';
 import { isTransient, retry } from '../retry';
 import {
   ISSUE_RETRY_FOR,
-  LATE_ADD,
+  TIME_FOR_LATE_ADD,
   MINTED_KEY_ADD_WITHIN,
   OTHER_RUN_WAIT,
   QUOTA_RETRY_FOR,
@@ -25,11 +25,13 @@ import { renewalTime } from './policy';
 import type { CurrentKey, IssuedKey, KeyCheck, NextKey, Version } from './ports';
 import type { Run } from './run';
 import type { IssuedCredential } from './unsaved';
-import { answered, verifyIssued } from './verify';
+import { verifyOrInconclusive, verifyIssued } from './verify';
 
 /** How the attempt to renew a key ended. Every way out of a rotation is one of these. */
 export type Renewal =
   | { readonly kind: 'not_attempted' }
+  /** A dry run: a real run would try to add this version. */
+  | { readonly kind: 'planned'; readonly version: Version }
   | {
       readonly kind: 'rotated';
       readonly issued: IssuedCredential;
@@ -37,7 +39,7 @@ export type Renewal =
       /** Undefined if keys aren't verified. */
       readonly check: KeyCheck | undefined;
     }
-  /** Somebody added a version during the run; theirs stays. */
+  /** Another process or a person added a version during the run. That version stays the newest. */
   | { readonly kind: 'superseded'; readonly by: number }
   /** The old key is still in the newest version. */
   | {
@@ -45,7 +47,7 @@ export type Renewal =
       readonly step: 'issue' | 'verify';
       readonly error: RotationError;
     }
-  /** A key was issued, and it isn't known whether a version contains it, unless `isCertain`. */
+  /** A key was issued and not stored. If `isCertain`, no version contains it. Otherwise a version might contain it. */
   | {
       readonly kind: 'not_stored';
       readonly error: RotationError;
@@ -97,25 +99,25 @@ type Issuing =
   | { readonly issued: IssuedCredential; readonly warnings: readonly string[] }
   | Exclude<Renewal, { readonly kind: 'rotated' }>;
 
-/** An unsaved credential comes first: its refresh token is used, so it might be the last one. */
+/** Returns the unsaved credential of an earlier run, if there is one. Otherwise it issues a key. */
 async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
   const { secret, unsaved, deadlines, clock, session, policy } = run;
   const { current, newest, next } = inspection;
   const failed = (error: RotationError): Issuing => ({ kind: 'not_renewed', step: 'issue', error });
 
-  const kept = unsaved.get(secret);
-  if (kept !== undefined) {
+  const earlier = unsaved.get(secret);
+  if (earlier !== undefined) {
     const check = policy.verify
-      ? await answered(() =>
-          session.verifyNew(kept.credential, { deadline: deadlines.latestIssue }),
+      ? await verifyOrInconclusive(() =>
+          session.verifyNew(earlier.credential, { deadline: deadlines.latestIssue }),
         )
       : undefined;
     if (check?.verdict !== 'rejected' || next instanceof RotationError) {
-      return { issued: kept, warnings: [] };
+      return { issued: earlier, warnings: [] };
     }
   }
   if (next instanceof RotationError) return failed(next);
-  if (!deadlines.canIssue) return failed(outOfTime());
+  if (!deadlines.canIssue) return failed(tooLateToIssue());
 
   const attempts = new Attempts(next);
   const transientUntil = deadlines.in(ISSUE_RETRY_FOR, deadlines.latestIssue);
@@ -134,15 +136,15 @@ async function issue(run: Run, inspection: Inspection): Promise<Issuing> {
       usedTokenFingerprint: current?.credential.tokenFingerprint,
       newestAtIssue: newest?.number ?? 0,
     };
-    unsaved.keep(secret, issued);
+    unsaved.set(secret, issued);
     return { issued, warnings };
   } catch (thrown) {
     const error = toRotationError(thrown);
     if (!error.refused) return failed(error);
-    // A refresh token works once. If another run used it first, that run has added a version, or is about to.
+    // A refresh token works once. If another run used it first, that run adds a version.
     const newer = next.by === 'refresh' ? await waitForNewerVersion(run, inspection) : undefined;
     if (newer !== undefined) return { kind: 'superseded', by: newer };
-    if (kept !== undefined) return { issued: kept, warnings: [] };
+    if (earlier !== undefined) return { issued: earlier, warnings: [] };
     const context = { answerLost: attempts.unknownOutcomes > 0, now: clock.now() };
     return failed(next.refusal(error, context));
   }
@@ -173,7 +175,7 @@ class Attempts {
 
 /**
  * The number of the newest version that was added since the inspection. Versions are looked up by number, because lists
- * lag. In doubt there is none: a credential must not be lost for a failed look.
+ * lag. If the search fails, the run continues as if there were none: a failed read must not cost a credential.
  */
 async function newerVersion(
   run: Run,
@@ -181,7 +183,7 @@ async function newerVersion(
   warnings?: string[],
 ): Promise<number | undefined> {
   const last = newest?.number ?? 0;
-  // A used-up quota of reads must not keep a credential in memory until the end of the run.
+  // The new credential must be stored soon, so the search ends after 30 s even if the quota of reads is used up.
   const retrying = { latest: run.deadlines.latestAdd, quotaRetryFor: RETRY_FOR };
   let number = last;
   try {
@@ -216,8 +218,8 @@ async function add(
   const { secret, store, deadlines, clock } = run;
   const payload = issued.credential.serialize();
   const tooLate = issued.by === 'mint' ? issued.issuedAt + MINTED_KEY_ADD_WITHIN : Infinity;
-  // A slow issue and verification can end after `latestAdd`. Even then the key is worth an attempt.
-  const latest = Math.min(Math.max(deadlines.latestAdd, deadlines.in(LATE_ADD)), tooLate);
+  // A slow issue and verification can end after `latestAdd`. Even then the run tries to store the key.
+  const latest = Math.min(Math.max(deadlines.latestAdd, deadlines.in(TIME_FOR_LATE_ADD)), tooLate);
   let outcomeUnknown = false as boolean;
   const attempt = async (): Promise<Version> => {
     if (clock.monotonic() > tooLate) throw mintedTooLongAgo();
@@ -346,7 +348,7 @@ export function isRecreated(newest: Version | undefined, added: Version): boolea
   return added.number <= (newest?.number ?? 0);
 }
 
-export function outOfTime(): RotationError {
+export function tooLateToIssue(): RotationError {
   return new RotationError('DEADLINE_EXCEEDED', {
     problem: 'Too little time was left to issue a key and to store it, so no key was issued.',
     action:

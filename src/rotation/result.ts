@@ -1,7 +1,13 @@
 /** The result of a run: a pure function of what its steps returned. */
 import { inDays, isoTime } from '../duration';
-import { RotationError, type ErrorCode } from '../errors';
-import { causeAsWarning, failuresAsWarnings, type Cleanup, type Failure } from './cleanup';
+import { helpFor, RotationError, type ErrorCode } from '../errors';
+import {
+  causeAsWarning,
+  failuresAsWarnings,
+  NO_CLEANUP,
+  type Cleanup,
+  type Failure,
+} from './cleanup';
 import type { Inspection } from './inspect';
 import { renewalTime, type Decision } from './policy';
 import type { CurrentKey, IssuedBy, KeyCheck } from './ports';
@@ -57,6 +63,24 @@ export interface RotationResult {
   readonly revoked?: readonly string[] | undefined;
   readonly warnings?: readonly string[] | undefined;
   readonly error?: ErrorReport | undefined;
+  /** Of a compromise response: whether the issuer rejected every old key. */
+  readonly contained?: boolean | undefined;
+  readonly compromisedKeys?: readonly CompromisedKey[] | undefined;
+  /** The disabled versions, whose keys couldn't be read. */
+  readonly notRead?: readonly string[] | undefined;
+}
+
+/** A key that a compromise response found. */
+export interface CompromisedKey {
+  readonly keyId?: string | undefined;
+  /** Of a key without an id. */
+  readonly fingerprint?: string | undefined;
+  /** When the issuer rejected it, RFC 3339. */
+  readonly rejectedAt?: string | undefined;
+  /** When a key that isn't rejected expires, RFC 3339 or `never`. */
+  readonly expiresAt?: string | undefined;
+  /** Why it can't be revoked. */
+  readonly notRevoked?: string | undefined;
 }
 
 export interface ErrorReport {
@@ -64,13 +88,15 @@ export interface ErrorReport {
   readonly step?: Step | undefined;
   /** Problem, impact on applications, action. */
   readonly message: string;
+  /** The section about the code in the documentation, as a path in the repository. */
+  readonly help: string;
   readonly retryable: boolean;
 }
 
 /** A result, with what only the log gets. */
 export interface RunResult {
   readonly result: RotationResult;
-  /** The HTTP status that it asks for. */
+  /** The HTTP status of a request with this result alone. */
   readonly status: number;
   readonly keyFingerprint?: string | undefined;
   /** How long the key that applications use has been in its version. */
@@ -85,14 +111,26 @@ export interface RunResult {
   readonly cause?: unknown;
 }
 
-type Context = Pick<Run, 'secret' | 'options' | 'policy' | 'clock' | 'timings'>;
+type Context = Pick<Run, 'secret' | 'options' | 'policy'>;
 
-export function toResult(run: Context, record: RunRecord): RunResult {
-  const { secret, options, policy, timings } = run;
-  const now = run.clock.now();
+interface Measured {
+  readonly durationMs: number;
+  readonly steps: StepTimings['steps'];
+}
+
+export function toResult(
+  run: Context,
+  record: RunRecord,
+  now: number,
+  { durationMs, steps }: Measured,
+): RunResult {
+  const { secret, options, policy } = run;
   const { inspection, renewed, check, cleanup } = record;
   const { renewal } = renewed;
-  const [failure, ...others] = failuresOf(record);
+  // A dry run had nothing to clean up, so a failed plan is only a warning.
+  const [failure, ...others] = failuresOf(
+    options.dryRun ? { ...record, cleanup: NO_CLEANUP } : record,
+  );
   const current = newestKey(inspection, renewal);
   const version =
     renewal.kind === 'superseded'
@@ -104,6 +142,7 @@ export function toResult(run: Context, record: RunRecord): RunResult {
     ...record.warnings,
     ...renewed.warnings,
     ...cleanup.warnings,
+    ...(options.dryRun ? failuresAsWarnings(cleanup.failures) : []),
     ...(record.alias === undefined ? [] : [aliasWarning(record.alias)]),
     ...(failure === undefined ? [] : causeAsWarning(failure)),
     ...failuresAsWarnings(others),
@@ -141,8 +180,8 @@ export function toResult(run: Context, record: RunRecord): RunResult {
       now,
     ),
     liveKeys: cleanup.liveKeys,
-    durationMs: timings.totalMs,
-    steps: timings.steps,
+    durationMs,
+    steps,
     cause: failure?.error.code === 'INTERNAL' ? failure.error.cause : undefined,
   };
 }
@@ -186,7 +225,7 @@ function outcomeOf({ options }: Context, record: RunRecord, failure: Failure | u
 function reasonOf({ options }: Context, { decision, renewed, alias }: RunRecord) {
   if (alias !== undefined) return `the same secret as ${alias}`;
   if (renewed.renewal.kind === 'superseded') {
-    return `version ${renewed.renewal.by} was added by somebody else during the run`;
+    return `version ${renewed.renewal.by} was added by another process during the run`;
   }
   if (decision === undefined || decision.action === 'block') return undefined;
   if (!options.dryRun) return decision.reason;
@@ -203,7 +242,7 @@ function plannedIssuer({ options }: Context, { decision, inspection }: RunRecord
   return inspection.next instanceof RotationError ? undefined : inspection.next.by;
 }
 
-/** The key that applications should be using, as the run leaves it. Of a version that somebody else added, nothing is known. */
+/** The key in the newest enabled version at the end of the run. If another process added a version, its key isn't known. */
 function newestKey(inspection: Inspection | undefined, renewal: Renewal): CurrentKey | undefined {
   if (renewal.kind === 'superseded') return undefined;
   if (renewal.kind !== 'rotated') return inspection?.current;
@@ -279,5 +318,5 @@ export function errorReport(
   impact: string,
   step?: Step,
 ): ErrorReport {
-  return { code, step, message: `${problem} ${impact} ${action}`, retryable };
+  return { code, step, message: `${problem} ${impact} ${action}`, help: helpFor(code), retryable };
 }

@@ -3,72 +3,97 @@
  *
  *   inspect ──> decide ──> issue ──> verify ──> add ──> disable ──> destroy ──> revoke
  *      │           │         │         │         │         │
- *      │           │         │         │         │         └ failed: incomplete, the next run continues here
+ *      │           │         │         │         │         └ failed: incomplete, the next run cleans up
  *      │           │         │         │         └ failed: a refreshed credential stays in memory, the next run adds it
  *      │           │         │         ├ a newer version exists: superseded
  *      │           │         │         ├ rejected: failed, the old key stays the newest
- *      │           │         │         └ inconclusive: added, because it must not be lost; nothing is cleaned up
- *      │           │         └ refused: failed, the old key stays the newest
+ *      │           │         │         └ inconclusive: the key is added, because it must not be lost; nothing is cleaned up
+ *      │           │         └ failed: the old key stays the newest
  *      │           └ not due, or blocked: the newest key is verified, then the cleanup follows
  *      └ failed: nothing was changed
  *
- * Adding a version promotes it: `latest` names the version that was added last, whatever its state. So the old key works
- * until the new one is in place and verified, and wherever a run ends, the next one continues.
+ * Adding a version promotes it: `latest` names the version that was added last, whatever its state. So applications get the
+ * old key until the new one is stored. If a run ends at any point, the next run continues.
  */
 import { RotationError, toRotationError } from '../errors';
-import { applyCleanup, NO_CLEANUP, planCleanup, type Failure, type Standing } from './cleanup';
-import { CLEANUP_RESERVE, Deadlines, RETRY_FOR } from './deadlines';
-import { inspect, itself, type Inspection } from './inspect';
-import { decide, permissionsFor, replaceRejected, visibleBlocker, type Decision } from './policy';
+import {
+  applyCleanup,
+  describePlan,
+  NO_CLEANUP,
+  planCleanup,
+  type Cleanup,
+  type CleanupInput,
+  type Failure,
+} from './cleanup';
+import { Deadlines, RETRY_FOR, TIME_FOR_LAST_CALLS } from './deadlines';
+import { getVersion, inspect, type Inspection } from './inspect';
+import {
+  ascending,
+  decide,
+  permissionsFor,
+  replaceRejected,
+  visibleBlocker,
+  type Decision,
+} from './policy';
 import type { CurrentKey, KeyCheck, Version } from './ports';
-import { isRecreated, outOfTime, renew, type Renewal, type Renewed } from './renew';
+import { isRecreated, renew, tooLateToIssue, type Renewal, type Renewed } from './renew';
 import { toResult, type RunRecord, type RunResult } from './result';
 import type { Run } from './run';
 import type { IssuedCredential } from './unsaved';
-import { answered, verifyNewest } from './verify';
+import { verifyNewest, verifyOrInconclusive } from './verify';
 
 /** Runs the rotation. Never throws: every failure is a result. */
 export async function rotate(run: Run): Promise<RunResult> {
-  const record = await runSteps(run).catch((thrown: unknown): RunRecord => ({
-    ...NOTHING_DONE,
-    failure: { step: 'inspect', error: toRotationError(thrown) },
-  }));
-  return toResult(run, record);
+  try {
+    return resultOf(run, await runSteps(run));
+  } catch (thrown) {
+    return resultOf(run, failedRun({ step: 'inspect', error: toRotationError(thrown) }));
+  }
+}
+
+/** The record of a run that failed before a decision. */
+export function failedRun(failure: Failure): RunRecord {
+  return { renewed: NOT_ATTEMPTED, cleanup: NO_CLEANUP, warnings: [], failure };
+}
+
+export function resultOf(run: Run, record: RunRecord): RunResult {
+  const { clock, timings } = run;
+  return toResult(run, record, clock.now(), { durationMs: timings.totalMs, steps: timings.steps });
 }
 
 const NOT_ATTEMPTED: Renewed = { renewal: { kind: 'not_attempted' }, warnings: [], revoked: [] };
-export const NOTHING_DONE: RunRecord = {
-  renewed: NOT_ATTEMPTED,
-  cleanup: NO_CLEANUP,
-  warnings: [],
-};
 
 async function runSteps(run: Run): Promise<RunRecord> {
-  const { options, policy, clock, deadlines, timings } = run;
-  if (!deadlines.canIssue) throw outOfTime();
+  const { policy, deadlines, timings } = run;
+  if (!deadlines.canIssue) throw tooLateToIssue();
   const inspection = await timings.measure('inspect', () => inspect(run, permissionsFor(policy)));
   const alias = await run.aliasOf(inspection.canonicalName);
-  if (alias !== undefined) return { ...NOTHING_DONE, inspection, alias };
-
+  if (alias !== undefined) {
+    return { inspection, alias, renewed: NOT_ATTEMPTED, cleanup: NO_CLEANUP, warnings: [] };
+  }
   const unsaved = await reviewUnsaved(run, inspection);
-  const situation = { ...options, inspection, hasUnsaved: unsaved.isKept, now: clock.now() };
-  const judged = await judgeNewest(run, inspection, decide(situation, policy));
-  const begun = { ...judged, inspection, warnings: [...inspection.warnings, ...unsaved.warnings] };
-  if (options.dryRun) return { ...begun, ...(await dryRun(run, inspection, judged, unsaved)) };
+  const { decision, check: checkBefore } = await decideAndVerify(run, inspection, unsaved.isNeeded);
+  const renewed = decision.action === 'rotate' ? await renewOrPlan(run, inspection) : NOT_ATTEMPTED;
+  const check = await checkAfter(run, inspection, renewed.renewal, checkBefore);
+  const cleanup = await cleanUp(run, cleanupInput(run, inspection, renewed.renewal, check));
+  const warnings = [...inspection.warnings, ...unsaved.warnings];
+  return { inspection, decision, renewed, check, cleanup, warnings };
+}
 
-  const renewed =
-    judged.decision.action === 'rotate' ? await renew(run, inspection) : NOT_ATTEMPTED;
-  const check = await checkInUse(run, inspection, renewed.renewal, judged.check);
-  const standing = standingAfter(run, inspection, renewed.renewal, check);
-  const cleanup = standing === undefined ? NO_CLEANUP : await cleanUp(run, standing);
-  return { ...begun, renewed, check, cleanup };
+/** Renews the key. A dry run only names the version that would be added. */
+async function renewOrPlan(run: Run, inspection: Inspection): Promise<Renewed> {
+  if (!run.options.dryRun) return renew(run, inspection);
+  const number = (inspection.newest?.number ?? 0) + 1;
+  const version: Version = { number, state: 'ENABLED', createdAt: run.clock.now() };
+  return { renewal: { kind: 'planned', version }, warnings: [], revoked: [] };
 }
 
 /**
- * Which key applications get now, if that is certain. This is the safety argument of the project: nothing is disabled,
- * destroyed or revoked unless this key is known, is in the newest version, and was verified in this run.
+ * Which key do applications get now, if that is certain? This is the safety argument of the project. Versions are disabled
+ * and destroyed only if this function returns a key and the run has verified it.
  *
- * It isn't certain if somebody else added a version, if an add might have arrived, and if the secret was recreated.
+ * The key is in the newest version. Nothing is certain if another process added a version, if an add might have arrived, or
+ * if the secret was recreated.
  */
 export function keyInUse(
   { newest, current }: Inspection,
@@ -82,6 +107,7 @@ export function keyInUse(
     case 'not_attempted':
     case 'not_renewed':
       return current?.version.number === newest?.number ? current : undefined;
+    case 'planned':
     case 'superseded':
     case 'not_stored':
       return undefined;
@@ -89,163 +115,154 @@ export function keyInUse(
 }
 
 /**
- * The key that applications had at the inspection, if they still can have it: the old key of a failed add. It can't justify
- * that a version is disabled, but orphaned keys can be revoked: references are looked up by number.
+ * The key that applications had at the inspection and might still get: the old key after a failed add. No version is
+ * disabled because of it. Orphaned keys are revoked, because references are looked up by number.
  */
-function keyBefore({ newest, current }: Inspection, { kind }: Renewal): CurrentKey | undefined {
+function keyBeforeAdd({ newest, current }: Inspection, { kind }: Renewal): CurrentKey | undefined {
   return kind === 'not_stored' && current?.version.number === newest?.number ? current : undefined;
 }
 
-async function checkInUse(
+/** The issuer's answer about the key that applications get after the renewal. */
+async function checkAfter(
   run: Run,
   inspection: Inspection,
   renewal: Renewal,
-  known: KeyCheck | undefined,
+  checkBefore: KeyCheck | undefined,
 ): Promise<KeyCheck | undefined> {
-  if (renewal.kind === 'rotated') return renewal.check;
-  // The answer about the old key says nothing about the version that somebody else added.
-  if (renewal.kind === 'superseded') return undefined;
-  if (known !== undefined) return known;
-  const key = keyInUse(inspection, renewal) ?? keyBefore(inspection, renewal);
-  return key && run.timings.measure('verify', () => verifyNewest(run, key));
+  switch (renewal.kind) {
+    case 'rotated':
+      return renewal.check;
+    // The version that another process added contains another key.
+    case 'superseded':
+      return undefined;
+    case 'planned':
+      return checkBefore;
+    case 'not_attempted':
+    case 'not_renewed':
+    case 'not_stored': {
+      const key = keyInUse(inspection, renewal) ?? keyBeforeAdd(inspection, renewal);
+      if (checkBefore !== undefined || key === undefined) return checkBefore;
+      return run.timings.measure('verify', () => verifyNewest(run, key));
+    }
+  }
 }
 
-function standingAfter(
+/** @returns undefined if nothing can be cleaned up */
+function cleanupInput(
   run: Run,
   inspection: Inspection,
   renewal: Renewal,
   check: KeyCheck | undefined,
-): Standing | undefined {
+): CleanupInput | undefined {
+  const { versions } = inspection;
+  // A real run would verify the new key before it cleans up.
+  if (renewal.kind === 'planned') {
+    return { inspection, versions, newest: renewal.version, isCertain: true };
+  }
   const certain = keyInUse(inspection, renewal);
-  const key = certain ?? keyBefore(inspection, renewal);
+  const key = certain ?? keyBeforeAdd(inspection, renewal);
   if (key === undefined) return undefined;
-  const { version, credential } = key;
+  const { number } = key.version;
   return {
     inspection,
-    versions: withNewest(inspection.versions, version),
-    newest: version,
-    keyId: credential.keyId,
+    versions: ascending([...versions.filter((each) => each.number !== number), key.version]),
+    newest: key.version,
+    keyId: key.credential.keyId,
     isCertain: certain !== undefined,
-    blocked: unverified(run, version, check),
+    blocked: notVerified(run, key.version, check),
   };
 }
 
-function withNewest(versions: readonly Version[], newest: Version): Version[] {
-  return [...versions.filter(({ number }) => number !== newest.number), newest];
-}
-
-async function cleanUp(run: Run, standing: Standing): Promise<RunRecord['cleanup']> {
+async function cleanUp(run: Run, input: CleanupInput | undefined): Promise<Cleanup> {
+  if (input === undefined) return NO_CLEANUP;
+  if (run.options.dryRun) return describePlan(planCleanup(run, input));
   try {
-    const deadlines = run.deadlines.before(CLEANUP_RESERVE);
-    return await applyCleanup({ ...run, deadlines }, standing);
+    const limited = { ...run, deadlines: run.deadlines.before(TIME_FOR_LAST_CALLS) };
+    return await applyCleanup(limited, planCleanup(limited, input));
   } catch (thrown) {
+    // The renewal is already done, so its result must not be lost.
     const failure: Failure = { step: 'disable', error: toRotationError(thrown) };
     return { ...NO_CLEANUP, failures: [failure] };
   }
 }
 
-/**
- * Verifies the newest key of a run that doesn't rotate for another reason. A rejected key is replaced, or blocks.
- */
-async function judgeNewest(
+interface VerifiedDecision {
+  readonly decision: Decision;
+  readonly check?: KeyCheck | undefined;
+}
+
+/** Decides, and verifies the newest key if the run doesn't rotate anyway. A rejected key is replaced, or blocks the run. */
+async function decideAndVerify(
   run: Run,
   inspection: Inspection,
-  decision: Decision,
-): Promise<{ readonly decision: Decision; readonly check?: KeyCheck | undefined }> {
-  const { session, clock, timings, deadlines, keys } = run;
+  hasUnsaved: boolean,
+): Promise<VerifiedDecision> {
+  const { options, policy, clock, timings, keys } = run;
   const { current, newest } = inspection;
-  if (decision.action === 'rotate' || current?.version.number !== newest?.number) {
-    return { decision };
-  }
-  const check = current && (await timings.measure('verify', () => verifyNewest(run, current)));
-  if (current === undefined || check?.verdict !== 'rejected' || decision.action === 'block') {
-    return { decision, check };
-  }
+  const decided = decide({ ...options, inspection, hasUnsaved, now: clock.now() }, policy);
+  // A real run tries an expired key once. To store an unsaved credential, no run needs a next key.
+  const blocker =
+    options.dryRun && decided.action === 'rotate' && !hasUnsaved
+      ? visibleBlocker(inspection, keys.vendor, keys.remedy, clock.now())
+      : undefined;
+  const decision: Decision = blocker ? { action: 'block', error: blocker } : decided;
+  const isNewest = current?.version.number === newest?.number;
+  if (decision.action === 'rotate' || current === undefined || !isNewest) return { decision };
+  const check = await timings.measure('verify', () => verifyNewest(run, current));
+  if (check?.verdict !== 'rejected' || decision.action === 'block') return { decision, check };
+  return { decision: await decideAboutRejected(run, inspection, current, check), check };
+}
+
+async function decideAboutRejected(
+  run: Run,
+  inspection: Inspection,
+  { credential, version }: CurrentKey,
+  check: KeyCheck & { readonly verdict: 'rejected' },
+): Promise<Decision> {
+  const { session, clock, deadlines, keys } = run;
   const listed = check.byIssuer
     ? 'unknown'
     : await session
-        .listedState(current.credential, { deadline: deadlines.end })
+        .listedState(credential, { deadline: deadlines.end })
         .catch(() => 'unknown' as const);
-  const verdict = replaceRejected(inspection, check, listed, clock.now());
-  return verdict.replace
-    ? { decision: { action: 'rotate', reason: `${keys.vendor} rejects the newest key` }, check }
-    : {
-        decision: {
-          action: 'block',
-          error: newestKeyRejected(run, current.version, check.host, verdict.reason),
-        },
-        check,
-      };
-}
-
-/** What a real run would do. */
-async function dryRun(
-  run: Run,
-  inspection: Inspection,
-  { decision, check }: { readonly decision: Decision; readonly check?: KeyCheck | undefined },
-  unsaved: { readonly isKept: boolean },
-): Promise<Pick<RunRecord, 'renewed' | 'cleanup' | 'decision'>> {
-  const { clock, keys } = run;
-  const { newest, versions, current } = inspection;
-  // An unsaved credential only has to be stored. Then nothing about the next key blocks the run.
-  const blocker =
-    decision.action === 'rotate' && !unsaved.isKept
-      ? visibleBlocker(inspection, keys.vendor, keys.remedy, clock.now())
-      : undefined;
-  const decided: Decision = blocker ? { action: 'block', error: blocker } : decision;
-  const added: Version = {
-    number: (newest?.number ?? 0) + 1,
-    state: 'ENABLED',
-    createdAt: clock.now(),
-  };
-  const isRotation = decided.action === 'rotate';
-  const top = isRotation ? added : current?.version;
-  const standing: Standing | undefined =
-    top === undefined || (!isRotation && top.number !== newest?.number)
-      ? undefined
-      : {
-          inspection,
-          versions: withNewest(versions, top),
-          newest: top,
-          keyId: isRotation ? undefined : current?.credential.keyId,
-          isCertain: true,
-          blocked: isRotation ? undefined : unverified(run, top, check),
-        };
-  const cleanup = standing === undefined ? NO_CLEANUP : await planCleanup(run, standing);
-  return { renewed: NOT_ATTEMPTED, cleanup, decision: decided };
+  const decided = replaceRejected(inspection, check, listed, clock.now());
+  return decided.replace
+    ? { action: 'rotate', reason: `${keys.vendor} rejects the newest key` }
+    : { action: 'block', error: newestKeyRejected(run, version, check.host, decided.reason) };
 }
 
 /**
- * Looks whether an unsaved credential is still needed. It isn't if the secret was recreated, or if somebody added a newer
- * version with a key that the issuer accepts. A version with the used refresh token is the old payload, stored again: it
- * has no successor but the unsaved credential.
+ * Drops an unsaved credential that isn't needed any more: the secret was recreated, or a newer version contains a key that
+ * the issuer accepts. A version with the used refresh token is the old payload, stored again. Only the unsaved credential
+ * can renew it.
  */
 async function reviewUnsaved(
   run: Run,
   inspection: Inspection,
-): Promise<{ readonly isKept: boolean; readonly warnings: readonly string[] }> {
+): Promise<{ readonly isNeeded: boolean; readonly warnings: readonly string[] }> {
   const { secret, unsaved, options } = run;
-  const kept = unsaved.get(secret);
-  if (kept === undefined) return { isKept: false, warnings: [] };
-  const reason = await whyReplaced(run, inspection, kept);
-  if (reason === undefined) return { isKept: true, warnings: [] };
+  const credential = unsaved.get(secret);
+  if (credential === undefined) return { isNeeded: false, warnings: [] };
+  const reason = await reasonToDiscard(run, inspection, credential);
+  if (reason === undefined) return { isNeeded: true, warnings: [] };
   if (!options.dryRun) unsaved.discard(secret);
   return {
-    isKept: false,
+    isNeeded: false,
     warnings: [`a key that an earlier run couldn't store isn't needed any more: ${reason}`],
   };
 }
 
-async function whyReplaced(
+/** @returns undefined if the credential is still needed, or if that is uncertain */
+async function reasonToDiscard(
   run: Run,
   { current }: Inspection,
   { credential, issuedFrom, newestAtIssue, usedTokenFingerprint }: IssuedCredential,
 ): Promise<string | undefined> {
   const { session, deadlines } = run;
   if (issuedFrom !== undefined) {
-    // A failed look is no reason to leave the credential in memory.
+    // If the lookup fails, the credential is still needed.
     const soon = new Deadlines(run.clock, deadlines.in(RETRY_FOR));
-    const same = await itself({ ...run, deadlines: soon }, issuedFrom).catch(() => issuedFrom);
+    const same = await getVersion({ ...run, deadlines: soon }, issuedFrom).catch(() => issuedFrom);
     if (same === undefined || isOtherVersion(issuedFrom, same)) return 'the secret was recreated';
   }
   if (current === undefined || current.version.number <= newestAtIssue) return undefined;
@@ -255,7 +272,7 @@ async function whyReplaced(
   }
   const token = current.credential.tokenFingerprint;
   if (token !== undefined && token === usedTokenFingerprint) return undefined;
-  const check = await answered(() =>
+  const check = await verifyOrInconclusive(() =>
     session.verifyNewest(current.credential, { deadline: deadlines.end }),
   );
   return check.verdict === 'accepted' ? `version ${number} was added since` : undefined;
@@ -269,8 +286,8 @@ function isOtherVersion(a: Version, b: Version): boolean {
   return isKnown && a.createdAt !== b.createdAt;
 }
 
-/** Why nothing can be cleaned up. */
-function unverified(run: Run, version: Version, check: KeyCheck | undefined): Failure | undefined {
+/** Why nothing can be cleaned up; undefined if the key was verified, or if keys aren't verified at all. */
+function notVerified(run: Run, version: Version, check: KeyCheck | undefined): Failure | undefined {
   const { keys, policy } = run;
   if (!policy.verify || check?.verdict === 'accepted') return undefined;
   if (check?.verdict === 'rejected') {
@@ -280,7 +297,7 @@ function unverified(run: Run, version: Version, check: KeyCheck | undefined): Fa
     step: 'verify',
     error: new RotationError('VERIFY_INCONCLUSIVE', {
       problem: `${keys.vendor} gave no clear answer about the key of version ${version.number}${check === undefined ? '' : `: ${check.problem}`}. So nothing was disabled or revoked.`,
-      action: `Wait for the next run, which asks again. If this persists, check whether ${keys.vendor} is available.`,
+      action: `Wait for the next run, which verifies the key again. If this persists, check whether ${keys.vendor} is available.`,
     }),
   };
 }

@@ -4,16 +4,18 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
-import { credentialIn, readNewestEnabled } from './inspect';
-import type { KeySession, Secret } from './ports';
+import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
+import { credentialIn, inspect, readNewestEnabled } from './inspect';
+import { permissionsFor } from './policy';
+import type { KeySession, Secret, SessionOptions } from './ports';
 import { notStored } from './renew';
-import { NOTHING_DONE, rotate } from './rotate';
-import { toResult, type RunResult } from './result';
-import { StepTimings, type Environment, type Run, type RunOptions } from './run';
+import { failedRun, resultOf, rotate } from './rotate';
+import type { RunResult } from './result';
+import { StepTimings, type Dependencies, type Run, type RunOptions } from './run';
 import { failedStatus, statusOf, type StatusReport } from './status';
 import { UnsavedCredentials } from './unsaved';
 
-export interface RotatorOptions extends Environment {
+export interface RotatorOptions extends Dependencies {
   /** All secrets that can be rotated. */
   readonly secrets: readonly Secret[];
   /** The secret that contains the management key. */
@@ -30,6 +32,8 @@ interface Request {
 
 interface Running {
   readonly force: boolean;
+  /** A message has a run of its own, whose result shows what was added since. So does a compromise response. */
+  readonly canBeJoined: boolean;
   readonly result: Promise<RunResult>;
 }
 
@@ -49,8 +53,8 @@ export class Rotator {
   }
 
   /**
-   * Rotates secrets that are due, and cleans up. All secrets begin at once: a slow service, or a used-up quota, holds only
-   * the secrets that need it, and the services limit the calls. Never throws.
+   * Rotates secrets that are due, and cleans up. All secrets begin at once. So a slow service or a used-up quota
+   * delays only the secrets that need it. The clients of the services limit the calls. Never throws.
    *
    * @param onResult called once for each run, when it ends
    */
@@ -63,14 +67,47 @@ export class Rotator {
     return this.#inSession(deadlines, (session) => {
       const request = this.#newRequest(secrets, session, deadlines);
       return Promise.all(
-        secrets.map((secret) => this.#inTurn(this.#newRun(secret, options, request), onResult)),
+        secrets.map((secret) => {
+          const run = this.#newRun(secret, options, request);
+          return this.#inTurn(run, () => rotate(run), onResult);
+        }),
       );
     });
   }
 
-  /** Reports every secret without changing anything. Never throws. */
-  async status(): Promise<StatusReport[]> {
-    const { clock, secrets } = this.#options;
+  /**
+   * Responds to compromised keys: replaces, revokes and disables them. The management key's own secret comes first, because
+   * the others need the new management key.
+   *
+   * @param onResult called once for each secret, when its response ends
+   * @throws RotationError INVALID_REQUEST if `revokeFirst` is set and the keys of a secret aren't minted. Then nothing was done
+   */
+  async respond(
+    secrets: readonly Secret[],
+    options: CompromiseOptions & { readonly deadline: number },
+    onResult: (result: RunResult) => void,
+  ): Promise<RunResult[]> {
+    const { managementKey, clock } = this.#options;
+    const deadlines = new Deadlines(clock, options.deadline);
+    if (options.revokeFirst) await this.#requireMinted(secrets, deadlines);
+    const isManager = ({ name }: Secret): boolean => name === managementKey?.name;
+    const first = await this.#respondTo(secrets.filter(isManager), options, onResult);
+    const version = first[0]?.result.version;
+    const others = secrets.filter((secret) => !isManager(secret));
+    const rest = await this.#respondTo(
+      others,
+      options,
+      onResult,
+      version === undefined ? undefined : Number(version),
+    );
+    return secrets.flatMap(
+      (secret) => (isManager(secret) ? first[0] : rest[others.indexOf(secret)]) ?? [],
+    );
+  }
+
+  /** Reports secrets without changing anything. Never throws. */
+  async status(secrets = this.secrets): Promise<StatusReport[]> {
+    const { clock } = this.#options;
     const deadline = clock.monotonic() + RETRY_FOR;
     const deadlines = new Deadlines(clock, deadline);
     const options = { force: false, dryRun: true, deadline };
@@ -81,10 +118,66 @@ export class Rotator {
           const run = this.#newRun(secret, options, request);
           const status = statusOf({ ...run, managementKey: this.#options.managementKey });
           return withDeadline(clock, deadline, status, () =>
-            failedStatus(secret, noStatus(secret)),
+            failedStatus(secret, statusExceededDeadline(secret)),
           );
         }),
       );
+    });
+  }
+
+  /** @param managementVersion the version with the management key; the newest one by default */
+  async #respondTo(
+    secrets: readonly Secret[],
+    options: CompromiseOptions & { readonly deadline: number },
+    onResult: (result: RunResult) => void,
+    managementVersion?: number,
+  ): Promise<RunResult[]> {
+    const { clock, managementKey, secrets: configured } = this.#options;
+    const deadlines = new Deadlines(clock, options.deadline);
+    const runOptions = { force: true, dryRun: false, deadline: options.deadline };
+    const renewals = new Map(
+      secrets.map((secret) => [secret.name, Promise.withResolvers<undefined>()]),
+    );
+    return Promise.all(
+      secrets.map((secret) => {
+        const open = (version = managementVersion): KeySession =>
+          this.#openSession(deadlines, { isUrgent: true }, version);
+        return usingSession(open(), (session) => {
+          const request = this.#newRequest(secrets, session, deadlines);
+          const run: CompromiseRun = {
+            ...this.#newRun(secret, runOptions, request),
+            compromise: options,
+            hasManagementKey: managementKey !== undefined,
+            otherSecrets: configured.filter(({ name }) => name !== secret.name),
+            openSession: (version) =>
+              open(secret.name === managementKey?.name ? version : undefined),
+            onRenewed: () => renewals.get(secret.name)?.resolve(undefined),
+            renewalOf: ({ name }) => renewals.get(name)?.promise,
+          };
+          return this.#inTurn(run, () => respond(run), onResult);
+        });
+      }),
+    );
+  }
+
+  /** @throws RotationError INVALID_REQUEST */
+  async #requireMinted(secrets: readonly Secret[], deadlines: Deadlines): Promise<void> {
+    const { managementKey, policy } = this.#options;
+    const isMinted = async (run: Run): Promise<boolean> => {
+      if (managementKey === undefined) return false;
+      // If this can't be found out, the response fails with a clearer error, before it revokes anything.
+      const inspection = await inspect(run, permissionsFor(policy)).catch(() => undefined);
+      const next = inspection?.next;
+      return next === undefined || next instanceof RotationError || next.by === 'mint';
+    };
+    await usingSession(this.#openSession(deadlines, { isUrgent: true }), async (session) => {
+      const request = this.#newRequest(secrets, session, deadlines);
+      const options = { force: false, dryRun: true, deadline: deadlines.end };
+      const minted = await Promise.all(
+        secrets.map((secret) => isMinted(this.#newRun(secret, options, request))),
+      );
+      const other = secrets[minted.indexOf(false)];
+      if (other !== undefined) throw notMinted(other);
     });
   }
 
@@ -109,7 +202,7 @@ export class Rotator {
       unsaved: this.#unsaved,
       timings: new StepTimings(this.#options.clock),
       aliasOf: (canonicalName) => this.#aliasOf(secret, canonicalName, request),
-      keysElsewhere: async () => {
+      keyIdsInOtherSecrets: async () => {
         const newest = await request.newestKeys();
         return new Set([...newest].filter(([name]) => name !== secret.name).map(([, id]) => id));
       },
@@ -134,26 +227,31 @@ export class Rotator {
   }
 
   /**
-   * A run joins a run for the same secret that is in progress and asks for the same. Otherwise it waits for it. No wait and
-   * no run outlasts its deadline: a call that never returns must not block the runs that follow.
+   * One run at a time for each secret. A run with the same options as the running one shares its result. Any other run waits
+   * until the running one ends. Every wait and every run ends at its deadline, so a call that hangs doesn't block later runs.
    */
-  async #inTurn(run: Run, onResult: (result: RunResult) => void): Promise<RunResult> {
+  async #inTurn(
+    run: Run | CompromiseRun,
+    work: () => Promise<RunResult>,
+    onResult: (result: RunResult) => void,
+  ): Promise<RunResult> {
     const { secret, options, deadlines } = run;
     const { clock } = this.#options;
-    const late = (): RunResult => {
+    const deadlineExceeded = (): RunResult => {
       const isUnsaved = run.unsaved.get(secret) !== undefined;
-      const error = isUnsaved ? notStored(ranOutOfTime(secret)) : ranOutOfTime(secret);
-      return toResult(run, {
-        ...NOTHING_DONE,
-        failure: { step: isUnsaved ? 'add' : 'inspect', error },
-      });
+      const error = isUnsaved
+        ? notStored(runExceededDeadline(secret))
+        : runExceededDeadline(secret);
+      const failure = { step: isUnsaved ? 'add' : 'inspect', error } as const;
+      return 'compromise' in run ? notResponded(run, failure) : resultOf(run, failedRun(failure));
     };
     const start = async (): Promise<RunResult> => {
-      const result = await withDeadline(clock, deadlines.end, rotate(run), late);
+      const result = await withDeadline(clock, deadlines.end, work(), deadlineExceeded);
       onResult(result);
       return result;
     };
     if (options.dryRun) return start();
+    const canBeJoined = options.publishedAt === undefined && !('compromise' in run);
     for (;;) {
       const running = this.#running.get(secret.name);
       if (running === undefined) break;
@@ -164,13 +262,13 @@ export class Rotator {
         () => undefined,
       );
       if (joined === undefined) {
-        const result = late();
+        const result = deadlineExceeded();
         onResult(result);
         return result;
       }
-      if (running.force === options.force) return joined;
+      if (running.canBeJoined && canBeJoined && running.force === options.force) return joined;
     }
-    const running: Running = { force: options.force, result: start() };
+    const running: Running = { force: options.force, canBeJoined, result: start() };
     this.#running.set(secret.name, running);
     try {
       return await running.result;
@@ -208,28 +306,49 @@ export class Rotator {
     return undefined;
   }
 
-  async #inSession<T>(deadlines: Deadlines, work: (session: KeySession) => Promise<T>): Promise<T> {
+  #inSession<T>(deadlines: Deadlines, work: (session: KeySession) => Promise<T>): Promise<T> {
+    return usingSession(this.#openSession(deadlines), work);
+  }
+
+  /** @param version the version with the management key; the newest one by default */
+  #openSession(deadlines: Deadlines, options?: SessionOptions, version?: number): KeySession {
     const { keys, managementKey, clock } = this.#options;
     const limited = new Deadlines(clock, deadlines.in(QUOTA_RETRY_FOR));
-    const session = keys.open(
+    return keys.open(
       managementKey && {
         name: managementKey.name,
         read: () =>
-          readManagementKey({ ...this.#options, secret: managementKey, deadlines: limited }),
+          readManagementKey(
+            { ...this.#options, secret: managementKey, deadlines: limited },
+            version,
+          ),
       },
+      options,
     );
-    try {
-      return await work(session);
-    } finally {
-      session.close();
-    }
+  }
+}
+
+async function usingSession<T>(
+  session: KeySession,
+  work: (session: KeySession) => Promise<T>,
+): Promise<T> {
+  try {
+    return await work(session);
+  } finally {
+    session.close();
   }
 }
 
 async function readManagementKey(
   context: RotatorOptions & { readonly secret: SecretName; readonly deadlines: Deadlines },
+  version: number | undefined,
 ): Promise<Uint8Array> {
-  const payload = await readNewestEnabled(context);
+  const { secret, store, deadlines } = context;
+  const access =
+    version === undefined
+      ? undefined
+      : await deadlines.retry((limits) => store.access(secret, version, limits));
+  const payload = access?.kind === 'payload' ? access.payload : await readNewestEnabled(context);
   if (payload !== undefined) return payload;
   throw new RotationError('MANAGEMENT_KEY_INVALID', {
     problem: `${context.secret.name}, the secret of the management key, has no enabled version. So no key can be minted or revoked.`,
@@ -237,7 +356,7 @@ async function readManagementKey(
   });
 }
 
-function ranOutOfTime({ name }: SecretName): RotationError {
+function runExceededDeadline({ name }: SecretName): RotationError {
   return new RotationError('DEADLINE_EXCEEDED', {
     problem: `The run for ${name} didn't end before its deadline.`,
     action:
@@ -245,7 +364,14 @@ function ranOutOfTime({ name }: SecretName): RotationError {
   });
 }
 
-function noStatus({ name }: SecretName): RotationError {
+function notMinted({ name }: SecretName): RotationError {
+  return new RotationError('INVALID_REQUEST', {
+    problem: `The request is invalid, because the keys of ${name} aren't minted, and 'revokeFirst' needs minted keys. Nothing was done.`,
+    action: "Repeat the request without 'revokeFirst'.",
+  });
+}
+
+function statusExceededDeadline({ name }: SecretName): RotationError {
   return new RotationError('DEADLINE_EXCEEDED', {
     problem: `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
     action: 'Repeat the request. If it fails again, check whether Secret Manager is available.',

@@ -13,19 +13,24 @@ export interface RunOptions {
   readonly dryRun: boolean;
   /** The time for which the run was scheduled, in milliseconds since the epoch. */
   readonly scheduledAt?: number | undefined;
+  /**
+   * When the message that asks for the run was published, in milliseconds since the epoch. A version that was added since
+   * then is the run's own, from an earlier delivery. Unlike `scheduledAt`, `force` doesn't override it.
+   */
+  readonly publishedAt?: number | undefined;
   /** When the run must have ended, on the monotonic clock. */
   readonly deadline: number;
 }
 
 /** What all runs have in common. */
-export interface Environment {
+export interface Dependencies {
   readonly store: SecretStore;
   readonly keys: KeySource;
   readonly policy: RenewalPolicy;
   readonly clock: Clock;
 }
 
-export interface Run extends Environment {
+export interface Run extends Dependencies {
   readonly secret: Secret;
   readonly options: RunOptions;
   readonly session: KeySession;
@@ -33,7 +38,7 @@ export interface Run extends Environment {
   readonly deadlines: Deadlines;
   readonly timings: StepTimings;
   /** The ids of the keys in the newest versions of all other configured secrets. */
-  readonly keysElsewhere: () => Promise<ReadonlySet<string>>;
+  readonly keyIdsInOtherSecrets: () => Promise<ReadonlySet<string>>;
   /** The name of a secret in the same request that is this secret and comes first, if there is one. */
   readonly aliasOf: (canonicalName: string | undefined) => Promise<string | undefined>;
 }

@@ -16,13 +16,13 @@ export interface IssuedCredential {
 }
 
 /**
- * Refreshed credentials that couldn't be stored. Their refresh token is used, so each might be the last credential that
- * there will be. They live as long as the process. Minted keys aren't kept, because another one can be minted.
+ * Refreshed credentials that aren't stored yet. A refresh token works once, so the run can't obtain the same credential
+ * again. They live as long as the process. Minted keys aren't recorded, because another one can be minted.
  */
 export class UnsavedCredentials {
   readonly #issued = new Map<string, IssuedCredential>();
 
-  keep(secret: SecretName, issued: IssuedCredential): void {
+  set(secret: SecretName, issued: IssuedCredential): void {
     if (issued.by === 'refresh') this.#issued.set(secret.name, issued);
   }
 

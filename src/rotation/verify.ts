@@ -1,4 +1,4 @@
-/** Asks the issuer about keys, until the answer is clear. */
+/** Verifies keys with the issuer, and repeats calls without a clear answer. */
 import { SECOND } from '../duration';
 import { toRotationError } from '../errors';
 import { PROPAGATION_DELAY, VERIFY_RETRY_FOR } from './deadlines';
@@ -12,8 +12,8 @@ const LONGEST_PAUSE = 2 * SECOND;
 /**
  * Verifies a key that this run is about to add. A rejection is retried for as long as the key might be unknown yet.
  *
- * If the same host rejects the current key, too, the rejections say nothing about the new key: the host is wrong, or
- * answers everybody alike. Then the result is inconclusive.
+ * If the same host rejects the current key, too, the host is probably wrong. Then the
+ * result is inconclusive.
  *
  * @returns undefined if keys aren't verified
  */
@@ -25,10 +25,14 @@ export async function verifyIssued(
   const { session, policy, deadlines } = run;
   if (!policy.verify) return undefined;
   const limits = { deadline: deadlines.latestAdd };
-  const ask = (asked: Credential): Promise<KeyCheck> => session.verifyNew(asked, limits);
-  const check = await askUntilClear(run, () => ask(credential), issuedAt + PROPAGATION_DELAY);
+  const verify = (key: Credential): Promise<KeyCheck> => session.verifyNew(key, limits);
+  const check = await verifyUntilConclusive(
+    run,
+    () => verify(credential),
+    issuedAt + PROPAGATION_DELAY,
+  );
   if (check.verdict !== 'rejected' || current === undefined) return check;
-  const old = await answered(() => ask(current.credential));
+  const old = await verifyOrInconclusive(() => verify(current.credential));
   if (old.verdict !== 'rejected' || old.host !== check.host) return check;
   return {
     verdict: 'inconclusive',
@@ -44,32 +48,32 @@ export async function verifyNewest(
   const { session, policy, clock, deadlines } = run;
   if (!policy.verify) return undefined;
   const age = clock.now() - version.createdAt;
-  return askUntilClear(
+  return verifyUntilConclusive(
     run,
     () => session.verifyNewest(credential, { deadline: deadlines.end }),
     clock.monotonic() + PROPAGATION_DELAY - age,
   );
 }
 
-/** @param known when a rejection is final, on the monotonic clock */
-async function askUntilClear(
+/** @param rejectionFinalAt until then a rejection is repeated, because the key might not be known everywhere yet */
+async function verifyUntilConclusive(
   { clock }: Pick<Run, 'clock'>,
-  ask: () => Promise<KeyCheck>,
-  known: number,
+  verify: () => Promise<KeyCheck>,
+  rejectionFinalAt: number,
 ): Promise<KeyCheck> {
   const giveUpAt = clock.monotonic() + VERIFY_RETRY_FOR;
   for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
-    const check = await answered(ask);
-    const end = check.verdict === 'rejected' ? known : giveUpAt;
+    const check = await verifyOrInconclusive(verify);
+    const end = check.verdict === 'rejected' ? rejectionFinalAt : giveUpAt;
     if (check.verdict === 'accepted' || clock.monotonic() + pause > end) return check;
     await clock.sleep(pause);
   }
 }
 
-/** A verification that fails says nothing about the key, and a key must not be lost for it. */
-export async function answered(ask: () => Promise<KeyCheck>): Promise<KeyCheck> {
+/** Returns `inconclusive` if the call fails. A failed call must not cost a new key. */
+export async function verifyOrInconclusive(verify: () => Promise<KeyCheck>): Promise<KeyCheck> {
   try {
-    return await ask();
+    return await verify();
   } catch (thrown) {
     return {
       verdict: 'inconclusive',

@@ -2,23 +2,18 @@
 import { SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import { PassThroughClient } from 'google-auth-library';
 import { grpc } from 'google-gax';
+import { systemClock, withDeadline } from '../clock';
 import { MINUTE, SECOND } from '../duration';
 import { proxyFor } from '../proxy';
 import type { SecretName } from '../secret-name';
-import {
-  credentialsUnavailable,
-  hasStatus,
-  NO_ANSWER,
-  readProxyFailure,
-  type FailedCall,
-} from './errors';
+import { credentialsUnavailable, hasStatus, NO_ANSWER, type FailedCall } from './errors';
 
-/** How long one call can take. The client's own default is 60 s, but repeating a stuck call is better. */
+/** The client's default is 60 s. A shorter timeout leaves time to repeat a stuck call. */
 const CALL_TIMEOUT = 10 * SECOND;
 
 /**
- * Google's servers accept a ping every 30 s. Connections without calls aren't pinged, because servers close a connection
- * for many of such pings. A connection that goes silent while it is idle costs its next call.
+ * Google's servers accept a ping every 30 s, but close a connection that pings while it has no calls. So a connection that
+ * breaks while it is idle fails its next call.
  */
 const KEEPALIVE = {
   'grpc.keepalive_time_ms': MINUTE,
@@ -27,9 +22,8 @@ const KEEPALIVE = {
 };
 
 /**
- * Options for one call. Each call has its own: the client writes into them which resource the call is about, and calls
- * that shared them would be routed by each other's. The rotation retries, because it knows what can be repeated and until
- * when.
+ * New options for each call, because the client writes the call's resource into them for routing. The client doesn't
+ * retry: the rotation knows which calls are safe to repeat and until when.
  */
 export function callOptions() {
   return { timeout: CALL_TIMEOUT, retry: null };
@@ -46,14 +40,8 @@ function universeDomain(): string {
   return process.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN ?? 'googleapis.com';
 }
 
-// grpc-js writes to its log why a proxy refused a connection, and tells it nowhere else. Its other lines repeat the errors
-// of calls, or (with GRPC_TRACE) print the proxy's password; every line that the function writes is a structured one.
-let proxyFailure: string | undefined;
-grpc.setLogger({
-  error: (line: unknown) => {
-    proxyFailure = readProxyFailure(String(line)) ?? proxyFailure;
-  },
-});
+// grpc-js would write lines that aren't structured, and with GRPC_TRACE the proxy's password.
+grpc.setLogger({});
 
 /** A client, and the calls that use it. */
 class Connection {
@@ -101,16 +89,10 @@ export class Clients {
     if (this.#emulator !== undefined) return { host: this.#emulator };
     const host = hostOf(secret);
     const proxy = proxyFor(host);
-    return {
-      host,
-      proxy: proxy === undefined ? undefined : { host: new URL(proxy).host, failure: proxyFailure },
-    };
+    return { host, proxy: proxy === undefined ? undefined : new URL(proxy).host };
   }
 
-  /**
-   * Makes a call with a client that has its credentials. If the call gets no answer in time, its connection might have
-   * gone silent, so the next call makes another.
-   */
+  /** Makes a call. If it gets no answer in time, its connection might be broken, so the next call makes a new one. */
   async use<T>(
     secret: SecretName,
     call: (client: SecretManagerServiceClient) => Promise<T>,
@@ -121,7 +103,7 @@ export class Clients {
     this.#connections.set(host, connection);
     try {
       return await connection.use(async (client) => {
-        // The client keeps the token until it expires. In the call itself a failure would look like an answer.
+        // The client caches the token. If the call itself fetched it, a failure would look like an answer of Secret Manager.
         await withCredentials(client.auth.getRequestHeaders());
         return call(client);
       });
@@ -145,7 +127,7 @@ async function connect(
   emulator: string | undefined,
 ): Promise<SecretManagerServiceClient> {
   const client = new SecretManagerServiceClient(clientOptions(secret, emulator));
-  // Otherwise the client starts at the first call, and ends the process if there are no credentials.
+  // Otherwise the client initializes at the first call, and ends the process if it has no credentials.
   await withCredentials(client.initialize());
   return client;
 }
@@ -153,21 +135,17 @@ async function connect(
 class MissingCredentials extends Error {}
 
 /**
- * Waits for a step that fails only if there are no Google Cloud credentials. The library has repeated what can pass. It
- * would wait for a metadata server without end.
+ * Waits for a step that needs Google Cloud credentials. The library retries, and would wait forever for a silent metadata
+ * server. The deadline is real time, as the deadlines of gRPC are.
  */
 async function withCredentials<T>(step: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    // Real time, as for the deadlines of gRPC: the answer comes over a network.
-    timer = setTimeout(() => reject(new Error(NO_ANSWER)), CALL_TIMEOUT);
-  });
+  const deadline = systemClock.monotonic() + CALL_TIMEOUT;
   try {
-    return await Promise.race([step, late]);
+    return await withDeadline(systemClock, deadline, step, () => {
+      throw new Error(NO_ANSWER);
+    });
   } catch (cause) {
     throw new MissingCredentials('no credentials', { cause });
-  } finally {
-    clearTimeout(timer);
   }
 }
 
@@ -198,7 +176,7 @@ function clientOptions(secret: SecretName, emulator: string | undefined) {
     sslCreds: grpc.credentials.createInsecure(),
     // Otherwise the client looks for a metadata server.
     authClient: new PassThroughClient(),
-    // One address stands for all endpoints: the emulator is told which one is called.
+    // The emulator has one address for all endpoints. The authority names the one that is called.
     'grpc.default_authority': host,
     'grpc.enable_http_proxy': 0,
   };

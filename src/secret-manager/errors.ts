@@ -1,5 +1,6 @@
-/** What a failed call means. Only known words of Google's are passed on, because its texts could quote a secret. */
+/** Translates failed calls. Google's texts could quote a secret, so errors contain only known words of them. */
 import { grpc } from 'google-gax';
+import { certificateError, networkCode } from '../connection-errors';
 import { RotationError, toRotationError, type RotationErrorOptions } from '../errors';
 import type { Permission } from '../rotation/ports';
 import type { SecretName } from '../secret-name';
@@ -31,7 +32,7 @@ export function iamName(permission: VersionPermission): string {
   return `secretmanager.versions.${permission}`;
 }
 
-/** The error for permissions that the function lacks on a secret. It names the roles that grant them. */
+/** The error for permissions that the function lacks on a secret, with the roles that grant them. */
 export function permissionMissing(
   secret: SecretName,
   permissions: readonly VersionPermission[],
@@ -46,7 +47,7 @@ export function permissionMissing(
   });
 }
 
-/** Statuses of outages, which pass. After most of them a call might have had its effect. */
+/** Statuses that a retry can end. After most of them, the outcome of the call is unknown. */
 const OUTAGES: readonly (grpc.status | undefined)[] = [
   status.UNAVAILABLE,
   status.DEADLINE_EXCEEDED,
@@ -63,62 +64,60 @@ export interface FailedCall {
   readonly host: string;
   /** The permission that the call needs. TestIamPermissions needs none. */
   readonly permission: VersionPermission | undefined;
-  /** The proxy on the way, and why it refused its last connection. */
-  readonly proxy?: { readonly host: string; readonly failure: string | undefined } | undefined;
+  /** The host of the proxy on the way. */
+  readonly proxy?: string | undefined;
 }
 
 /** Any error of a call as a RotationError. */
 export function toStoreError(error: unknown, call: FailedCall): RotationError {
   const code = statusOf(error);
-  // Only a failed call is an outage. Anything else is a fault of the rotator.
+  // Only a failed call has a status. Any other error is a fault of the rotator.
   if (error instanceof RotationError || code === undefined) return toRotationError(error);
-  const remedied = remediedError(error, call);
-  if (remedied !== undefined) return remedied;
-  if (OUTAGES.includes(code)) return outage(error, code, call);
+  if (OUTAGES.includes(code)) return remediedError(error, call) ?? outage(error, code, call);
+  return remediedError(error, call) ?? statusError(error, code, call);
+}
+
+function statusError(error: unknown, code: grpc.status, call: FailedCall): RotationError {
   const { secret, permission } = call;
-  switch (code) {
-    case status.NOT_FOUND:
-      return new RotationError(
-        'SECRET_NOT_FOUND',
-        {
-          problem: `${secret.name} doesn't exist.`,
-          action: "Create the secret, or remove it from the function's configuration.",
-        },
-        { cause: error },
-      );
-    case status.PERMISSION_DENIED:
-      if (permission !== undefined && isDenied(error)) {
-        return permissionMissing(secret, [permission]);
-      }
-      break;
-    case status.UNAUTHENTICATED:
-      return new RotationError(
-        'CREDENTIALS_UNAVAILABLE',
-        {
-          problem: `Secret Manager rejected the function's Google Cloud credentials (${reasonFor(error, code)}).`,
-          action: 'Check that the service account of the function exists and is enabled.',
-        },
-        { cause: error },
-      );
-    case status.RESOURCE_EXHAUSTED:
-      return new RotationError(
-        'SECRET_MANAGER_QUOTA_EXCEEDED',
-        {
-          problem: `The quota for calls to Secret Manager is used up in the project of ${secret.name}.`,
-          action: 'If this persists, spread the schedules or request more quota.',
-        },
-        // Without Google's reason it could be a limit on the way of the answer.
-        { cause: error, outcomeUnknown: knownReason(error) === undefined },
-      );
-    case status.UNIMPLEMENTED:
-      if (permission === undefined) {
-        return refused(error, {
-          problem: `${call.host} doesn't offer TestIamPermissions.`,
-          action: 'Give SECRET_MANAGER_EMULATOR_HOST an emulator that offers it.',
-        });
-      }
-      break;
-    default:
+  if (code === status.PERMISSION_DENIED && permission !== undefined && isDenied(error)) {
+    return permissionMissing(secret, [permission]);
+  }
+  if (code === status.NOT_FOUND) {
+    return new RotationError(
+      'SECRET_NOT_FOUND',
+      {
+        problem: `${secret.name} doesn't exist.`,
+        action: "Create the secret, or remove it from the function's configuration.",
+      },
+      { cause: error },
+    );
+  }
+  if (code === status.UNAUTHENTICATED) {
+    return new RotationError(
+      'CREDENTIALS_UNAVAILABLE',
+      {
+        problem: `Secret Manager rejected the function's Google Cloud credentials (${reasonFor(error, code)}).`,
+        action: 'Check that the service account of the function exists and is enabled.',
+      },
+      { cause: error },
+    );
+  }
+  if (code === status.RESOURCE_EXHAUSTED) {
+    return new RotationError(
+      'SECRET_MANAGER_QUOTA_EXCEEDED',
+      {
+        problem: `The quota for calls to Secret Manager is used up in the project of ${secret.name}.`,
+        action: 'If this persists, spread the schedules or request more quota.',
+      },
+      // Without Google's reason, the answer might have exceeded a limit on its way.
+      { cause: error, outcomeUnknown: knownReason(error) === undefined },
+    );
+  }
+  if (code === status.UNIMPLEMENTED && permission === undefined) {
+    return refused(error, {
+      problem: `${call.host} doesn't offer TestIamPermissions.`,
+      action: 'Set SECRET_MANAGER_EMULATOR_HOST to an emulator that offers it.',
+    });
   }
   return refused(error, {
     problem: `Secret Manager refused a call for ${secret.name} with ${reasonFor(error, code)}.`,
@@ -127,7 +126,7 @@ export function toStoreError(error: unknown, call: FailedCall): RotationError {
   });
 }
 
-/** The error for an answer that doesn't contain what the call is documented to answer. */
+/** The error for an answer that lacks a documented field. */
 export function unreadableAnswer(
   { secret, host }: Pick<FailedCall, 'secret' | 'host'>,
   what: string,
@@ -155,7 +154,7 @@ export function notReadable(error: unknown): string | undefined {
     : undefined;
 }
 
-/** Rejection handler: these statuses mean `value`, any other error stays one. */
+/** A rejection handler that replaces errors with these statuses by `value`. */
 export function unless<T>(value: T, ...statuses: grpc.status[]): (error: unknown) => T {
   return (error) => {
     if (hasStatus(error, ...statuses)) return value;
@@ -178,37 +177,28 @@ function isDenied(error: unknown): boolean {
   return reason === undefined || reason === '' || reason === 'IAM_PERMISSION_DENIED';
 }
 
-/**
- * What to do about a reason of Google's (google.api.ErrorReason), whatever the status. `{project}` and `{service}` are the
- * ones that Google names.
- */
+const ENABLE = 'Enable {service} in {project}, then wait a few minutes.';
+const ACTIVE = 'Check that {project} exists and is active.';
+const PERIMETER =
+  'Let the perimeter of VPC Service Controls around {project} admit the service account of the function.';
+
+/** The actions for Google's reasons (google.api.ErrorReason). `{project}` and `{service}` are in the error's metadata. */
 const REMEDIES: Readonly<Record<string, string>> = {
-  SERVICE_DISABLED: 'Enable {service} in {project}, then wait a few minutes.',
-  SERVICE_NOT_VISIBLE: 'Enable {service} in {project}, then wait a few minutes.',
+  SERVICE_DISABLED: ENABLE,
   BILLING_DISABLED: 'Enable billing for {project}, then wait a few minutes.',
-  CONSUMER_INVALID: 'Check that {project} exists and is active.',
+  CONSUMER_INVALID: ACTIVE,
   CONSUMER_SUSPENDED: 'Ask Google Cloud support why {project} is suspended.',
-  GCP_SUSPENDED: 'Ask Google Cloud support why {project} is suspended.',
-  RESOURCE_PROJECT_INVALID: 'Check that {project} exists and is active.',
   USER_PROJECT_DENIED:
     'Grant the service account of the function roles/serviceusage.serviceUsageConsumer on {project}, or remove the quota project.',
   ACCESS_TOKEN_SCOPE_INSUFFICIENT:
     'Give the function or its credentials the scope https://www.googleapis.com/auth/cloud-platform.',
-  ACCESS_TOKEN_TYPE_UNSUPPORTED: 'Give the function the credentials of a service account.',
-  SECURITY_POLICY_VIOLATED:
-    'Let the perimeter of VPC Service Controls around {project} admit the service account of the function.',
-  VPC_SERVICE_CONTROLS:
-    'Let the perimeter of VPC Service Controls around {project} admit the service account of the function.',
-  ORG_RESTRICTION_VIOLATION: 'Let the organization restrictions admit {project}.',
-  ORG_RESTRICTION_HEADER_INVALID:
-    'Correct the header of the organization restrictions in the proxy.',
-  LOCATION_POLICY_VIOLATED: 'Let the policy on locations admit {project}.',
-  LOCATION_TAX_POLICY_VIOLATED: 'Let the policy on locations admit {project}.',
+  SECURITY_POLICY_VIOLATED: PERIMETER,
+  VPC_SERVICE_CONTROLS: PERIMETER,
   RESOURCE_USAGE_RESTRICTION_VIOLATED:
     'Let the organization policy gcp.restrictServiceUsage of {project} admit secretmanager.googleapis.com.',
 };
 
-/** Reasons without a remedy of their own. Others aren't passed on. */
+/** Errors contain no other reasons. */
 const REASONS: readonly string[] = [
   ...Object.keys(REMEDIES),
   'IAM_PERMISSION_DENIED',
@@ -233,7 +223,7 @@ function remediedError(error: unknown, { secret }: FailedCall): RotationError | 
   });
 }
 
-/** The perimeter can also show in the details only (google.rpc.PreconditionFailure). */
+/** Some errors name the perimeter only in their details (google.rpc.PreconditionFailure). */
 function isPerimeter(error: unknown): boolean {
   const details = field(error, 'statusDetails');
   return (Array.isArray(details) ? (details as unknown[]) : []).some((detail) => {
@@ -255,7 +245,7 @@ function reasonFor(error: unknown, code: grpc.status): string {
   return knownReason(error) ?? status[code];
 }
 
-/** The project that Google counts the call for. It is a number, unless it is the secret's project. */
+/** The project that the call is counted for. Only a number or the secret's project is safe to pass on. */
 function consumerOf(error: unknown, { project }: SecretName): string | undefined {
   const consumer = field(field(error, 'errorInfoMetadata'), 'consumer');
   if (typeof consumer !== 'string') return undefined;
@@ -264,96 +254,71 @@ function consumerOf(error: unknown, { project }: SecretName): string | undefined
     : undefined;
 }
 
-/** Secret Manager calls one other service: the one with the encryption keys. */
+/** Secret Manager itself calls only the service with the encryption keys. */
 function serviceOf(error: unknown): string {
   const service = field(field(error, 'errorInfoMetadata'), 'service');
   return service === 'cloudkms.googleapis.com' ? service : 'secretmanager.googleapis.com';
 }
 
-const CERTIFICATE_PROBLEMS: readonly (readonly [text: string, words: string])[] = [
-  ['self-signed certificate', 'it or its authority is self-signed'],
-  ['self signed certificate', 'it or its authority is self-signed'],
-  ['unable to verify the first certificate', 'its authority is unknown'],
-  ['unable to get local issuer certificate', 'its authority is unknown'],
-  ['unable to get issuer certificate', 'its authority is unknown'],
-  ['certificate has expired', 'it has expired'],
-  ['certificate is not yet valid', "it isn't valid yet"],
-  ['certificate has been revoked', 'it was revoked'],
-  ["does not match certificate's altnames", "it doesn't name this host"],
-];
-
-const SYSTEM_ERRORS =
-  /\b(ECONNREFUSED|ECONNRESET|ECONNABORTED|EHOSTUNREACH|ENETUNREACH|ENETDOWN|ETIMEDOUT|EPIPE|EADDRNOTAVAIL|EACCES|EPERM)\b/;
-
-/** An outage, with its cause as far as grpc-js tells it: in the text of errors that it made itself. */
+/** An outage. Texts that grpc-js made itself contain the cause. */
 function outage(error: unknown, code: grpc.status, call: FailedCall): RotationError {
+  const { host, proxy } = call;
   const details = field(error, 'details');
   const text = typeof details === 'string' ? details : '';
-  // The call was never sent.
-  const isUnconnected = /^(No connection established|Name resolution failed)/.test(text);
-  const certificate = isUnconnected ? certificateProblem(text) : undefined;
-  if (certificate !== undefined) return certificateNotTrusted(call.host, certificate, error);
-  return new RotationError(
-    'SECRET_MANAGER_UNAVAILABLE',
-    {
-      problem: `Secret Manager (${call.host}) ${outageWords(text, code, call, isUnconnected)}.`,
-      action: isUnconnected
-        ? `Check that the function can reach ${call.proxy === undefined ? call.host : `the proxy ${call.proxy.host}`}.`
-        : 'If this persists, check the status of Google Cloud.',
-    },
-    { cause: error, outcomeUnknown: !isUnconnected },
+  // grpc-js writes these texts for calls that it never sent.
+  if (!/^(No connection established|Name resolution failed)/.test(text)) {
+    return unavailable(call, answerProblem(text, code), {
+      action: 'If this persists, check the status of Google Cloud.',
+      options: { cause: error, outcomeUnknown: true },
+    });
+  }
+  const cause = networkCode(text) ?? 'no connection';
+  return (
+    certificateError(host, text, { cause: error }) ??
+    unavailable(
+      call,
+      proxy === undefined
+        ? `couldn't be reached (${cause})`
+        : `couldn't be reached through the proxy ${proxy} (${cause})`,
+      {
+        action: `Check that the function can reach ${proxy === undefined ? host : `the proxy ${proxy}, and that it admits ${host}`}.`,
+        options: { cause: error },
+      },
+    )
   );
 }
 
-function outageWords(
-  text: string,
-  code: grpc.status,
-  { proxy }: FailedCall,
-  isUnconnected: boolean,
-): string {
-  if (isUnconnected) return `couldn't be reached (${connectionProblem(text, proxy)})`;
+function unavailable(
+  { host }: FailedCall,
+  problem: string,
+  { action, options }: { action: string; options: RotationErrorOptions },
+): RotationError {
+  const parts = { problem: `Secret Manager (${host}) ${problem}.`, action };
+  return new RotationError('SECRET_MANAGER_UNAVAILABLE', parts, options);
+}
+
+function answerProblem(text: string, code: grpc.status): string {
   if (code === status.DEADLINE_EXCEEDED && text.startsWith('Deadline exceeded after')) {
     return text.includes('Waiting for LB pick')
       ? "couldn't be reached (no connection in time)"
-      : 'gave no answer in time';
+      : "didn't answer in time";
   }
   const httpStatus = /^Received HTTP status code (\d{3})$/.exec(text)?.[1];
   if (httpStatus !== undefined) return `answered with HTTP status ${httpStatus}`;
-  const isLost = text === 'Connection dropped' || SYSTEM_ERRORS.test(text);
+  const isLost = text === 'Connection dropped' || networkCode(text) !== undefined;
   return isLost ? 'lost the connection before its answer' : `answered ${status[code]}`;
 }
 
-function connectionProblem(text: string, proxy: FailedCall['proxy']): string {
-  const through = proxy === undefined ? '' : `, proxy ${proxy.host}`;
-  if (text.startsWith('Name resolution failed')) return `ENOTFOUND${through}`;
-  const known = SYSTEM_ERRORS.exec(text)?.[1];
-  if (known !== undefined) return `${known}${through}`;
-  // grpc-js doesn't tell why a proxied connection failed.
-  if (proxy !== undefined && text.endsWith('Last error: undefined')) {
-    return `proxy ${proxy.host} ${proxy.failure ?? 'refused the connection'}`;
-  }
-  return `no HTTP/2 over TLS${through}`;
-}
-
-/** Why a proxied connection failed, from a line of grpc-js's log; undefined for other lines. */
-export function readProxyFailure(line: string): string | undefined {
-  if (!/^Failed to connect to .*proxy /.test(line)) return undefined;
-  const httpStatus = / with status (\d{3})$/.exec(line)?.[1];
-  if (httpStatus !== undefined) return `refused the connection with HTTP status ${httpStatus}`;
-  const known = SYSTEM_ERRORS.exec(line)?.[1];
-  return known === undefined ? 'closed the connection' : `couldn't be reached: ${known}`;
-}
-
-/** The message of an error for credentials that took too long. */
+/** The message of the error if the library gets no credentials in time. */
 export const NO_ANSWER = 'no answer in time';
 
-/** The error for a client that couldn't get Google Cloud credentials. The library has repeated what can pass. */
+/** The error for a client without Google Cloud credentials. The library has already retried. */
 export function credentialsUnavailable(error: unknown): RotationError {
   const text = error instanceof Error ? error.message : '';
   const url = field(field(error, 'config'), 'url');
   const host = url instanceof URL ? url.host : 'the token endpoint';
-  const certificate = certificateProblem(text);
-  if (certificate !== undefined) return certificateNotTrusted(host, certificate, error);
+  const untrusted = certificateError(host, text, { cause: error });
+  if (untrusted !== undefined) return untrusted;
   return new RotationError(
     'CREDENTIALS_UNAVAILABLE',
     {
@@ -374,26 +339,10 @@ const CREDENTIAL_PROBLEMS: readonly (readonly [text: string, words: string])[] =
 function credentialsProblem(error: unknown, text: string, host: string): string {
   const listed = CREDENTIAL_PROBLEMS.find(([start]) => text.includes(start));
   if (listed !== undefined) return `: ${listed[1]}`;
-  const known = (/\b(ENOTFOUND|EAI_AGAIN)\b/.exec(text) ?? SYSTEM_ERRORS.exec(text))?.[1];
+  const known = networkCode(text);
   if (known !== undefined) return `: ${host} couldn't be reached (${known})`;
   const httpStatus = field(error, 'status');
   return typeof httpStatus === 'number' ? `: ${host} answered with HTTP status ${httpStatus}` : '';
-}
-
-function certificateProblem(text: string): string | undefined {
-  return CERTIFICATE_PROBLEMS.find(([known]) => text.includes(known))?.[1];
-}
-
-function certificateNotTrusted(host: string, words: string, cause: unknown): RotationError {
-  return new RotationError(
-    'CERTIFICATE_NOT_TRUSTED',
-    {
-      problem: `The TLS certificate of ${host} isn't trusted: ${words}.`,
-      action:
-        'If a proxy inspects TLS, set NODE_EXTRA_CA_CERTS to the file with its certificate authority. Otherwise find out what answers at this host.',
-    },
-    { cause },
-  );
 }
 
 function refused(cause: unknown, parts: { problem: string; action: string }): RotationError {

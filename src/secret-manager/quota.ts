@@ -1,25 +1,22 @@
-/**
- * What one process asks of Secret Manager at a time: bounded calls in flight, bounded writes per second and project, and a
- * pause for a quota that is used up.
- */
+/** The limits of one process for calls to Secret Manager: calls in flight, writes per second and project, and used-up quotas. */
 import type { Clock } from '../clock';
 import { SECOND } from '../duration';
 import { RotationError } from '../errors';
-import { RateLimiter } from '../rate-limiter';
 
 const MAX_IN_FLIGHT = 32;
 
-/** Google allows 600 writes per minute. Other users of the project's quota keep the rest. */
-const WRITES = { calls: 8, windowMs: SECOND, service: 'Secret Manager' };
+/** Google allows 600 writes a minute and project. The rest is left to other programs. */
+const MAX_WRITES = 8;
+const WRITE_WINDOW = SECOND;
 
 /** Google counts by the minute. */
-const FIRST_PAUSE_MS = SECOND;
-const LONGEST_PAUSE_MS = 20 * SECOND;
+const FIRST_PAUSE = SECOND;
+const LONGEST_PAUSE = 20 * SECOND;
 
 /** Secret Manager's quotas. Each project has its own. */
 export type Quota = 'access' | 'read' | 'write';
 
-/** The order in which waiting calls begin. */
+/** The order in which queued calls begin. */
 export const Priority = { ADD: 0, READ: 1, CHANGE: 2 } as const;
 export type Priority = (typeof Priority)[keyof typeof Priority];
 
@@ -34,24 +31,28 @@ export interface QueuedCall {
 interface Pause {
   readonly lengthMs: number;
   readonly until: number;
-  /** Why calls pause. */
+  /** The error of the call that found the quota used up. */
   readonly error: RotationError;
 }
 
-interface Waiter {
-  readonly deadline: number;
+interface Entry {
+  readonly call: QueuedCall;
   readonly begin: () => void;
-  readonly fail: () => void;
+  readonly fail: (error: RotationError) => void;
 }
+
+/** When the last writes of each project began, in ascending order. */
+type Writes = Map<string, readonly number[]>;
 
 export class CallQueue {
   readonly #clock: Clock;
   readonly #random: () => number;
-  readonly #limiters = new Map<string, RateLimiter>();
   readonly #pauses = new Map<string, Pause>();
-  /** Calls that wait for one in flight to end, by priority. */
-  readonly #waiting: readonly Waiter[][] = [[], [], []];
+  /** By priority, then by arrival. */
+  #queue: Entry[] = [];
+  #writes: Writes = new Map();
   #inFlight = 0;
+  #alarm = new AbortController();
 
   constructor(clock: Clock, random: () => number = Math.random) {
     this.#clock = clock;
@@ -59,106 +60,120 @@ export class CallQueue {
   }
 
   /**
-   * Makes a call when its turn has come.
+   * Makes a call when the limits allow it.
    *
-   * @throws RotationError DEADLINE_EXCEEDED if the turn doesn't come before the call's deadline. If a used-up quota is the
-   *   reason, it is the error of that quota
+   * @throws RotationError DEADLINE_EXCEEDED if that is after the call's deadline. If a used-up quota is the reason, the error
+   *   of that quota
    */
   async run<T>(call: QueuedCall, make: () => Promise<T>): Promise<T> {
-    const key = `${call.quota} ${call.project}`;
-    await this.#turn(key, call);
+    await this.#begin(call);
     const begun = this.#clock.monotonic();
+    const quota = quotaOf(call);
     try {
       const answer = await make();
-      if (begun >= this.#pausedUntil(key)) this.#pauses.delete(key);
+      if (begun >= this.#pausedUntil(quota)) this.#pauses.delete(quota);
       return answer;
     } catch (error) {
-      if (error instanceof RotationError && error.quota) this.#pause(key, begun, error);
+      if (error instanceof RotationError && error.quota) this.#pause(quota, begun, error);
       throw error;
     } finally {
       this.#inFlight -= 1;
-      this.#beginNext();
+      this.#serve();
     }
   }
 
-  async #turn(key: string, call: QueuedCall): Promise<void> {
-    const { quota, project, priority, deadline } = call;
-    if (this.#clock.monotonic() > deadline) throw tooLate('other steps took that long');
-    for (;;) {
-      const pause = this.#pauses.get(key);
-      const wait = (pause?.until ?? -Infinity) - this.#clock.monotonic();
-      if (pause !== undefined && pause.until > deadline) throw usedUp(pause.error, wait);
-      if (wait > 0) await this.#clock.sleep(wait);
-      // After the pause: turns that came during it would begin all at once.
-      if (quota === 'write') await this.#limiter(project).turn({ deadline, priority });
-      await this.#slot(call);
-      if (this.#pausedUntil(key) <= this.#clock.monotonic()) return;
-      // The quota was used up while this call waited.
-      this.#inFlight -= 1;
-      this.#beginNext();
-    }
-  }
-
-  /** Waits until fewer than the allowed calls are in flight, and counts this one. */
-  async #slot({ priority, deadline }: QueuedCall): Promise<void> {
-    if (this.#inFlight < MAX_IN_FLIGHT) {
-      this.#inFlight += 1;
-      return;
-    }
-    await new Promise<void>((begin, reject) => {
-      const fail = (): void => reject(tooLate('other calls were in progress'));
-      this.#waiting[priority]?.push({ deadline, begin, fail });
+  #begin(call: QueuedCall): Promise<void> {
+    return new Promise((begin, fail) => {
+      const position = this.#queue.findIndex((other) => other.call.priority > call.priority);
+      const end = position === -1 ? this.#queue.length : position;
+      this.#queue.splice(end, 0, { call, begin, fail });
+      this.#serve();
     });
   }
 
-  /** A call that has ended lets the next one begin, and ends those that wait in vain. */
-  #beginNext(): void {
+  /**
+   * Begins every queued call that the limits allow now, and fails the calls that can't begin before their deadlines. One
+   * function checks all limits together: a write that got its place in the rate first and a free slot later would begin
+   * together with the writes that were queued behind it.
+   */
+  #serve(): void {
     const now = this.#clock.monotonic();
-    for (const queue of this.#waiting) {
-      while (this.#inFlight < MAX_IN_FLIGHT) {
-        const next = queue.shift();
-        if (next === undefined) break;
-        if (next.deadline < now) {
-          next.fail();
-        } else {
-          this.#inFlight += 1;
-          next.begin();
-        }
+    // Includes the writes that will begin later, so that the calls behind them know their time.
+    const planned: Writes = new Map(this.#writes);
+    let next = Infinity;
+    this.#queue = this.#queue.filter(({ call, begin, fail }) => {
+      const at = this.#earliest(call, planned, now);
+      if (at > call.deadline) {
+        fail(this.#tooLate(call, at, now));
+        return false;
       }
-    }
+      if (call.quota === 'write') addWrite(planned, call.project, at);
+      if (at > now) next = Math.min(next, at);
+      if (at > now || this.#inFlight === MAX_IN_FLIGHT) return true;
+      if (call.quota === 'write') addWrite(this.#writes, call.project, now);
+      this.#inFlight += 1;
+      begin();
+      return false;
+    });
+    this.#serveAt(next, now);
   }
 
-  #limiter(project: string): RateLimiter {
-    const limiter = this.#limiters.get(project) ?? new RateLimiter(this.#clock, WRITES);
-    this.#limiters.set(project, limiter);
-    return limiter;
+  /** When the pause of its quota and the rate of writes allow a call. */
+  #earliest(call: QueuedCall, writes: Writes, now: number): number {
+    const earliest = Math.max(now, this.#pausedUntil(quotaOf(call)));
+    if (call.quota !== 'write') return earliest;
+    const last = writes.get(call.project) ?? [];
+    const oldest = last.length < MAX_WRITES ? undefined : last[0];
+    return oldest === undefined ? earliest : Math.max(earliest, oldest + WRITE_WINDOW);
   }
 
-  #pausedUntil(key: string): number {
-    return this.#pauses.get(key)?.until ?? -Infinity;
+  #serveAt(time: number, now: number): void {
+    this.#alarm.abort();
+    if (time === Infinity) return;
+    const alarm = new AbortController();
+    this.#alarm = alarm;
+    void this.#clock.sleep(time - now, alarm.signal).then(() => {
+      if (!alarm.signal.aborted) this.#serve();
+    });
   }
 
-  /** Begins a pause, or a longer one after a call that came after the last one. */
-  #pause(key: string, begun: number, error: RotationError): void {
-    const last = this.#pauses.get(key);
+  #pausedUntil(quota: string): number {
+    return this.#pauses.get(quota)?.until ?? -Infinity;
+  }
+
+  /** Begins a pause, or a longer one if the call began after the last pause. */
+  #pause(quota: string, begun: number, error: RotationError): void {
+    const last = this.#pauses.get(quota);
     if (last !== undefined && begun < last.until) return;
-    const lengthMs = Math.min((last?.lengthMs ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS);
+    const lengthMs = Math.min((last?.lengthMs ?? FIRST_PAUSE / 2) * 2, LONGEST_PAUSE);
     const until = this.#clock.monotonic() + lengthMs * (0.5 + this.#random() / 2);
-    this.#pauses.set(key, { lengthMs, until, error });
+    this.#pauses.set(quota, { lengthMs, until, error });
+  }
+
+  #tooLate(call: QueuedCall, at: number, now: number): RotationError {
+    const pause = this.#pauses.get(quotaOf(call));
+    if (pause !== undefined && pause.until > call.deadline) return usedUp(pause, now);
+    return new RotationError('DEADLINE_EXCEEDED', {
+      problem:
+        at > now
+          ? `The rotator writes at most ${MAX_WRITES} times a second to Secret Manager, and the time of this run ends before this write can begin.`
+          : 'The time of this run was over before a call to Secret Manager could begin.',
+      action:
+        'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',
+    });
   }
 }
 
-/** The caller's call wasn't made, so it certainly had no effect. */
-function usedUp(error: RotationError, retryAfterMs: number): RotationError {
-  const { code, problem, action, cause } = error;
-  return new RotationError(code, { problem, action }, { cause, retryAfterMs });
+function quotaOf({ quota, project }: QueuedCall): string {
+  return `${quota} ${project}`;
 }
 
-/** @param reason what kept the call from beginning */
-function tooLate(reason: string): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The time of this run was over before a call to Secret Manager (${reason}).`,
-    action:
-      'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',
-  });
+function addWrite(writes: Writes, project: string, at: number): void {
+  writes.set(project, [...(writes.get(project) ?? []), at].slice(-MAX_WRITES));
+}
+
+/** The call that gets this error wasn't made, so it certainly had no effect. */
+function usedUp({ error, until }: Pause, now: number): RotationError {
+  const { code, problem, action, cause } = error;
+  return new RotationError(code, { problem, action }, { cause, retryAfterMs: until - now });
 }

@@ -31,12 +31,12 @@ type AccessAnswer = protos.google.cloud.secretmanager.v1.IAccessSecretVersionRes
 
 const { FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED, ABORTED } = grpc.status;
 
-/** The largest page: all versions of a secret in one call, for nearly every secret. */
+/** The largest page, so that nearly every list needs one call. */
 const PAGE_SIZE = 25_000;
-/** A list with more pages is a fault of the server. Google's servers need one page, emulators can need several. */
+/** A longer list is a fault of the server. Google needs one page, emulators can need several. */
 const MAX_PAGES = 100;
 
-/** What a method does, for the quotas and for error messages. */
+/** A method of Secret Manager, for quotas and error messages. */
 interface Method {
   readonly permission: VersionPermission | undefined;
   readonly quota: Quota;
@@ -72,7 +72,7 @@ export class SecretManagerStore implements SecretStore {
     this.#clock = clock;
   }
 
-  /** Prepares what calls for these secrets need. If that fails, the first call fails the same way. */
+  /** Creates clients and credentials for these secrets. If that fails, the first call fails with the same error. */
   warmUp(secrets: readonly SecretName[]): void {
     for (const secret of secrets) {
       this.#clients.use(secret, () => Promise.resolve()).catch(() => undefined);
@@ -129,7 +129,7 @@ export class SecretManagerStore implements SecretStore {
     } while (pageToken !== '');
     const entries = pages.flat();
     const list = toVersionList(entries, secret, this.#clock.now());
-    // The secret isn't empty.
+    // Otherwise the secret would look empty.
     if (list.versions.length === 0 && entries.length > 0) {
       throw this.#unreadable(secret, 'no entry of the list of versions has a number');
     }
@@ -158,7 +158,7 @@ export class SecretManagerStore implements SecretStore {
         callOptions(),
       );
       const added = parseVersion(answer, secret, this.#clock.now());
-      // The credential isn't lost because of an answer that can't be read.
+      // The version might exist, so the rotation must not discard the credential.
       if (added === undefined) {
         throw this.#unreadable(secret, 'the new version has no number', { outcomeUnknown: true });
       }
@@ -188,7 +188,7 @@ export class SecretManagerStore implements SecretStore {
     );
   }
 
-  /** Changes a version's state unless it has changed since it was listed, which the etag shows. */
+  /** Changes a version's state, unless the etag shows that it has changed since it was listed. */
   async #change(
     method: Method,
     secret: SecretName,
@@ -197,14 +197,14 @@ export class SecretManagerStore implements SecretStore {
     limits: CallLimits,
     change: (client: Client, request: { name: string; etag: string }) => Promise<unknown>,
   ): Promise<boolean> {
-    // The last guard of the newest version, whatever the plan says.
+    // Protects the newest version even if the cleanup plan is wrong.
     if (!(newer.number > version.number)) throw notOlder(secret, version, newer);
     if (version.incomplete === true) return false;
     const request = { name: versionName(secret, version.number), etag: version.etag ?? '' };
     return this.#call(method, secret, limits, (client) =>
       change(client, request).then(
         () => true,
-        // ABORTED: another change at the same time was first (https://google.aip.dev/154).
+        // ABORTED: a concurrent change came first (https://google.aip.dev/154).
         unless(false, FAILED_PRECONDITION, NOT_FOUND, ABORTED),
       ),
     );
@@ -213,8 +213,8 @@ export class SecretManagerStore implements SecretStore {
   #payload(answer: AccessAnswer, secret: SecretName, version: number | 'latest'): Access {
     const { canonicalName, number } = parseVersionName(answer.name, secret) ?? {};
     const data = answer.payload?.data;
-    const isAsked = version === 'latest' || number === version;
-    if (number === undefined || !isAsked || data == null || data.length === 0) {
+    const isRequested = version === 'latest' || number === version;
+    if (number === undefined || !isRequested || data == null || data.length === 0) {
       throw this.#unreadable(secret, `no payload of version ${version}`);
     }
     const payload = Buffer.from(data);
@@ -227,7 +227,7 @@ export class SecretManagerStore implements SecretStore {
     return unreadableAnswer({ secret, ...this.#clients.route(secret) }, what, options);
   }
 
-  /** Makes a call in its turn. */
+  /** Makes a call when the limits allow it. */
   #call<T>(
     { permission, quota, priority }: Method,
     secret: SecretName,

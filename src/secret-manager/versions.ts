@@ -1,4 +1,4 @@
-/** Reads the versions in Secret Manager's answers, entry by entry, so that an odd entry costs nothing but itself. */
+/** Reads the versions in Secret Manager's answers. An invalid entry doesn't affect other entries. */
 import type { protos } from '@google-cloud/secret-manager';
 import type { Version, VersionList } from '../rotation/ports';
 import { parseSecretName, type SecretName } from '../secret-name';
@@ -6,11 +6,11 @@ import { parseSecretName, type SecretName } from '../secret-name';
 export type ApiVersion = protos.google.cloud.secretmanager.v1.ISecretVersion;
 
 /**
- * The versions of a list. An entry whose name isn't a version of this secret is skipped: nobody could act on it.
+ * The versions of a list. An entry whose name isn't a version of this secret is skipped.
  *
- * A version can be listed more than once, for example on pages that overlap. If such entries differ, the more cautious one
- * counts: the earlier state in a version's life (its payload is read, and less is done to it) and the later time (the
- * version before it was superseded later). With an outdated etag, changes fail without harm.
+ * Overlapping pages can list a version twice. If such entries differ, the safer value counts. That is the earlier state,
+ * with which the version is read and less is changed. It is also the later time, which extends the grace period. With an
+ * outdated etag, changes fail without harm.
  */
 export function toVersionList(
   entries: readonly ApiVersion[],
@@ -24,7 +24,7 @@ export function toVersionList(
     if (version === undefined) continue;
     canonicalName ??= parseVersionName(entry.name, secret)?.canonicalName;
     const other = versions.get(version.number);
-    versions.set(version.number, other === undefined ? version : moreCautious(version, other));
+    versions.set(version.number, other === undefined ? version : safer(version, other));
   }
   const newestFirst = [...versions.values()].sort((a, b) => b.number - a.number);
   // A version without a time is older than the next one.
@@ -37,9 +37,9 @@ export function toVersionList(
 }
 
 /**
- * A version as the rotation knows it; undefined if it has no number, or belongs to another secret.
+ * A version; undefined if it has no number, or belongs to another secret.
  *
- * @param unknownTime what counts as the creation time of a version that has none
+ * @param unknownTime the creation time of a version without one
  */
 export function parseVersion(
   { name, state, createTime, etag, scheduledDestroyTime }: ApiVersion,
@@ -60,7 +60,7 @@ export function parseVersion(
   };
 }
 
-/** The client gives the seconds, which are 64 bits long, as a string. */
+/** The client returns the seconds, a 64-bit integer, as a string. */
 function toMillis(time: ApiVersion['createTime']): number | undefined {
   const [seconds, nanos] = [time?.seconds, time?.nanos].map((part) =>
     typeof part === 'string' || typeof part === 'number' ? Number(part) : 0,
@@ -76,8 +76,8 @@ const STATES = ['ENABLED', 'DISABLED', 'DESTROYED'] as const;
 const MAX_TIME = 8.64e15;
 
 /**
- * A version's number, and its secret's name as Secret Manager writes it. The project can have been asked for by id and be
- * answered by number. Another secret's name isn't an answer to what was asked.
+ * A version's number, and its secret's name as Secret Manager writes it. Secret Manager names the project by number, even if
+ * the request names it by id. The name of another secret is invalid.
  */
 export function parseVersionName(
   name: ApiVersion['name'],
@@ -91,7 +91,7 @@ export function parseVersionName(
     : undefined;
 }
 
-function moreCautious(one: Version, other: Version): Version {
+function safer(one: Version, other: Version): Version {
   const isOneEarlier = STATES.indexOf(one.state) <= STATES.indexOf(other.state);
   return {
     ...(isOneEarlier ? one : other),
@@ -100,7 +100,7 @@ function moreCautious(one: Version, other: Version): Version {
   };
 }
 
-/** The later of two times; one that isn't known is NaN. */
+/** The later of two times. NaN is an unknown time. */
 function later(one: number, other: number): number {
   if (Number.isNaN(one)) return other;
   return Number.isNaN(other) ? one : Math.max(one, other);

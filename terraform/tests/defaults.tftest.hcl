@@ -25,8 +25,8 @@ run "a_project_id_is_enough" {
   }
 
   assert {
-    condition     = length(google_secret_manager_regional_secret.created) == 0 && length(google_secret_manager_secret_version.initial) == 0
-    error_message = "By default there is neither a regional secret nor a version."
+    condition     = length(google_secret_manager_regional_secret.created) == 0
+    error_message = "By default there is no regional secret."
   }
 
   assert {
@@ -35,20 +35,15 @@ run "a_project_id_is_enough" {
   }
 
   assert {
-    condition = (
-      length(google_monitoring_alert_policy.failed_run) == 1 && length(google_monitoring_alert_policy.failed_job) == 1 &&
-      length(google_monitoring_alert_policy.no_rotation) == 1 && length(google_monitoring_alert_policy.no_success) == 1 &&
-      length(google_monitoring_alert_policy.expiry) == 1 &&
-      length(google_monitoring_dashboard.rotations) == 1
-    )
-    error_message = "By default there are all five alerts and the dashboard."
+    condition     = length(module.monitoring) == 1 && output.dashboard != null
+    error_message = "By default there is no monitoring."
   }
 
   assert {
     condition = alltrue(concat(
       [for secret in values(google_secret_manager_secret.created) : secret.project == "test-project"],
       [for job in values(google_cloud_scheduler_job.rotation) : job.project == "test-project" && job.region == "us-central1"],
-      [for account in [google_service_account.runtime, google_service_account.build, google_service_account.scheduler] : account.project == "test-project"],
+      [for account in values(google_service_account.created) : account.project == "test-project"],
       [google_cloudfunctions2_function.rotator.project == "test-project", google_cloudfunctions2_function.rotator.location == "us-central1"],
       [google_storage_bucket.source.project == "test-project", google_storage_bucket.source.location == "us-central1"],
     ))
@@ -63,7 +58,7 @@ run "apis_are_enabled_and_never_disabled" {
     condition = toset([for service in values(google_project_service.required) : service.service]) == toset([
       "artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "cloudfunctions.googleapis.com",
       "cloudresourcemanager.googleapis.com", "cloudscheduler.googleapis.com", "iam.googleapis.com",
-      "logging.googleapis.com", "monitoring.googleapis.com", "run.googleapis.com", "secretmanager.googleapis.com",
+      "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com", "run.googleapis.com", "secretmanager.googleapis.com",
       "storage.googleapis.com",
     ])
     error_message = "Exactly the APIs that are needed are enabled."
@@ -131,23 +126,11 @@ run "outputs_say_what_to_do_next" {
   }
 
   assert {
-    condition     = output.run_commands == { common = "gcloud scheduler jobs run momento-key-rotator-NOW --project=test-project --location=us-central1" }
-    error_message = "An output has the command that rotates now."
-  }
-
-  assert {
     condition = startswith(
-      output.log_command,
-      "gcloud logging read 'resource.type=cloud_run_revision AND jsonPayload.event=rotation AND resource.labels.service_name=momento-key-rotator AND resource.labels.location=us-central1' --project=test-project ",
+      output.watch_command,
+      "gcloud logging read 'resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"momento-key-rotator\" ",
     )
     error_message = "An output has the command that reads the logs."
-  }
-
-  assert {
-    condition = !strcontains(join(" ", concat(
-      [output.log_command], values(output.run_commands), values(output.store_credential_commands),
-    )), "\"")
-    error_message = "What terraform output shows can be pasted: it would put a backslash before a quotation mark."
   }
 
   assert {
@@ -162,7 +145,26 @@ run "outputs_say_what_to_do_next" {
   }
 
   assert {
-    condition     = toset(keys(output.service_accounts)) == toset(["runtime", "build", "scheduler"]) && output.dashboard != null
-    error_message = "The outputs name the accounts and the dashboard."
+    condition     = toset(keys(output.service_accounts)) == toset(["runtime", "build", "invoker"])
+    error_message = "The outputs name the accounts."
+  }
+}
+
+run "one_wait_can_be_configured" {
+  command = plan
+
+  variables {
+    wait_for_propagation = 10
+    monitoring           = { enabled = false }
+  }
+
+  assert {
+    condition     = time_sleep.grants.create_duration == "10s" && time_sleep.apis[0].create_duration == "4s"
+    error_message = "The waits don't follow wait_for_propagation."
+  }
+
+  assert {
+    condition     = length(module.monitoring) == 0 && output.dashboard == null
+    error_message = "Monitoring can't be left out."
   }
 }

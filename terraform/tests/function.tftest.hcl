@@ -40,7 +40,7 @@ run "as_deployed_by_default" {
   assert {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].timeout_seconds == 540 &&
-      google_cloudfunctions2_function.rotator.service_config[0].available_memory == var.memory
+      google_cloudfunctions2_function.rotator.service_config[0].available_memory == "256Mi"
     )
     error_message = "Timeout and memory are set."
   }
@@ -66,8 +66,7 @@ run "every_run_rotates_and_nothing_is_destroyed" {
   command = plan
 
   variables {
-    renew_before  = null
-    destroy_after = null
+    rotation = { renew_before = "always", destroy_after = "never" }
   }
 
   assert {
@@ -89,15 +88,9 @@ run "every_setting_reaches_the_function" {
   command = plan
 
   variables {
-    renew_before    = "33%"
-    grace_period    = "36h"
-    destroy_after   = "30d"
-    verify          = false
-    timeout_seconds = 900
-    memory          = "1Gi"
-    cpu             = 2
-    ingress         = "ALLOW_ALL"
-    labels          = { team = "platform" }
+    rotation = { renew_before = "33%", grace_period = "36h", verify = false }
+    function = { timeout_seconds = 570, memory = "1Gi", cpu = 2, ingress = "ALLOW_ALL" }
+    labels   = { team = "platform" }
   }
 
   assert {
@@ -111,14 +104,14 @@ run "every_setting_reaches_the_function" {
       GRACE_PERIOD         = "36h"
       DESTROY_AFTER        = "30d"
       VERIFY               = "false"
-      TIMEOUT              = "900s"
+      TIMEOUT              = "570s"
     })
     error_message = "Every setting is in the environment."
   }
 
   assert {
     condition = (
-      google_cloudfunctions2_function.rotator.service_config[0].timeout_seconds == 900 &&
+      google_cloudfunctions2_function.rotator.service_config[0].timeout_seconds == 570 &&
       google_cloudfunctions2_function.rotator.service_config[0].available_memory == "1Gi" &&
       tonumber(google_cloudfunctions2_function.rotator.service_config[0].available_cpu) == 2 &&
       google_cloudfunctions2_function.rotator.service_config[0].ingress_settings == "ALLOW_ALL" &&
@@ -145,9 +138,8 @@ run "where_a_policy_asks_for_private_ways" {
   command = plan
 
   variables {
-    vpc_connector     = "projects/network/locations/us-central1/connectors/egress"
-    vpc_egress        = "ALL_TRAFFIC"
-    build_worker_pool = "projects/builds/locations/us-central1/workerPools/pool"
+    network  = { connector = "projects/network/locations/us-central1/connectors/egress", all_egress = true }
+    function = { build_worker_pool = "projects/builds/locations/us-central1/workerPools/pool" }
   }
 
   assert {
@@ -165,22 +157,29 @@ run "the_source" {
 
   assert {
     condition = alltrue([
-      for file in ["package.json", "package-lock.json", ".npmrc", "tsconfig.json", "build/build.mjs", "src/index.ts"] :
-      contains([for source in data.archive_file.source.source : source.filename], file)
-    ])
-    error_message = "The zip holds what the build needs."
+      for file in local.source_files :
+      can(regex("^((src|emulators)/.+\\.ts|build/[^/]+|package(-lock)?\\.json|tsconfig\\.json|\\.npmrc)$", file))
+    ]) && contains(local.source_files, "src/index.ts") && length(local.source_files) > 50
+    error_message = "The zip contains more than the build needs, or less."
+  }
+
+  # What isn't listed is excluded, as a folder or as a file, and no listed file is.
+  assert {
+    condition = (
+      length(setintersection(local.source_excludes, local.source_files)) == 0 &&
+      length(setintersection(local.source_excludes, ["src", "build", "emulators"])) == 0 &&
+      length(setsubtract(["terraform", "test", "tools", "docs", "README.md", "jest.config.mjs"], local.source_excludes)) == 0
+    )
+    error_message = "The archive excludes a needed file, or includes another one."
   }
 
   assert {
-    condition = alltrue([
-      for source in data.archive_file.source.source :
-      can(regex("^((src|emulators)/.+\\.ts|tools/build\\.mjs|build/[^/]+|package(-lock)?\\.json|tsconfig\\.json|\\.npmrc)$", source.filename))
-    ])
-    error_message = "The zip holds nothing else: no tests (but the local services, which the build uses), no dist, no node_modules, no Terraform."
+    condition     = length(data.archive_file.source[0].source) == 0
+    error_message = "The files' contents are in the state."
   }
 
   assert {
-    condition     = google_storage_bucket_object.source.name == "source-${data.archive_file.source.output_sha256}.zip" && length(data.archive_file.source.output_sha256) == 64
+    condition     = google_storage_bucket_object.source.name == "source-${data.archive_file.source[0].output_sha256}.zip" && length(data.archive_file.source[0].output_sha256) == 64
     error_message = "The object is named by the hash of its content, so that a change redeploys."
   }
 
@@ -190,7 +189,7 @@ run "the_source" {
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.build_config[0].environment_variables == tomap({ SOURCE_SHA256 = data.archive_file.source.output_sha256 })
+    condition     = google_cloudfunctions2_function.rotator.build_config[0].environment_variables == tomap({ SOURCE_SHA256 = data.archive_file.source[0].output_sha256 })
     error_message = "A deployment that failed shows in the next plan, by the hash that the last good build has not."
   }
 
@@ -201,5 +200,39 @@ run "the_source" {
       google_storage_bucket.source.force_destroy
     )
     error_message = "The bucket can never be public, and is not in the way of a removal."
+  }
+}
+
+run "direct_vpc_egress" {
+  command = plan
+
+  variables {
+    network = { network = "vpc", subnetwork = "subnet", tags = ["rotator"] }
+  }
+
+  assert {
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].direct_vpc_network_interface[0].network == "vpc" &&
+      google_cloudfunctions2_function.rotator.service_config[0].direct_vpc_network_interface[0].subnetwork == "subnet" &&
+      google_cloudfunctions2_function.rotator.service_config[0].direct_vpc_egress == "VPC_EGRESS_PRIVATE_RANGES_ONLY" &&
+      google_cloudfunctions2_function.rotator.service_config[0].vpc_connector == null
+    )
+    error_message = "Network, subnetwork and egress aren't passed on."
+  }
+}
+
+run "a_prebuilt_archive" {
+  command = plan
+
+  variables {
+    source_archive = "../package.json" # any file
+  }
+
+  assert {
+    condition = (
+      length(data.archive_file.source) == 0 && google_storage_bucket_object.source.source == "../package.json" &&
+      google_storage_bucket_object.source.name == "source-${filesha256("../package.json")}.zip"
+    )
+    error_message = "The archive isn't deployed as it is."
   }
 }

@@ -1,31 +1,26 @@
 # Who may do what, and that nobody may do more.
 
 mock_provider "google" {
-  # Different accounts, to tell them apart.
+  source = "./tests/mocks"
+
   override_resource {
-    target = google_service_account.runtime
+    target = google_service_account.created["runtime"]
     values = {
-      email  = "runtime@test-project.iam.gserviceaccount.com"
-      member = "serviceAccount:runtime@test-project.iam.gserviceaccount.com"
-      name   = "projects/test-project/serviceAccounts/runtime@test-project.iam.gserviceaccount.com"
+      email = "runtime@test-project.iam.gserviceaccount.com"
     }
   }
 
   override_resource {
-    target = google_service_account.build
+    target = google_service_account.created["build"]
     values = {
-      email  = "build@test-project.iam.gserviceaccount.com"
-      member = "serviceAccount:build@test-project.iam.gserviceaccount.com"
-      name   = "projects/test-project/serviceAccounts/build@test-project.iam.gserviceaccount.com"
+      email = "build@test-project.iam.gserviceaccount.com"
     }
   }
 
   override_resource {
-    target = google_service_account.scheduler
+    target = google_service_account.created["invoker"]
     values = {
-      email  = "scheduler@test-project.iam.gserviceaccount.com"
-      member = "serviceAccount:scheduler@test-project.iam.gserviceaccount.com"
-      name   = "projects/test-project/serviceAccounts/scheduler@test-project.iam.gserviceaccount.com"
+      email = "invoker@test-project.iam.gserviceaccount.com"
     }
   }
 }
@@ -33,9 +28,8 @@ mock_provider "google" {
 mock_provider "time" {}
 
 variables {
-  project_id          = "test-project"
-  region              = "europe-west1"
-  initial_credentials = {}
+  project_id = "test-project"
+  region     = "europe-west1"
   secrets = {
     # Not protected: what a test applies it also destroys.
     ours            = { deletion_protection = false }
@@ -50,16 +44,16 @@ run "three_accounts_three_duties" {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].service_account_email == "runtime@test-project.iam.gserviceaccount.com" &&
       google_cloudfunctions2_function.rotator.build_config[0].service_account == "projects/test-project/serviceAccounts/build@test-project.iam.gserviceaccount.com" &&
-      alltrue([for job in concat(values(google_cloud_scheduler_job.rotation), values(google_cloud_scheduler_job.now)) : job.http_target[0].oidc_token[0].service_account_email == "scheduler@test-project.iam.gserviceaccount.com"])
+      alltrue([for job in values(google_cloud_scheduler_job.rotation) : job.http_target[0].oidc_token[0].service_account_email == "invoker@test-project.iam.gserviceaccount.com"])
     )
     error_message = "The function, its build and the jobs each have an account of their own; no default account is used."
   }
 
   assert {
     condition = output.service_accounts == {
-      runtime   = "runtime@test-project.iam.gserviceaccount.com"
-      build     = "build@test-project.iam.gserviceaccount.com"
-      scheduler = "scheduler@test-project.iam.gserviceaccount.com"
+      runtime = "runtime@test-project.iam.gserviceaccount.com"
+      build   = "build@test-project.iam.gserviceaccount.com"
+      invoker = "invoker@test-project.iam.gserviceaccount.com"
     }
     error_message = "The outputs tell the accounts apart."
   }
@@ -113,11 +107,11 @@ run "the_function_may_use_exactly_these_secrets" {
 run "the_jobs_may_call_exactly_this_function" {
   assert {
     condition = (
-      google_cloud_run_v2_service_iam_member.scheduler.project == "test-project" &&
-      google_cloud_run_v2_service_iam_member.scheduler.location == "europe-west1" &&
-      google_cloud_run_v2_service_iam_member.scheduler.name == "momento-key-rotator" &&
-      google_cloud_run_v2_service_iam_member.scheduler.role == "roles/run.invoker" &&
-      google_cloud_run_v2_service_iam_member.scheduler.member == "serviceAccount:scheduler@test-project.iam.gserviceaccount.com"
+      google_cloud_run_v2_service_iam_member.invoker.project == "test-project" &&
+      google_cloud_run_v2_service_iam_member.invoker.location == "europe-west1" &&
+      google_cloud_run_v2_service_iam_member.invoker.name == "momento-key-rotator" &&
+      google_cloud_run_v2_service_iam_member.invoker.role == "roles/run.invoker" &&
+      google_cloud_run_v2_service_iam_member.invoker.member == "serviceAccount:invoker@test-project.iam.gserviceaccount.com"
     )
     error_message = "The scheduler's account may invoke the function's service."
   }
@@ -160,9 +154,12 @@ run "and_there_is_no_other_grant" {
         for block in regexall("resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")) : join(".", block)
       ]
       ])) == toset([
-      "google_cloud_run_v2_service_iam_member.scheduler",
+      "google_cloud_run_v2_service_iam_member.invoker",
       "google_project_iam_member.build",
       "google_project_iam_member.build_source_copy",
+      "google_pubsub_subscription_iam_member.dead_letters",
+      "google_pubsub_topic_iam_member.dead_letters",
+      "google_pubsub_topic_iam_member.publishers",
       "google_pubsub_topic_iam_member.secret_manager",
       "google_secret_manager_regional_secret_iam_member.runtime",
       "google_secret_manager_secret_iam_member.runtime",
@@ -176,5 +173,30 @@ run "and_there_is_no_other_grant" {
       for file in fileset(path.module, "*.tf") : !can(regex("allUsers|allAuthenticatedUsers|google_service_account_key", file("${path.module}/${file}")))
     ])
     error_message = "Nobody may call without a token, and no account has a key to lose."
+  }
+}
+
+run "accounts_of_ones_own" {
+  command = plan
+
+  variables {
+    service_accounts = {
+      runtime = "own@other-project.iam.gserviceaccount.com"
+      build   = "own-build@test-project.iam.gserviceaccount.com"
+    }
+  }
+
+  assert {
+    condition = (
+      keys(google_service_account.created) == ["invoker"] &&
+      google_cloudfunctions2_function.rotator.service_config[0].service_account_email == var.service_accounts.runtime &&
+      google_cloudfunctions2_function.rotator.build_config[0].service_account ==
+      "projects/test-project/serviceAccounts/own-build@test-project.iam.gserviceaccount.com" &&
+      alltrue([
+        for grant in values(google_secret_manager_secret_iam_member.runtime) :
+        grant.member == "serviceAccount:own@other-project.iam.gserviceaccount.com"
+      ])
+    )
+    error_message = "Another account than the given one runs or builds the function."
   }
 }

@@ -1,4 +1,5 @@
-# Keys whose lifetime is known: what just works is accepted, and no alert expects more of a key than its lifetime allows.
+# Keys whose lifetime is known: what just works is accepted, and no alert expects more of a key than its lifetime
+# allows.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -15,7 +16,7 @@ run "just_long_enough" {
   command = plan
 
   variables {
-    revoke = true
+    rotation = { revoke = true }
     secrets = {
       week    = { lifetime = "14d" }
       monthly = { lifetime = "1489h", schedule = "0 4 1 * *" }
@@ -47,113 +48,6 @@ run "just_long_enough_without_revoke" {
   }
 }
 
-run "the_alerts_follow_short_lifetimes" {
-  command = plan
-
-  variables {
-    secrets = {
-      day   = { lifetime = "1d", schedule = "17 */6 * * *" }
-      days  = { lifetime = "5d" }
-      month = { lifetime = "30d" }
-      read  = {}
-    }
-  }
-
-  # Half of the 12 hours and of the 2.5 days that are left when they are due, in tenths, rounded down.
-  assert {
-    condition = google_logging_metric.expiring[0].filter == join("", [
-      google_logging_metric.runs.filter,
-      " AND ((jsonPayload.daysLeft<7 AND NOT (jsonPayload.secret=\"projects/test-project/secrets/day\") AND NOT (jsonPayload.secret=\"projects/test-project/secrets/days\"))",
-      " OR (jsonPayload.daysLeft<0.2 AND (jsonPayload.secret=\"projects/test-project/secrets/day\"))",
-      " OR (jsonPayload.daysLeft<1.2 AND (jsonPayload.secret=\"projects/test-project/secrets/days\")))",
-      " AND jsonPayload.overdueDays>0",
-    ])
-    error_message = "A key that lives a day raises no alarm at seven days."
-  }
-
-  assert {
-    condition = endswith(google_logging_metric.late[0].filter, join("", [
-      " AND ((jsonPayload.overdueDays>=3 AND NOT (jsonPayload.secret=\"projects/test-project/secrets/day\") AND NOT (jsonPayload.secret=\"projects/test-project/secrets/days\"))",
-      " OR (jsonPayload.overdueDays>=1 AND (jsonPayload.secret=\"projects/test-project/secrets/day\"))",
-      " OR (jsonPayload.overdueDays>=2 AND (jsonPayload.secret=\"projects/test-project/secrets/days\")))",
-    ]))
-    error_message = "A key that is late is noticed before it expires, as far as whole days allow."
-  }
-
-  assert {
-    condition     = strcontains(google_monitoring_alert_policy.no_success[0].conditions[0].condition_prometheus_query_language[0].query, "[86400s]")
-    error_message = "No success is noticed before the shortest-lived key expires, as far as whole days allow."
-  }
-
-  assert {
-    condition     = strcontains(google_monitoring_alert_policy.expiry[0].conditions[0].display_name, "half of what is left")
-    error_message = "The alert says that it has other days for some keys."
-  }
-}
-
-run "where_every_run_rotates" {
-  command = plan
-
-  variables {
-    renew_before = null
-    secrets      = { day = { lifetime = "1d", schedule = "17 */6 * * *" }, unknown = { lifetime = "2d", schedule = "0 4,16 * * *" } }
-  }
-
-  # A good key has all of its lifetime left when its run ends.
-  assert {
-    condition = endswith(google_logging_metric.expiring[0].filter, join("", [
-      " AND ((jsonPayload.daysLeft<7 AND NOT (jsonPayload.secret=\"projects/test-project/secrets/day\") AND NOT (jsonPayload.secret=\"projects/test-project/secrets/unknown\"))",
-      " OR (jsonPayload.daysLeft<0.3 AND (jsonPayload.secret=\"projects/test-project/secrets/day\"))",
-      " OR (jsonPayload.daysLeft<1 AND (jsonPayload.secret=\"projects/test-project/secrets/unknown\")))",
-    ]))
-    error_message = "A key that lives a day raises no alarm at seven days."
-  }
-}
-
-run "where_renewal_begins_at_a_fixed_time" {
-  command = plan
-
-  variables {
-    renew_before = "10d"
-    secrets      = { quarter = { lifetime = "90d" } }
-  }
-
-  assert {
-    condition     = strcontains(google_logging_metric.expiring[0].filter, "daysLeft<5 AND (jsonPayload.secret=\"projects/test-project/secrets/quarter\")")
-    error_message = "Half of what is left when renewal begins is the most."
-  }
-}
-
-run "days_of_its_own_and_alerts_that_are_off" {
-  command = plan
-
-  variables {
-    alerts  = { no_rotation_days = 0, expiry_days = 0 }
-    secrets = { day = { lifetime = "1d", schedule = "17 */6 * * *" }, own = { lifetime = "5d", no_rotation_days = 3 } }
-  }
-
-  assert {
-    condition = (
-      length(google_logging_metric.expiring) == 0 && length(google_logging_metric.late) == 0 &&
-      length(google_monitoring_alert_policy.no_success) == 0 && length(google_monitoring_alert_policy.expiry) == 0
-    )
-    error_message = "What is off stays off, however short-lived a key is."
-  }
-}
-
-run "days_of_its_own" {
-  command = plan
-
-  variables {
-    secrets = { own = { lifetime = "5d", no_rotation_days = 4 } }
-  }
-
-  assert {
-    condition     = strcontains(google_logging_metric.late[0].filter, "overdueDays>=4 AND (jsonPayload.secret=\"projects/test-project/secrets/own\")")
-    error_message = "What is said of a secret counts."
-  }
-}
-
 # ---- the minimum of renew_before ----
 
 run "the_minimum_is_twice_the_time_between_runs" {
@@ -173,7 +67,7 @@ run "the_minimum_of_an_hourly_schedule" {
   command = plan
 
   variables {
-    schedule = "*/15 * * * *"
+    schedule = { cron = "*/15 * * * *" }
   }
 
   assert {
@@ -186,8 +80,8 @@ run "the_minimum_of_a_monthly_schedule" {
   command = plan
 
   variables {
-    schedule = "0 4 1 * *"
-    alerts   = { no_rotation_days = 40 }
+    schedule   = { cron = "0 4 1 * *" }
+    monitoring = { no_rotation_days = 40 }
   }
 
   assert {
@@ -226,8 +120,8 @@ run "a_minimum_of_its_own" {
   command = plan
 
   variables {
-    renew_before = "50%,20d"
-    secrets      = { month = { lifetime = "30d" }, read = {} }
+    rotation = { renew_before = "50%,20d" }
+    secrets  = { month = { lifetime = "30d" }, read = {} }
   }
 
   assert {
@@ -236,5 +130,57 @@ run "a_minimum_of_its_own" {
       local.left_when_due["month"] == 20 * 86400
     )
     error_message = "A configured minimum stays, and the larger part counts."
+  }
+}
+
+run "the_alerts_follow_short_lifetimes" {
+  command = plan
+
+  variables {
+    secrets = {
+      day   = { lifetime = "1d", schedule = "17 */6 * * *" }
+      days  = { lifetime = "5d" }
+      month = { lifetime = "30d" }
+      own   = { lifetime = "5d", no_rotation_days = 4 }
+      read  = {}
+    }
+  }
+
+  # Half of the 12 hours and of the 2.5 days that remain when they are due, in tenths, rounded down.
+  assert {
+    condition = (
+      local.expiry_days == { day = 0.2, days = 1.2, month = 7, own = 1.2, read = 7 } &&
+      local.no_rotation_days == { day = 1, days = 2, month = 3, own = 4, read = 3 }
+    )
+    error_message = "An alert comes after a key has expired, or before it is due."
+  }
+}
+
+run "the_alerts_where_every_run_rotates" {
+  command = plan
+
+  variables {
+    rotation = { renew_before = "always" }
+    secrets  = { day = { lifetime = "1d", schedule = "17 */6 * * *" }, two = { lifetime = "2d", schedule = "0 4,16 * * *" } }
+  }
+
+  # A good key has all of its lifetime left when its run ends.
+  assert {
+    condition     = local.expiry_days == { day = 0.3, two = 1 }
+    error_message = "A key that lives a day raises an alert at seven days."
+  }
+}
+
+run "the_alerts_with_a_fixed_renewal_time" {
+  command = plan
+
+  variables {
+    rotation = { renew_before = "10d" }
+    secrets  = { quarter = { lifetime = "90d" } }
+  }
+
+  assert {
+    condition     = local.expiry_days == { quarter = 5 }
+    error_message = "The alert comes before half of the remaining time is over."
   }
 }

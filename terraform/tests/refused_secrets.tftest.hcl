@@ -1,4 +1,4 @@
-# The map of secrets refuses what Secret Manager would, and what cannot be meant, at plan time.
+# Each validation of secrets and management_key refuses its values when planning.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -10,7 +10,7 @@ variables {
   project_id = "test-project"
 }
 
-run "no_secret" {
+run "no_secrets" {
   command = plan
 
   variables {
@@ -20,21 +20,11 @@ run "no_secret" {
   expect_failures = [var.secrets]
 }
 
-run "too_many" {
+run "over_500_secrets" {
   command = plan
 
   variables {
-    secrets = { for n in range(101) : "secret-${n}" => {} }
-  }
-
-  expect_failures = [var.secrets]
-}
-
-run "id_a_full_name" {
-  command = plan
-
-  variables {
-    secrets = { "projects/test-project/secrets/momento-api-key" = {} }
+    secrets = { for n in range(501) : "secret-${n}" => {} }
   }
 
   expect_failures = [var.secrets]
@@ -60,16 +50,6 @@ run "id_with_a_space" {
   expect_failures = [var.secrets]
 }
 
-run "id_empty" {
-  command = plan
-
-  variables {
-    secrets = { "" = {} }
-  }
-
-  expect_failures = [var.secrets]
-}
-
 run "id_over_255_characters" {
   command = plan
 
@@ -80,41 +60,111 @@ run "id_over_255_characters" {
   expect_failures = [var.secrets]
 }
 
-run "location_a_zone" {
+run "full_name_with_a_project_number" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { location = "europe-west1-b" } }
+    secrets = { "projects/123456789012/secrets/key" = {} }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "location_global" {
+run "full_name_with_a_version" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { location = "global" } }
+    secrets = { "projects/other-project/secrets/key/versions/1" = {} }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "location_empty" {
+run "full_name_to_be_created" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { location = "" } }
+    secrets = { "projects/other-project/secrets/key" = { create = true } }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "replicas_in_a_multi_region" {
+run "full_name_with_a_location" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { replicas = { eu = {} } } }
+    secrets = { "projects/other-project/secrets/key" = { location = "europe-west1" } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "labels_of_a_full_name" {
+  command = plan
+
+  variables {
+    secrets = { "projects/other-project/secrets/key" = { labels = { a = "b" } } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "labels_of_an_existing_secret" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { create = false, labels = { team = "platform" } } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "kms_key_of_an_existing_secret" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { create = false, kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k" } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "replicas_of_an_existing_secret" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { create = false, replicas = { "europe-west1" = {} } } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "destroy_ttl_of_an_existing_secret" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { create = false, version_destroy_ttl = "7d" } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "topics_of_an_existing_secret" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { create = false, topics = ["projects/test-project/topics/keys"] } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "rotation_period_of_an_existing_secret" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { create = false, rotation_period = "30d" } }
   }
 
   expect_failures = [var.secrets]
@@ -130,97 +180,27 @@ run "replicas_of_a_regional_secret" {
   expect_failures = [var.secrets]
 }
 
-run "replicas_and_one_key" {
+run "replicas_and_a_common_kms_key" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { replicas = { "europe-west1" = {} }, kms_key = "projects/p/locations/europe-west1/keyRings/r/cryptoKeys/k" } }
+    secrets = { "momento-api-key" = { replicas = { "europe-west1" = {} }, kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k" } }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "kms_key_a_short_name" {
+run "topic_without_its_project" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { kms_key = "key" } }
+    secrets = { "momento-api-key" = { topics = ["keys"] } }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "kms_key_with_a_version" {
-  command = plan
-
-  variables {
-    secrets = { "momento-api-key" = { kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1" } }
-  }
-
-  expect_failures = [var.secrets]
-}
-
-run "replica_key_a_short_name" {
-  command = plan
-
-  variables {
-    secrets = { "momento-api-key" = { replicas = { "europe-west1" = { kms_key = "key" } } } }
-  }
-
-  expect_failures = [var.secrets]
-}
-
-run "kms_key_not_global" {
-  command = plan
-
-  variables {
-    secrets = { "momento-api-key" = { kms_key = "projects/p/locations/europe-west1/keyRings/r/cryptoKeys/k" } }
-  }
-
-  expect_failures = [var.secrets]
-}
-
-run "kms_key_of_another_region" {
-  command = plan
-
-  variables {
-    secrets = { "momento-api-key" = { location = "europe-west1", kms_key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k" } }
-  }
-
-  expect_failures = [var.secrets]
-}
-
-run "replica_key_of_another_region" {
-  command = plan
-
-  variables {
-    secrets = { "momento-api-key" = { replicas = { "europe-west1" = { kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k" } } } }
-  }
-
-  expect_failures = [var.secrets]
-}
-
-run "label_key_upper_case" {
-  command = plan
-
-  variables {
-    secrets = { "momento-api-key" = { labels = { Team = "platform" } } }
-  }
-
-  expect_failures = [var.secrets]
-}
-
-run "label_value_upper_case" {
-  command = plan
-
-  variables {
-    secrets = { "momento-api-key" = { labels = { team = "Platform" } } }
-  }
-
-  expect_failures = [var.secrets]
-}
-
-run "destroy_ttl_without_unit" {
+run "destroy_ttl_without_a_unit" {
   command = plan
 
   variables {
@@ -230,57 +210,87 @@ run "destroy_ttl_without_unit" {
   expect_failures = [var.secrets]
 }
 
-run "destroy_ttl_too_short" {
+run "rotation_period_without_a_unit" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { version_destroy_ttl = "23h" } }
+    secrets = { "momento-api-key" = { rotation_period = "86400" } }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "destroy_ttl_too_long" {
+run "lifetime_without_a_unit" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { version_destroy_ttl = "1001d" } }
+    secrets = { "momento-api-key" = { lifetime = "30" } }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "destroy_ttl_a_second_too_long" {
+run "lifetime_of_zero" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { version_destroy_ttl = "86400001s" } }
+    secrets = { "momento-api-key" = { lifetime = "0d" } }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "schedule_in_words" {
+run "lifetime_of_seven_digits" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { schedule = "every monday 03:00" } }
+    secrets = { "momento-api-key" = { lifetime = "1000000s" } }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "schedule_empty" {
+run "payload_without_a_role" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { schedule = "" } }
+    secrets = { "momento-api-key" = { payload = "key" } }
   }
 
   expect_failures = [var.secrets]
 }
 
-run "no_rotation_days_zero" {
+run "payload_of_another_format" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { role = "r-abcdefg", payload = "bare" } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "role_with_a_space" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { role = "r abcdefg" } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "role_over_100_characters" {
+  command = plan
+
+  variables {
+    secrets = { "momento-api-key" = { role = join("", [for n in range(101) : "r"]) } }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "no_rotation_days_of_zero" {
   command = plan
 
   variables {
@@ -290,7 +300,7 @@ run "no_rotation_days_zero" {
   expect_failures = [var.secrets]
 }
 
-run "no_rotation_days_a_fraction" {
+run "no_rotation_days_with_a_fraction" {
   command = plan
 
   variables {
@@ -300,7 +310,7 @@ run "no_rotation_days_a_fraction" {
   expect_failures = [var.secrets]
 }
 
-run "no_rotation_days_too_many" {
+run "no_rotation_days_over_400" {
   command = plan
 
   variables {
@@ -310,42 +320,42 @@ run "no_rotation_days_too_many" {
   expect_failures = [var.secrets]
 }
 
-run "labels_of_somebody_elses_secret" {
+run "management_key_with_a_project_number" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { create = false, labels = { team = "platform" } } }
+    management_key = { secret = "projects/123456789012/secrets/mint" }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [var.management_key]
 }
 
-run "key_of_somebody_elses_secret" {
+run "management_key_with_a_version" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { create = false, kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k" } }
+    management_key = { secret = "projects/test-project/secrets/mint/versions/latest" }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [var.management_key]
 }
 
-run "replicas_of_somebody_elses_secret" {
+run "management_key_instead_of_its_secret" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { create = false, replicas = { "europe-west1" = {} } } }
+    management_key = { secret = "eyJhbGciOiJIUzI1NiJ9.eyJ0IjoiZyJ9.c2ln" }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [var.management_key]
 }
 
-run "destroy_ttl_of_somebody_elses_secret" {
+run "management_key_to_be_created_in_another_project" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { create = false, version_destroy_ttl = "7d" } }
+    management_key = { secret = "projects/security-team/secrets/mint", create = true }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [var.management_key]
 }

@@ -122,3 +122,54 @@ run "the_function_gets_the_full_names" {
     error_message = "The command that stores a credential has the location of a regional secret."
   }
 }
+
+run "secrets_of_other_projects" {
+  command = plan
+
+  variables {
+    secrets = {
+      "projects/shop-project/secrets/key"                         = {}
+      "projects/shop-project/locations/europe-west3/secrets/keys" = {}
+    }
+  }
+
+  assert {
+    condition     = length(google_secret_manager_secret.created) + length(google_secret_manager_regional_secret.created) == 0
+    error_message = "A secret of another project is created."
+  }
+
+  assert {
+    condition = toset([
+      for key, grant in merge(
+        google_secret_manager_secret_iam_member.runtime, google_secret_manager_regional_secret_iam_member.runtime
+      ) : "${key} ${grant.project} ${grant.secret_id}"
+      ]) == toset(flatten([
+        for role in ["secretAccessor", "secretVersionManager"] : [
+          "projects/shop-project/secrets/key/${role} shop-project key",
+          "projects/shop-project/locations/europe-west3/secrets/keys/${role} shop-project keys",
+        ]
+    ]))
+    error_message = "The function can't read and write the secrets of the other project."
+  }
+
+  assert {
+    condition = (
+      output.store_credential_commands["projects/shop-project/locations/europe-west3/secrets/keys"] ==
+      "gcloud secrets versions add keys --project=shop-project --location=europe-west3 --data-file=momento.json && rm momento.json"
+    )
+    error_message = "The command stores the credential in another project."
+  }
+}
+
+# A plan doesn't show dependencies. Function and alerts then outlive a refused deletion.
+run "secrets_are_deleted_before_the_function" {
+  command = plan
+
+  assert {
+    condition = length(regexall(
+      "depends_on = \\[google_cloudfunctions2_function.rotator, google_pubsub_topic.requests, module.monitoring\\]",
+      file("${path.module}/secrets.tf")
+    )) == 2
+    error_message = "A refused deletion costs the function or the alerts."
+  }
+}

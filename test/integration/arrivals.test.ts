@@ -1,4 +1,4 @@
-/** Requests that no caller should send, on real sockets to the real function. */
+/** Unusual requests to the function, over real sockets. */
 import { existsSync, readFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
@@ -15,7 +15,7 @@ beforeAll(async () => {
   rotator = await FunctionProcess.start({
     env: {
       SECRETS: 'projects/p/secrets/s',
-      // Nothing here gets as far as that.
+      // No request of these tests reaches a service.
       SECRET_MANAGER_EMULATOR_HOST: 'localhost:1',
       MOMENTO_EMULATOR_HOST: 'localhost:1',
       // As Terraform sets them for the default memory.
@@ -40,25 +40,31 @@ function request(start: string, ...headers: string[]): string {
   return [`${start} HTTP/1.1`, 'Host: x', ...headers, '', ''].join('\r\n');
 }
 
-/** The one answer on a connection, which has to be in JSON. */
+/** The function's answer on a connection. */
 async function answer(client: Socket): Promise<{ status: number; code: string }> {
-  let heard = '';
+  let received = '';
   for await (const piece of client.iterator({ destroyOnReturn: false })) {
-    heard += String(piece);
-    const [head = '', body = ''] = heard.split('\r\n\r\n');
+    received += String(piece);
+    const [head = '', body = ''] = received.split('\r\n\r\n');
     const length = Number(/^content-length: (\d+)$/im.exec(head)?.[1]);
-    if (body.length < length) continue;
+    if (!(body.length >= length)) continue;
     expect(head).toMatch(/^content-type: application\/json; charset=utf-8$/im);
     const { error } = JSON.parse(body) as { error: { code: string; message: string } };
     return { status: Number(head.split(' ')[1]), code: error.code };
   }
-  throw new Error(`the function ended the connection after: ${heard}`);
+  throw new Error(`the function ended the connection after: ${received}`);
+}
+
+/** Everything on a connection until the server ends it. */
+async function everything(client: Socket): Promise<string> {
+  let received = '';
+  for await (const piece of client) received += String(piece);
+  return received;
 }
 
 let lines = 0;
-/** The lines since this was asked last: as many as expected, and after another request still no more. */
+/** The log lines since the last call. It waits for as many as expected, and a last request shows whether there are more. */
 async function newLines(count: number): Promise<Record<string, unknown>[]> {
-  // Written after all that went before.
   await rotator.request({ method: 'HEAD' });
   await until(() => rotator.output.split('\n').length - 1 >= lines + count + 1);
   const all = rotator.output.trimEnd().split('\n');
@@ -75,23 +81,18 @@ const refused = (code: string): unknown =>
   });
 
 test.each([
-  ['a path that cannot be decoded', request('GET /%'), 404],
-  ['another', request('POST /%zz', 'Content-Length: 0'), 404],
+  ["a path that the framework can't decode", request('GET /%'), 404],
+  ['an invalid escape in a path', request('POST /%zz', 'Content-Length: 0'), 404],
   ['a whole URL', request('POST http://host:80', 'Content-Length: 1') + '{', 400],
   ['a whole URL with a path', request('GET http://host/%zz'), 404],
   ['no path', request('OPTIONS *'), 404],
-  ['what browsers ask for', request('GET /favicon.ico'), 404],
+  ['a path that the framework ignores', request('GET /favicon.ico'), 404],
   ['a query', request('GET /?x'), 400],
   ['an empty query', request('POST /?', 'Content-Length: 0'), 400],
   ['a query in a whole URL', request('POST http://host?dryRun=true', 'Content-Length: 0'), 400],
   ['a query at another path', request('POST /x?dryRun=true', 'Content-Length: 0'), 404],
   ['a fragment', request('POST /#x', 'Content-Length: 0'), 404],
-  ['a path with a space', request('GET /a b'), 400],
-  ['an unknown method', request('ROTATE /'), 400],
-  ['too many headers', request('GET /', `X: ${'x'.repeat(20_000)}`), 400],
-  ['not HTTP', 'rotate, please\r\n\r\n', 400],
-  ['a chunk without a length', request('POST /', 'Transfer-Encoding: chunked') + 'x\r\n', 400],
-])('%s: one line, and an answer in JSON', async (_, sent, status) => {
+])('logs one line and answers in JSON when a request has %s', async (_, sent, status) => {
   const client = await dial();
   client.write(sent);
   const code = status === 404 ? 'NOT_FOUND' : 'INVALID_REQUEST';
@@ -99,39 +100,48 @@ test.each([
   expect(await newLines(1)).toEqual([refused(code)]);
 });
 
-test('an upload that ends too early: one line, and an answer in JSON', async () => {
+test.each([
+  ['a path with a space', request('GET /a b')],
+  ['an unknown method', request('ROTATE /')],
+  ['too many headers', request('GET /', `X: ${'x'.repeat(20_000)}`)],
+  ['no HTTP', 'rotate, please\r\n\r\n'],
+])('answers 4xx, rotates nothing and logs nothing when a client sends %s', async (_, sent) => {
   const client = await dial();
-  client.end(request('POST /', 'Content-Length: 100') + '{"dryRun"');
-  expect(await answer(client)).toEqual({ status: 400, code: 'INVALID_REQUEST' });
-  expect(await newLines(1)).toEqual([refused('INVALID_REQUEST')]);
+  client.write(sent);
+  expect(await everything(client)).toMatch(/^HTTP\/1\.1 4\d\d /);
+  expect(await newLines(0)).toEqual([]);
 });
 
-test('an upload that is cut off: one line', async () => {
+test.each<[string, (client: Socket) => void, isChunked?: boolean]>([
+  ['ends too early', (client) => void client.end()],
+  ['is reset', (client) => void client.resetAndDestroy()],
+  ['has an invalid chunk', (client) => void client.write('x\r\n'), true],
+])('logs one line when an upload %s', async (_, end, isChunked = false) => {
   const client = await dial();
-  client.write(request('POST /', 'Content-Length: 100', 'Expect: 100-continue') + '{"dryRun"');
-  // The function has the request when it says: go on.
+  const length = isChunked ? 'Transfer-Encoding: chunked' : 'Content-Length: 100';
+  client.write(request('POST /', length, 'Expect: 100-continue') + (isChunked ? '' : '{"dryRun"'));
+  // The function has received the request when it sends "100 Continue".
   await once(client, 'data');
-  client.resetAndDestroy();
+  end(client);
   expect(await newLines(1)).toEqual([refused('INVALID_REQUEST')]);
 });
 
 test.each(['end', 'resetAndDestroy'] as const)(
-  'an upload that was refused and then %s: one line, and one answer',
+  'answers and logs once when a client stops an oversized upload with %s',
   async (end) => {
     const client = await dial();
-    client.write(request('POST /', `Content-Length: ${MIB}`) + 'x');
+    // The first bytes show that it isn't a push message, whose limit is higher.
+    client.write(request('POST /', `Content-Length: ${MIB}`) + 'x'.repeat(64));
     expect(await answer(client)).toEqual({ status: 400, code: 'INVALID_REQUEST' });
-    let more = '';
-    client.on('data', (piece) => (more += String(piece)));
     const closed = once(client, 'close');
+    client.on('data', () => undefined);
     client[end]();
     await closed;
-    expect(more).toBe('');
     expect(await newLines(1)).toEqual([refused('INVALID_REQUEST')]);
   },
 );
 
-test('connections on which nothing is asked: no line', async () => {
+test('logs nothing when a connection ends without a request', async () => {
   for (const end of ['end', 'resetAndDestroy'] as const) {
     const client = await dial();
     client[end]();
@@ -140,7 +150,7 @@ test('connections on which nothing is asked: no line', async () => {
 });
 
 const withProc = existsSync('/proc/self/status') ? test : test.skip;
-withProc('memory stays flat, whatever is sent', async () => {
+withProc('keeps memory flat when large uploads arrive', async () => {
   const peak = (): number => {
     const status = readFileSync(`/proc/${rotator.pid}/status`, 'utf8');
     return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
@@ -160,14 +170,14 @@ withProc('memory stays flat, whatever is sent', async () => {
       ),
     );
     if (isChunked) client.write(`${body.length.toString(16)}\r\n`);
-    // All is sent before the answer is read.
+    // The client sends everything before it reads the answer.
     await new Promise<void>((sent) => client.write(body, () => sent()));
     if (isChunked) client.write('\r\n0\r\n\r\n');
     expect(await answer(client)).toEqual({ status: 400, code: 'INVALID_REQUEST' });
   };
   const before = peak();
   await Promise.all(Array.from({ length: 16 }, (_, n) => send(n)));
-  // What is let go is garbage for a while: V8 lets 64 MiB of it pile up, and more on a busy machine. Kept, it would be 512.
+  // V8 lets 64 MiB of garbage pile up, and more on a busy machine. Buffered bodies would take 512 MiB.
   expect(peak() - before).toBeLessThan(200);
   expect(await newLines(16)).toEqual(Array(16).fill(refused('INVALID_REQUEST')));
 });

@@ -1,14 +1,24 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { uploadedFiles } from '../../tools/artifact';
 
 const root = resolve(__dirname, '../..');
 
-/** What is deployed, in a folder of its own: other tests use what was built here. */
+const FRAMEWORK = 'node_modules/@google-cloud/functions-framework/build/src/main.js';
+
+/** A folder with the deployed files, because other tests use the project's own dist. */
 let folder: string;
-beforeAll(() => {
+beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
   const developmentServer = ['tools/require-dependencies.mjs', 'tools/serve.mjs'];
   for (const file of [...uploadedFiles(), ...developmentServer]) {
@@ -16,20 +26,36 @@ beforeAll(() => {
   }
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
 });
-afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(() => rmSync(folder, { recursive: true }));
 
 function run(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}) {
   const { status, stdout, stderr } = spawnSync(command, args, {
     cwd: folder,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
     encoding: 'utf8',
-    // What should have ended may run on.
+    // If the command doesn't exit, the test fails.
     timeout: 60_000,
   });
   return { status, lines: stdout.split('\n').filter((line) => line.startsWith('{')), stderr };
 }
 
-test('what is uploaded is enough to build, whatever is configured for the function', () => {
+/** Replaces a text that the file must contain. */
+function edit(file: string, from: string, to: string): void {
+  const path = join(folder, file);
+  const text = readFileSync(path, 'utf8');
+  if (!text.includes(from)) throw new Error(`${file} doesn't contain ${from}`);
+  writeFileSync(path, text.replace(from, to));
+}
+
+function bundle(): string {
+  return readFileSync(join(folder, 'dist/function.js'), 'utf8');
+}
+
+function hasCompiledCode(): boolean {
+  return existsSync(join(folder, 'dist/function.cache'));
+}
+
+test('builds from the uploaded files when variables configure the function', () => {
   const env = {
     SECRETS: 'projects/p/secrets/s',
     RENEW_BEFORE: '1h',
@@ -38,9 +64,52 @@ test('what is uploaded is enough to build, whatever is configured for the functi
     NODE_OPTIONS: '--max-old-space-size=192',
   };
   expect(run('npm', ['run', 'gcp-build'], env)).toEqual({ status: 0, lines: [], stderr: '' });
+  expect(hasCompiledCode()).toBe(true);
 });
 
-test('npm start reports every problem of an invalid configuration in one line', () => {
+const FAILURES = [
+  {
+    failure: 'a library no longer has a module that the build leaves out',
+    fail: () => edit('build/smaller-libraries.mjs', 'web-streams-polyfill', 'gone-from-library'),
+    problem: /no module matches .*gone-from-library/,
+  },
+  {
+    failure: "the bundle can't rotate",
+    fail: () => edit('src/momento/key-api.ts', "'/api-keys'", "'/nothing'"),
+    problem: /The bundle failed in its warm-up/,
+  },
+  {
+    failure: "the emulators don't start",
+    fail: () =>
+      edit('emulators/services.ts', 'normalizeProxyEnvironment();', 'throw Error("broken");'),
+    problem: /The bundle failed in its warm-up[^]*broken/,
+  },
+];
+
+test.each(FAILURES)(
+  'deploys the plain bundle with a warning when $failure',
+  ({ fail, problem }) => {
+    fail();
+    const { status, stderr } = run('npm', ['run', 'gcp-build']);
+    expect(stderr).toMatch(problem);
+    expect(stderr).toMatch(/^WARNING: The fast bundle failed[^]*The plain bundle is deployed/m);
+    expect(status).toBe(0);
+    expect(hasCompiledCode()).toBe(false);
+    expect(bundle()).not.toContain("isn't in the bundle");
+    const { lines } = run(process.execPath, [FRAMEWORK, '--target=rotate'], { SECRETS: '-' });
+    expect(lines).toEqual([expect.stringContaining('CONFIGURATION_INVALID')]);
+  },
+);
+
+test.each(FAILURES.slice(0, 2))('fails in CI when $failure', ({ fail, problem }) => {
+  fail();
+  const { status, stderr } = run('npm', ['run', 'gcp-build'], { CI: 'true' });
+  expect(stderr).toMatch(problem);
+  expect(stderr).not.toMatch(/WARNING/);
+  expect(status).toBe(1);
+});
+
+test('npm start reports every problem in one line when the configuration is invalid', () => {
   const { status, lines, stderr } = run('npm', ['start'], { RENEW_BEFORE: '14', TIMEOUT: '1s' });
   expect(status).toBe(1);
   expect(stderr).not.toMatch(/^\s+at /m);
@@ -53,11 +122,12 @@ test('npm start reports every problem of an invalid configuration in one line', 
   });
 });
 
-test('a Node.js that is too old is told which one is needed, and nothing starts', () => {
-  const main = 'node_modules/@google-cloud/functions-framework/build/src/main.js';
+test('names the required Node.js version and exits when Node.js is too old', () => {
+  // The entry point checks the version before it reads the bundle.
+  cpSync(join(root, 'build/loader.cjs'), join(folder, 'dist/index.cjs'));
   const pretend = `
     Object.defineProperty(process.versions, 'node', { value: '20.20.2' });
-    require('./${main}');`;
+    require('./${FRAMEWORK}');`;
   const { status, lines, stderr } = run(
     process.execPath,
     ['--eval', pretend, '--', '--target=rotate'],

@@ -14,13 +14,13 @@ import {
   type Verdict,
 } from '../../tools/conformance/assumption';
 import { ASSUMPTIONS as V1 } from '../../tools/conformance/auth-client';
-import { AuthClientBench } from '../../tools/conformance/auth-client-bench';
-import type { Bench } from '../../tools/conformance/group';
+import { AuthClientTestBed } from '../../tools/conformance/auth-client-test-bed';
+import type { TestBed as GroupTestBed } from '../../tools/conformance/group';
 import { ASSUMPTIONS as V2 } from '../../tools/conformance/key-api';
-import { KeyApiBench } from '../../tools/conformance/key-api-bench';
+import { KeyApiTestBed } from '../../tools/conformance/key-api-test-bed';
 import { conformance } from '../../tools/conformance/run';
 import { ASSUMPTIONS as SM } from '../../tools/conformance/secret-manager';
-import { SecretManagerBench } from '../../tools/conformance/secret-manager-bench';
+import { SecretManagerTestBed } from '../../tools/conformance/secret-manager-test-bed';
 import { readTarget, type Target } from '../../tools/conformance/target';
 import { jwt } from '../../emulators/account';
 import type { FaultPlan, Hook } from '../../emulators/faults';
@@ -30,24 +30,24 @@ import { Sink, runTool, type Ended } from './tool';
 
 const LINES = [...V2, ...V1, ...SM];
 
-let services: TestBed;
-let proxy: Between;
-/** What the target that was made last may create. */
+let bed: TestBed;
+let proxy: ChangingProxy;
+/** The secret that the latest target is allowed to create. */
 let secretInUse: string;
 
 beforeAll(async () => {
-  services = await TestBed.start(Date.now());
-  proxy = await Between.start(services.keyApi.host);
+  bed = await TestBed.start(Date.now());
+  proxy = await ChangingProxy.start(bed.keyApi.host);
 });
 
 afterAll(async () => {
   proxy.stop();
-  await services.stop();
+  await bed.stop();
 });
 
 beforeEach(() => {
-  services.reset();
-  services.secretManager.now = services.clock.now;
+  bed.reset();
+  bed.secretManager.now = bed.clock.now;
   proxy.change = undefined;
 });
 
@@ -69,8 +69,8 @@ interface Info {
   expires_at_epoch_seconds: number;
 }
 
-/** Between the function's client and the local key API, where an answer can become another one. */
-class Between {
+/** An HTTP proxy in front of the emulator of the key API, which can change answers. */
+class ChangingProxy {
   change: ((exchange: Exchange) => void) | undefined;
   readonly #server: Server;
 
@@ -94,8 +94,8 @@ class Between {
     });
   }
 
-  static async start(to: string): Promise<Between> {
-    const proxy = new Between(to);
+  static async start(to: string): Promise<ChangingProxy> {
+    const proxy = new ChangingProxy(to);
     proxy.#server.listen(0, '127.0.0.1');
     await once(proxy.#server, 'listening');
     return proxy;
@@ -112,39 +112,39 @@ class Between {
   }
 }
 
-/** A target as somebody with accounts would have one, except that these are local. */
+/** A target with accounts at the emulators. */
 function target(): Target {
   const made = readTarget({ ...env(), MOMENTO_KEY_API_EMULATOR_HOST: proxy.host });
   if (made === undefined || Array.isArray(made)) throw new Error('no target');
-  return { ...made, clock: services.clock, agree: () => Promise.resolve(true) };
+  return { ...made, clock: bed.clock, agree: () => Promise.resolve(true) };
 }
 
 function env(): Record<string, string> {
-  secretInUse = services.newName().name;
+  secretInUse = bed.newName().name;
   return {
-    ...services.env,
-    CONFORMANCE_MANAGEMENT_KEY: services.momento.issueV2Key({ role: 'r-operator' }).apiJson,
-    CONFORMANCE_V1_KEY: services.momento.issueKey().consoleJson,
+    ...bed.env,
+    CONFORMANCE_MANAGEMENT_KEY: bed.momento.issueV2Key({ role: 'r-operator' }).apiJson,
+    CONFORMANCE_V1_KEY: bed.momento.issueKey().consoleJson,
     CONFORMANCE_SECRET: secretInUse,
   };
 }
 
 async function line(id: string): Promise<Line> {
-  async function find<B extends Bench>(
+  async function find<B extends GroupTestBed>(
     assumptions: readonly Assumption<B>[],
     open: (target: Target) => B,
   ): Promise<Line | undefined> {
     const assumption = assumptions.find((one) => one.id === id);
     if (assumption === undefined) return undefined;
-    const bench = open(target());
-    const found = await check(assumption, bench);
-    await bench.remove();
+    const testBed = open(target());
+    const found = await check(assumption, testBed);
+    await testBed.remove();
     return found;
   }
   const found =
-    (await find(V2, (target) => new KeyApiBench(target))) ??
-    (await find(V1, (target) => new AuthClientBench(target))) ??
-    (await find(SM, (target) => new SecretManagerBench(target)));
+    (await find(V2, (target) => new KeyApiTestBed(target))) ??
+    (await find(V1, (target) => new AuthClientTestBed(target))) ??
+    (await find(SM, (target) => new SecretManagerTestBed(target)));
   if (found === undefined) throw new Error(`there is no line ${id}`);
   return found;
 }
@@ -196,8 +196,7 @@ interface VersionAnswer {
 
 /** Rewrites the answers of a method of Secret Manager's. */
 function rewrite(method: string, change: (answer: VersionAnswer) => object): void {
-  services.secretManager.rewrite = (called, answer) =>
-    called === method ? change(answer) : answer;
+  bed.secretManager.rewrite = (called, answer) => (called === method ? change(answer) : answer);
 }
 
 const ACCESS = 'AccessSecretVersion';
@@ -207,23 +206,23 @@ const LIST_VERSIONS = 'ListSecretVersions';
 
 /** From this call on, Momento's clock is five minutes ahead. */
 function later(method: string): void {
-  hook(momento(), method, 1, () => (services.momento.now = () => services.clock.now() + 300_000));
+  hook(momento(), method, 1, () => (bed.momento.now = () => bed.clock.now() + 300_000));
 }
 
-function somebodyAdds(): void {
-  services.secretManager.addVersion(secretInUse, 'x');
+function addAnother(): void {
+  bed.secretManager.addVersion(secretInUse, 'x');
 }
 
-const momento = (): FaultPlan => services.momento.faults;
-const store = (): FaultPlan => services.secretManager.faults;
+const momento = (): FaultPlan => bed.momento.faults;
+const store = (): FaultPlan => bed.secretManager.faults;
 const info = ({ body }: Exchange): Info => body.key_info as Info;
 const infos = ({ body }: Exchange): Info[] => body.key_info as Info[];
 
-/** For each line a way in which the services can be different, and what the line says then. */
+/** For each assumption a way in which the services differ, and the expected observation. */
 const DIFFERENT: Readonly<
   Record<string, [differ: () => unknown, observed: string | RegExp, verdict?: Verdict]>
 > = {
-  'v2-refresh-path': [() => (services.keyApi.refreshPath = '/refresh'), '405'],
+  'v2-refresh-path': [() => (bed.keyApi.refreshPath = '/refresh'), '405'],
   'v2-refresh-unknown-path': [() => instead(405, 403), '403'],
   'v2-refresh-token': [
     () => answer(MINT, ({ body }) => (body.refresh_token = jwt({ t: 'gr', akid: 'x' }))),
@@ -241,11 +240,11 @@ const DIFFERENT: Readonly<
   'v2-refresh-old-key': [
     () =>
       answer(REFRESH, ({ body }) =>
-        services.momento.account.revoke(body.previous_key_id as string, 'person'),
+        bed.momento.account.revoke(body.previous_key_id as string, 'person'),
       ),
     'rejected',
   ],
-  'v2-refresh-once': [() => (services.momento.account.refreshTokens = 'reusable'), 'accepted'],
+  'v2-refresh-once': [() => (bed.momento.account.refreshTokens = 'reusable'), 'accepted'],
   'v2-refresh-refusal': [() => instead(403, 401, REFRESH), '401'],
   'v2-refresh-revoked': [() => instead(401, 403, REFRESH), '403'],
   'v2-refresh-previous-key': [
@@ -269,14 +268,14 @@ const DIFFERENT: Readonly<
       answer(
         MINT,
         (exchange) => {
-          const [first] = services.momento.account.keys(info(exchange).description);
-          services.momento.account.revoke(first?.info.key_id ?? '', 'person');
+          const [first] = bed.momento.account.keys(info(exchange).description);
+          bed.momento.account.revoke(first?.info.key_id ?? '', 'person');
         },
         2,
       ),
     'rejected',
   ],
-  'v2-mint-lag': [() => (services.keyApi.newKeyLagMs = 60_000), 'not within 10 s'],
+  'v2-mint-lag': [() => (bed.keyApi.newKeyLagMs = 60_000), 'not within 10 s'],
   'v2-mint-unknown-role': [() => instead(404, 400), '400'],
   'v2-mint-own-role': [() => instead(200, 403, MINT), '403'],
   'v2-list-info': [
@@ -344,14 +343,14 @@ const DIFFERENT: Readonly<
   'v2-expired-refresh': [() => instead(401, 403), '403'],
   'v2-expired-listed': [
     () => {
-      services.keyApi.expiredKeys = 'listed';
+      bed.keyApi.expiredKeys = 'listed';
       answer(LIST, (exchange) =>
         infos(exchange).forEach((info: Partial<Info>) => delete info.expires_at_epoch_seconds),
       );
     },
     'listed without',
   ],
-  'v2-pace': [() => (services.keyApi.callsPerSecond = 3), /^[1-9]\d*$/],
+  'v2-pace': [() => (bed.keyApi.callsPerSecond = 3), /^[1-9]\d*$/],
 
   'v1-refresh-token': [
     () => momento().inject('GenerateApiToken', 'every', { kind: 'corrupt' }),
@@ -367,7 +366,7 @@ const DIFFERENT: Readonly<
   ],
   'v1-refresh-lifetime': [() => later('RefreshApiToken'), /^(299|300|301) s longer$/],
   'v1-refresh-lag': [
-    () => hook(momento(), 'RefreshApiToken', 1, () => (services.momento.newKeyLagMs = 60_000)),
+    () => hook(momento(), 'RefreshApiToken', 1, () => (bed.momento.newKeyLagMs = 60_000)),
     'not within 10 s',
   ],
   'v1-refresh-old-key': [() => code(momento(), 'ListCaches', 'UNAUTHENTICATED'), 'rejected'],
@@ -399,16 +398,16 @@ const DIFFERENT: Readonly<
     'SECRET_MANAGER_REFUSED',
     'NO ANSWER',
   ],
-  'sm-add-numbers': [() => hook(store(), ADD, 3, somebodyAdds), '1, 3, 4'],
+  'sm-add-numbers': [() => hook(store(), ADD, 3, addAnother), '1, 3, 4'],
   'sm-add-time': [
-    () => (services.secretManager.now = () => services.clock.now() + 600_000),
+    () => (bed.secretManager.now = () => bed.clock.now() + 600_000),
     /^-(599|600|601) s off$/,
   ],
   'sm-access-number': [() => code(store(), ACCESS, 'NOT_FOUND', 2), 'nothing'],
   'sm-access-checksum': [() => code(store(), ACCESS, 'INTERNAL', 2), 'INTERNAL', 'NO ANSWER'],
-  'sm-access-no-number': [() => hook(store(), ACCESS, 2, somebodyAdds), 'OK'],
-  'sm-access-latest': [() => (services.secretManager.staleLatest = 1), 'not within 5 min'],
-  'sm-list': [() => (services.secretManager.staleLists = 1), 'not within 5 min'],
+  'sm-access-no-number': [() => hook(store(), ACCESS, 2, addAnother), 'OK'],
+  'sm-access-latest': [() => (bed.secretManager.staleLatest = 1), 'not within 5 min'],
+  'sm-list': [() => (bed.secretManager.staleLists = 1), 'not within 5 min'],
   'sm-name': [
     () =>
       rewrite(LIST_VERSIONS, ({ versions = [], ...answer }) => ({
@@ -421,13 +420,13 @@ const DIFFERENT: Readonly<
     'another name',
   ],
   'sm-list-pages': [
-    () => hook(store(), LIST_VERSIONS, 2, () => (services.secretManager.staleLists = 1)),
+    () => hook(store(), LIST_VERSIONS, 2, () => (bed.secretManager.staleLists = 1)),
     '2 entries',
   ],
   'sm-permissions': [
     () =>
       hook(store(), 'TestIamPermissions', 1, () =>
-        services.secretManager.grant(
+        bed.secretManager.grant(
           secretInUse,
           ['access', 'list', 'add'].map((name) => `secretmanager.versions.${name}`),
         ),
@@ -439,18 +438,18 @@ const DIFFERENT: Readonly<
     'UNIMPLEMENTED',
   ],
   'sm-no-secret': [() => code(store(), ACCESS, 'UNIMPLEMENTED'), 'UNIMPLEMENTED'],
-  'sm-etag-listed': [() => (services.secretManager.hasEtags = false), 'there is no etag'],
+  'sm-etag-listed': [() => (bed.secretManager.hasEtags = false), 'there is no etag'],
   'sm-disabled-access': [() => code(store(), ACCESS, 'NOT_FOUND', 2), 'NOT_FOUND'],
   'sm-disabled-get': [
     () => rewrite('GetSecretVersion', (answer) => ({ ...answer, state: 'DESTROYED' })),
     'DESTROYED',
   ],
-  'sm-etag-changes': [() => (services.secretManager.hasEtags = false), 'there is none'],
-  'sm-etag-old': [() => (services.secretManager.hasEtags = false), 'OK'],
+  'sm-etag-changes': [() => (bed.secretManager.hasEtags = false), 'there is none'],
+  'sm-etag-old': [() => (bed.secretManager.hasEtags = false), 'OK'],
   'sm-destroy': [() => store().inject(DESTROY, 1, { kind: 'corrupt' }), 'STATE_UNSPECIFIED'],
   'sm-destroyed-access': [() => code(store(), ACCESS, 'NOT_FOUND', 3), 'NOT_FOUND'],
   'sm-destroyed-listed': [
-    () => hook(store(), DESTROY, 1, () => (services.secretManager.staleLists = 1)),
+    () => hook(store(), DESTROY, 1, () => (bed.secretManager.staleLists = 1)),
     'not within 5 min',
   ],
   'sm-destroy-delayed': [
@@ -458,7 +457,7 @@ const DIFFERENT: Readonly<
     'STATE_UNSPECIFIED, with no time',
   ],
   'sm-latest-disabled': [
-    () => hook(store(), 'DisableSecretVersion', 3, () => (services.secretManager.staleLatest = 1)),
+    () => hook(store(), 'DisableSecretVersion', 3, () => (bed.secretManager.staleLatest = 1)),
     'not within 5 min',
   ],
   'sm-endpoint-global': [() => code(store(), ACCESS, 'NOT_FOUND'), 'NOT_FOUND'],
@@ -466,20 +465,23 @@ const DIFFERENT: Readonly<
   'sm-routing-header': [() => code(store(), ACCESS, 'INTERNAL', 2), 'INTERNAL'],
 };
 
-describe('every line', () => {
-  it('has an id of its own, and a way to differ that is tried here', () => {
+describe('every assumption', () => {
+  it('has a test in which the service differs', () => {
     expect(Object.keys(DIFFERENT).sort()).toEqual(LINES.map(({ id }) => id).sort());
   });
 
-  it.each(Object.entries(DIFFERENT))('%s', async (id, [differ, observed, verdict = 'DIFFERS']) => {
-    differ();
-    const found = await line(id);
-    expect(found.observed).toMatch(observed);
-    expect(found.verdict).toBe(verdict);
-  });
+  it.each(Object.entries(DIFFERENT))(
+    '%s is reported when the service differs',
+    async (id, [differ, observed, verdict = 'DIFFERS']) => {
+      differ();
+      const found = await line(id);
+      expect(found.observed).toMatch(observed);
+      expect(found.verdict).toBe(verdict);
+    },
+  );
 });
 
-describe('npm run conformance', () => {
+describe('tools/conformance.ts', () => {
   async function ask(
     answers: readonly string[],
     changes: Readonly<Record<string, string>> = {},
@@ -489,9 +491,9 @@ describe('npm run conformance', () => {
     const stderr = new Sink();
     const stdin = Readable.from(answers.map((answer) => `${answer}\n`));
     const terminal = { stdin, stdout, stderr };
-    const { clock } = services;
+    const { clock } = bed;
     const code = await conformance(args, { ...env(), ...changes }, terminal, { signal, clock });
-    expect(leaks(services.secrets, [stdout.text, stderr.text])).toEqual([]);
+    expect(leaks(bed.secrets, [stdout.text, stderr.text])).toEqual([]);
     const lines = [...stdout.text.matchAll(/^(same|DIFFERS|NO ANSWER|not checked) +\w+ +(\S+)/gm)];
     return {
       code,
@@ -506,26 +508,26 @@ describe('npm run conformance', () => {
   let keysBefore: number;
 
   beforeEach(() => {
-    keysBefore = services.momento.account.keys().length;
+    keysBefore = bed.momento.account.keys().length;
   });
 
   const ours = () =>
-    services.momento.account
+    bed.momento.account
       .keys()
       .slice(keysBefore)
       .filter(({ info }) => info.description.startsWith('momento-key-rotator conformance'));
-  const live = () => ours().filter((key) => services.momento.account.isLive(key));
+  const live = () => ours().filter((key) => bed.momento.account.isLive(key));
   const exists = () =>
-    services.secretManager.permissions(secretInUse).size > 0 &&
-    services.secretManager.versions(secretInUse).length > 0;
+    bed.secretManager.permissions(secretInUse).size > 0 &&
+    bed.secretManager.versions(secretInUse).length > 0;
 
-  it('asks the local services where nothing else is given', async () => {
+  it('checks the emulators when nothing is configured', async () => {
     const ended = await runTool('conformance', { env: {} });
     expect(ended).toMatchObject({ code: 0, stderr: '' });
     expect(ended.stdout).toContain(`${LINES.length} lines: ${LINES.length} same, 0 DIFFERS`);
   }, 30_000);
 
-  it('asks before it spends anything, spends no more than that, and removes what it made', async () => {
+  it('asks before it creates anything, and removes it at the end', async () => {
     const ended = await ask(['y', 'yes', 'Y', 'y']);
     expect(ended).toMatchObject({ code: 0, lines: all('same') });
     const questions = ended.stderr.trim().split('\n');
@@ -543,11 +545,11 @@ describe('npm run conformance', () => {
     );
     expect(ours()).toHaveLength(8);
     expect(live()).toEqual([]);
-    expect(services.timesCalled('GenerateApiToken')).toBe(2);
+    expect(bed.timesCalled('GenerateApiToken')).toBe(2);
     expect(exists()).toBe(false);
   });
 
-  it('spends nothing that is not agreed to, and checks what costs nothing', async () => {
+  it('creates nothing when the answers are no, and checks the other assumptions', async () => {
     const ended = await ask(['n', '', 'of course not']);
     expect(ended.code).toBe(0);
     const checked = Object.entries(ended.lines).filter(([, verdict]) => verdict !== 'not checked');
@@ -567,16 +569,16 @@ describe('npm run conformance', () => {
     expect(ended.stdout).toContain('observed not agreed to');
     expect(ours()).toEqual([]);
     for (const method of ['CreateKey', 'RefreshKey', 'GenerateApiToken', 'CreateSecret']) {
-      expect(services.timesCalled(method)).toBe(0);
+      expect(bed.timesCalled(method)).toBe(0);
     }
   });
 
-  it('takes the end of the input for a no', async () => {
+  it('creates nothing when the input ends', async () => {
     expect(await ask([])).toMatchObject({ code: 0 });
     expect(ours()).toEqual([]);
   });
 
-  it('checks what it has a key for', async () => {
+  it('checks only Secret Manager when no key is configured', async () => {
     const { lines, stdout } = await ask(['y'], {
       CONFORMANCE_MANAGEMENT_KEY: '',
       CONFORMANCE_V1_KEY: '',
@@ -585,41 +587,41 @@ describe('npm run conformance', () => {
     expect(stdout).toContain('observed CONFORMANCE_V1_KEY is not set');
   });
 
-  it('needs a host for ListCaches with v2 keys', async () => {
-    const bench = new KeyApiBench({ ...target(), momento: {} });
+  it("doesn't check ListCaches with v2 keys when the host is unknown", async () => {
+    const bench = new KeyApiTestBed({ ...target(), momento: {} });
     await expect(bench.listCaches('x')).rejects.toThrow(NotChecked);
     await bench.remove();
   });
 
   it.each(['projects/p', 'projects/p/locations/europe-west4'])(
-    'creates its secret in %s',
+    'creates and deletes its secret when the parent is %s',
     async (parent) => {
-      const { name } = services.newName(parent);
+      const { name } = bed.newName(parent);
       const changes = {
         CONFORMANCE_MANAGEMENT_KEY: '',
         CONFORMANCE_V1_KEY: '',
         CONFORMANCE_SECRET: name,
       };
       expect(await ask(['y'], changes)).toMatchObject({ code: 0, lines: all('same', SM) });
-      expect(services.secretManager.versions(name)).toEqual([]);
+      expect(bed.secretManager.versions(name)).toEqual([]);
     },
   );
 
-  it('leaves a secret alone that is there already', async () => {
-    const { secret } = services.seed();
+  it("doesn't delete the secret when it existed before", async () => {
+    const { secret } = bed.seed();
     const ended = await ask(['n', 'n', 'y'], { CONFORMANCE_SECRET: secret.name });
     expect(ended).toMatchObject({ code: 1 });
     expect(ended.stdout).toContain(`the secret ${secret.id} could not be created (ALREADY_EXISTS)`);
     expect(ended.stdout).not.toContain('NOT REMOVED');
-    expect(services.states(secret)).toEqual(['ENABLED']);
-    const deleted = services.secretManager.faults.calls
+    expect(bed.states(secret)).toEqual(['ENABLED']);
+    const deleted = bed.secretManager.faults.calls
       .filter(({ method }) => method === 'DeleteSecret')
       .map(({ request }) => (request as { name: string }).name);
     expect(deleted).toEqual([`${secret.name}-delayed`]);
   });
 
-  it('fails where something is not as assumed', async () => {
-    services.keyApi.refreshPath = '/elsewhere';
+  it('fails when an assumption is wrong', async () => {
+    bed.keyApi.refreshPath = '/elsewhere';
     const { code, lines, stdout } = await ask(['y', 'y', 'y', 'y']);
     expect(code).toBe(1);
     expect(lines).toMatchObject({
@@ -631,9 +633,9 @@ describe('npm run conformance', () => {
     expect(stdout).toContain('observed no key was refreshed (HTTP 405)');
   });
 
-  it('removes what it made when somebody interrupts it, also at a question', async () => {
+  it('removes everything that it created when it is interrupted, also at a question', async () => {
     const interruption = new AbortController();
-    services.secretManager.faults.intercept = ({ method, n }) => {
+    bed.secretManager.faults.intercept = ({ method, n }) => {
       if (method === 'AddSecretVersion' && n === 2) interruption.abort();
     };
     const { lines } = await ask(['y', 'y', 'n', 'y'], {}, { signal: interruption.signal });
@@ -643,7 +645,7 @@ describe('npm run conformance', () => {
     });
     expect(exists()).toBe(false);
 
-    const { clock } = services;
+    const { clock } = bed;
     const atQuestion = new AbortController();
     const stdin = new PassThrough();
     const stderr = new PassThrough();
@@ -652,13 +654,13 @@ describe('npm run conformance', () => {
     expect(await conformance([], env(), terminal, { clock, signal: atQuestion.signal })).toBe(0);
   });
 
-  it('says what it could not remove', async () => {
-    services.keyApi.faults.intercept = ({ method }, when) =>
-      // Whatever is revoked by a line, and then everything at the end.
-      method === 'RevokeKey' && when === 'before' && services.timesCalled('CreateSecret') === 0
+  it('lists the resources that could not be removed', async () => {
+    bed.keyApi.faults.intercept = ({ method }, when) =>
+      // Revocations of single assumptions, and of everything at the end.
+      method === 'RevokeKey' && when === 'before' && bed.timesCalled('CreateSecret') === 0
         ? { kind: 'status', status: 403, when: 'before' }
         : undefined;
-    services.secretManager.faults.inject('DeleteSecret', 2, {
+    bed.secretManager.faults.inject('DeleteSecret', 2, {
       kind: 'error',
       code: status.PERMISSION_DENIED,
       when: 'before',
@@ -669,16 +671,16 @@ describe('npm run conformance', () => {
     expect(stdout).toMatch(/^NOT REMOVED: the secret \S+-delayed \(PERMISSION_DENIED\)$/m);
   });
 
-  it('removes keys whose answer was lost', async () => {
-    services.keyApi.faults.inject('CreateKey', 2, { kind: 'drop', when: 'after' });
+  it('revokes keys when the answer to their creation was lost', async () => {
+    bed.keyApi.faults.inject('CreateKey', 2, { kind: 'drop', when: 'after' });
     expect(await ask(['y', 'y', 'y', 'y'])).toMatchObject({ code: 1 });
     expect(ours().length).toBeGreaterThan(1);
     expect(live()).toEqual([]);
   });
 
-  it('names every problem with what it is given, and quotes none', async () => {
-    const { apiKey } = services.momento.issueKey();
-    const v2 = services.momento.issueV2Key().apiKey;
+  it('names every invalid setting, and quotes no value', async () => {
+    const { apiKey } = bed.momento.issueKey();
+    const v2 = bed.momento.issueV2Key().apiKey;
     const ended = await ask(
       [],
       {
@@ -704,22 +706,22 @@ describe('npm run conformance', () => {
   });
 });
 
-describe('docs/conformance.md', () => {
-  const page = readFileSync(resolve(__dirname, '../../docs/conformance.md'), 'utf8');
+describe('docs/development/conformance.md', () => {
+  const page = readFileSync(resolve(__dirname, '../../docs/development/conformance.md'), 'utf8');
 
-  it('lists the guesses of today, and what each is worth', () => {
+  it('lists every guess', () => {
     const [, section = ''] = /## Guesses today(.*?)\n## /s.exec(page) ?? [];
-    const told = [...section.matchAll(/^\| `(.+?)` \|/gm)].map(([, id]) => id);
+    const documented = [...section.matchAll(/^\| `(.+?)` \|/gm)].map(([, id]) => id);
     const guesses = LINES.filter(({ source }) => source === 'guess').map(({ id }) => id);
-    expect(told.sort()).toEqual(guesses.sort());
+    expect(documented.sort()).toEqual(guesses.sort());
   });
 
-  it('names the variables that are read, and no other', () => {
+  it('lists every variable that is read', () => {
     const asked = new Set<string>();
     readTarget(new Proxy({}, { get: (_, name) => void asked.add(String(name)) }));
     const [, section = ''] = /## Against a real account(.*?)\n## /s.exec(page) ?? [];
-    const told = [...section.matchAll(/^\| `(.+?)` \|/gm)].map(([, name]) => name);
-    const forLocalServices = (name: string) => name.endsWith('_EMULATOR_HOST');
-    expect(told.sort()).toEqual([...asked].filter((name) => !forLocalServices(name)).sort());
+    const documented = [...section.matchAll(/^\| `(.+?)` \|/gm)].map(([, name]) => name);
+    const forEmulators = (name: string) => name.endsWith('_EMULATOR_HOST');
+    expect(documented.sort()).toEqual([...asked].filter((name) => !forEmulators(name)).sort());
   });
 });

@@ -1,3 +1,4 @@
+/** The client of Secret Manager in a process of its own, without Google credentials or with a login that fails. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -54,7 +55,7 @@ class Tokens {
 interface Started {
   readonly store: StoreProcess;
   readonly tokens: Tokens;
-  /** The only way to Secret Manager. It refuses every connection. */
+  /** The proxy in front of Secret Manager. It refuses every connection. */
   readonly proxy: ConnectProxy;
 }
 
@@ -107,7 +108,7 @@ async function expectNoCredentials({ store, proxy }: Started, problem: RegExp): 
   expect(proxy.asked).toEqual([]);
 }
 
-// Some take the time in which the library tries again, or that it is given.
+// The library retries in real time.
 jest.setTimeout(40_000);
 
 describe('missing credentials', () => {
@@ -134,7 +135,7 @@ describe('missing credentials', () => {
       },
     ));
 
-  it('are reported when the metadata server is out of order, or never answers, or gives no token', async () => {
+  it('are reported when the metadata server fails, hangs, or returns no token', async () => {
     const answers: [Answer, RegExp][] = [
       [answered(503), /HTTP status 503|no answer in time|none are configured/],
       [never, /there was no answer in time|none are configured/],
@@ -150,7 +151,7 @@ describe('missing credentials', () => {
     );
   });
 
-  it('do not last: later calls get credentials, and go to the endpoints of their secrets', () =>
+  it('are requested again by the next call, which connects to the endpoint of its secret', () =>
     withStore({ answer: answered(404) }, async ({ store, tokens, proxy }) => {
       await store.access(SECRET, REGIONAL);
       expect(proxy.asked).toEqual([]);

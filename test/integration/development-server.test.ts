@@ -14,7 +14,7 @@ const env = {
   MOMENTO_EMULATOR_HOST: 'localhost:1',
 };
 
-/** Runs a script, which has to end by itself. */
+/** Runs a script that must end by itself. */
 function run(args: readonly string[], extra: Readonly<Record<string, string>>) {
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     cwd: root,
@@ -60,7 +60,24 @@ test('the development server serves the function and ends at a signal', async ()
   expect(await development.exited).toBe(0);
 });
 
-describe('an occupied port', () => {
+test('npm start stops with one message about all problems when the configuration is invalid', () => {
+  const { status, stdout, stderr } = run(['tools/serve.mjs'], {
+    SECRETS: '',
+    RENEW_BEFORE: '14',
+    TIMEOUT: '1s',
+  });
+  expect([status, /^\s+at /m.exec(stderr)]).toEqual([1, null]);
+  const [entry, ...more] = stdout.split('\n').filter((line) => line.startsWith('{'));
+  expect(more).toEqual([]);
+  expect(JSON.parse(entry ?? '')).toMatchObject({
+    severity: 'CRITICAL',
+    message: expect.stringMatching(
+      /^CONFIGURATION_INVALID: .*SECRETS.*RENEW_BEFORE.*TIMEOUT/,
+    ) as string,
+  });
+});
+
+describe('when the port is occupied', () => {
   let server: Server;
   let port: string;
   beforeAll(async () => {
@@ -86,7 +103,7 @@ test.each([
   ['npm start', ['tools/serve.mjs']],
   ['npm run local', ['--import', 'tsx', 'tools/local.ts']],
 ])("%s stops with one line when PORT isn't a port", (_, args) => {
-  for (const PORT of ['x', '65536', '-1', '8080x']) {
+  for (const PORT of ['65536', '8080x']) {
     const { status, stderr } = run(args, { PORT });
     expect([status, stderr]).toEqual([
       1,

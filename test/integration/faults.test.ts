@@ -1,10 +1,7 @@
 /** Rotations with faults of the network and of the services, with real clients. */
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { once } from 'node:events';
 import { HOUR, MINUTE, SECOND } from '../../src/duration';
 import type { Secret } from '../../src/rotation/ports';
 import type { Step } from '../../src/rotation/run';
-import { until } from '../until';
 import { expiryOf, NOT_DUE, TERMS, TestBed, type Seeded, type Setup } from './test-bed';
 
 let bed: TestBed;
@@ -17,42 +14,23 @@ afterEach(async () => {
   bed.expectSafe();
 });
 
-describe('a run rotates when one call fails', () => {
+describe('a run rotates', () => {
   // The last column is how often the method is called in the end.
   it.each<[string, number, string, number]>([
-    ['AccessSecretVersion', 1, 'UNAVAILABLE before', 3],
-    ['AccessSecretVersion', 1, 'RESOURCE_EXHAUSTED before', 3],
-    ['AccessSecretVersion', 1, 'drop after', 3],
     ['AccessSecretVersion', 1, 'corrupt', 3],
     // The second one looks for a newer version by its number.
     ['AccessSecretVersion', 2, 'drop before', 3],
-    ['ListSecretVersions', 1, 'INTERNAL before', 2],
     ['ListSecretVersions', 1, 'drop before', 2],
-    ['ListSecretVersions', 1, 'corrupt', 2],
     ['TestIamPermissions', 1, 'UNAVAILABLE before', 2],
-    ['TestIamPermissions', 1, 'drop before', 2],
     ['RefreshApiToken', 1, 'UNAVAILABLE before', 2],
-    ['RefreshApiToken', 1, 'INTERNAL after', 2],
-    ['RefreshApiToken', 1, 'DEADLINE_EXCEEDED after', 2],
-    ['RefreshApiToken', 1, 'RESOURCE_EXHAUSTED before', 2],
-    ['RefreshApiToken', 1, 'drop before', 2],
     ['RefreshApiToken', 1, 'drop after', 2],
-    ['ListCaches', 1, 'UNAVAILABLE before', 2],
     ['ListCaches', 1, 'UNAUTHENTICATED before', 2],
-    ['ListCaches', 1, 'drop after', 2],
-    ['AddSecretVersion', 1, 'ABORTED before', 2],
     ['AddSecretVersion', 1, 'RESOURCE_EXHAUSTED before', 2],
-    ['AddSecretVersion', 1, 'drop before', 2],
     // The version is found by its number, and not added again.
-    ['AddSecretVersion', 1, 'INTERNAL after', 1],
     ['AddSecretVersion', 1, 'drop after', 1],
     ['AddSecretVersion', 1, 'corrupt', 1],
-    ['DisableSecretVersion', 1, 'RESOURCE_EXHAUSTED before', 2],
     ['DisableSecretVersion', 1, 'UNAVAILABLE after', 2],
-    ['DisableSecretVersion', 1, 'drop before', 2],
-    ['DisableSecretVersion', 1, 'drop after', 2],
-    ['DisableSecretVersion', 1, 'corrupt', 1],
-  ])('%s, call %d, with %s', async (method, nth, fault, calls) => {
+  ])('when %s, call %d, has the fault %s', async (method, nth, fault, calls) => {
     // It isn't known whether a v1 token works once. Then a lost answer couldn't be repeated.
     const isLost = method === 'RefreshApiToken' && fault.endsWith('after');
     bed.momento.refreshTokens = isLost ? 'reusable' : 'single-use';
@@ -66,18 +44,8 @@ describe('a run rotates when one call fails', () => {
     bed.expectRenewed(seeded);
   });
 
-  it.each(['UNAVAILABLE after', 'drop before'])('DestroySecretVersion with %s', async (fault) => {
-    const { secret } = bed.seed();
-    bed.addVersion(secret);
-    bed.secretManager.setState(secret.name, '1', 'DISABLED');
-    bed.inject('DestroySecretVersion', 1, fault);
-    const { result } = await bed.rotate(secret, { policy: { ...NOT_DUE, destroyAfterMs: 0 } });
-    expect(result.outcome).toBe('not_due');
-    expect(bed.states(secret)).toEqual(['DESTROYED', 'ENABLED']);
-  });
-
   it.each([{ writesPerMinute: 1 }, { readsPerMinute: 1, accessesPerMinute: 1 }])(
-    'because of the quota %j, until the next minute',
+    'after the next minute begins when the quota is %j',
     async (quotas) => {
       const { secret } = bed.seed();
       bed.secretManager.quotas = quotas;
@@ -91,21 +59,8 @@ describe('a run rotates when one call fails', () => {
 
 describe('a run fails, applications see no change, and the next run rotates', () => {
   it.each<[string, string, string, Step, number]>([
-    ['AccessSecretVersion', 'UNAVAILABLE before', 'SECRET_MANAGER_UNAVAILABLE', 'inspect', 503],
-    [
-      'AccessSecretVersion',
-      'RESOURCE_EXHAUSTED before',
-      'SECRET_MANAGER_QUOTA_EXCEEDED',
-      'inspect',
-      429,
-    ],
     ['AccessSecretVersion', 'corrupt', 'PAYLOAD_CORRUPT', 'inspect', 502],
     ['ListSecretVersions', 'INTERNAL before', 'SECRET_MANAGER_UNAVAILABLE', 'inspect', 503],
-    ['ListSecretVersions', 'INVALID_ARGUMENT before', 'SECRET_MANAGER_REFUSED', 'inspect', 502],
-    ['ListSecretVersions', 'corrupt', 'SECRET_MANAGER_UNAVAILABLE', 'inspect', 503],
-    ['TestIamPermissions', 'corrupt', 'PERMISSION_MISSING', 'inspect', 403],
-    ['RefreshApiToken', 'UNAVAILABLE before', 'MOMENTO_UNAVAILABLE', 'issue', 503],
-    ['RefreshApiToken', 'INTERNAL after', 'MOMENTO_UNAVAILABLE', 'issue', 503],
     ['RefreshApiToken', 'hang before', 'MOMENTO_UNAVAILABLE', 'issue', 503],
     ['RefreshApiToken', 'RESOURCE_EXHAUSTED before', 'MOMENTO_LIMIT_EXCEEDED', 'issue', 429],
     ['RefreshApiToken', 'PERMISSION_DENIED before', 'REFRESH_REFUSED', 'issue', 502],
@@ -130,25 +85,14 @@ describe('a run fails, applications see no change, and the next run rotates', ()
     expect(next).toMatchObject({ outcome: 'rotated', version: '2', disabled: ['1'] });
     bed.expectRenewed(seeded);
   });
-
-  it('when lists have no end: SECRET_MANAGER_REFUSED', async () => {
-    const seeded = bed.seed();
-    bed.secretManager.endlessPages = 'other';
-    expect((await bed.rotate(seeded.secret)).result.error?.code).toBe('SECRET_MANAGER_REFUSED');
-    bed.secretManager.endlessPages = undefined;
-    expect((await bed.rotate(seeded.secret)).result.outcome).toBe('rotated');
-  });
 });
 
 describe('a run is incomplete, and the next one finishes it without another key', () => {
   it.each<[string, string, string, Step]>([
-    ['ListCaches', 'UNAVAILABLE before', 'VERIFY_INCONCLUSIVE', 'verify'],
     ['ListCaches', 'hang before', 'VERIFY_INCONCLUSIVE', 'verify'],
     // The same host rejects the current key, so the host is wrong.
     ['ListCaches', 'UNAUTHENTICATED before', 'VERIFY_INCONCLUSIVE', 'verify'],
     ['DisableSecretVersion', 'UNAVAILABLE before', 'SECRET_MANAGER_UNAVAILABLE', 'disable'],
-    ['DisableSecretVersion', 'INVALID_ARGUMENT before', 'SECRET_MANAGER_REFUSED', 'disable'],
-    ['DisableSecretVersion', 'PERMISSION_DENIED before', 'PERMISSION_MISSING', 'disable'],
   ])('when %s always fails with %s: %s', async (method, fault, code, step) => {
     const seeded = bed.seed();
     const setup = { policy: NOT_DUE };
@@ -179,7 +123,6 @@ describe('a run fails before a key is issued', () => {
   const empty = (): Secret => bed.emptySecret(TERMS);
   const none = (): Setup => ({});
   const managed = (): Setup => ({ managementKey: bed.managementKey() });
-  const neverExpires = (): Secret => bed.seedV2({ role: 'r' }, { lifetimeSeconds: 'never' });
   const unlisted = (): Secret => {
     const secret = bed.seedV2({}, {}, 'apiKey');
     bed.unwatch(secret);
@@ -203,14 +146,29 @@ describe('a run fails before a key is issued', () => {
       () => stored(key(), { state: 'DISABLED' }),
       none,
     ],
-    ['PAYLOAD_INVALID', 422, 'the payload is no credential', () => stored(`${key()}x`), none],
     ['PAYLOAD_CORRUPT', 502, 'the checksum is wrong', () => stored(key(), { crc: 42 }), none],
-    ['KEY_NOT_REFRESHABLE', 422, 'a v2 key is bare', () => bed.seedV2({}, {}, 'apiKey'), none],
-    ['LIFETIME_UNKNOWN', 422, 'a minted key would never expire', neverExpires, managed],
-    ['ROLE_UNKNOWN', 422, "the list doesn't show the key", unlisted, managed],
-    ['MANAGEMENT_KEY_INVALID', 422, 'it is missing', empty, () => ({ managementKey: empty() })],
-    ['SECRET_NOT_FOUND', 404, 'its secret is', empty, () => ({ managementKey: missing() })],
-    ['VERSION_UNREADABLE', 409, 'the management key is encrypted', empty, unreadable],
+    [
+      'KEY_NOT_REFRESHABLE',
+      422,
+      'a v2 key is stored without a refresh token',
+      () => bed.seedV2({}, {}, 'apiKey'),
+      none,
+    ],
+    ['ROLE_UNKNOWN', 422, "Momento's list doesn't contain the key", unlisted, managed],
+    [
+      'SECRET_NOT_FOUND',
+      404,
+      'the secret of the management key does not exist',
+      empty,
+      () => ({ managementKey: missing() }),
+    ],
+    [
+      'VERSION_UNREADABLE',
+      409,
+      'the encryption key of the management key is disabled',
+      empty,
+      unreadable,
+    ],
   ])('with %s (%d) when %s', async (code, httpStatus, _, makeSecret, makeSetup) => {
     const { result, status } = await bed.rotate(makeSecret(), makeSetup());
     expect(result).toMatchObject({ outcome: 'failed', error: { code } });
@@ -229,7 +187,7 @@ describe('a run fails before a key is issued', () => {
 });
 
 describe('a key that Momento rejects', () => {
-  it('is reported when it is the newest of a refreshed secret and not due', async () => {
+  it('is reported when it is the newest one and not due', async () => {
     const { secret, key } = bed.seed({ isWatched: false });
     bed.momento.revoke(key.apiKey);
     bed.clock.advance(HOUR);
@@ -244,16 +202,7 @@ describe('a key that Momento rejects', () => {
     expect(bed.timesCalled('RefreshApiToken')).toBe(0);
   });
 
-  it('is reported when its refresh is refused', async () => {
-    const { secret, key } = bed.seed({ isWatched: false });
-    bed.momento.revoke(key.apiKey);
-    bed.clock.advance(HOUR);
-    const { result } = await bed.rotate(secret);
-    expect(result.error).toMatchObject({ code: 'REFRESH_REFUSED', step: 'issue' });
-    expect(result.error?.message).toContain('Applications are being rejected now.');
-  });
-
-  it('is added by no run, and verified by each one, when it is new', async () => {
+  it('is verified again by every run, and added by none, when it is the new one', async () => {
     bed.momento.newKeyLagMs = 10 * HOUR;
     const seeded = bed.seed();
     const instance = bed.instance([seeded.secret]);
@@ -328,12 +277,6 @@ describe('an unsaved credential', () => {
     bed.expectRenewed(seeded);
   });
 
-  it('is stored when somebody stored the old payload again', async () => {
-    bed.addVersion(seeded.secret, seeded.key.consoleJson);
-    expect((await instance.rotate()).result).toMatchObject({ ...STORED, version: '4' });
-    bed.expectRenewed(seeded);
-  });
-
   it('is dropped when somebody added another key', async () => {
     bed.addVersion(seeded.secret);
     const { result } = await instance.rotate();
@@ -346,33 +289,6 @@ describe('an unsaved credential', () => {
     });
     expect((await instance.rotate()).result.warnings).toBeUndefined();
   });
-
-  it('is dropped when the secret was recreated', async () => {
-    bed.unwatch(seeded.secret);
-    bed.secretManager.deleteSecret(seeded.secret.name);
-    bed.clock.advance(SECOND);
-    bed.secretManager.createSecret(seeded.secret.name);
-    bed.addVersion(seeded.secret);
-    expect((await instance.rotate()).result).toMatchObject({
-      outcome: 'not_due',
-      warnings: [expect.stringContaining('the secret was recreated') as string],
-    });
-  });
-});
-
-test('a credential is stored by the next run when the permission to add was lost after its issue', async () => {
-  bed.momento.refreshTokens = 'single-use';
-  const seeded = bed.seed();
-  const instance = bed.instance([seeded.secret]);
-  const granted = [...bed.secretManager.permissions(seeded.secret.name)];
-  bed.when('after RefreshApiToken', () => bed.revokePermission(seeded.secret, 'add'));
-  const { result, status } = await instance.rotate();
-  expect(result.error).toMatchObject({ code: 'CREDENTIAL_NOT_STORED', step: 'add' });
-  expect(result.error?.message).toContain('(PERMISSION_MISSING)');
-  expect(status).toBe(503);
-  bed.secretManager.grant(seeded.secret.name, granted);
-  expect((await instance.rotate()).result).toMatchObject({ outcome: 'rotated', version: '2' });
-  bed.expectRenewed(seeded);
 });
 
 test('few copies of a key are added when Secret Manager adds versions 12 s late', async () => {
@@ -393,34 +309,3 @@ test('few copies of a key are added when Secret Manager adds versions 12 s late'
   expect(bed.states(seeded.secret)).toEqual(['DISABLED', 'DISABLED', 'ENABLED']);
   bed.expectRenewed(seeded);
 });
-
-test('a refreshed key is stored when the connection to Secret Manager goes silent', async () => {
-  const sockets: Socket[] = [];
-  const [host = '', port] = bed.secretManager.host.split(':');
-  const proxy = createServer((socket) => {
-    const onward = connect(Number(port), host);
-    sockets.push(socket, onward);
-    for (const end of [socket, onward]) end.on('error', () => end.destroy());
-    socket.pipe(onward).pipe(socket);
-  });
-  await once(proxy.listen(0, '127.0.0.1'), 'listening');
-  try {
-    const seeded = bed.seed();
-    bed.when('after RefreshApiToken', () => {
-      // What arrives is read, and lost.
-      for (const socket of sockets) socket.unpipe().resume();
-      // The client waits for an answer in real time. Only the run's deadline sleeps meanwhile, and then a retry, too.
-      const release = bed.clock.hold();
-      void until(() => bed.clock.sleepers === 1, 20_000)
-        .then(() => until(() => bed.clock.sleepers > 1, 20_000))
-        .finally(release);
-    });
-    const address = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-    const { result } = await bed.rotate(seeded.secret, { secretManagerHost: address });
-    expect(result.outcome).toBe('rotated');
-    bed.expectRenewed(seeded);
-  } finally {
-    for (const socket of sockets) socket.destroy();
-    proxy.close();
-  }
-}, 60_000);

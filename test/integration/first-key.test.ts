@@ -94,7 +94,7 @@ describe('the tool makes a key', () => {
 });
 
 it('the tool prints its usage when an option is --help', async () => {
-  const ended = await runTool('first-key', { args: ['--to', '--help'], env: {} });
+  const ended = await firstKey(['--to', '--help']);
   expect(ended).toMatchObject({ code: 0, stderr: '' });
   expect(ended.stdout).toContain('--lifetime 30d (--all-caches | --cache NAME ...)');
 });

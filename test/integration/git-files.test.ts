@@ -25,14 +25,14 @@ test('checks out every file with LF when git is configured to convert to CRLF', 
   }
 });
 
-test('ignores the credentials that the documentation tells users to store in files', () => {
+test('ignores files with credentials when the documentation names them', () => {
   const pages = globSync(['README.md', 'docs/*.md', 'terraform/*.md'], { cwd: root });
-  const told = pages
+  const documented = pages
     .map((page) => readFileSync(resolve(root, page), 'utf8'))
     .flatMap((text) => [...text.matchAll(/--data-file=([\w./-]*\w)/g)])
     .map(([, file = '']) => file);
-  expect(told).toContain('momento.json');
-  const files = ['momento_key_info.json', ...new Set(told)].flatMap((file) => [
+  expect(documented).toContain('momento.json');
+  const files = ['momento_key_info.json', ...new Set(documented)].flatMap((file) => [
     file,
     `terraform/${file}`,
   ]);

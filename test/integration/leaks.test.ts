@@ -53,20 +53,20 @@ describe('the search for leaks', () => {
     ['base64, shifted by two bytes', `stack/${base64(`xx${SECRET}`)}`],
   ])('finds %s', (_, text) => {
     expect(leaks(['another secret', SECRET], ['harmless', text])).toContainEqual(
-      expect.stringMatching(/^text 1 \(.+\) holds pieces of secret 1$/),
+      expect.stringMatching(/^text 1 \(.+\) contains pieces of secret 1$/),
     );
   });
 
-  it('tells where without quoting', () => {
+  it('returns the place, and quotes nothing', () => {
     const found = leaks([SECRET], [`${SECRET} ${percentEncoded(SECRET)}`]);
     expect(found).toEqual([
-      'text 0 (plain) holds pieces of secret 0',
-      'text 0 (percent-encoded) holds pieces of secret 0',
-      'text 0 (JSON-escaped) holds pieces of secret 0',
+      'text 0 (plain) contains pieces of secret 0',
+      'text 0 (percent-encoded) contains pieces of secret 0',
+      'text 0 (JSON-escaped) contains pieces of secret 0',
     ]);
   });
 
-  it('lets six characters pass', () => {
+  it('finds nothing when only six characters of a secret are there', () => {
     expect(leaks([SECRET], [PIECE.slice(1), Buffer.from(PIECE.slice(1)).toString('hex')])).toEqual(
       [],
     );

@@ -1,29 +1,29 @@
-/** What `npm run local` tells a newcomer to try is tried. */
+/** Sends the requests that `npm run local` prints. */
 import { resolve } from 'node:path';
 import { freePort, ServerProcess, type Reply } from '../server-process';
 
-class LocalWorldProcess extends ServerProcess {
+class LocalProcess extends ServerProcess {
   readonly #startedAt = new Date().toISOString();
 
-  /** Starts it, and waits until it has told what to try. */
-  static async start(): Promise<LocalWorldProcess> {
-    const { promise: told, resolve: tell } = Promise.withResolvers<undefined>();
-    const world: LocalWorldProcess = new LocalWorldProcess({
+  /** Starts it, and waits until it has printed the requests. */
+  static async start(): Promise<LocalProcess> {
+    const { promise: printed, resolve: onPrinted } = Promise.withResolvers<undefined>();
+    const started: LocalProcess = new LocalProcess({
       args: ['--import', 'tsx', 'tools/local.ts'],
       cwd: resolve(__dirname, '../..'),
       env: {},
       port: await freePort(),
       onOutput: () => {
-        if (world.output.includes('log follows')) tell(undefined);
+        if (started.output.includes('log follows')) onPrinted(undefined);
       },
     });
-    await world.listening();
-    await told;
-    return world;
+    await started.listening();
+    await printed;
+    return started;
   }
 
-  /** Sends what the line does that is printed below `title`. */
-  tries(title: string): Promise<Reply> {
+  /** Sends the request that is printed below `title`. */
+  send(title: string): Promise<Reply> {
     const [, call = ''] = this.output.split(`\n${title}`);
     const [line = ''] = /^ {2}curl .*$/m.exec(call) ?? [];
     const [, body] = /-d '(.*)'/.exec(line) ?? [];
@@ -37,10 +37,10 @@ class LocalWorldProcess extends ServerProcess {
   }
 }
 
-let local: LocalWorldProcess;
+let local: LocalProcess;
 
 beforeAll(async () => {
-  local = await LocalWorldProcess.start();
+  local = await LocalProcess.start();
 });
 
 afterAll(async () => {
@@ -53,28 +53,28 @@ const OUTCOMES = (...outcomes: string[]) => ({
   results: outcomes.map((outcome) => expect.objectContaining({ outcome }) as unknown),
 });
 
-test('the lines do what is said above them', async () => {
-  expect(await local.tries('Show the state')).toMatchObject({
+test('npm run local prints requests that have the printed outcome', async () => {
+  expect(await local.send('Show the state')).toMatchObject({
     body: { secrets: [{ renewedBy: 'refresh' }, { error: {} }, { renewedBy: 'mint' }] },
   });
-  expect(await local.tries('Show what a run would do')).toMatchObject({
+  expect(await local.send('Show what a run would do')).toMatchObject({
     body: OUTCOMES('dry_run', 'failed', 'dry_run'),
   });
-  expect(await local.tries('As Cloud Scheduler calls it')).toMatchObject({
+  expect(await local.send('As Cloud Scheduler calls it')).toMatchObject({
     status: 200,
     body: OUTCOMES('rotated'),
   });
-  expect(await local.tries('As Cloud Scheduler calls it')).toMatchObject({
+  expect(await local.send('As Cloud Scheduler calls it')).toMatchObject({
     status: 200,
     body: OUTCOMES('already_rotated'),
   });
-  expect(await local.tries('Rotate')).toMatchObject({
+  expect(await local.send('Rotate')).toMatchObject({
     body: OUTCOMES('rotated', 'failed', 'rotated'),
   });
 });
 
-test('one of them fails, and says what to do', async () => {
-  expect(await local.tries('What a failure looks like')).toMatchObject({
+test('npm run local prints a request that fails with an action', async () => {
+  expect(await local.send('What a failure looks like')).toMatchObject({
     status: 422,
     body: {
       results: [

@@ -1,6 +1,6 @@
 /** Refreshes of v2 keys over HTTP. */
-import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
-import { DAY, isoTime, MINUTE } from '../../src/duration';
+import { gzipSync } from 'node:zlib';
+import { isoTime, MINUTE } from '../../src/duration';
 import { ENDPOINT } from '../../emulators/account';
 import type { Rewrite } from '../../emulators/faults';
 import { NOT_DUE, TestBed } from './test-bed';
@@ -41,14 +41,6 @@ describe('a v2 key', () => {
     expect(bed.momento.account.isLive(old)).toBe(true);
   });
 
-  it('is refreshed again in each run', async () => {
-    const secret = bed.seedV2();
-    for (let run = 0; run < 3; run += 1) {
-      expect((await bed.rotate(secret)).result).toMatchObject({ outcome: 'rotated' });
-      bed.clock.advance(DAY);
-    }
-  });
-
   it.each([
     ['the key API', 'no host is known', 'apiJson', {}, [1, 0]],
     ['Momento', 'the payload names the host', 'consoleJson', {}, [0, 1]],
@@ -70,39 +62,12 @@ describe('a usable key is stored', () => {
 
   it.each<[string, Rewrite, string | undefined]>([
     ['compressed with gzip', (body) => encoded('gzip', gzipSync(body)), undefined],
-    ['compressed with brotli', (body) => encoded('br', brotliCompressSync(body)), undefined],
-    ['compressed with deflate', (body) => encoded('deflate', deflateSync(body)), undefined],
     ['with a byte order mark', (body) => ({ body: `\uFEFF${body}` }), undefined],
-    [
-      'with white space around values',
-      changed((all) => ({ ...all, api_key: ` ${String(all.api_key)}\n` })),
-      undefined,
-    ],
     ['with unknown fields', changed((all) => ({ ...all, more: 'x'.repeat(100_000) })), undefined],
     [
       'without a refresh token',
       changed((all) => ({ ...all, refresh_token: undefined })),
       'without a refresh token',
-    ],
-    [
-      'with null as the refresh token',
-      changed((all) => ({ ...all, refresh_token: null })),
-      'without a refresh token',
-    ],
-    [
-      'with an empty refresh token',
-      changed((all) => ({ ...all, refresh_token: '' })),
-      'without a refresh token',
-    ],
-    [
-      'without key_info',
-      changed((all) => ({ ...all, key_info: undefined })),
-      "without a valid 'key_info'",
-    ],
-    [
-      'with another previous_key_id',
-      changed((all) => ({ ...all, previous_key_id: 'other' })),
-      "'previous_key_id'",
     ],
   ])('when the answer is %s', async (_, rewrite, warning) => {
     bed.inject('RefreshKey', 1, { kind: 'rewrite', rewrite });
@@ -125,17 +90,6 @@ describe('a usable key is stored', () => {
     bed.when('before ListKeys', bed.clock.hold());
     return { headers: { 'content-encoding': encoding }, body };
   }
-
-  it('and no other key is issued when a v1 answer has an empty refresh token', async () => {
-    bed.momento.refreshAnswer = { refresh_token: '' };
-    const { secret } = bed.seed();
-    const { result } = await bed.rotate(secret);
-    expect(result).toMatchObject({
-      outcome: 'rotated',
-      warnings: [expect.stringContaining('without a refresh token: the next rotation is blocked')],
-    });
-    expect(bed.timesCalled('RefreshApiToken')).toBe(1);
-  });
 });
 
 describe('a refresh', () => {
@@ -149,8 +103,8 @@ describe('a refresh', () => {
     },
   );
 
-  it.each(['drop after', '503 after', '302 after', 'half', 'upgrade after'])(
-    'is repeated when its answer is lost (%s), and reports that: REFRESH_ANSWER_LOST',
+  it.each(['drop after', '302 after', 'half', 'upgrade after'])(
+    'is repeated when its answer is lost (%s), and fails with REFRESH_ANSWER_LOST',
     async (fault) => {
       bed.inject('RefreshKey', 1, fault);
       const secret = bed.seedV2();
@@ -169,7 +123,7 @@ describe('a refresh', () => {
   );
 
   it.each(['hang before', 'upgrade before'])(
-    'is repeated for a limited time when there is never an answer (%s): MOMENTO_UNAVAILABLE',
+    'is repeated for a limited time when every call has the fault %s: MOMENTO_UNAVAILABLE',
     async (fault) => {
       bed.inject('RefreshKey', 'every', fault);
       const secret = bed.seedV2();
@@ -182,16 +136,6 @@ describe('a refresh', () => {
       expect((await instance.rotate()).result.outcome).toBe('rotated');
     },
   );
-
-  it.each<Parameters<TestBed['inject']>[2]>([
-    { kind: 'status', status: 429, retryAfter: '3', when: 'before' },
-    { kind: 'html', status: 502, when: 'before' },
-    '503 before',
-    'drop before',
-  ])('rotates when a failure passes: %j', async (fault) => {
-    bed.inject('RefreshKey', 1, fault);
-    expect((await bed.rotate(bed.seedV2())).result.outcome).toBe('rotated');
-  });
 
   it('keeps its token when the account is at its limit of keys: MOMENTO_LIMIT_EXCEEDED', async () => {
     const secret = bed.seedV2();
@@ -217,33 +161,22 @@ describe('a refresh', () => {
     expect(error?.message).toContain('Applications can use the current key until');
   });
 
-  it('is refused, and applications are known to be rejected, when the key was revoked', async () => {
-    const secret = bed.seedV2();
-    bed.unwatch(secret);
-    bed.momento.account.revoke(bed.keyOf(secret).info.key_id, 'person');
-    const { error } = (await bed.rotate(secret)).result;
-    expect(error?.code).toBe('REFRESH_REFUSED');
-    expect(error?.message).toMatch(/\(HTTP 401\).*Applications are being rejected now\./);
-  });
-
   it('uses the path in MOMENTO_REFRESH_PATH', async () => {
     bed.keyApi.refreshPath = '/elsewhere/refresh';
     const setup = { refreshPath: '/elsewhere/refresh' };
     expect((await bed.rotate(bed.seedV2(), setup)).result.outcome).toBe('rotated');
   });
 
-  it.each(['/nowhere', '/api-keys/some-id'])(
-    "keeps its token when the path doesn't exist (%s): REFRESH_PATH_UNKNOWN",
-    async (refreshPath) => {
-      const secret = bed.seedV2();
-      const { refreshToken = '' } = bed.keyOf(secret);
-      const { error } = (await bed.rotate(secret, { refreshPath })).result;
-      expect(error).toMatchObject({ code: 'REFRESH_PATH_UNKNOWN', retryable: false });
-      expect(error?.message).toContain('MOMENTO_REFRESH_PATH');
-      expect(bed.called.filter((method) => method.startsWith('POST '))).toHaveLength(1);
-      expect(bed.momento.account.refreshable(refreshToken)).toBeInstanceOf(Object);
-    },
-  );
+  it("keeps its token when the path doesn't exist: REFRESH_PATH_UNKNOWN", async () => {
+    const refreshPath = '/nowhere';
+    const secret = bed.seedV2();
+    const { refreshToken = '' } = bed.keyOf(secret);
+    const { error } = (await bed.rotate(secret, { refreshPath })).result;
+    expect(error).toMatchObject({ code: 'REFRESH_PATH_UNKNOWN', retryable: false });
+    expect(error?.message).toContain('MOMENTO_REFRESH_PATH');
+    expect(bed.called.filter((method) => method.startsWith('POST '))).toHaveLength(1);
+    expect(bed.momento.account.refreshable(refreshToken)).toBeInstanceOf(Object);
+  });
 
   it('ends as superseded when another process was first', async () => {
     const secret = bed.seedV2();

@@ -1,4 +1,4 @@
-/** The Terraform module and the function have to agree; this compares what each of them says. */
+/** Compares the Terraform module with the function. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -68,7 +68,7 @@ async function rotate(secret: Secret): Promise<RotationResult> {
 const REQUIRED = permissionsFor({ ...POLICY, destroyAfterMs: 0 });
 
 describe('the permissions that Terraform grants', () => {
-  test('on a management key are the least that a run needs', () => {
+  test('are the fewest that a run needs on a management key', () => {
     expect(terraformMap('iam.tf', 'management_key_permissions')).toEqual({
       [iamName('access')]: ROLES.access,
       [iamName('list')]: VIEWER,
@@ -78,7 +78,7 @@ describe('the permissions that Terraform grants', () => {
     expect(permissionMissing(secret, ['list', 'add']).message).not.toContain(VIEWER);
   });
 
-  test('are those that the function asks for, with the same roles', () => {
+  test('are the permissions and roles that the function requires', () => {
     const asked = [...REQUIRED, 'get'] as const;
     expect(permissions).toEqual(
       Object.fromEntries(asked.map((permission) => [iamName(permission), ROLES[permission]])),
@@ -97,7 +97,7 @@ describe('the permissions that Terraform grants', () => {
   });
 
   test.each(REQUIRED.map(iamName))(
-    'are all needed: no refresh token is used without %s',
+    'are all necessary: no refresh token is used when %s is missing',
     async (missing) => {
       const secret = seed();
       bed.secretManager.grant(
@@ -127,7 +127,7 @@ test('Terraform sets only variables that the function reads', () => {
   expect([...environment, ...local].sort()).toEqual(variablesRead().sort());
 });
 
-test('the metrics read fields that the log line has', async () => {
+test('the metrics use fields that exist in the log line', async () => {
   const [good, bad] = [seed(), seed()];
   bed.secretManager.grant(bad.name, []);
   const rotator = await FunctionProcess.start({
@@ -145,16 +145,22 @@ test('the metrics read fields that the log line has', async () => {
   const lineOf = (outcome: string) => ({
     jsonPayload: rotator.logEntries.find((entry) => entry.outcome === outcome),
   });
-  const fields = terraformMap('monitoring.tf', 'rotation_fields');
-  const { error_code: errorCode = '', ...always } = fields;
+  const fields = terraformMap('modules/monitoring/metrics.tf', 'rotation_fields');
+  const { error_code: errorCode = '', trigger, contained, ...always } = fields;
+  expect([trigger, contained]).toEqual(['jsonPayload.trigger', 'jsonPayload.contained']);
   for (const field of Object.values(always)) expect(lineOf('rotated')).toHaveProperty(field);
   expect(lineOf('failed')).toHaveProperty(errorCode, 'PERMISSION_MISSING');
-  expect(readFileSync(resolve(root, 'terraform/monitoring.tf'), 'utf8')).toContain(
+  expect(readFileSync(resolve(root, 'terraform/modules/monitoring/metrics.tf'), 'utf8')).toContain(
     `jsonPayload.event=\\"${String(lineOf('rotated').jsonPayload?.event)}\\"`,
   );
 });
 
-test('.gcloudignore lets through what Terraform uploads, and nothing else', () => {
+test('the README has the tables of the inputs and outputs', () => {
+  const script = resolve(root, 'tools/terraform-tables.mjs');
+  execFileSync('node', [script, '--check'], { stdio: 'pipe' });
+});
+
+test('.gcloudignore lists every file except those that Terraform uploads', () => {
   const git = (args: string[], input?: string): string[] => {
     const options = { cwd: root, encoding: 'utf8', input } as const;
     return execFileSync('git', args, options)

@@ -1,4 +1,4 @@
-/** For the tools of `scripts`. */
+/** Runs the programs in `tools`. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
@@ -15,7 +15,7 @@ export interface Ended {
 
 export interface ToolOptions {
   readonly args?: readonly string[];
-  /** What comes on standard input, which then ends. */
+  /** The standard input, which then ends. */
   readonly input?: string;
   readonly env: Readonly<Record<string, string>>;
 }
@@ -27,7 +27,7 @@ export async function runTool(name: string, options: ToolOptions): Promise<Ended
     cwd: ROOT,
     env: { PATH: process.env.PATH, ...env },
   });
-  // A tool that is done before it has read everything.
+  // The tool can end before it has read everything.
   child.stdin.on('error', () => undefined).end(input);
   const [stdout, stderr, [code]] = await Promise.all([
     text(child.stdout),
@@ -37,7 +37,7 @@ export async function runTool(name: string, options: ToolOptions): Promise<Ended
   return { code, stdout, stderr };
 }
 
-/** Keeps what a tool writes. */
+/** Collects the output of a tool. */
 export class Sink extends Writable {
   text = '';
 

@@ -2,20 +2,20 @@ import { parseConfig } from '../../src/config/config';
 import { CHECKED_SETTINGS } from '../../src/config/environment';
 
 /**
- * The names of the environment variables that configure the function, found by letting it read them. The proxy's are
- * conventions of the system.
+ * The names of the environment variables that configure the function, found by an environment that records reads. The variables
+ * of proxies are conventions of the system.
  */
 export function variablesRead(): string[] {
-  const asked = new Set<string>();
+  const read = new Set<string>();
   const env = new Proxy<Record<string, string>>(
     {},
     {
       get(_, name) {
-        asked.add(String(name));
+        read.add(String(name));
         return name === 'SECRETS' ? 'projects/p/secrets/s' : undefined;
       },
     },
   );
   parseConfig(env);
-  return [...asked].filter((name) => !CHECKED_SETTINGS.includes(name) && !/_proxy$/i.test(name));
+  return [...read].filter((name) => !CHECKED_SETTINGS.includes(name) && !/_proxy$/i.test(name));
 }

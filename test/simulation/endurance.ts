@@ -8,13 +8,14 @@ import type { MomentoEmulator } from '../../emulators/momento';
 import type { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { startServices } from '../../emulators/services';
 import { leaks } from '../leaks';
-import type { Case, Group } from './campaign';
 import { Invariants } from './invariants';
+import { keyIn } from './keys';
+import type { Case, Group } from './simulation';
 
 const SECRETS_AT_A_TIME = 100;
-/** Requests until everything that is loaded late is loaded: not measured. */
+/** Requests that aren't measured, because modules are still loaded. */
 const WARM_UP = 20;
-/** Bytes by which memory may grow with every rotation. What is kept of a rotation by mistake is larger. */
+/** By how many bytes memory can grow with every rotation. A leaked object is larger. */
 const ALLOWED_GROWTH = 100;
 
 interface Measured {
@@ -30,7 +31,7 @@ interface Many {
   readonly process: FunctionProcess;
 }
 
-async function withMany(count: number, play: (many: Many) => Promise<string[]>): Promise<string[]> {
+async function withMany(count: number, run: (many: Many) => Promise<string[]>): Promise<string[]> {
   const { secretManager, momento, env, stop } = await startServices();
   const names = Array.from({ length: count }, (_, index) => `projects/p/secrets/s${index}`);
   for (const name of names) {
@@ -45,7 +46,7 @@ async function withMany(count: number, play: (many: Many) => Promise<string[]>):
     },
   });
   try {
-    return await play({ secretManager, momento, names, process });
+    return await run({ secretManager, momento, names, process });
   } finally {
     await process.stop();
     await stop();
@@ -57,16 +58,13 @@ async function measure(process: FunctionProcess): Promise<Measured> {
   process.signal('SIGUSR2');
   for (;;) {
     await new Promise((next) => setTimeout(next, 10));
-    const told = process.output.split('PROBE ');
-    const line = told.length > seen ? told.at(-1)?.split('\n', 2) : undefined;
+    const printed = process.output.split('PROBE ');
+    const line = printed.length > seen ? printed.at(-1)?.split('\n', 2) : undefined;
     if (line?.length === 2) return JSON.parse(line[0] ?? '') as Measured;
   }
 }
 
-/**
- * How much a measure grows from one to the next: the median of the slopes between all pairs (Theil and Sen), which a few
- * outliers cannot move.
- */
+/** The median of the slopes between all pairs of values (Theil and Sen), which a few outliers don't move. */
 function growth(values: readonly number[]): number {
   const slopes = values.flatMap((later, j) =>
     values.slice(0, j).map((earlier, i) => (later - earlier) / (j - i)),
@@ -74,21 +72,21 @@ function growth(values: readonly number[]): number {
   return slopes.toSorted((a, b) => a - b)[Math.floor(slopes.length / 2)] ?? 0;
 }
 
-/** @param judgesMemory not worth while for few rotations, of which the first ones load code */
-function lasts(rotations: number, judgesMemory: boolean): Case {
+/** @param checksMemory useless for few rotations, of which the first ones load code */
+function manyRotations(rotations: number, checksMemory: boolean): Case {
   let note = '';
   return {
     name: `${rotations} rotations in one process`,
-    tries: () => rotations,
+    count: () => rotations,
     note: () => note,
-    play: () =>
+    run: () =>
       withMany(SECRETS_AT_A_TIME, async ({ momento, process }) => {
         const violations: string[] = [];
         const measures: Measured[] = [];
         const requests = rotations / SECRETS_AT_A_TIME;
         for (let request = 0; request < requests; request += 1) {
           const { status: answered } = await process.post();
-          if (answered !== 200) violations.push(`request ${request} is answered with ${answered}`);
+          if (answered !== 200) violations.push(`request ${request} was answered with ${answered}`);
           if (request >= Math.min(WARM_UP, requests / 2)) measures.push(await measure(process));
         }
         const perRotation = growth(measures.map(({ bytes }) => bytes)) / SECRETS_AT_A_TIME;
@@ -98,9 +96,9 @@ function lasts(rotations: number, judgesMemory: boolean): Case {
           `memory ${mib(first?.bytes)} MiB after the warm-up, ${mib(last?.bytes)} MiB in the end ` +
           `(${perRotation.toFixed(1)} bytes for each rotation); handles ${first?.handles ?? 0} and ${last?.handles ?? 0}, ` +
           `open files ${first?.files ?? 0} and ${last?.files ?? 0}`;
-        if (judgesMemory && perRotation > ALLOWED_GROWTH) violations.push(`memory grows: ${note}`);
+        if (checksMemory && perRotation > ALLOWED_GROWTH) violations.push(`memory grows: ${note}`);
         for (const what of ['handles', 'files'] as const) {
-          // A connection of the last request may still be closing.
+          // A connection of the last request can still be closing.
           if (growth(measures.map((measured) => measured[what])) > 0) {
             violations.push(`${what} are left over: ${note}`);
           }
@@ -135,11 +133,11 @@ function manySecrets(count: number): Case {
   let note = '';
   return {
     name: `${count} secrets in one request, a tenth of the calls fails`,
-    tries: () => count,
+    count: () => count,
     note: () => note,
-    play: () =>
+    run: () =>
       withMany(count, async ({ secretManager, momento, names, process }) => {
-        // Every change is judged for one secret in fifty: to judge it for all would take hours.
+        // To check every change for all secrets would take hours, so one secret in fifty is watched.
         const watched = names
           .filter((_, index) => index % 50 === 0)
           .map((name) => new Invariants({ secretManager, momento, secret: name }));
@@ -159,8 +157,7 @@ function manySecrets(count: number): Case {
         for (const name of names) {
           const enabled = secretManager.versions(name).filter(({ state }) => state === 'ENABLED');
           const payload = secretManager.latest(name);
-          const { apiKey } = JSON.parse(payload?.toString() ?? '{}') as { apiKey: string };
-          if (enabled.length !== 1 || !momento.accepts(apiKey)) {
+          if (enabled.length !== 1 || !momento.accepts(keyIn(payload))) {
             violations.push(`${name} has ${enabled.length} enabled versions in the end`);
           }
         }
@@ -181,6 +178,6 @@ export const endurance: Group = {
   caseLimitMs: 900_000,
   cases: (extent) =>
     extent === 'full'
-      ? [lasts(10_000, true), manySecrets(1000)]
-      : [lasts(200, false), manySecrets(16)],
+      ? [manyRotations(10_000, true), manySecrets(1000)]
+      : [manyRotations(200, false), manySecrets(16)],
 };

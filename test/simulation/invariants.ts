@@ -1,26 +1,26 @@
 /**
- * What has to be true of one secret at every moment, whatever fails. The numbers are used in what a violation says:
+ * What must be true of one secret at every moment, whatever fails. Violations name the numbers:
  *
- *  1. A reader of `latest` gets an enabled version whose key Momento accepts.
+ *  1. An application that reads `latest` gets an enabled version whose key Momento accepts.
  *  2. The newest version is never disabled or destroyed.
- *  3. No version that a person added is disabled by a run that had looked at the secret before it was there.
+ *  3. No run disables a version that an operator added after the run had inspected the secret.
  *  4. When faults stop, one more run ends with exactly one enabled version beside those in their grace period, the newest,
  *     whose key works and can be renewed; if a single-use refresh token's answer was lost for good, that run says so and
- *     readers keep a working key.
+ *     applications keep a working key.
  *  5. Nothing secret is written anywhere.
  *  6. Every run ends with an answer, in time.
  *
- * 7 to 9, about v2 keys, are in key-invariants.ts. And
+ *  7 to 9, about v2 keys, are in key-invariants.ts.
+ * 10. No run disables a version before its grace period is over.
+ * 11. No run repeats an addition that arrived: no two versions contain the same key.
  *
- * 10. No version is disabled by a run before its grace period is over.
- *
- * What a person breaks (a bad credential stored, the newest version disabled) is not held against the rotator until it is
- * good again.
+ * The rotator isn't responsible for damage by an operator (an invalid payload, a disabled newest version) until it is
+ * repaired.
  */
 import type { MomentoEmulator } from '../../emulators/momento';
 import type { SecretManagerEmulator, VersionView } from '../../emulators/secret-manager';
 import { leaks } from '../leaks';
-import { readPayload, type Read } from './payloads';
+import { readPayload, type StoredKey } from './keys';
 
 /** The end of a run, as its caller sees it. */
 export interface Ending {
@@ -34,11 +34,11 @@ export interface Ending {
 interface KnownVersion {
   readonly state: VersionView['state'];
   readonly scheduledDestroyTime: number | undefined;
-  /** Runs that had looked, and not ended, when a person added this version; unset for a version that a run added. */
+  /** Runs that had inspected the secret, and not ended, when an operator added this version; unset if a run added it. */
   readonly runsBefore: ReadonlySet<symbol> | undefined;
 }
 
-/** The codes with which a run may say that a refresh token is spent and its successor lost. */
+/** The codes of a run whose refresh token was used, and whose new key was lost. */
 const LOSS_CODES: ReadonlySet<string | undefined> = new Set([
   'REFRESH_REFUSED',
   'REFRESH_ANSWER_LOST',
@@ -50,22 +50,22 @@ export interface Watch {
   readonly momento: MomentoEmulator;
   /** A secret whose newest version holds a good credential. */
   readonly secret: string;
-  /** What is in its payload and secret beside keys and refresh tokens. */
+  /** Secret parts of its payload beside keys and refresh tokens. */
   readonly notes?: readonly string[];
-  /** Why readers have no working key at the start, if so. */
+  /** Why applications have no working key at the start, if so. */
   readonly excuse?: string;
   readonly graceMs?: number;
   /** A clock that is wrong shortens the grace period. */
   readonly isClockRight?: boolean;
-  /** Why a credential cannot be the last one, if so; by default it has to be one that v1 keys are refreshed with. */
-  readonly lastRefused?: (credential: Read) => string | undefined;
+  /** Why a credential cannot be the last one, if so; by default it must be a v1 key that can be refreshed. */
+  readonly lastRefused?: (credential: StoredKey) => string | undefined;
 }
 
-/** Watches one secret: judges every change of state in either service from the moment of its making. */
+/** Watches one secret: checks every change of state at either service. */
 export class Invariants {
   /** What was violated, in the order in which it happened. */
   readonly violations: string[] = [];
-  /** How many changes of state were judged. */
+  /** How many changes of state were checked. */
   changes = 0;
   /** How many of them were changes of the secret's versions. */
   changesOfVersions = 0;
@@ -79,10 +79,10 @@ export class Invariants {
   readonly #notes: readonly string[];
   readonly #graceMs: number;
   readonly #isClockRight: boolean;
-  readonly #lastRefused: (credential: Read) => string | undefined;
+  readonly #lastRefused: (credential: StoredKey) => string | undefined;
   #known = new Map<string, KnownVersion>();
-  #isPerson = false;
-  /** Why readers may be without a working key; set by what a person did. */
+  #isOperator = false;
+  /** Why applications can be without a working key; set by an operator action. */
   #excuse: string | undefined;
 
   constructor({ secretManager, momento, secret, notes = [], graceMs = 0, ...watch }: Watch) {
@@ -96,12 +96,12 @@ export class Invariants {
     this.#lastRefused =
       watch.lastRefused ??
       (({ apiKey, refreshToken = '' }) =>
-        momento.acceptsRefresh(apiKey, refreshToken) ? undefined : 'cannot be refreshed');
+        momento.acceptsRefresh(apiKey, refreshToken) ? undefined : "can't be refreshed");
     this.#known = this.#snapshot();
-    this.#judgeReaders('at the start');
+    this.#checkApplications('at the start');
     this.#unlisten = [
-      secretManager.onChange(() => this.#judge()),
-      momento.onChange(() => this.#judge()),
+      secretManager.onChange(() => this.#check()),
+      momento.onChange(() => this.#check()),
     ];
   }
 
@@ -110,61 +110,61 @@ export class Invariants {
     for (const unlisten of this.#unlisten) unlisten();
   }
 
-  /** Whether what changes now is what a person does. */
-  get isPersonActing(): boolean {
-    return this.#isPerson;
+  /** Whether the present change is an operator action. */
+  get isOperatorActing(): boolean {
+    return this.#isOperator;
   }
 
-  /** Does what a person does at either service. */
-  person(action: () => void): void {
-    this.#isPerson = true;
+  /** Acts at either service as an operator. */
+  operator(action: () => void): void {
+    this.#isOperator = true;
     try {
       action();
     } finally {
-      this.#isPerson = false;
+      this.#isOperator = false;
     }
-    if (this.#readersFailBecause() !== undefined) this.#excuse = 'a person did it';
+    if (this.#failure() !== undefined) this.#excuse = 'of an operator action';
   }
 
-  /** Lets readers be without a working key until they have one again: for time that does what no fault does. */
+  /** Lets applications be without a working key until they have one again, for instance because it expired. */
   excuse(why: string): void {
     this.#excuse = why;
   }
 
-  /** To be called when a run has looked at the secret; what it returns, when the run ended. */
-  runLooked(): () => void {
+  /** To be called when a run has inspected the secret. Call the returned function when the run ends. */
+  runInspected(): () => void {
     const run = Symbol('run');
     this.#running.add(run);
     return () => this.#running.delete(run);
   }
 
-  /** Judges the end of a run: 1 (time has passed), 5, and 6. */
+  /** Checks the end of a run: 1 (time has passed), 5, and 6. */
   ends(ending: Ending, lateMs: number): void {
     this.#written.push(...ending.written);
     if (lateMs > 0) this.violated(6, `the run ended ${Math.round(lateMs)} ms too late`);
-    this.#judgeReaders(`after a run that was ${ending.outcome}`);
+    this.#checkApplications(`after a run that was ${ending.outcome}`);
   }
 
-  /** Judges what was written in all runs so far: 5. */
-  judgeWritten(): void {
+  /** Checks the answers and log lines of all runs so far: 5. */
+  checkWritten(): void {
     const secrets = [...this.#momento.secrets(), ...this.#notes];
     for (const leak of leaks(secrets, [this.#written.join('\n')])) this.violated(5, leak);
   }
 
   /**
-   * Judges the last run, which met no fault: 4.
+   * Checks the last run, which met no fault: 4.
    *
-   * @param lost whether a refresh token may have been spent for an answer that nobody has
+   * @param lost whether a refresh token might have been used for an answer that was lost
    */
-  judgeLastRun({ outcome, code, status, written }: Ending, lost: boolean): void {
+  checkLastRun({ outcome, code, status, written }: Ending, lost: boolean): void {
     const [newest, ...older] = this.#secretManager.versions(this.#secret);
     const credential = newest?.payload && readPayload(newest.payload);
-    const refused = credential === undefined ? 'is none' : this.#lastRefused(credential);
+    const refused = credential === undefined ? "can't be read" : this.#lastRefused(credential);
     if (lost && refused !== undefined) {
       const isLoud = outcome === 'failed' && status >= 500 && LOSS_CODES.has(code);
       const isLogged = written.some((text) => text.includes('"severity":"ERROR"'));
       if (!isLoud || !isLogged) {
-        this.violated(4, `the token is spent, and the run says ${outcome} ${code ?? ''}`);
+        this.violated(4, `the token was used, and the run is ${outcome} ${code ?? ''}`);
       }
       return;
     }
@@ -178,12 +178,23 @@ export class Invariants {
     if (refused !== undefined) this.violated(4, `the newest credential ${refused} after ${end}`);
   }
 
-  /** Notes that something was broken. */
+  /** Checks that no run stored its key twice: 11. Not for cases in which somebody stores an old payload again. */
+  checkCopies(): void {
+    const versions = new Map<string, string>();
+    for (const { version, payload } of this.#secretManager.versions(this.#secret).toReversed()) {
+      const text = payload?.toString() ?? version;
+      const copied = versions.get(text);
+      if (copied !== undefined) this.violated(11, `${copied} and ${version} contain the same key`);
+      versions.set(text, version);
+    }
+  }
+
+  /** Reports a violation. */
   violated(invariant: number, what: string): void {
     this.violations.push(`invariant ${invariant}: ${what}`);
   }
 
-  #judge(): void {
+  #check(): void {
     this.changes += 1;
     const before = this.#known;
     this.#known = this.#snapshot();
@@ -192,21 +203,21 @@ export class Invariants {
     const newest = [...this.#known.keys()].at(0);
     for (const [version, { state, scheduledDestroyTime, runsBefore }] of this.#known) {
       const was = before.get(version);
-      const isStruck =
+      const isChanged =
         was !== undefined &&
         ((was.state === 'ENABLED' && state !== 'ENABLED') ||
           (was.state !== 'DESTROYED' && state === 'DESTROYED') ||
           (was.scheduledDestroyTime === undefined && scheduledDestroyTime !== undefined));
-      if (!isStruck || this.#isPerson) continue;
+      if (!isChanged || this.#isOperator) continue;
       if (version === newest) this.violated(2, `the newest, ${version}, became ${state}`);
       if (was.state === 'ENABLED' && runsBefore !== undefined && this.#allAmong(runsBefore)) {
-        this.violated(3, `${version}, which a person added meanwhile, became ${state}`);
+        this.violated(3, `${version}, which an operator added meanwhile, became ${state}`);
       }
       if (this.#isClockRight && was.state === 'ENABLED' && !this.#isGraceOver(version)) {
         this.violated(10, `${version} became ${state} in its grace period`);
       }
     }
-    this.#judgeReaders('after a change');
+    this.#checkApplications('after a change');
   }
 
   /** Whether a version, which is not the newest, was superseded longer ago than the grace period. */
@@ -221,24 +232,24 @@ export class Invariants {
     return this.#running.size > 0 && [...this.#running].every((run) => runsBefore.has(run));
   }
 
-  #judgeReaders(when: string): void {
-    const failure = this.#readersFailBecause();
+  #checkApplications(when: string): void {
+    const failure = this.#failure();
     if (failure === undefined) this.#excuse = undefined;
-    else if (this.#excuse === undefined && !this.#isPerson) {
+    else if (this.#excuse === undefined && !this.#isOperator) {
       this.violated(1, `${failure}, ${when}`);
-      // Said once: it is one violation until readers are served again.
+      // One violation until applications have a key again.
       this.#excuse = failure;
     }
   }
 
-  #readersFailBecause(): string | undefined {
+  #failure(): string | undefined {
     const payload = this.#secretManager.latest(this.#secret);
-    if (payload === undefined) return 'readers of latest get an error';
+    if (payload === undefined) return 'applications get an error';
     const credential = readPayload(payload);
-    if (credential === undefined) return 'readers of latest get no credential';
+    if (credential === undefined) return 'applications get no credential';
     return this.#momento.accepts(credential.apiKey)
       ? undefined
-      : 'readers of latest get a key that Momento rejects';
+      : 'applications get a key that Momento rejects';
   }
 
   #snapshot(): Map<string, KnownVersion> {
@@ -255,6 +266,6 @@ export class Invariants {
   #runsBefore(version: string): ReadonlySet<symbol> | undefined {
     const known = this.#known.get(version);
     if (known !== undefined) return known.runsBefore;
-    return this.#isPerson ? new Set(this.#running) : undefined;
+    return this.#isOperator ? new Set(this.#running) : undefined;
   }
 }

@@ -1,37 +1,32 @@
 /**
- * What has to be true of v2 keys at every moment. The numbers go on from those in invariants.ts:
+ * What must be true of v2 keys at every moment. The numbers continue those in invariants.ts:
  *
  *  7. No enabled version holds a key that the rotator revoked.
- *  8. Only keys with exactly a rotated secret's description are revoked: nothing of another secret, nothing of a person.
- *  9. When faults stop, two runs, the second after an hour and the grace period, leave one key of ours for each enabled
- *     version that holds one, and no other.
+ *  8. Only keys with exactly a rotated secret's description are revoked: no key of another secret or of an operator.
+ *  9. When faults stop, two runs, the second after an hour and the grace period, leave only the minted keys that enabled
+ *     versions contain.
  *
- * Secret Manager and Momento offer no call that looks at the one and ends a key at the other in one step. So 7 has one
- * excuse: a person enabled or added that very version after this run's last look at its number. A run looks at every number
- * up to the newest, and at the next one, which has to be absent; versions above an absent number were absent as well.
+ * No call reads a version and revokes a key in one step. So 7 has one excuse: an operator enabled or added that very version
+ * after this run had last read its number. A run reads every number up to the newest, and the next one, which must be
+ * absent; versions above an absent number were absent as well.
  */
 import type { Account, Key } from '../../emulators/account';
 import type { SecretManagerEmulator } from '../../emulators/secret-manager';
-import { keyIn } from './payloads';
-
-/** What makes a key ours, by the judge's own reading of the contract. */
-export function ours(secret: string): string {
-  return `momento-key-rotator ${secret}`;
-}
+import { descriptionOf, keyIn } from './keys';
 
 export interface KeyWatch {
   readonly secretManager: SecretManagerEmulator;
   readonly account: Account;
   /** The secrets whose keys may be revoked. */
   readonly secrets: readonly string[];
-  readonly isPersonActing: () => boolean;
+  readonly isOperatorActing: () => boolean;
   readonly violated: (invariant: number, what: string) => void;
-  /** Told when a key was revoked that a person had put back too late to be seen. */
+  /** Called when a key was revoked that an operator had stored again too late to be seen. */
   readonly excused: () => void;
 }
 
 export class KeyInvariants {
-  /** How often a person acted between a look and a revocation. */
+  /** How often an operator acted between a read and a revocation. */
   excuses = 0;
 
   readonly #watch: KeyWatch;
@@ -39,10 +34,10 @@ export class KeyInvariants {
   readonly #revoked = new Set<Key>();
   /** The key in each enabled version. */
   #enabled = new Map<string, Key | undefined>();
-  /** When a person enabled or added a version. Time is a count of events. */
+  /** When an operator enabled or added a version. Time is a count of events. */
   readonly #acts = new Map<string, number>();
-  /** When this run looked at a version for the last time. */
-  readonly #looks = new Map<string, number>();
+  /** When this run last read a version. */
+  readonly #reads = new Map<string, number>();
   /** The same for numbers that were absent. */
   #absences: { secret: string; from: number; at: number }[] = [];
   #events = 0;
@@ -51,8 +46,8 @@ export class KeyInvariants {
     this.#watch = watch;
     this.#enabled = this.#snapshot();
     this.#unlisten = [
-      watch.secretManager.onChange(() => this.#judge()),
-      watch.account.onChange(() => this.#judge()),
+      watch.secretManager.onChange(() => this.#check()),
+      watch.account.onChange(() => this.#check()),
     ];
   }
 
@@ -60,14 +55,14 @@ export class KeyInvariants {
     for (const unlisten of this.#unlisten) unlisten();
   }
 
-  /** To be called when a run begins: what others saw before is not what it knows. */
+  /** To be called when a run begins, because it knows nothing of the reads of earlier runs. */
   runBegins(): void {
-    this.#looks.clear();
+    this.#reads.clear();
     this.#absences = [];
   }
 
-  /** To be called when a run looks at a version by number; what it returns, once it gets the answer. */
-  looks(secret: string, version: number): () => void {
+  /** To be called when a run reads a version by number. Call the returned function when the run gets the answer. */
+  reads(secret: string, version: number): () => void {
     this.#events += 1;
     const at = this.#events;
     const name = `${secret}/versions/${version}`;
@@ -75,34 +70,34 @@ export class KeyInvariants {
     const isAbsent = versions.every((known) => Number(known.version) !== version);
     return () => {
       if (isAbsent) this.#absences.push({ secret, from: version, at });
-      else this.#looks.set(name, at);
+      else this.#reads.set(name, at);
     };
   }
 
   /**
-   * Judges the keys that are left in the end: 9.
+   * Checks the keys that are left in the end: 9.
    *
-   * @param inUse the management key of the last run, which that run may not revoke
+   * @param inUse the management key of the last run, which that run can't revoke
    */
-  judgeEnd(inUse: string | undefined): void {
+  checkEnd(inUse: string | undefined): void {
     const { secrets, account, violated } = this.#watch;
     for (const secret of secrets) {
-      const held = new Set(this.#snapshot([secret]).values());
+      const referenced = new Set(this.#snapshot([secret]).values());
       const left = account
-        .keys(ours(secret))
-        .filter((key) => account.isLive(key) && !held.has(key) && key.apiKey !== inUse);
-      if (left.length > 0) violated(9, `${left.length} keys are left that no version holds`);
+        .keys(descriptionOf(secret))
+        .filter((key) => account.isLive(key) && !referenced.has(key) && key.apiKey !== inUse);
+      if (left.length > 0) violated(9, `${left.length} orphaned keys are left`);
     }
   }
 
-  #judge(): void {
+  #check(): void {
     const { account, secrets, violated } = this.#watch;
     const before = this.#enabled;
     this.#enabled = this.#snapshot();
     for (const [version, key] of this.#enabled) {
       if (before.has(version)) continue;
       this.#events += 1;
-      if (this.#watch.isPersonActing()) this.#acts.set(version, this.#events);
+      if (this.#watch.isOperatorActing()) this.#acts.set(version, this.#events);
       else {
         this.#acts.delete(version);
         this.#forgetAbsence(version);
@@ -112,11 +107,11 @@ export class KeyInvariants {
     for (const key of account.keys()) {
       if (key.revoked?.by !== 'call' || this.#revoked.has(key)) continue;
       this.#revoked.add(key);
-      if (!secrets.map(ours).includes(key.info.description)) {
+      if (!secrets.map(descriptionOf).includes(key.info.description)) {
         violated(8, `the key '${key.info.description}' was revoked`);
       }
-      for (const [version, held] of this.#enabled) {
-        if (held !== key) continue;
+      for (const [version, enabled] of this.#enabled) {
+        if (enabled !== key) continue;
         if (this.#isUnseen(version)) {
           this.excuses += 1;
           this.#watch.excused();
@@ -125,7 +120,7 @@ export class KeyInvariants {
     }
   }
 
-  /** A run that has added a version must look at the next number again. */
+  /** A run that has added a version must read the next number again. */
   #forgetAbsence(version: string): void {
     const [secret, number] = version.split('/versions/');
     this.#absences = this.#absences.filter(
@@ -133,15 +128,15 @@ export class KeyInvariants {
     );
   }
 
-  /** Whether a person enabled or added a version since this run looked at its number. */
+  /** Whether an operator enabled or added a version since this run read its number. */
   #isUnseen(version: string): boolean {
     const act = this.#acts.get(version);
     const [secret = '', number] = version.split('/versions/');
     const absent = this.#absences
       .filter((absence) => absence.secret === secret && absence.from <= Number(number))
       .map(({ at }) => at);
-    const look = Math.max(this.#looks.get(version) ?? 0, ...absent);
-    return act !== undefined && look > 0 && act > look;
+    const read = Math.max(this.#reads.get(version) ?? 0, ...absent);
+    return act !== undefined && read > 0 && act > read;
   }
 
   #snapshot(secrets = this.#watch.secrets): Map<string, Key | undefined> {
@@ -153,7 +148,7 @@ export class KeyInvariants {
           .filter(({ state }) => state === 'ENABLED')
           .map(({ version, payload }) => [
             `${secret}/versions/${version}`,
-            payload && account.find(keyIn(payload) ?? ''),
+            payload && account.find(keyIn(payload)),
           ]),
       ),
     );

@@ -1,72 +1,69 @@
 /**
- * Two runs at once in two processes. The two are two instances of the function with clients and connections of their own
- * in this process: neither shares memory with the other, so to the services they are two processes. What two real
- * processes do is tried as well, without control over their order.
+ * Interleavings of two runs. The two are instances of the function in this process with clients and connections of their
+ * own, so to the services they are two processes. Two real processes run as well, without control over their order.
  */
+import { HOUR } from '../../src/duration';
 import { FunctionProcess } from '../function-process';
-import { scene, type Case, type Group } from './campaign';
-import { Scene, type Run, type SceneOptions } from './scene';
-import { HOUR, type Stage } from './stage';
-import { LISTED } from './every-call-v2';
-import { Chance } from './random';
-import { canChangePlaces, instanceOf, Turnstile, type Step } from './turnstile';
+import { Chance } from './chance';
+import { canChangePlaces, Interleaving, type Step } from './interleaving';
+import { FIRST_KEY, MINT, MINT_LISTED, V1, V1_REUSABLE, V2, type Kind } from './keys';
+import { testCase, type Case, type Group } from './simulation';
+import { TestBed, type Run, type TestBedOptions, type Worker } from './test-bed';
 
 /** A point at which several calls could have come next. */
 interface Branching {
   readonly choices: readonly Step[];
   readonly names: readonly string[];
   taken: string;
-  /** Calls whose turn now would only repeat, in another order, what was explored already. */
+  /** Calls that now would only repeat an explored order. */
   asleep: Map<string, Step>;
 }
 
 interface Explored {
-  schedules: number;
-  /** Runs that said `failed` although the other run had put everything in order. */
+  orders: number;
+  /** Runs that failed although the other run rotated. */
   falseAlarms: number;
 }
 
 /**
- * Plays every order of the calls of two runs, but for orders that differ only in neighbouring calls that can change places
+ * Runs every order of the calls of two runs, except orders that differ only in neighbouring calls that can change places
  * (sleep sets, after Godefroid).
  */
 async function explore(
-  stage: Stage,
-  options: SceneOptions,
+  worker: Worker,
+  options: TestBedOptions,
   explored: Explored,
   limit: number,
 ): Promise<string[]> {
   const failures: string[] = [];
   let path: Branching[] = [];
   do {
-    const played = await Scene.open(stage, options);
-    const turnstile = new Turnstile(played);
-    const runs = ([0, 1] as const).map((run) =>
-      turnstile.during(played.runOn(instanceOf(played, turnstile, run))),
-    );
-    const isNew = await follow(turnstile, path);
+    const bed = await TestBed.open(worker, options);
+    const interleaving = new Interleaving(bed);
+    const runs = interleaving.start();
+    const isNew = await follow(interleaving, path);
     const ends = await Promise.all(runs);
     if (isNew) {
-      explored.schedules += 1;
+      explored.orders += 1;
       explored.falseAlarms += ends.filter(({ outcome }) => outcome === 'failed').length;
-      judgeBoth(played, ends);
-      await played.runLast();
+      checkBoth(bed, ends);
+      await bed.runLast();
     }
-    const violations = await played.close();
+    const violations = await bed.close();
     if (isNew && violations.length > 0) {
-      const schedule = path.map(({ taken }) => taken).join(' ');
-      failures.push(`${violations.join('; ')} [${schedule}]`);
+      const order = path.map(({ taken }) => taken).join(' ');
+      failures.push(`${violations.join('; ')} [${order}]`);
     }
     path = next(path);
-  } while (path.length > 0 && explored.schedules < limit);
+  } while (path.length > 0 && explored.orders < limit);
   return failures;
 }
 
-/** Takes the choices of the path, and from its end on the first that is not asleep; false if there is none. */
-async function follow(turnstile: Turnstile, path: Branching[]): Promise<boolean> {
+/** Takes the choices of the path, then the first that isn't asleep. Returns false if there is none. */
+async function follow(interleaving: Interleaving, path: Branching[]): Promise<boolean> {
   let isNew = true;
   for (let depth = 0; ; depth += 1) {
-    const choices = await turnstile.choices();
+    const choices = await interleaving.choices();
     if (choices.length === 0) return isNew;
     let branching = path[depth];
     if (branching === undefined && isNew) {
@@ -108,29 +105,27 @@ function next(path: Branching[]): Branching[] {
   return path;
 }
 
-/** Orders that are drawn, where there are too many to play them all. */
-function drawn(name: string, options: SceneOptions, orders: number): Case[] {
+/** Random orders, where there are too many to run them all. */
+function drawn({ name, options }: Kind, orders: number): Case[] {
   return Array.from({ length: orders }, (_, seed) =>
-    scene(`${name}, order ${seed}`, options, async (played) => {
+    testCase(`${name}, order ${seed}`, options, async (bed) => {
       const chance = new Chance(seed);
-      const turnstile = new Turnstile(played);
-      const runs = ([0, 1] as const).map((run) =>
-        turnstile.during(played.runOn(instanceOf(played, turnstile, run))),
-      );
+      const interleaving = new Interleaving(bed);
+      const runs = interleaving.start();
       for (;;) {
-        const choices = await turnstile.choices();
+        const choices = await interleaving.choices();
         if (choices.length === 0) break;
         chance.of(choices).go();
       }
-      judgeBoth(played, await Promise.all(runs));
-      await played.runLast();
+      checkBoth(bed, await Promise.all(runs));
+      await bed.runLast();
       return [];
     }),
   );
 }
 
-/** One newest version, none lost: at least one run has put its key in place, and is told so. */
-function judgeBoth({ invariants }: Scene, ends: readonly Run[]): void {
+/** At least one run stored its key and reports it. */
+function checkBoth({ invariants }: TestBed, ends: readonly Run[]): void {
   if (!ends.some(({ outcome }) => outcome === 'rotated' || outcome === 'incomplete')) {
     invariants.violations.push(
       `neither run rotated: ${ends.map(({ outcome }) => outcome).join(', ')}`,
@@ -138,78 +133,68 @@ function judgeBoth({ invariants }: Scene, ends: readonly Run[]): void {
   }
 }
 
-function interleavings(name: string, options: SceneOptions, limit = Infinity): Case {
-  const explored: Explored = { schedules: 0, falseAlarms: 0 };
+function interleavings({ name, options }: Kind, limit = Infinity): Case {
+  const explored: Explored = { orders: 0, falseAlarms: 0 };
   return {
     name,
-    play: (stage) => explore(stage, options, explored, limit),
-    tries: () => explored.schedules,
+    run: (worker) => explore(worker, options, explored, limit),
+    count: () => explored.orders,
     note: () =>
-      `${name}: ${explored.schedules} orders; in ${explored.falseAlarms} a run said failed although the other one rotated`,
+      `${name}: ${explored.orders} orders; in ${explored.falseAlarms} a run failed although the other one rotated`,
   };
 }
 
 async function inProcesses(
-  played: Scene,
+  bed: TestBed,
   count: number,
   call: (processes: readonly FunctionProcess[]) => Promise<string[]>,
 ): Promise<string[]> {
   const processes = await Promise.all(
     Array.from({ length: count }, () =>
       FunctionProcess.start({
-        env: {
-          SECRETS: played.secret.name,
-          SECRET_MANAGER_EMULATOR_HOST: played.secretManager.host,
-          MOMENTO_EMULATOR_HOST: played.momento.host,
-        },
+        env: bed.env,
       }),
     ),
   );
   try {
     const violations = await call(processes);
-    const { invariants } = played;
+    const { invariants } = bed;
     const ended = { status: 200, outcome: 'the last', code: undefined };
     invariants.ends({ ...ended, written: processes.map(({ output }) => output) }, 0);
-    await played.runLast();
+    await bed.runLast();
     return violations;
   } finally {
     await Promise.all(processes.map((process) => process.stop()));
   }
 }
 
-/** Cloud Scheduler may send one request several times. */
+/** Cloud Scheduler can send one request several times. */
 const DUPLICATES = 50;
 
-const duplicates: Case = scene(
-  `${DUPLICATES} duplicates in one process`,
-  { refreshTokens: 'single-use' },
-  (played) =>
-    inProcesses(played, 1, async (processes) => {
-      const before = played.versions;
-      const scheduled = new Date(played.clock.now()).toISOString();
-      const headers = { 'x-cloudscheduler-scheduletime': scheduled };
-      const replies = await Promise.all(
-        processes.flatMap((process) =>
-          Array.from({ length: DUPLICATES }, () => process.post(undefined, headers)),
-        ),
-      );
-      const refused = replies.filter((reply) => reply.status !== 200);
-      return [
-        ...(refused.length === 0
-          ? []
-          : [`${refused.length} duplicates were not answered with 200`]),
-        ...(played.versions === before + 1 ? [] : [`${played.versions - before} new versions`]),
-      ];
-    }),
+const duplicates: Case = testCase(`${DUPLICATES} duplicates in one process`, V1.options, (bed) =>
+  inProcesses(bed, 1, async (processes) => {
+    const before = bed.states.length;
+    const headers = bed.scheduledNow();
+    const replies = await Promise.all(
+      processes.flatMap((process) =>
+        Array.from({ length: DUPLICATES }, () => process.post(undefined, headers)),
+      ),
+    );
+    const refused = replies.filter((reply) => reply.status !== 200);
+    return [
+      ...(refused.length === 0 ? [] : [`${refused.length} duplicates weren't answered with 200`]),
+      ...(bed.states.length === before + 1 ? [] : [`${bed.states.length - before} new versions`]),
+    ];
+  }),
 );
 
-/** How often two real processes are let loose on one secret. */
+/** How often two real processes rotate one secret at the same time. */
 const ROUNDS = 40;
 
-function twoProcesses(refreshTokens: 'reusable' | 'single-use'): Case {
+function twoProcesses({ name, options }: Kind): Case {
   return {
-    ...scene(`two real processes, ${refreshTokens}`, { refreshTokens }, (played) =>
-      inProcesses(played, 2, async (processes) => {
+    ...testCase(`${name}: two real processes`, options, (bed) =>
+      inProcesses(bed, 2, async (processes) => {
         const violations: string[] = [];
         for (let round = 0; round < ROUNDS; round += 1) {
           const replies = await Promise.all(
@@ -226,45 +211,38 @@ function twoProcesses(refreshTokens: 'reusable' | 'single-use'): Case {
         return violations;
       }),
     ),
-    tries: () => ROUNDS,
+    count: () => ROUNDS,
   };
 }
 
-/** For v2 keys that are refreshed the token works once, as for v1 keys where it does. */
-export const racesV2: Group = {
-  name: 'v2-races',
-  title: 'v2 keys: two runs at once, orders of their calls',
-  concurrency: 4,
-  cases: (extent) => {
-    const orders = extent === 'full' ? 400 : 5;
-    return [
-      interleavings('refresh', { kind: 'refresh' }, extent === 'full' ? Infinity : 10),
-      ...drawn('mint and revoke', { kind: 'mint' }, orders),
-      ...drawn('mint what the list tells', LISTED.options, orders),
-      ...drawn('first key', { kind: 'mint', start: 'nothing' }, orders),
-      ...drawn('grace', { kind: 'mint', policy: { gracePeriodMs: HOUR } }, orders),
-    ];
-  },
+/** No version is destroyed, which leaves fewer orders. */
+const undestroyed = (kind: Kind): Kind => ({
+  ...kind,
+  name: `${kind.name}, nothing to destroy`,
+  options: { ...kind.options, policy: { gracePeriodMs: 0 } },
+});
+
+const MINT_GRACED: Kind = {
+  ...MINT,
+  name: 'mint, an hour of grace',
+  options: { ...MINT.options, policy: { gracePeriodMs: HOUR } },
 };
 
 export const races: Group = {
   name: 'races',
-  title: 'two runs at once, all orders of their calls; 50 duplicates',
+  title: 'interleavings of two runs; 50 duplicates of one request',
   concurrency: 4,
   cases: (extent) => {
-    const limit = extent === 'full' ? Infinity : 20;
-    const policy = { gracePeriodMs: 0 };
+    const isFull = extent === 'full';
+    const refreshed = [V2, undestroyed(V1), undestroyed(V1_REUSABLE)];
     return [
-      interleavings('reusable', { refreshTokens: 'reusable', policy }, limit),
-      interleavings('single-use', { refreshTokens: 'single-use', policy }, limit),
-      ...(extent === 'full'
-        ? [
-            interleavings('reusable, destroying', { refreshTokens: 'reusable' }),
-            interleavings('single-use, destroying', { refreshTokens: 'single-use' }),
-            twoProcesses('reusable'),
-            twoProcesses('single-use'),
-          ]
-        : []),
+      ...[...refreshed, ...(isFull ? [V1, V1_REUSABLE] : [])].map((kind) =>
+        interleavings(kind, isFull ? Infinity : 15),
+      ),
+      ...[MINT, MINT_LISTED, FIRST_KEY, MINT_GRACED].flatMap((kind) =>
+        drawn(kind, isFull ? 400 : 5),
+      ),
+      ...(isFull ? [V1, V1_REUSABLE].map(twoProcesses) : []),
       duplicates,
     ];
   },

@@ -1,72 +1,42 @@
 /**
- * Random schedules: several runs in a row with time between them, three or more faults, a process that ends, a person in
- * between. Everything is drawn from the seed, so a schedule can be played again.
+ * Random schedules: several runs with time between them, three or more faults, processes that end, operator actions.
+ * Everything is drawn from a seed, so a schedule can be repeated.
  */
 import { status } from '@grpc/grpc-js';
+import { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
 import type { Fault, Moment } from '../../emulators/faults';
-import { scene, type Case, type Group } from './campaign';
-import { TIMEOUT_MS, type Run, type Scene, type SceneOptions } from './scene';
-import { PEOPLE, mend, type PersonsAct } from './people';
-import { DAY, HOUR, MINUTE, SECOND } from './stage';
+import { Chance } from './chance';
 import {
-  directed,
   errors,
+  inject,
+  injection,
+  KEY_API_METHODS,
   MOMENTS,
-  named,
   SHORTEST_TIMEOUT_MS,
   statuses,
-  type Strike,
-} from './strikes';
-
-/** Numbers from a seed. */
-export class Chance {
-  #state: number;
-
-  constructor(seed: number) {
-    // Neighbouring seeds would otherwise begin alike.
-    this.#state = Math.imul(seed + 1, 0x9e3779b1);
-  }
-
-  /** From 0 to below 1 (mulberry32). */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  }
-
-  is(probability: number): boolean {
-    return this.next() < probability;
-  }
-
-  below(limit: number): number {
-    return Math.floor(this.next() * limit);
-  }
-
-  /** @throws Error if there is none to choose from */
-  of<T>(items: readonly T[]): T {
-    const item = items[this.below(items.length)];
-    if (item === undefined) throw new Error('nothing to choose from');
-    return item;
-  }
-}
+  type Injection,
+} from './faults';
+import type { Renewal } from './keys';
+import { ACTIONS, OPERATOR_CODES, repair, type OperatorAction } from './operators';
+import { testCase, type Case, type Group } from './simulation';
+import { TIMEOUT_MS, type Run, type TestBed, type TestBedOptions } from './test-bed';
 
 interface Step {
   /** Time that passes before. */
   readonly waitMs: number;
   readonly restarts: boolean;
   /** Done before the run. */
-  readonly actBefore: PersonsAct | undefined;
-  readonly strikes: readonly Strike[];
+  readonly actBefore: OperatorAction | undefined;
+  readonly faults: readonly Injection[];
   /** Done within the run. */
-  readonly actWithin: { act: PersonsAct; method: string; n: number; when: Moment } | undefined;
-  /** Whether another process runs at the same time. */
+  readonly actWithin: { act: OperatorAction; method: string; n: number; when: Moment } | undefined;
+  /** Whether a run in another process happens at the same time. */
   readonly isDouble: boolean;
   readonly stale: { lists: number; latest: number };
 }
 
 interface Schedule {
-  readonly options: SceneOptions;
+  readonly options: TestBedOptions;
   readonly steps: readonly Step[];
   readonly expiredKeys: 'gone' | 'listed';
   readonly callsPerSecond: number | undefined;
@@ -85,15 +55,15 @@ const STORE_METHODS = [
   'DestroySecretVersion',
 ];
 
-const METHODS: Readonly<Record<'v1' | 'refresh' | 'mint', readonly string[]>> = {
+const METHODS: Readonly<Record<Renewal, readonly string[]>> = {
   v1: [...STORE_METHODS, 'RefreshApiToken', 'RefreshApiToken', 'ListCaches'],
-  refresh: [...STORE_METHODS, 'RefreshKey', 'RefreshKey', 'ProveKey', 'ListCaches'],
+  v2: [...STORE_METHODS, 'RefreshKey', 'RefreshKey', 'VerifyKey', 'ListCaches'],
   mint: [
     ...STORE_METHODS,
     'ManagementAccessSecretVersion',
     'CreateKey',
     'CreateKey',
-    'ProveKey',
+    'VerifyKey',
     'ListCaches',
     'ListKeys',
     'ListKeys',
@@ -101,8 +71,6 @@ const METHODS: Readonly<Record<'v1' | 'refresh' | 'mint', readonly string[]>> = 
     'RevokeKey',
   ],
 };
-
-const HTTP = new Set(['CreateKey', 'ListKeys', 'ProveKey', 'RevokeKey', 'RefreshKey']);
 
 const STATUSES = [400, 401, 403, 404, 408, 409, 429, 500, 503, 503];
 const CODES = [
@@ -119,20 +87,22 @@ const CODES = [
 
 function drawFault(chance: Chance, method: string): Fault {
   const when = chance.of(MOMENTS);
-  const ofHttp = HTTP.has(method);
+  const isKeyApi = KEY_API_METHODS.includes(method);
   switch (chance.below(8)) {
     case 0:
       return { kind: 'drop', when };
     case 1:
       return { kind: 'slow', ms: chance.of([SECOND, 9 * SECOND, 30 * SECOND]) };
     case 2:
-      return { kind: chance.of(ofHttp ? (['corrupt', 'half', 'not-json'] as const) : ['corrupt']) };
+      return {
+        kind: chance.of(isKeyApi ? (['corrupt', 'half', 'not-json'] as const) : ['corrupt']),
+      };
     case 3:
-      return ofHttp
+      return isKeyApi
         ? { kind: 'html', status: chance.of([200, 403, 502]), when }
         : { kind: 'error', code: status.UNAVAILABLE, when };
     default: {
-      const [fault] = ofHttp
+      const [fault] = isKeyApi
         ? statuses(when, [chance.of(STATUSES)])
         : errors(when, [chance.of(CODES)]);
       if (fault === undefined) throw new Error('no fault');
@@ -145,29 +115,29 @@ function drawSite(chance: Chance, methods: readonly string[]): { method: string;
   return { method: chance.of(methods), n: 1 + Math.floor(chance.next() ** 2 * 4) };
 }
 
-function drawStrike(chance: Chance, methods: readonly string[]): Strike {
+function drawFaultAt(chance: Chance, methods: readonly string[]): Injection {
   const { method, n } = drawSite(chance, methods);
   const fault = drawFault(chance, method);
-  const persists = chance.is(0.25) && fault.kind !== 'slow';
-  const name = `${method}#${n} ${named(fault)}${persists ? ' persistently' : ''}`;
-  return { name, method, n, fault, persists };
+  return injection(method, n, fault, chance.is(0.25) && fault.kind !== 'slow');
 }
 
-function drawOptions(chance: Chance): SceneOptions {
-  const kind = chance.of(['v1', 'refresh', 'mint', 'mint', 'mint'] as const);
-  const isMint = kind === 'mint';
-  const start = chance.of(['minted', 'minted', 'minted', 'of a person', 'v1', 'nothing'] as const);
-  const takesTerms = start === 'minted' || start === 'of a person';
+function drawOptions(chance: Chance): TestBedOptions {
+  const renewal = chance.of(['v1', 'v2', 'mint', 'mint', 'mint'] as const);
+  const isMint = renewal === 'mint';
+  const start = chance.of(['minted', 'minted', 'minted', 'console', 'v1', 'empty'] as const);
+  const takesTerms = start === 'minted' || start === 'console';
   return {
-    kind,
+    renewal,
     timeoutMs: chance.of([SHORTEST_TIMEOUT_MS, SHORTEST_TIMEOUT_MS, TIMEOUT_MS]),
     refreshTokens: chance.of(['reusable', 'single-use']),
-    form: chance.of(isMint ? (['api', 'console', 'key'] as const) : (['api', 'console'] as const)),
+    format: chance.of(
+      isMint ? (['api', 'console', 'key'] as const) : (['api', 'console'] as const),
+    ),
     start: isMint ? start : 'minted',
     lifeLeftMs: chance.of([DAY, 20 * DAY]),
     ...(chance.is(0.1) && { verifiedBy: 'endpoint' }),
-    ...(isMint && takesTerms && chance.is(0.5) && { terms: 'of the current key' }),
-    ...(isMint && chance.is(0.2) && { renewsItself: true }),
+    ...(isMint && takesTerms && chance.is(0.5) && { terms: 'listed' }),
+    ...(isMint && chance.is(0.2) && { renewsManagementKey: true }),
     policy: {
       gracePeriodMs: chance.of([0, 0, HOUR, 2 * HOUR, 7 * DAY]),
       ...(chance.is(0.5) && { destroyAfterMs: DAY }),
@@ -181,34 +151,34 @@ function drawOptions(chance: Chance): SceneOptions {
 export function draw(seed: number): Schedule {
   const chance = new Chance(seed);
   const options = drawOptions(chance);
-  const kind = options.kind ?? 'v1';
-  const methods = METHODS[kind];
-  const people = PEOPLE.filter(({ kinds }) => kinds.includes(kind));
+  const { renewal = 'v1' } = options;
+  const methods = METHODS[renewal];
+  const actions = ACTIONS.filter(({ renewals }) => renewals?.includes(renewal) ?? true);
   const runs = chance.of([2, 2, 3, 3, 4]);
   const perRun = Array.from({ length: runs }, () => 0);
   for (let faults = 3 + chance.below(4); faults > 0; faults -= 1) {
     const run = chance.below(runs);
     perRun[run] = (perRun[run] ?? 0) + 1;
   }
-  // Readers who see what `latest` was some minutes ago are why keys may only be revoked after a grace period.
-  const mayBeStale =
-    options.start !== 'nothing' &&
-    options.renewsItself !== true &&
-    (kind !== 'mint' || (options.policy?.gracePeriodMs ?? 0) > 0);
+  // `latest` can lag by minutes, which is why revocation needs a grace period.
+  const canBeStale =
+    options.start !== 'empty' &&
+    options.renewsManagementKey !== true &&
+    (renewal !== 'mint' || (options.policy?.gracePeriodMs ?? 0) > 0);
   const steps = perRun.map((faults): Step => {
     const isDouble = chance.is(0.1);
     const actsWithin = !isDouble && chance.is(0.15);
     return {
       waitMs: chance.of(WAITS),
       restarts: chance.is(0.3),
-      actBefore: chance.is(0.15) ? chance.of(people) : undefined,
-      strikes: Array.from({ length: faults }, () => drawStrike(chance, methods)),
+      actBefore: chance.is(0.15) ? chance.of(actions) : undefined,
+      faults: Array.from({ length: faults }, () => drawFaultAt(chance, methods)),
       actWithin: actsWithin
-        ? { act: chance.of(people), ...drawSite(chance, methods), when: chance.of(MOMENTS) }
+        ? { act: chance.of(actions), ...drawSite(chance, methods), when: chance.of(MOMENTS) }
         : undefined,
       isDouble,
       stale:
-        mayBeStale && !actsWithin && chance.is(0.1)
+        canBeStale && !actsWithin && chance.is(0.1)
           ? { lists: chance.below(3), latest: chance.below(3) }
           : NOTHING_STALE,
     };
@@ -221,18 +191,18 @@ export function draw(seed: number): Schedule {
   };
 }
 
-/** A schedule as text, for whoever has to find out what went wrong. */
-function told({ options, steps }: Schedule): string {
+/** A schedule as text, for a failure. */
+function describe({ options, steps }: Schedule): string {
   const lines = steps.map((step) =>
     [
       `after ${step.waitMs / MINUTE} min`,
       ...(step.restarts ? ['a new process'] : []),
-      ...(step.actBefore ? [`a person ${step.actBefore.name}`] : []),
+      ...(step.actBefore ? [`an operator ${step.actBefore.name}`] : []),
       step.isDouble ? 'two runs at once' : 'a run',
-      ...step.strikes.map(({ name }) => name),
+      ...step.faults.map(({ name }) => name),
       ...(step.actWithin
         ? [
-            `a person ${step.actWithin.act.name} ${step.actWithin.when} ${step.actWithin.method}#${step.actWithin.n}`,
+            `an operator ${step.actWithin.act.name} ${step.actWithin.when} ${step.actWithin.method}#${step.actWithin.n}`,
           ]
         : []),
       ...(step.stale.lists + step.stale.latest > 0
@@ -243,102 +213,86 @@ function told({ options, steps }: Schedule): string {
   return [JSON.stringify(options), ...lines].join('\n    ');
 }
 
-/** With these a run says what only a person can put right: after what a person did, or when a token was spent for nothing. */
-export const FOR_A_PERSON: ReadonlySet<string> = new Set([
-  'PAYLOAD_INVALID',
-  'NO_VERSION',
-  'NO_ENABLED_VERSION',
-  'KEY_EXPIRED',
-  'KEY_NOT_REFRESHABLE',
-  'REFRESH_REFUSED',
-  'REFRESH_ANSWER_LOST',
-  'NEWEST_KEY_REJECTED',
-  'MANAGEMENT_KEY_INVALID',
-  'MANAGEMENT_KEY_REFUSED',
-  'LIFETIME_UNKNOWN',
-  'ROLE_UNKNOWN',
-  'KEYS_NOT_REVOKED',
-]);
-
 const NOTHING_STALE = { lists: 0, latest: 0 };
 
-function random(seed: number): Case {
+function schedule(seed: number): Case {
   return {
     name: `seed ${seed}`,
-    play: async (stage) => {
-      const schedule = draw(seed);
-      const { options, steps } = schedule;
-      const one = scene('', options, async (played) => {
+    run: async (worker) => {
+      const drawn = draw(seed);
+      const { options, steps } = drawn;
+      const one = testCase('', options, async (bed) => {
         const violations: string[] = [];
         const chance = new Chance(~seed);
-        let isForAPerson = false;
-        played.keyApi.expiredKeys = schedule.expiredKeys;
-        played.keyApi.callsPerSecond = schedule.callsPerSecond;
+        let needsOperator = false;
+        bed.keyApi.expiredKeys = drawn.expiredKeys;
+        bed.keyApi.callsPerSecond = drawn.callsPerSecond;
         let wasInMemory = false;
         let changes = 0;
         for (const step of steps) {
-          if (pass(played, step.waitMs)) isForAPerson = true;
+          if (pass(bed, step.waitMs)) needsOperator = true;
           if (step.restarts) {
-            isForAPerson ||= wasInMemory;
-            played.restart();
+            needsOperator ||= wasInMemory;
+            bed.restart();
           }
-          const act = (one: PersonsAct): void => {
-            isForAPerson = true;
-            played.person(() => one.do(played, chance));
+          const act = (one: OperatorAction): void => {
+            needsOperator = true;
+            bed.operator(() => one.do(bed, chance));
           };
           if (step.actBefore !== undefined) act(step.actBefore);
-          // What happened long ago, or before there was a first version, is known everywhere.
-          const isRecent = step.waitMs <= 10 * MINUTE && played.changes - changes >= 2;
-          changes = played.changes;
-          const stale = isRecent && !isForAPerson ? step.stale : NOTHING_STALE;
-          const ends = await play(played, { ...step, stale }, act);
+          // Old changes, and the first version, are known everywhere.
+          const isRecent =
+            step.waitMs <= 10 * MINUTE && bed.invariants.changesOfVersions - changes >= 2;
+          changes = bed.invariants.changesOfVersions;
+          const stale = isRecent && !needsOperator ? step.stale : NOTHING_STALE;
+          const ends = await playStep(bed, { ...step, stale }, act);
           const isStored = ends[0]?.outcome === 'rotated' || ends[0]?.outcome === 'incomplete';
           wasInMemory = isInMemory(ends[0]?.code) || (wasInMemory && !isStored);
           // The second of two runs had a process of its own.
-          if (step.isDouble && isInMemory(ends[1]?.code)) isForAPerson = true;
-          violations.push(...ends.flatMap(faultsOfOurOwn));
+          if (step.isDouble && isInMemory(ends[1]?.code)) needsOperator = true;
+          violations.push(...ends.flatMap(unexpectedErrors));
         }
-        played.keyApi.callsPerSecond = undefined;
-        if (played.lostAnswers > 0) isForAPerson = true;
-        if (isForAPerson) {
-          const { code, outcome } = await played.run();
-          if (code !== undefined && !FOR_A_PERSON.has(code)) {
+        bed.keyApi.callsPerSecond = undefined;
+        if (bed.lostAnswers > 0) needsOperator = true;
+        if (needsOperator) {
+          const { code, outcome } = await bed.run();
+          if (code !== undefined && !OPERATOR_CODES.has(code)) {
             violations.push(`invariant 4: the run without faults is ${outcome} ${code}`);
           }
-          mend(played);
+          repair(bed);
         }
-        played.lostAnswers = 0;
-        await played.runLast();
+        bed.lostAnswers = 0;
+        await bed.runLast();
         return violations;
       });
-      const violations = await one.play(stage);
-      return violations.length === 0 ? [] : [...violations, told(schedule)];
+      const violations = await one.run(worker);
+      return violations.length === 0 ? [] : [...violations, describe(drawn)];
     },
   };
 }
 
-/** Lets time pass, also to the end of a key that would end within the next run; says whether the newest ended. */
-function pass(played: Scene, waitMs: number): boolean {
-  played.clock.advance(waitMs);
-  const left = played.newestKeyEndsIn;
+/** Lets time pass, also until a key expires that would expire during the next run. Returns whether the newest expired. */
+function pass(bed: TestBed, waitMs: number): boolean {
+  bed.clock.advance(waitMs);
+  const left = bed.newestKeyEndsIn;
   if (left > 15 * MINUTE) return false;
-  played.invariants.excuse('the newest key expired');
-  played.clock.advance(Math.max(0, left) + SECOND);
+  bed.invariants.excuse('the newest key expired');
+  bed.clock.advance(Math.max(0, left) + SECOND);
   return true;
 }
 
-async function play(
-  played: Scene,
-  { strikes, actWithin, isDouble, stale }: Step,
-  act: (one: PersonsAct) => void,
+async function playStep(
+  bed: TestBed,
+  { faults, actWithin, isDouble, stale }: Step,
+  act: (one: OperatorAction) => void,
 ): Promise<Run[]> {
-  const { secretManager } = played;
+  const { secretManager } = bed;
   secretManager.staleLists = stale.lists;
   secretManager.staleLatest = stale.latest;
-  const strike = directed(...strikes);
+  const injected = inject(...faults);
   let hasActed = false;
-  const run = played.run({
-    strike: (site) => {
+  const run = bed.run({
+    onCall: (site) => {
       if (
         actWithin !== undefined &&
         !hasActed &&
@@ -349,28 +303,28 @@ async function play(
         hasActed = true;
         act(actWithin.act);
       }
-      return strike(site);
+      return injected(site);
     },
   });
-  const ends = await Promise.all(isDouble ? [run, played.runOn(played.otherInstance())] : [run]);
+  const ends = await Promise.all(isDouble ? [run, bed.runOn(bed.otherInstance())] : [run]);
   secretManager.staleLists = secretManager.staleLatest = 0;
   return ends;
 }
 
-/** Whether a run may have left a key in memory only. */
+/** Whether a run might have left an unsaved credential. */
 function isInMemory(code: string | undefined): boolean {
   return code === 'CREDENTIAL_NOT_STORED' || code === 'NEW_KEY_REJECTED';
 }
 
-function faultsOfOurOwn({ result: { error } }: Run): string[] {
-  const ours = /unexpected (Type|Range|Reference|Syntax)Error/.exec(error?.message ?? '')?.[0];
-  return ours === undefined ? [] : [`the run stopped with an ${ours}`];
+function unexpectedErrors({ result: { error } }: Run): string[] {
+  const found = /unexpected (Type|Range|Reference|Syntax)Error/.exec(error?.message ?? '')?.[0];
+  return found === undefined ? [] : [`the run stopped with an ${found}`];
 }
 
-export const randomSchedules: Group = {
+export const random: Group = {
   name: 'random',
-  title: 'random schedules of runs, faults, people and time',
+  title: 'random schedules of runs, faults, operator actions and time',
   concurrency: 4,
   cases: (extent) =>
-    Array.from({ length: extent === 'full' ? 20_000 : 300 }, (_, seed) => random(seed)),
+    Array.from({ length: extent === 'full' ? 10_000 : 250 }, (_, seed) => schedule(seed)),
 };

@@ -1,24 +1,306 @@
-/** Many versions, many keys, many secrets: all work is bounded, and nobody waits for what he doesn't need. */
+/** Many versions, many keys, many secrets: all work is bounded, and no secret waits for a service that it doesn't need. */
 import { status } from '@grpc/grpc-js';
-import type { Case, Group } from './campaign';
-import { LIFETIME_MS, ROLE } from './beginnings';
-import { ScaleBed, type Measured } from './scale-bed';
-import { DAY, HOUR, MINUTE, SECOND } from './stage';
+import { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
+import { MomentoKeys } from '../../src/momento/issuer';
+import type { RenewalPolicy } from '../../src/rotation/policy';
+import type { Secret } from '../../src/rotation/ports';
+import { SecretManagerStore } from '../../src/secret-manager/store';
+import type { Call, Fault, FaultPlan, Moment } from '../../emulators/faults';
+import { startServices, type Services } from '../../emulators/services';
+import { VirtualClock } from '../virtual-clock';
+import { ago, descriptionOf, keyIn, mint, mintedPayload, readPayload, TERMS } from './keys';
+import type { Case, Group } from './simulation';
+import { deploy, post, secretName, TIMEOUT_MS, type Instance } from './test-bed';
+
+/** How long a service takes to answer. */
+const LATENCY_MS = 20;
+
+const WRITES: readonly string[] = [
+  'AddSecretVersion',
+  'DisableSecretVersion',
+  'DestroySecretVersion',
+];
+
+/** The calls that a service got in one run. Times are since its start. */
+class Meter {
+  readonly begins = new Map<string, number[]>();
+  mostInFlight = 0;
+  #inFlight = 0;
+
+  count(...methods: string[]): number {
+    return methods.reduce((sum, method) => sum + (this.begins.get(method)?.length ?? 0), 0);
+  }
+
+  get writes(): number {
+    return this.count(...WRITES);
+  }
+
+  /** The largest number of calls of some methods, or of all, that began within one second. */
+  mostPerSecond(...methods: string[]): number {
+    const times = this.#times(methods).sort((a, b) => a - b);
+    let most = 0;
+    let first = 0;
+    for (const [index, time] of times.entries()) {
+      while ((times[first] ?? time) <= time - SECOND) first += 1;
+      most = Math.max(most, index - first + 1);
+    }
+    return most;
+  }
+
+  /** When the last call of some methods, or of all, began; -Infinity if there was none. */
+  last(...methods: string[]): number {
+    return this.#times(methods).reduce((last, time) => Math.max(last, time), -Infinity);
+  }
+
+  begin(method: string, at: number): void {
+    const times = this.begins.get(method) ?? [];
+    times.push(at);
+    this.begins.set(method, times);
+    this.#inFlight += 1;
+    this.mostInFlight = Math.max(this.mostInFlight, this.#inFlight);
+  }
+
+  end(): void {
+    this.#inFlight -= 1;
+  }
+
+  #times(methods: readonly string[]): number[] {
+    const chosen = methods.length > 0 ? methods : [...this.begins.keys()];
+    return chosen.flatMap((method) => this.begins.get(method) ?? []);
+  }
+}
+
+/** The checked part of a result. */
+interface Result {
+  readonly secret: string;
+  readonly outcome: string;
+  readonly error?: { readonly code: string };
+  readonly warnings?: readonly string[];
+}
+
+interface Measured {
+  readonly status: number;
+  readonly results: readonly Result[];
+  readonly durationMs: number;
+  readonly secretManager: Meter;
+  readonly keyApi: Meter;
+}
+
+interface ScaleDeployment {
+  readonly secrets: readonly (Partial<Secret> & { readonly name: string })[];
+  readonly managementKey?: string;
+  readonly policy?: Partial<RenewalPolicy>;
+}
+
+/** Many secrets, one instance of the function, and a meter at each service. */
+class ScaleBed {
+  readonly violations: string[] = [];
+  /** Returns faults for calls. */
+  onCall: ((call: Call, when: Moment) => Fault | undefined) | undefined;
+
+  readonly #names: string[] = [];
+  #stopWatching = (): void => undefined;
+  #instance: Instance | undefined;
+
+  private constructor(
+    readonly services: Services,
+    readonly clock: VirtualClock,
+  ) {
+    services.keyApi.callsPerSecond = 5;
+  }
+
+  static async open(): Promise<ScaleBed> {
+    const clock = new VirtualClock();
+    return new ScaleBed(await startServices(clock), clock);
+  }
+
+  get secretManager(): Services['secretManager'] {
+    return this.services.secretManager;
+  }
+
+  get momento(): Services['momento'] {
+    return this.services.momento;
+  }
+
+  async close(): Promise<void> {
+    this.#stopWatching();
+    await this.services.stop();
+  }
+
+  /** A secret whose v1 key has a day left. Its older versions contain one key, and are enabled. */
+  v1Secret(name: string, olderVersions = 1): void {
+    this.#secret(name, olderVersions, (lifeLeftMs) => {
+      const lifetimeSeconds = (lifeLeftMs + 29 * DAY) / SECOND;
+      return this.momento.issueKey({ lifetimeSeconds }).consoleJson;
+    });
+  }
+
+  /** A secret whose key was minted and has `lifeLeftMs` left, and orphaned keys with its description. */
+  mintedSecret(
+    name: string,
+    { olderVersions = 1, orphans = 0, lifeLeftMs = DAY, role = TERMS.role } = {},
+  ): void {
+    const minted = (ms: number): string =>
+      mintedPayload(mint(this.momento, name, ms, role), 'api', 'note');
+    this.#secret(name, olderVersions, minted, lifeLeftMs);
+    ago(this.momento, DAY, () => {
+      for (let n = 0; n < orphans; n += 1) mint(this.momento, name);
+    });
+  }
+
+  /** With older versions, so that a stale read finds one that works. */
+  managementKey(name: string): void {
+    this.mintedSecret(name, {
+      olderVersions: 50,
+      role: 'r-operator',
+      lifeLeftMs: TERMS.lifetimeMs,
+    });
+  }
+
+  deploy({ secrets, managementKey, policy }: ScaleDeployment): void {
+    const { secretManager, momento, clock } = this;
+    const keyApiEmulator = this.services.keyApi.host;
+    this.#instance = deploy({
+      secrets: secrets.map((secret) => ({
+        payload: 'json',
+        ...secret,
+        ...secretName(secret.name),
+      })),
+      managementKey: managementKey === undefined ? undefined : secretName(managementKey),
+      store: new SecretManagerStore({ emulator: secretManager.host, clock }),
+      keys: new MomentoKeys({ emulator: momento.host, keyApiEmulator, clock }),
+      clock,
+      policy,
+    });
+    const listening = [
+      secretManager.onChange(() => this.#checkNewest()),
+      momento.onChange(() => this.#checkNewest()),
+    ];
+    this.#stopWatching = () => {
+      for (const stop of listening) stop();
+    };
+  }
+
+  /** One run of all secrets. */
+  async run(): Promise<Measured> {
+    const startedAt = this.clock.monotonic();
+    const [secretManager, keyApi] = [new Meter(), new Meter()];
+    const meter = (plan: FaultPlan, at: Meter): void => {
+      plan.intercept = async (received, when) => {
+        if (when === 'before') {
+          at.begin(received.method, this.clock.monotonic() - startedAt);
+          await this.clock.sleep(LATENCY_MS);
+        } else at.end();
+        const fault = this.onCall?.(received, when);
+        if (fault !== undefined && when === 'before') at.end();
+        return fault;
+      };
+    };
+    meter(this.secretManager.faults, secretManager);
+    meter(this.services.keyApi.faults, keyApi);
+    if (this.#instance === undefined) throw new Error('nothing was deployed');
+    const reply = await post(this.#instance.handler);
+    const durationMs = this.clock.monotonic() - startedAt;
+    const { results } = reply.body as { results: Result[] };
+    this.#checkReferences();
+    return { status: reply.status, results, durationMs, secretManager, keyApi };
+  }
+
+  /** How many live keys have a secret's description and are in none of its versions that can be read. */
+  orphansOf(name: string): number {
+    const referenced = this.secretManager.versions(name).flatMap(({ payload }) => keyIn(payload));
+    return this.momento.account.orphans(descriptionOf(name), referenced).length;
+  }
+
+  /** The newest version must contain a v1 key whose refresh token wasn't used. */
+  expectRefreshable(name: string): void {
+    const payload = this.secretManager.latest(name);
+    const { apiKey = '', refreshToken = '' } = (payload && readPayload(payload)) ?? {};
+    this.expect(
+      this.momento.acceptsRefresh(apiKey, refreshToken),
+      `the newest credential of ${name} can't be refreshed`,
+    );
+  }
+
+  /** Reports a violation if `bound` is false. */
+  expect(bound: boolean, otherwise: string): void {
+    if (!bound) this.violations.push(otherwise);
+  }
+
+  /** The bounds of every run, whatever its size. */
+  expectBounds({ durationMs, secretManager, keyApi }: Measured): void {
+    const end = TIMEOUT_MS - 15 * SECOND;
+    this.expect(durationMs <= end, `the run took ${durationMs / SECOND} s`);
+    const { mostInFlight } = secretManager;
+    this.expect(mostInFlight <= 32, `${mostInFlight} calls were in flight`);
+    const writes = secretManager.mostPerSecond(...WRITES);
+    this.expect(writes <= 8, `${writes} writes in a second`);
+    const calls = keyApi.mostPerSecond();
+    this.expect(calls <= 5, `${calls} calls of the key API in a second`);
+    for (const meter of [secretManager, keyApi]) {
+      this.expect(meter.last() <= end, `a call began at ${meter.last() / SECOND} s`);
+    }
+  }
+
+  #secret(
+    name: string,
+    olderVersions: number,
+    payload: (lifeLeftMs: number) => string,
+    lifeLeftMs = DAY,
+  ): void {
+    const { secretManager, momento, clock } = this;
+    this.#names.push(name);
+    secretManager.createSecret(name);
+    // Its refresh token has been used for the next key.
+    const older = ago(momento, 29 * DAY + HOUR, () => payload(TERMS.lifetimeMs + DAY)).replace(
+      /("refreshToken":")[^"]+/,
+      '$1used',
+    );
+    for (let n = olderVersions; n > 0; n -= 1) {
+      secretManager.addVersion(name, older, { createTime: clock.now() - 29 * DAY - n * HOUR });
+    }
+    const newest = ago(momento, 29 * DAY, () => payload(lifeLeftMs + 29 * DAY));
+    secretManager.addVersion(name, newest, { createTime: clock.now() - 29 * DAY });
+  }
+
+  /** Applications get a key that works, at every moment. */
+  #checkNewest(): void {
+    for (const name of this.#names.slice(0, 4)) {
+      // The newest version itself, whatever a stale read shows.
+      const [newest] = this.secretManager.versions(name);
+      const isEnabled = newest?.state === 'ENABLED';
+      const key = keyIn(newest?.payload);
+      if (!isEnabled || !this.momento.accepts(key)) {
+        this.violations.push(`applications have no working key of ${name}`);
+      }
+    }
+  }
+
+  #checkReferences(): void {
+    const { account } = this.momento;
+    for (const name of this.#names) {
+      const revoked = this.secretManager
+        .versions(name)
+        .filter(({ state }) => state === 'ENABLED')
+        .filter(({ payload }) => account.find(keyIn(payload))?.revoked);
+      this.expect(revoked.length === 0, `${revoked.length} enabled versions contain revoked keys`);
+    }
+  }
+}
 
 const BIG = 'projects/p/secrets/big';
 const MANAGEMENT = 'projects/p/secrets/management';
-const TERMS = { role: ROLE, lifetimeMs: LIFETIME_MS };
 
 /** The last moment at which a run can issue a key: 60 s for the attempt, 30 s to store it, 15 s to answer. */
 const LATEST_ISSUE_MS = 435 * SECOND;
 
-function scaled(name: string, playBed: (bed: ScaleBed) => Promise<void>): Case {
+function scaled(name: string, play: (bed: ScaleBed) => Promise<void>): Case {
   return {
     name,
-    play: async () => {
+    run: async () => {
       const bed = await ScaleBed.open();
       try {
-        await playBed(bed);
+        await play(bed);
       } finally {
         await bed.close();
       }
@@ -103,7 +385,7 @@ function manyReferences(versions: number, orphans: number, stale: number): Case 
       return measured;
     };
     if (stale > 0) {
-      // Nothing is revoked for what a stale read doesn't show: that is judged for every run.
+      // Nothing is revoked for what a stale read doesn't show: every run is checked for that.
       secretManager.staleLists = secretManager.staleLatest = stale;
       await run();
       secretManager.staleLists = secretManager.staleLatest = 0;
@@ -156,7 +438,7 @@ const lastingThrottling = scaled(
     bed.managementKey(MANAGEMENT);
     for (const name of minted) bed.mintedSecret(name);
     for (const name of v1) bed.v1Secret(name);
-    bed.strike = ({ service }, when) =>
+    bed.onCall = ({ service }, when) =>
       service === 'keyapi' && when === 'before'
         ? { kind: 'status', status: 429, retryAfter: '1', when }
         : undefined;
@@ -182,14 +464,14 @@ function unsavedCredential(versions: number, stale: number): Case {
     bed.v1Secret(BIG, versions - 1);
     const { secretManager } = bed;
     bed.deploy({ secrets: [{ name: BIG }] });
-    bed.strike = ({ method }, when) =>
+    bed.onCall = ({ method }, when) =>
       method === 'AddSecretVersion' && when === 'before'
         ? { kind: 'error', code: status.UNAVAILABLE, when }
         : undefined;
     const first = await bed.run();
     bed.expectBounds(first);
     expectOutcome(bed, first, 'failed');
-    bed.strike = undefined;
+    bed.onCall = undefined;
     secretManager.staleLists = secretManager.staleLatest = stale;
     const second = await bed.run();
     bed.expectBounds(second);

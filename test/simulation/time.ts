@@ -1,14 +1,17 @@
 /** Time: keys expire, clocks differ, services lag. */
 import { status } from '@grpc/grpc-js';
+import { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
 import type { Moment } from '../../emulators/faults';
-import { everyNth, scene, type Case, type Group } from './campaign';
-import { CALLS } from './every-call';
-import type { Run, Scene, SceneOptions } from './scene';
-import { DAY, HOUR, MINUTE, SECOND } from './stage';
+import { MOMENTS, type CallSite } from './faults';
+import { V1 } from './keys';
+import { sample, testCase, type Case, type Group } from './simulation';
+import type { Run, TestBed, TestBedOptions } from './test-bed';
+
+const { calls: CALLS } = V1;
 
 const TOKENS = ['reusable', 'single-use'] as const;
 
-/** Runs that an operator would see, one line for each that is not as expected. */
+/** One line for each run that failed with another code than expected. */
 function unexpected(runs: readonly Run[], expected: readonly string[]): string[] {
   return runs.flatMap(({ outcome, code }, index) =>
     code === undefined || expected.includes(code)
@@ -17,140 +20,137 @@ function unexpected(runs: readonly Run[], expected: readonly string[]): string[]
   );
 }
 
-function storeNewCredential(played: Scene): void {
-  played.person(() => played.secretManager.addVersion(played.secret.name, played.credential()));
+function storeNewCredential(bed: TestBed): void {
+  bed.operator(() => void bed.secretManager.addVersion(bed.secret.name, bed.newPayload()));
 }
 
-const expired: Case = scene('the key has expired', { lifeLeftMs: MINUTE }, async (played) => {
-  played.invariants.excuse('the key expired with nobody looking');
-  played.clock.advance(2 * MINUTE);
-  const run = await played.run();
-  const violations = run.code === 'KEY_EXPIRED' ? [] : [`not told that it expired: ${run.outcome}`];
-  storeNewCredential(played);
-  await played.runLast();
+const expired: Case = testCase('the key has expired', { lifeLeftMs: MINUTE }, async (bed) => {
+  bed.invariants.excuse('the key expired between runs');
+  bed.clock.advance(2 * MINUTE);
+  const run = await bed.run();
+  const violations =
+    run.code === 'KEY_EXPIRED' ? [] : [`the run with an expired key is ${run.outcome}`];
+  storeNewCredential(bed);
+  await bed.runLast();
   return violations;
 });
 
-/** The key expires when the run is at a call: what was issued by then serves readers, otherwise a person is told. */
-function expiresAt([method, n]: (typeof CALLS)[number], when: Moment): Case {
+/** The key expires at a call of the run. Applications get the new key if it was stored before. */
+function expiresAt([method, n]: CallSite, when: Moment): Case {
   const lifeLeftMs = MINUTE;
-  return scene(`the key expires ${when} ${method}#${n}`, { lifeLeftMs }, async (played) => {
-    const run = await played.run({
-      strike: (site) => {
+  return testCase(`the key expires ${when} ${method}#${n}`, { lifeLeftMs }, async (bed) => {
+    const run = await bed.run({
+      onCall: (site) => {
         if (site.method === method && site.n === n && site.when === when) {
-          if (played.versions < 3) played.invariants.excuse('the key expired');
-          played.clock.advance(lifeLeftMs);
+          if (bed.states.length < 3) bed.invariants.excuse('the key expired');
+          bed.clock.advance(lifeLeftMs);
         }
-        return undefined;
       },
     });
     const violations = unexpected([run], ['KEY_EXPIRED', 'DEADLINE_EXCEEDED']);
-    if (played.secretManager.versions(played.secret.name).length < 3) storeNewCredential(played);
-    await played.runLast();
+    if (bed.states.length < 3) storeNewCredential(bed);
+    await bed.runLast();
     return violations;
   });
 }
 
-/** The function's clock is not that of the services, and Cloud Scheduler's is a third. */
-function skewed(options: SceneOptions, skewMs: number, schedulerSkewMs: number): Case {
+/** The function's, the services' and Cloud Scheduler's clocks differ. */
+function skewed(options: TestBedOptions, skewMs: number, schedulerSkewMs: number): Case {
   const { refreshTokens, policy } = options;
   const name =
     `the function's clock is ${skewMs / MINUTE} min ahead, Cloud Scheduler's ${schedulerSkewMs / MINUTE} min, ` +
     `${refreshTokens ?? ''}${policy === undefined ? '' : ', 5 min of grace'}`;
-  return scene(name, { ...options, isClockRight: false }, async (played) => {
-    const { clock, invariants } = played;
+  return testCase(name, { ...options, isClockWrong: true }, async (bed) => {
+    const { clock, invariants } = bed;
     const { monotonic, sleep } = clock;
     const own = { now: () => clock.now() + skewMs, monotonic, sleep };
-    const instance = played.newInstance({ clock: own });
+    const instance = bed.newInstance({ clock: own });
     const runs: Run[] = [];
     for (let day = 0; day < 3; day += 1) {
-      const scheduled = new Date(clock.now() + schedulerSkewMs).toISOString();
+      const headers = bed.scheduledNow(schedulerSkewMs);
       for (let repeat = 0; repeat < 2; repeat += 1) {
-        runs.push(await played.runOn(instance, { 'x-cloudscheduler-scheduletime': scheduled }));
+        runs.push(await bed.runOn(instance, headers));
         clock.advance(MINUTE);
       }
       clock.advance(DAY / 2);
     }
     clock.advance(HOUR);
-    const last = await played.runOn(instance, {
-      'x-cloudscheduler-scheduletime': new Date(clock.now() - DAY).toISOString(),
-    });
-    invariants.judgeLastRun(last, false);
+    const last = await bed.runOn(instance, bed.scheduledNow(-DAY));
+    invariants.checkLastRun(last, false);
     return unexpected(runs, []);
   });
 }
 
-/** Lists and `latest` show what was some changes ago. */
+/** Lists and `latest` lag by some changes. */
 function stale(refreshTokens: (typeof TOKENS)[number], lists: number, latest: number): Case {
   const name = `lists are ${lists} and latest is ${latest} changes old, ${refreshTokens}`;
-  return scene(name, { refreshTokens }, async (played) => {
-    const { secretManager } = played;
+  return testCase(name, { refreshTokens }, async (bed) => {
+    const { secretManager } = bed;
     const runs: Run[] = [];
     for (let turn = 0; turn < 5; turn += 1) {
-      // At first there is no change that could be missed but those of long ago.
       secretManager.staleLists = turn < 2 ? 0 : lists;
       secretManager.staleLatest = turn < 2 ? 0 : latest;
-      runs.push(await played.run());
-      played.clock.advance(MINUTE);
+      runs.push(await bed.run());
+      bed.clock.advance(MINUTE);
     }
     secretManager.staleLists = secretManager.staleLatest = 0;
-    const isSpentTokenSeen = refreshTokens === 'single-use' && lists > 0 && latest > 0;
-    await played.runLast();
-    return unexpected(runs, isSpentTokenSeen ? ['REFRESH_REFUSED', 'NO_ENABLED_VERSION'] : []);
+    const isUsedTokenRead = refreshTokens === 'single-use' && lists > 0 && latest > 0;
+    await bed.runLast();
+    return unexpected(runs, isUsedTokenRead ? ['REFRESH_REFUSED', 'NO_ENABLED_VERSION'] : []);
   });
 }
 
 function lagging(refreshTokens: (typeof TOKENS)[number], seconds: number, restarts: boolean): Case {
   const name = `a new key is unknown for ${seconds} s, ${refreshTokens}${restarts ? ', new process' : ''}`;
-  return scene(name, { refreshTokens }, async (played) => {
-    played.momento.newKeyLagMs = seconds * SECOND;
-    const run = await played.run();
-    if (restarts) played.restart();
-    played.clock.advance(HOUR);
-    played.momento.newKeyLagMs = 0;
-    await played.runLast({ lost: restarts && run.code === 'NEW_KEY_REJECTED' });
+  return testCase(name, { refreshTokens }, async (bed) => {
+    bed.momento.newKeyLagMs = seconds * SECOND;
+    const run = await bed.run();
+    if (restarts) bed.restart();
+    bed.clock.advance(HOUR);
+    bed.momento.newKeyLagMs = 0;
+    await bed.runLast({ lost: restarts && run.code === 'NEW_KEY_REJECTED' });
     return unexpected([run], seconds >= 10 ? ['NEW_KEY_REJECTED'] : []);
   });
 }
 
-/** The run is repeated before the key is known: what was issued is not given up for that. */
+/** Runs are repeated before the new key is known, and must keep it. */
 function laggingOverRuns(refreshTokens: (typeof TOKENS)[number]): Case {
   const name = `a new key is unknown for 60 s, ${refreshTokens}, runs 15 s apart`;
-  return scene(name, { refreshTokens }, async (played) => {
-    played.momento.newKeyLagMs = 60 * SECOND;
+  return testCase(name, { refreshTokens }, async (bed) => {
+    bed.momento.newKeyLagMs = 60 * SECOND;
     const runs: Run[] = [];
     for (let run = 0; run < 4; run += 1) {
-      runs.push(await played.run());
-      played.clock.advance(15 * SECOND);
+      runs.push(await bed.run());
+      bed.clock.advance(15 * SECOND);
     }
-    played.momento.newKeyLagMs = 0;
-    played.clock.advance(MINUTE);
-    await played.runLast();
+    bed.momento.newKeyLagMs = 0;
+    bed.clock.advance(MINUTE);
+    await bed.runLast();
     return unexpected(runs, ['NEW_KEY_REJECTED']);
   });
 }
 
 function rejectedAtFirst(times: number): Case {
-  return scene(`a new key is rejected ${times} times`, {}, async (played) => {
-    played.momento.newKeyRejections = times;
-    const run = await played.run();
-    played.momento.newKeyRejections = 0;
-    await played.runLast();
+  return testCase(`a new key is rejected ${times} times`, {}, async (bed) => {
+    bed.momento.newKeyRejections = times;
+    const run = await bed.run();
+    bed.momento.newKeyRejections = 0;
+    await bed.runLast();
     return unexpected([run], []);
   });
 }
 
-const delayedDestruction: Case = scene(
+const delayedDestruction: Case = testCase(
   'a destruction is delayed by a TTL',
   { versionDestroyTtlMs: 2 * DAY },
-  async (played) => {
+  async (bed) => {
     const runs: Run[] = [];
     for (let run = 0; run < 12; run += 1) {
-      runs.push(await played.run());
-      played.clock.advance(DAY / 2);
+      runs.push(await bed.run());
+      bed.clock.advance(DAY / 2);
     }
-    await played.runLast();
-    const destroyed = played.states.filter((state) => state === 'DESTROYED');
+    await bed.runLast();
+    const destroyed = bed.states.filter((state) => state === 'DESTROYED');
     return [
       ...unexpected(runs, []),
       ...(destroyed.length > 0 ? [] : ['nothing was destroyed in six days']),
@@ -160,17 +160,17 @@ const delayedDestruction: Case = scene(
 
 function graced(graceMs: number, everyMs: number): Case {
   const policy = { gracePeriodMs: graceMs, destroyAfterMs: DAY };
-  return scene(
+  return testCase(
     `${graceMs / HOUR} h of grace, a run every ${everyMs / HOUR} h`,
     { policy },
-    async (played) => {
+    async (bed) => {
       const runs: Run[] = [];
       let most = 0;
       for (let run = 0; run < 10; run += 1) {
-        runs.push(await played.run());
-        const enabled = played.states.filter((state) => state === 'ENABLED');
+        runs.push(await bed.run());
+        const enabled = bed.states.filter((state) => state === 'ENABLED');
         most = Math.max(most, enabled.length);
-        played.clock.advance(everyMs);
+        bed.clock.advance(everyMs);
       }
       const expected = 2 + Math.ceil(graceMs / everyMs);
       return [
@@ -181,20 +181,20 @@ function graced(graceMs: number, everyMs: number): Case {
   );
 }
 
-/** Every call takes almost as long as it may; the run has to end in time nevertheless. */
+/** Every call takes almost as long as it can, and the run still ends in time. */
 function slowEverywhere(ms: number, timeoutMs: number, failing: boolean): Case {
   const name = `every call takes ${ms / SECOND} s of a timeout of ${timeoutMs / SECOND} s${failing ? ', every other fails' : ''}`;
-  return scene(name, { timeoutMs, refreshTokens: 'single-use' }, async (played) => {
-    const run = await played.run({
-      strike: async ({ method, when, n }) => {
-        // A refresh may take the 60 s that Momento's SDK gives it.
-        if (when === 'before') await played.clock.sleep(method === 'RefreshApiToken' ? 6 * ms : ms);
+  return testCase(name, { timeoutMs, refreshTokens: 'single-use' }, async (bed) => {
+    const run = await bed.run({
+      onCall: async ({ method, when, n }) => {
+        // Momento's SDK gives a refresh 60 s.
+        if (when === 'before') await bed.clock.sleep(method === 'RefreshApiToken' ? 6 * ms : ms);
         return failing && when === 'before' && n % 2 === 1
           ? { kind: 'error', code: status.UNAVAILABLE, when }
           : undefined;
       },
     });
-    await played.runLast({ lost: run.code === 'CREDENTIAL_NOT_STORED' });
+    await bed.runLast({ lost: run.code === 'CREDENTIAL_NOT_STORED' });
     return unexpected(
       [run],
       [
@@ -208,22 +208,21 @@ function slowEverywhere(ms: number, timeoutMs: number, failing: boolean): Case {
   });
 }
 
-/** Nothing is answered fast from this call on: how close to the deadline does the run get? */
-function slowFrom([method, n]: (typeof CALLS)[number], ms: number): Case {
+/** Every call is slow from this one on. */
+function slowFrom([method, n]: CallSite, ms: number): Case {
   const timeoutMs = 120 * SECOND;
-  return scene(
+  return testCase(
     `all calls take ${ms / SECOND} s from ${method}#${n} on`,
     { timeoutMs },
-    async (played) => {
+    async (bed) => {
       let isSlow = false;
-      await played.run({
-        strike: async (site) => {
+      await bed.run({
+        onCall: async (site) => {
           isSlow ||= site.method === method && site.n === n;
-          if (isSlow && site.when === 'before') await played.clock.sleep(ms);
-          return undefined;
+          if (isSlow && site.when === 'before') await bed.clock.sleep(ms);
         },
       });
-      await played.runLast();
+      await bed.runLast();
       return [];
     },
   );
@@ -236,9 +235,7 @@ export const time: Group = {
   cases: (extent) => {
     const all = [
       expired,
-      ...CALLS.flatMap((call) =>
-        (['before', 'after'] as const).map((when) => expiresAt(call, when)),
-      ),
+      ...CALLS.flatMap((call) => MOMENTS.map((when) => expiresAt(call, when))),
       ...TOKENS.flatMap((refreshTokens) =>
         [-5, 0, 5].flatMap((skew) =>
           [-5, 0, 5].flatMap((schedulerSkew) => [
@@ -274,6 +271,6 @@ export const time: Group = {
       ),
       ...CALLS.map((call) => slowFrom(call, 9.9 * SECOND)),
     ];
-    return extent === 'full' ? all : everyNth(all, 7);
+    return sample(all, extent, 7);
   },
 };

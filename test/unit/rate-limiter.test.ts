@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { toRotationError } from '../../src/errors';
 import { ManualClock, settled } from './manual-clock';
-import { RateLimiter, type RateLimiterOptions, type Turn } from '../../src/rate-limiter';
+import { RateLimiter, type RateLimiterOptions, type RateLimitedCall } from '../../src/rate-limiter';
 
 let clock: ManualClock;
 let limiter: RateLimiter;
@@ -17,8 +17,11 @@ function start(options: RateLimiterOptions = { calls: 2, windowMs: 1000 }): void
 beforeEach(() => start());
 
 /** Asks for a turn; `deadline` counts from the start. */
-function ask(name: string, { deadline = Infinity, priority = 0, slots }: Partial<Turn> = {}): void {
-  limiter.turn({ deadline: 1000 + deadline, priority, slots }).then(
+function ask(
+  name: string,
+  { deadline = Infinity, priority = 0, slots }: Partial<RateLimitedCall> = {},
+): void {
+  limiter.acquire({ deadline: 1000 + deadline, priority, slots }).then(
     () => log.push(`${name} ${clock.monotonic() - 1000}`),
     (error: unknown) =>
       log.push(`${name} ${toRotationError(error).code} ${clock.monotonic() - 1000}`),
@@ -127,7 +130,7 @@ test('lets a smaller turn of a higher priority begin while a batch waits for its
 });
 
 test('rejects a batch that never has all of its slots', () => {
-  expect(() => limiter.turn({ deadline: 0, priority: 0, slots: 3 })).toThrow(RangeError);
+  expect(() => limiter.acquire({ deadline: 0, priority: 0, slots: 3 })).toThrow(RangeError);
 });
 
 test.each([-60_000, -7_200_000, 7_200_000])(
@@ -160,7 +163,7 @@ test('serves nobody after the deadline when the timer is late, and takes no slot
 
 test('names the service, the rate and a remedy in the error', async () => {
   start({ calls: 2, windowMs: 1100, service: "Momento's key API" });
-  await expect(limiter.turn({ deadline: 999, priority: 0 })).rejects.toMatchObject({
+  await expect(limiter.acquire({ deadline: 999, priority: 0 })).rejects.toMatchObject({
     code: 'DEADLINE_EXCEEDED',
     problem: expect.stringMatching(/Momento's key API at most 2 times in 1.1 s/) as string,
     action: expect.stringContaining('TIMEOUT') as string,
@@ -184,7 +187,7 @@ test('keeps to rate and deadlines, and answers every turn, whatever is asked for
       for (const { wait, patience, ...turn } of turns) {
         await clock.advance(wait);
         const deadline = clock.monotonic() + patience;
-        limiter.turn({ ...turn, deadline }).then(
+        limiter.acquire({ ...turn, deadline }).then(
           () => {
             answered += 1;
             late += Number(clock.monotonic() > deadline);
@@ -204,7 +207,7 @@ test('keeps to rate and deadlines, and answers every turn, whatever is asked for
 });
 
 test('counts the calls of a postponed turn from when they begin', async () => {
-  const at = await limiter.turn({ deadline: Infinity, priority: 0, slots: 2 });
+  const at = await limiter.acquire({ deadline: Infinity, priority: 0, slots: 2 });
   await clock.advance(900);
   limiter.postpone(at, 2);
   ask('next');

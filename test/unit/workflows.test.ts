@@ -109,7 +109,7 @@ test('what is claimed to work is what is tried', () => {
   const [, oldestTerraform] = /required_version = ">= ([\d.]+)"/.exec(versions) ?? [];
   const [, from = '', before = ''] = /version = ">= ([\d.]+), < (\d+)"/.exec(versions) ?? [];
   expect(terraform?.strategy?.matrix).toMatchObject({
-    terraform: [`~${oldestTerraform ?? ''}.0`, 'latest'],
+    terraform: [`~${oldestTerraform ?? ''}`, 'latest'],
     google: [`~> ${from}`, `~> ${Number(before) - 1}.0`],
   });
 });

@@ -10,7 +10,7 @@ export type Source =
   | 'measured'
   | 'guess';
 
-export interface Assumption<Bench> {
+export interface Assumption<TestBed> {
   /** Stable: people quote it in reports. */
   readonly id: string;
   /** What is looked at. */
@@ -19,7 +19,7 @@ export interface Assumption<Bench> {
   /** The answer that the rotator counts on, or several where each is fine with it. */
   readonly assumed: string | readonly string[];
   /** Finds out what is so. Nothing in the answer may be secret. */
-  readonly observe: (bench: Bench) => Promise<Observed>;
+  readonly observe: (testBed: TestBed) => Promise<Observed>;
 }
 
 export type Observed = string | { readonly is: string; readonly detail: string };
@@ -38,13 +38,13 @@ export class NotChecked extends Error {}
 /** What has to be there before a line can be checked could not be had. The message holds no secret. */
 export class Unanswered extends Error {}
 
-export async function check<Bench>(
-  { observe, ...assumption }: Assumption<Bench>,
-  bench: Bench,
+export async function check<TestBed>(
+  { observe, ...assumption }: Assumption<TestBed>,
+  testBed: TestBed,
 ): Promise<Line> {
   const { assumed } = assumption;
   try {
-    const observed = await observe(bench);
+    const observed = await observe(testBed);
     const { is, detail } = typeof observed === 'string' ? { is: observed, detail: '' } : observed;
     return {
       ...assumption,

@@ -4,7 +4,7 @@ import { SECOND } from '../../src/duration';
 import { Credential } from '../../src/momento/credential';
 import { PROPAGATION_DELAY } from '../../src/rotation/deadlines';
 import type { Assumption, Observed } from './assumption';
-import { AuthClientBench, LIFETIME, type Generated } from './auth-client-bench';
+import { AuthClientTestBed, LIFETIME, type Generated } from './auth-client-test-bed';
 import { group } from './group';
 import { inTime } from './wait';
 
@@ -18,37 +18,37 @@ const REFUSALS = [
   'BAD_REQUEST_ERROR',
 ];
 
-export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
+export const ASSUMPTIONS: readonly Assumption<AuthClientTestBed>[] = [
   {
     id: 'v1-refresh-token',
     words: 'a key that expires is generated with a refresh token',
     source: 'documented',
     assumed: 'yes',
-    observe: async (bench) =>
-      (await bench.first()).credential.refreshToken === undefined ? 'no' : 'yes',
+    observe: async (testBed) =>
+      (await testBed.first()).credential.refreshToken === undefined ? 'no' : 'yes',
   },
   {
     id: 'v1-generate-lifetime',
     words: 'lifetime of a generated key',
     source: 'documented',
     assumed: 'as asked for',
-    observe: async (bench) => lifetime(await bench.first()),
+    observe: async (testBed) => lifetime(await testBed.first()),
   },
   {
     id: 'v1-wrong-token',
     words: 'a refresh with a wrong refresh token',
     source: 'guess',
     assumed: 'refused',
-    observe: async (bench) => told(await bench.wrongToken()),
+    observe: async (testBed) => told(await testBed.wrongToken()),
   },
   {
     id: 'v1-refresh',
     words: 'a refreshed key comes with a refresh token',
     source: 'documented',
     assumed: 'another one',
-    observe: async (bench) => {
-      const old = (await bench.first()).credential.refreshToken;
-      const { refreshToken } = (await bench.refreshed()).credential;
+    observe: async (testBed) => {
+      const old = (await testBed.first()).credential.refreshToken;
+      const { refreshToken } = (await testBed.refreshed()).credential;
       return refreshToken === old ? 'the same one' : 'another one';
     },
   },
@@ -57,17 +57,17 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
     words: 'lifetime of a refreshed key, from the refresh on',
     source: 'documented',
     assumed: 'as asked for',
-    observe: async (bench) => lifetime(await bench.refreshed()),
+    observe: async (testBed) => lifetime(await testBed.refreshed()),
   },
   {
     id: 'v1-refresh-lag',
     words: 'a refreshed key is accepted',
     source: 'guess',
     assumed: `within ${PROPAGATION_DELAY / SECOND} s`,
-    observe: async (bench) => {
-      const { credential } = await bench.refreshed();
-      return inTime(bench.target.clock, PROPAGATION_DELAY, async () => {
-        return (await bench.verify(credential)) === 'accepted';
+    observe: async (testBed) => {
+      const { credential } = await testBed.refreshed();
+      return inTime(testBed.target.clock, PROPAGATION_DELAY, async () => {
+        return (await testBed.verify(credential)) === 'accepted';
       });
     },
   },
@@ -76,9 +76,9 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
     words: 'the key that was refreshed',
     source: 'documented',
     assumed: 'accepted',
-    observe: async (bench) => {
-      await bench.refreshed();
-      return bench.verify((await bench.first()).credential);
+    observe: async (testBed) => {
+      await testBed.refreshed();
+      return testBed.verify((await testBed.first()).credential);
     },
   },
   {
@@ -86,9 +86,9 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
     words: 'ListCaches with a refreshed key, beside the one before it',
     source: 'documented',
     assumed: 'the same',
-    observe: async (bench) => {
-      const old = await bench.listCaches((await bench.first()).credential);
-      const now = await bench.listCaches((await bench.refreshed()).credential);
+    observe: async (testBed) => {
+      const old = await testBed.listCaches((await testBed.first()).credential);
+      const now = await testBed.listCaches((await testBed.refreshed()).credential);
       return old === now ? { is: 'the same', detail: old } : `${now} and not ${old}`;
     },
   },
@@ -97,44 +97,44 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
     words: 'the same refresh token once more',
     source: 'guess',
     assumed: ['works', 'refused'],
-    observe: async (bench) => told(await bench.refreshedAgain()),
+    observe: async (testBed) => told(await testBed.refreshedAgain()),
   },
   {
     id: 'v1-list-caches',
     words: 'ListCaches with the super user key',
     source: 'documented',
     assumed: 'Success',
-    observe: (bench) => bench.listCaches(bench.superUserKey),
+    observe: (testBed) => testBed.listCaches(testBed.superUserKey),
   },
   {
     id: 'v1-list-caches-data-only',
     words: 'ListCaches with a key that can only read items',
     source: 'guess',
     assumed: ['PERMISSION_ERROR', 'Success'],
-    observe: async (bench) => bench.listCaches((await bench.first()).credential),
+    observe: async (testBed) => testBed.listCaches((await testBed.first()).credential),
   },
   {
     id: 'v1-unknown-key',
     words: 'ListCaches with a key that Momento does not know',
     source: 'documented',
     assumed: 'AUTHENTICATION_ERROR',
-    observe: async (bench) => bench.listCaches(unknownKey((await bench.first()).credential)),
+    observe: async (testBed) => testBed.listCaches(unknownKey((await testBed.first()).credential)),
   },
   {
     id: 'v1-expired',
     words: 'ListCaches with a key that has expired',
     source: 'documented',
     assumed: 'AUTHENTICATION_ERROR',
-    observe: async (bench) => bench.listCaches(await bench.expired()),
+    observe: async (testBed) => testBed.listCaches(await testBed.expired()),
   },
   {
     id: 'v1-expired-refresh',
     words: 'a refresh of a key that has expired',
     source: 'documented',
     assumed: ['AUTHENTICATION_ERROR', 'INVALID_ARGUMENT_ERROR'],
-    observe: async (bench) => {
-      const credential = await bench.expired();
-      return bench.refresh(credential, credential.refreshToken ?? '');
+    observe: async (testBed) => {
+      const credential = await testBed.expired();
+      return testBed.refresh(credential, credential.refreshToken ?? '');
     },
   },
 ];
@@ -142,7 +142,7 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientBench>[] = [
 export const authClient = group({
   title: 'v1 keys',
   assumptions: ASSUMPTIONS,
-  open: (target) => new AuthClientBench(target),
+  open: (target) => new AuthClientTestBed(target),
 });
 
 /** What the rotator makes of the SDK's answer to a refresh. */

@@ -1,9 +1,9 @@
-/** The assumptions about one service, and the bench on which they are checked. */
+/** The assumptions about one service, and the test bed that checks them. */
 import { check, NotChecked, type Assumption, type Line, type Source } from './assumption';
 import type { Target } from './target';
 
 /** Asks one service, and remembers what it made there. */
-export interface Bench {
+export interface TestBed {
   /** Removes everything that was made, and says what could not be. */
   remove(): Promise<string[]>;
 }
@@ -19,21 +19,21 @@ export interface Group {
   ) => Promise<string[]>;
 }
 
-export interface GroupOptions<B extends Bench> {
+export interface GroupOptions<B extends TestBed> {
   readonly title: string;
   readonly assumptions: readonly Assumption<B>[];
   /** @throws NotChecked where what it takes is not given */
   readonly open: (target: Target) => B;
 }
 
-export function group<B extends Bench>({ title, assumptions, open }: GroupOptions<B>): Group {
+export function group<B extends TestBed>({ title, assumptions, open }: GroupOptions<B>): Group {
   return {
     title,
     assumptions,
     check: async (target, signal, report) => {
-      let bench: B;
+      let testBed: B;
       try {
-        bench = open(target);
+        testBed = open(target);
       } catch (thrown) {
         if (!(thrown instanceof NotChecked)) throw thrown;
         for (const assumption of assumptions) report(notChecked(assumption, thrown.message));
@@ -42,10 +42,10 @@ export function group<B extends Bench>({ title, assumptions, open }: GroupOption
       for (const assumption of assumptions) {
         // `check` never throws, so what was made is removed whatever happens.
         report(
-          signal.aborted ? notChecked(assumption, 'interrupted') : await check(assumption, bench),
+          signal.aborted ? notChecked(assumption, 'interrupted') : await check(assumption, testBed),
         );
       }
-      return bench.remove();
+      return testBed.remove();
     },
   };
 }

@@ -6,33 +6,33 @@ import type { ListedKey } from '../../src/momento/key-api';
 import { PROPAGATION_DELAY } from '../../src/rotation/deadlines';
 import { NotChecked, type Assumption } from './assumption';
 import { group } from './group';
-import { KeyApiBench, NO_ROLE, type KeyInfo } from './key-api-bench';
+import { KeyApiTestBed, NO_ROLE, type KeyInfo } from './key-api-test-bed';
 import { howSoon, inTime } from './wait';
 
 const MANY_CALLS = 15;
 
-export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
+export const ASSUMPTIONS: readonly Assumption<KeyApiTestBed>[] = [
   {
     id: 'v2-refresh-path',
     words: 'a refresh token at MOMENTO_REFRESH_PATH',
     source: 'documented',
     assumed: '200',
-    observe: async (bench) => (await bench.refreshed()).status,
+    observe: async (testBed) => (await testBed.refreshed()).status,
   },
   {
     id: 'v2-refresh-unknown-path',
     words: 'a refresh token at a wrong path, which must not use it',
     source: 'guess',
     assumed: ['404', '405'],
-    observe: async (bench) => (await bench.wrongPath()).status,
+    observe: async (testBed) => (await testBed.wrongPath()).status,
   },
   {
     id: 'v2-refresh-token',
     words: 'the refresh token of a minted key names as its key (akid)',
     source: 'documented',
     assumed: 'that key',
-    observe: async (bench) => {
-      const key = (await bench.refreshable()).key();
+    observe: async (testBed) => {
+      const key = (await testBed.refreshable()).key();
       const named = keyIdOfRefreshToken(key.refresh_token ?? '');
       return named === key.key_info.key_id ? 'that key' : named === undefined ? 'none' : 'another';
     },
@@ -42,8 +42,8 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'role and description of a refreshed key',
     source: 'documented',
     assumed: 'as before',
-    observe: async (bench) => {
-      const { old, key } = await bench.refreshedKey();
+    observe: async (testBed) => {
+      const { old, key } = await testBed.refreshedKey();
       return differing(old.key_info, key.key_info, ['role_id', 'description']);
     },
   },
@@ -52,8 +52,8 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'lifetime of a refreshed key, from the refresh on',
     source: 'documented',
     assumed: 'as before',
-    observe: async (bench) => {
-      const { old, key } = await bench.refreshedKey();
+    observe: async (testBed) => {
+      const { old, key } = await testBed.refreshedKey();
       const seconds = lifetime(key.key_info) - lifetime(old.key_info);
       return Math.abs(seconds) <= 5 ? 'as before' : `${seconds} s longer`;
     },
@@ -63,8 +63,8 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'the key that the answer names as the refreshed one (previous_key_id)',
     source: 'documented',
     assumed: 'that key',
-    observe: async (bench) => {
-      const { old, key } = await bench.refreshedKey();
+    observe: async (testBed) => {
+      const { old, key } = await testBed.refreshedKey();
       if (key.previous_key_id === undefined) return 'none';
       return key.previous_key_id === old.key_info.key_id ? 'that key' : 'another';
     },
@@ -74,8 +74,8 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'a refreshed key comes with a refresh token',
     source: 'documented',
     assumed: 'another one',
-    observe: async (bench) => {
-      const { old, key } = await bench.refreshedKey();
+    observe: async (testBed) => {
+      const { old, key } = await testBed.refreshedKey();
       if (key.refresh_token === undefined) return 'none';
       return key.refresh_token === old.refresh_token ? 'the same one' : 'another one';
     },
@@ -85,52 +85,52 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'the key that was refreshed',
     source: 'documented',
     assumed: 'accepted',
-    observe: async (bench) => bench.verify((await bench.refreshedKey()).old.api_key),
+    observe: async (testBed) => testBed.verify((await testBed.refreshedKey()).old.api_key),
   },
   {
     id: 'v2-refresh-once',
     words: 'a refresh token that was used',
     source: 'documented',
     assumed: 'refused',
-    observe: async (bench) => (Number(await bench.usedAgain()) < 300 ? 'accepted' : 'refused'),
+    observe: async (testBed) => (Number(await testBed.usedAgain()) < 300 ? 'accepted' : 'refused'),
   },
   {
     id: 'v2-refresh-refusal',
     words: 'the answer that refuses it',
     source: 'documented',
     assumed: '403',
-    observe: (bench) => bench.usedAgain(),
+    observe: (testBed) => testBed.usedAgain(),
   },
   {
     id: 'v2-refresh-revoked',
     words: 'the refresh token of a key that was revoked',
     source: 'documented',
     assumed: '401',
-    observe: async (bench) => bench.use((await bench.revokedRefreshable()).key),
+    observe: async (testBed) => testBed.use((await testBed.revokedRefreshable()).key),
   },
   {
     id: 'v2-authorization',
     words: 'the management key, in Authorization without Bearer, to list keys',
     source: 'documented',
     assumed: '200',
-    observe: (bench) => bench.status(bench.managementKey.apiKey),
+    observe: (testBed) => testBed.status(testBed.managementKey.apiKey),
   },
   {
     id: 'v2-unknown-key',
     words: 'a key that Momento does not know',
     source: 'documented',
     assumed: '401',
-    observe: (bench) => bench.status(unknownKey()),
+    observe: (testBed) => testBed.status(unknownKey()),
   },
   {
     id: 'v2-v1-key',
     words: 'a v1 key at the key API',
     source: 'documented',
     assumed: ['401', '403'],
-    observe: (bench) => {
-      const { v1Key } = bench.target;
+    observe: (testBed) => {
+      const { v1Key } = testBed.target;
       if (v1Key === undefined) throw new NotChecked('CONFORMANCE_V1_KEY is not set');
-      return bench.status(v1Key.apiKey);
+      return testBed.status(v1Key.apiKey);
     },
   },
   {
@@ -138,15 +138,15 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'a key of CONFORMANCE_ROLE, to list keys',
     source: 'guess',
     assumed: ['403', '200'],
-    observe: async (bench) => bench.status((await bench.first()).key.api_key),
+    observe: async (testBed) => testBed.status((await testBed.first()).key.api_key),
   },
   {
     id: 'v2-mint-id',
     words: 'the id in a minted key (jti), and in its key_info',
     source: 'documented',
     assumed: 'the same',
-    observe: async (bench) => {
-      const { key } = await bench.first();
+    observe: async (testBed) => {
+      const { key } = await testBed.first();
       return readKey(key.api_key)?.id === key.key_info.key_id ? 'the same' : 'different';
     },
   },
@@ -155,16 +155,18 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'the role of a minted key',
     source: 'documented',
     assumed: 'as asked for',
-    observe: async (bench) =>
-      (await bench.first()).key.key_info.role_id === bench.target.role ? 'as asked for' : 'another',
+    observe: async (testBed) =>
+      (await testBed.first()).key.key_info.role_id === testBed.target.role
+        ? 'as asked for'
+        : 'another',
   },
   {
     id: 'v2-mint-expiry',
     words: 'the expiry of a minted key (exp), and in its key_info',
     source: 'documented',
     assumed: 'as asked for',
-    observe: async (bench) => {
-      const { key, expiresAt } = await bench.first();
+    observe: async (testBed) => {
+      const { key, expiresAt } = await testBed.first();
       const seconds = [
         (readKey(key.api_key)?.expiresAt ?? Infinity) / SECOND,
         key.key_info.expires_at_epoch_seconds ?? Infinity,
@@ -178,24 +180,24 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'exclude_refresh_token: a refresh token is',
     source: 'documented',
     assumed: 'left out',
-    observe: async (bench) =>
-      (await bench.twin()).key().refresh_token === undefined ? 'left out' : 'there',
+    observe: async (testBed) =>
+      (await testBed.twin()).key().refresh_token === undefined ? 'left out' : 'there',
   },
   {
     id: 'v2-mint-same-description',
     words: 'minting a second key of the same description',
     source: 'guess',
     assumed: '200',
-    observe: async (bench) => (await bench.twin()).status,
+    observe: async (testBed) => (await testBed.twin()).status,
   },
   {
     id: 'v2-mint-old-key',
     words: 'the first of two keys, when the second is minted',
     source: 'documented',
     assumed: 'accepted',
-    observe: async (bench) => {
-      await bench.twin();
-      return bench.verify((await bench.first()).key.api_key);
+    observe: async (testBed) => {
+      await testBed.twin();
+      return testBed.verify((await testBed.first()).key.api_key);
     },
   },
   {
@@ -203,10 +205,10 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'a new key is accepted',
     source: 'guess',
     assumed: `within ${PROPAGATION_DELAY / SECOND} s`,
-    observe: async (bench) => {
-      const { api_key } = (await bench.longDescribed()).key();
-      return inTime(bench.target.clock, PROPAGATION_DELAY, async () => {
-        return (await bench.verify(api_key)) === 'accepted';
+    observe: async (testBed) => {
+      const { api_key } = (await testBed.longDescribed()).key();
+      return inTime(testBed.target.clock, PROPAGATION_DELAY, async () => {
+        return (await testBed.verify(api_key)) === 'accepted';
       });
     },
   },
@@ -215,23 +217,23 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: "minting a key with a role that doesn't exist",
     source: 'documented',
     assumed: '404',
-    observe: async (bench) => String((await bench.mint({ role_id: NO_ROLE })).status),
+    observe: async (testBed) => String((await testBed.mint({ role_id: NO_ROLE })).status),
   },
   {
     id: 'v2-mint-own-role',
     words: "minting a key of the management key's own role, which so renews itself",
     source: 'guess',
     assumed: '200',
-    observe: async (bench) => (await bench.ofOwnRole()).status,
+    observe: async (testBed) => (await testBed.ofOwnRole()).status,
   },
   {
     id: 'v2-list-info',
     words: 'role, issue and expiry of a key in the list, and in the answer that made it',
     source: 'documented',
     assumed: 'the same',
-    observe: async (bench) => {
-      const { key_info } = (await bench.first()).key;
-      const listed = find(await bench.list(), key_info.key_id);
+    observe: async (testBed) => {
+      const { key_info } = (await testBed.first()).key;
+      const listed = find(await testBed.list(), key_info.key_id);
       if (listed === undefined) return 'not listed';
       const { role, issuedAt, expiresAt } = listed;
       const expected = [key_info.role_id, key_info.issued_at_epoch_seconds, expiryOf(key_info)];
@@ -246,9 +248,9 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'the description of a key in the list',
     source: 'documented',
     assumed: 'kept as a whole',
-    observe: async (bench) => {
-      const { key_info } = (await bench.first()).key;
-      return kept(await bench.list(), key_info, bench.description);
+    observe: async (testBed) => {
+      const { key_info } = (await testBed.first()).key;
+      return kept(await testBed.list(), key_info, testBed.description);
     },
   },
   {
@@ -256,9 +258,9 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'the same of one as long as for the longest name of a secret',
     source: 'guess',
     assumed: 'kept as a whole',
-    observe: async (bench) => {
-      const { key_info } = (await bench.longDescribed()).key();
-      return kept(await bench.list(), key_info, bench.longDescription);
+    observe: async (testBed) => {
+      const { key_info } = (await testBed.longDescribed()).key();
+      return kept(await testBed.list(), key_info, testBed.longDescription);
     },
   },
   {
@@ -266,9 +268,9 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: "issued_at of a new key is this machine's time",
     source: 'documented',
     assumed: 'within a minute',
-    observe: async (bench) => {
-      const { issued_at_epoch_seconds: issued } = (await bench.first()).key.key_info;
-      const seconds = Math.round(bench.firstAskedAt / SECOND - issued);
+    observe: async (testBed) => {
+      const { issued_at_epoch_seconds: issued } = (await testBed.first()).key.key_info;
+      const seconds = Math.round(testBed.firstAskedAt / SECOND - issued);
       return Math.abs(seconds) <= 60 ? 'within a minute' : `${seconds} s off`;
     },
   },
@@ -277,10 +279,10 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'the management key itself in the list',
     source: 'guess',
     assumed: 'listed',
-    observe: async (bench) => {
-      const { keyId } = bench.managementKey;
+    observe: async (testBed) => {
+      const { keyId } = testBed.managementKey;
       if (keyId === undefined) return 'it has no id';
-      return find(await bench.list(), keyId) === undefined ? 'missing' : 'listed';
+      return find(await testBed.list(), keyId) === undefined ? 'missing' : 'listed';
     },
   },
   {
@@ -295,17 +297,17 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'revoking a key',
     source: 'documented',
     assumed: '200',
-    observe: async (bench) => (await bench.revoked()).status,
+    observe: async (testBed) => (await testBed.revoked()).status,
   },
   {
     id: 'v2-revoke-at-once',
     words: 'a revoked key is rejected',
     source: 'documented',
     assumed: 'at once',
-    observe: async (bench) => {
-      const { api_key } = (await bench.revoked()).key;
-      return howSoon(bench.target.clock, async () => {
-        return (await bench.verify(api_key)) === 'rejected';
+    observe: async (testBed) => {
+      const { api_key } = (await testBed.revoked()).key;
+      return howSoon(testBed.target.clock, async () => {
+        return (await testBed.verify(api_key)) === 'rejected';
       });
     },
   },
@@ -314,9 +316,9 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'a revoked key in the list',
     source: 'documented',
     assumed: 'gone',
-    observe: async (bench) => {
-      const { key_info } = (await bench.revoked()).key;
-      return find(await bench.list(), key_info.key_id) === undefined ? 'gone' : 'listed';
+    observe: async (testBed) => {
+      const { key_info } = (await testBed.revoked()).key;
+      return find(await testBed.list(), key_info.key_id) === undefined ? 'gone' : 'listed';
     },
   },
   {
@@ -324,16 +326,16 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'revoking a key that is revoked',
     source: 'documented',
     assumed: '404',
-    observe: async (bench) => bench.delete((await bench.revoked()).key.key_info.key_id),
+    observe: async (testBed) => testBed.delete((await testBed.revoked()).key.key_info.key_id),
   },
   {
     id: 'v2-revoke-itself',
     words: 'a key that revokes itself',
     source: 'documented',
     assumed: '200',
-    observe: async (bench) => {
-      const key = (await bench.ofOwnRole()).key();
-      return bench.delete(key.key_info.key_id, key.api_key);
+    observe: async (testBed) => {
+      const key = (await testBed.ofOwnRole()).key();
+      return testBed.delete(key.key_info.key_id, key.api_key);
     },
   },
   {
@@ -341,24 +343,24 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'ListCaches with a key of CONFORMANCE_ROLE',
     source: 'guess',
     assumed: ['Success', 'PERMISSION_ERROR'],
-    observe: async (bench) => bench.listCaches((await bench.first()).key.api_key),
+    observe: async (testBed) => testBed.listCaches((await testBed.first()).key.api_key),
   },
   {
     id: 'v2-list-caches-unknown',
     words: 'ListCaches with a key that Momento does not know',
     source: 'documented',
     assumed: 'AUTHENTICATION_ERROR',
-    observe: (bench) => bench.listCaches(unknownKey()),
+    observe: (testBed) => testBed.listCaches(unknownKey()),
   },
   {
     id: 'v2-list-caches-revoked',
     words: 'ListCaches rejects a revoked key',
     source: 'documented',
     assumed: 'at once',
-    observe: async (bench) => {
-      const { api_key } = (await bench.revoked()).key;
-      return howSoon(bench.target.clock, async () => {
-        return (await bench.listCaches(api_key)) === 'AUTHENTICATION_ERROR';
+    observe: async (testBed) => {
+      const { api_key } = (await testBed.revoked()).key;
+      return howSoon(testBed.target.clock, async () => {
+        return (await testBed.listCaches(api_key)) === 'AUTHENTICATION_ERROR';
       });
     },
   },
@@ -367,23 +369,23 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: 'a key that has expired',
     source: 'documented',
     assumed: '401',
-    observe: async (bench) => bench.status((await bench.expired()).api_key),
+    observe: async (testBed) => testBed.status((await testBed.expired()).api_key),
   },
   {
     id: 'v2-expired-refresh',
     words: 'the refresh token of a key that has expired',
     source: 'documented',
     assumed: '401',
-    observe: async (bench) => bench.use(await bench.expired()),
+    observe: async (testBed) => testBed.use(await testBed.expired()),
   },
   {
     id: 'v2-expired-listed',
     words: 'a key that has expired, in the list',
     source: 'guess',
     assumed: ['gone', 'listed with its expiry'],
-    observe: async (bench) => {
-      const { key_info } = await bench.expired();
-      const listed = find(await bench.list(), key_info.key_id);
+    observe: async (testBed) => {
+      const { key_info } = await testBed.expired();
+      const listed = find(await testBed.list(), key_info.key_id);
       if (listed === undefined) return 'gone';
       return listed.expiresAt / SECOND === expiryOf(key_info)
         ? 'listed with its expiry'
@@ -395,10 +397,10 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
     words: `of ${MANY_CALLS} calls, five a second, Momento throttles`,
     source: 'guess',
     assumed: 'none',
-    observe: async (bench) => {
+    observe: async (testBed) => {
       let throttled = 0;
       for (let n = 0; n < MANY_CALLS; n += 1) {
-        if ((await bench.send(bench.managementKey.apiKey)).status === 429) throttled += 1;
+        if ((await testBed.send(testBed.managementKey.apiKey)).status === 429) throttled += 1;
       }
       return throttled === 0 ? 'none' : String(throttled);
     },
@@ -408,7 +410,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiBench>[] = [
 export const keyApi = group({
   title: 'v2 keys',
   assumptions: ASSUMPTIONS,
-  open: (target) => new KeyApiBench(target),
+  open: (target) => new KeyApiTestBed(target),
 });
 
 /** Like a v2 key, with an invalid signature. */
@@ -444,14 +446,14 @@ function kept(keys: readonly ListedKey[], { key_id }: KeyInfo, description: stri
 }
 
 /** Reads the list in some three pages: an account can have many keys, and one page of one key each would take long. */
-async function pages(bench: KeyApiBench): Promise<string> {
-  await bench.longDescribed();
-  const whole = (await bench.list()).map(({ keyId }) => keyId);
+async function pages(testBed: KeyApiTestBed): Promise<string> {
+  await testBed.longDescribed();
+  const whole = (await testBed.list()).map(({ keyId }) => keyId);
   const limit = Math.min(100, Math.ceil(whole.length / 3));
   const seen: string[] = [];
   let next: string | undefined;
   do {
-    const page = await bench.page(limit, next);
+    const page = await testBed.page(limit, next);
     seen.push(...(page.key_info ?? []).map(({ key_id }) => key_id));
     next = page.next_token === '' ? undefined : (page.next_token ?? undefined);
   } while (next !== undefined && seen.length <= whole.length);

@@ -5,54 +5,55 @@ import type { Permission } from '../../src/rotation/ports';
 import { callOptions } from '../../src/secret-manager/client';
 import { failed, type Assumption } from './assumption';
 import { group } from './group';
-import { beside, elsewhere, PATIENCE, SecretManagerBench } from './secret-manager-bench';
+import { beside, elsewhere, TIME_LIMIT, SecretManagerTestBed } from './secret-manager-test-bed';
 import { inTime } from './wait';
 
 const PERMISSIONS: readonly Permission[] = ['access', 'list', 'add', 'disable', 'destroy'];
 /** For a name that nobody has there. */
 const LOCATION = 'europe-west3';
-const IN_TIME = `within ${PATIENCE / MINUTE} min`;
+const IN_TIME = `within ${TIME_LIMIT / MINUTE} min`;
 
 type Access = (request: { name: string }, options: object) => Promise<unknown>;
 
-export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
+export const ASSUMPTIONS: readonly Assumption<SecretManagerTestBed>[] = [
   {
     id: 'sm-latest-of-none',
     words: 'access to latest, where there is no version',
     source: 'documented',
     assumed: 'NOT_FOUND',
-    observe: (bench) => bench.accessedEmpty(),
+    observe: (testBed) => testBed.accessedEmpty(),
   },
   {
     id: 'sm-add-checksum',
     words: 'the checksum (CRC32C) that an addition sends along',
     source: 'documented',
     assumed: 'checked',
-    observe: async (bench) =>
-      (await bench.first()).clientSpecifiedPayloadChecksum === true ? 'checked' : 'ignored',
+    observe: async (testBed) =>
+      (await testBed.first()).clientSpecifiedPayloadChecksum === true ? 'checked' : 'ignored',
   },
   {
     id: 'sm-add-wrong-checksum',
     words: 'an addition with a wrong checksum',
     source: 'documented',
     assumed: 'INVALID_ARGUMENT',
-    observe: (bench) => bench.wrongChecksum(),
+    observe: (testBed) => testBed.wrongChecksum(),
   },
   {
     id: 'sm-add-largest',
     words: 'the addition of 64 KiB',
     source: 'documented',
     assumed: 'added',
-    observe: async (bench) => ((await bench.third()).state === 'ENABLED' ? 'added' : 'not enabled'),
+    observe: async (testBed) =>
+      (await testBed.third()).state === 'ENABLED' ? 'added' : 'not enabled',
   },
   {
     id: 'sm-add-numbers',
     words: 'the numbers of versions, one after the other',
     source: 'measured',
     assumed: '1, 2, 3',
-    observe: async (bench) => {
-      const first = /\d+$/.exec((await bench.first()).name ?? '')?.[0] ?? '?';
-      return [first, (await bench.second()).version.number, (await bench.third()).number].join(
+    observe: async (testBed) => {
+      const first = /\d+$/.exec((await testBed.first()).name ?? '')?.[0] ?? '?';
+      return [first, (await testBed.second()).version.number, (await testBed.third()).number].join(
         ', ',
       );
     },
@@ -62,9 +63,9 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: "the creation time of a version is this machine's time",
     source: 'documented',
     assumed: 'within a minute',
-    observe: async (bench) => {
-      const seconds = Number((await bench.first()).createTime?.seconds ?? 0);
-      const late = Math.round(bench.firstAskedAt / SECOND - seconds);
+    observe: async (testBed) => {
+      const seconds = Number((await testBed.first()).createTime?.seconds ?? 0);
+      const late = Math.round(testBed.firstAskedAt / SECOND - seconds);
       return Math.abs(late) * SECOND <= MINUTE ? 'within a minute' : `${late} s off`;
     },
   },
@@ -73,9 +74,9 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'access by number, at once after the addition',
     source: 'documented',
     assumed: 'what was added',
-    observe: async (bench) => {
-      const { version, payload } = await bench.second();
-      const found = await bench.store.access(bench.secret, version.number, bench.limits);
+    observe: async (testBed) => {
+      const { version, payload } = await testBed.second();
+      const found = await testBed.store.access(testBed.secret, version.number, testBed.limits);
       if (found.kind !== 'payload') return 'nothing';
       return payload.equals(found.payload) ? 'what was added' : 'something else';
     },
@@ -85,10 +86,10 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'the checksum that comes with a payload',
     source: 'documented',
     assumed: 'right',
-    observe: async (bench) => {
-      const { payload } = await bench.second();
-      const client = await bench.client();
-      const [answer] = await client.accessSecretVersion({ name: bench.name(2) }, callOptions());
+    observe: async (testBed) => {
+      const { payload } = await testBed.second();
+      const client = await testBed.client();
+      const [answer] = await client.accessSecretVersion({ name: testBed.name(2) }, callOptions());
       const checksum = answer.payload?.dataCrc32c;
       if (checksum == null) return 'missing';
       return Number(checksum) === crc32c(payload) ? 'right' : 'wrong';
@@ -99,17 +100,17 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'access by a number that no version has',
     source: 'documented',
     assumed: 'NOT_FOUND',
-    observe: async (bench) => bench.access((await bench.third()).number + 1),
+    observe: async (testBed) => testBed.access((await testBed.third()).number + 1),
   },
   {
     id: 'sm-access-latest',
     words: 'latest is the version that was added last',
     source: 'documented',
     assumed: IN_TIME,
-    observe: async (bench) => {
-      const { number } = await bench.third();
-      return inTime(bench.target.clock, PATIENCE, async () => {
-        const found = await bench.store.access(bench.secret, 'latest', bench.limits);
+    observe: async (testBed) => {
+      const { number } = await testBed.third();
+      return inTime(testBed.target.clock, TIME_LIMIT, async () => {
+        const found = await testBed.store.access(testBed.secret, 'latest', testBed.limits);
         return found.kind === 'payload' && found.number === number;
       });
     },
@@ -119,16 +120,16 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'a list has every version that was added',
     source: 'documented',
     assumed: IN_TIME,
-    observe: async (bench) => (await bench.listed()).isShown,
+    observe: async (testBed) => (await testBed.listed()).isShown,
   },
   {
     id: 'sm-name',
     words: 'the project in the name of a version',
     source: 'measured',
     assumed: 'its number',
-    observe: async (bench) => {
-      await bench.listed();
-      const { canonicalName = '' } = await bench.store.list(bench.secret, bench.limits);
+    observe: async (testBed) => {
+      await testBed.listed();
+      const { canonicalName = '' } = await testBed.store.list(testBed.secret, testBed.limits);
       return /^projects\/\d+\//.test(canonicalName) ? 'its number' : 'another name';
     },
   },
@@ -137,14 +138,14 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'a list in pages of two has every version',
     source: 'documented',
     assumed: 'once',
-    observe: async (bench) => {
-      await bench.listed();
-      const client = await bench.client();
+    observe: async (testBed) => {
+      await testBed.listed();
+      const client = await testBed.client();
       const seen: (string | null | undefined)[] = [];
       let pageToken = '';
       do {
         const [page, , answer] = await client.listSecretVersions(
-          { parent: bench.secret.name, pageSize: 2, pageToken },
+          { parent: testBed.secret.name, pageSize: 2, pageToken },
           { ...callOptions(), autoPaginate: false },
         );
         if (page.length > 2) return `on a page of ${page.length}`;
@@ -159,9 +160,13 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: `TestIamPermissions on the secret, for what the function needs: missing are`,
     source: 'documented',
     assumed: 'none',
-    observe: async (bench) => {
-      await bench.accessedEmpty();
-      const missing = await bench.store.missingPermissions(bench.secret, PERMISSIONS, bench.limits);
+    observe: async (testBed) => {
+      await testBed.accessedEmpty();
+      const missing = await testBed.store.missingPermissions(
+        testBed.secret,
+        PERMISSIONS,
+        testBed.limits,
+      );
       return missing.join(', ') || 'none';
     },
   },
@@ -170,12 +175,12 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'TestIamPermissions on a secret that does not exist',
     source: 'guess',
     assumed: ['none granted', 'NOT_FOUND', 'PERMISSION_DENIED'],
-    observe: async (bench) => {
-      const client = await bench.client();
-      const resource = beside(bench.secret, 'missing').name;
+    observe: async (testBed) => {
+      const client = await testBed.client();
+      const resource = beside(testBed.secret, 'missing').name;
       let granted = 0;
       const permissions = ['secretmanager.versions.add'];
-      const status = await bench.outcome(
+      const status = await testBed.outcome(
         client.testIamPermissions({ resource, permissions }, callOptions()).then(([answer]) => {
           granted = answer.permissions?.length ?? 0;
         }),
@@ -189,15 +194,15 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'access to a secret that does not exist',
     source: 'documented',
     assumed: ['NOT_FOUND', 'PERMISSION_DENIED'],
-    observe: (bench) => bench.access('latest', beside(bench.secret, 'missing')),
+    observe: (testBed) => testBed.access('latest', beside(testBed.secret, 'missing')),
   },
   {
     id: 'sm-etag-listed',
     words: 'disabling a version with the etag from the list',
     source: 'documented',
     assumed: 'done',
-    observe: async (bench) => {
-      const { isDone, version } = await bench.disabled();
+    observe: async (testBed) => {
+      const { isDone, version } = await testBed.disabled();
       if (version.etag === undefined) return 'there is no etag';
       return isDone ? 'done' : 'refused';
     },
@@ -207,16 +212,16 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'access by number to a disabled version',
     source: 'documented',
     assumed: 'FAILED_PRECONDITION',
-    observe: (bench) => bench.accessedDisabled(),
+    observe: (testBed) => testBed.accessedDisabled(),
   },
   {
     id: 'sm-disabled-get',
     words: 'the state that a disabled version itself shows at once',
     source: 'guess',
     assumed: ['DISABLED', 'ENABLED'],
-    observe: async (bench) => {
-      await bench.accessedDisabled();
-      return (await bench.store.get(bench.secret, 1, bench.limits))?.state ?? 'none';
+    observe: async (testBed) => {
+      await testBed.accessedDisabled();
+      return (await testBed.store.get(testBed.secret, 1, testBed.limits))?.state ?? 'none';
     },
   },
   {
@@ -224,9 +229,9 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'the etag of a version whose state has changed',
     source: 'documented',
     assumed: 'another one',
-    observe: async (bench) => {
-      const { version } = await bench.disabled();
-      const { etag } = await bench.enabled();
+    observe: async (testBed) => {
+      const { version } = await testBed.disabled();
+      const { etag } = await testBed.enabled();
       if (etag == null || etag === '') return 'there is none';
       return etag === version.etag ? 'the same one' : 'another one';
     },
@@ -236,23 +241,23 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'disabling a version with an etag from before a change',
     source: 'documented',
     assumed: ['FAILED_PRECONDITION', 'ABORTED'],
-    observe: (bench) => bench.disabledByOldEtag(),
+    observe: (testBed) => testBed.disabledByOldEtag(),
   },
   {
     id: 'sm-destroy',
     words: 'the state of a version that is destroyed',
     source: 'documented',
     assumed: 'DESTROYED',
-    observe: async (bench) => String((await bench.destroyed()).state),
+    observe: async (testBed) => String((await testBed.destroyed()).state),
   },
   {
     id: 'sm-destroyed-access',
     words: 'access by number to a destroyed version',
     source: 'documented',
     assumed: 'FAILED_PRECONDITION',
-    observe: async (bench) => {
-      await bench.destroyed();
-      return bench.access(1);
+    observe: async (testBed) => {
+      await testBed.destroyed();
+      return testBed.access(1);
     },
   },
   {
@@ -260,10 +265,10 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'a list shows a destroyed version as such',
     source: 'documented',
     assumed: IN_TIME,
-    observe: async (bench) => {
-      await bench.destroyed();
-      return inTime(bench.target.clock, PATIENCE, async () => {
-        const { versions } = await bench.store.list(bench.secret, bench.limits);
+    observe: async (testBed) => {
+      await testBed.destroyed();
+      return inTime(testBed.target.clock, TIME_LIMIT, async () => {
+        const { versions } = await testBed.store.list(testBed.secret, testBed.limits);
         return versions.find(({ number }) => number === 1)?.state === 'DESTROYED';
       });
     },
@@ -273,8 +278,8 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'destroying a version where the secret delays that (version_destroy_ttl)',
     source: 'documented',
     assumed: 'DISABLED, with a time',
-    observe: async (bench) => {
-      const { state, scheduledDestroyTime } = await bench.destroyedWithDelay();
+    observe: async (testBed) => {
+      const { state, scheduledDestroyTime } = await testBed.destroyedWithDelay();
       return `${String(state)}, with ${scheduledDestroyTime == null ? 'no' : 'a'} time`;
     },
   },
@@ -283,10 +288,10 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'access to latest, where the newest version is disabled, is refused',
     source: 'documented',
     assumed: IN_TIME,
-    observe: async (bench) => {
-      await bench.newestDisabled();
-      return inTime(bench.target.clock, PATIENCE, async () => {
-        return (await bench.access('latest')) === 'FAILED_PRECONDITION';
+    observe: async (testBed) => {
+      await testBed.newestDisabled();
+      return inTime(testBed.target.clock, TIME_LIMIT, async () => {
+        return (await testBed.access('latest')) === 'FAILED_PRECONDITION';
       });
     },
   },
@@ -295,10 +300,10 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'access at the global endpoint to a regional name',
     source: 'measured',
     assumed: 'INVALID_ARGUMENT',
-    observe: (bench) => {
-      const { secret } = bench;
+    observe: (testBed) => {
+      const { secret } = testBed;
       const regional = elsewhere(secret, secret.location ?? LOCATION);
-      return bench.access('latest', regional, elsewhere(secret));
+      return testBed.access('latest', regional, elsewhere(secret));
     },
   },
   {
@@ -306,10 +311,10 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'access at the endpoint of a location to a name there that nobody has',
     source: 'documented',
     assumed: ['NOT_FOUND', 'PERMISSION_DENIED'],
-    observe: (bench) => {
-      const { secret } = bench;
+    observe: (testBed) => {
+      const { secret } = testBed;
       const missing = beside(elsewhere(secret, secret.location ?? LOCATION), 'missing');
-      return bench.access('latest', missing);
+      return testBed.access('latest', missing);
     },
   },
   {
@@ -317,15 +322,15 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
     words: 'access with a routing header that names another secret',
     source: 'guess',
     assumed: ['OK', 'INVALID_ARGUMENT', 'PERMISSION_DENIED', 'NOT_FOUND'],
-    observe: async (bench) => {
-      await bench.second();
-      const client = await bench.client();
-      const other = encodeURIComponent(bench.name(2, beside(bench.secret, 'missing')));
+    observe: async (testBed) => {
+      await testBed.second();
+      const client = await testBed.client();
+      const other = encodeURIComponent(testBed.name(2, beside(testBed.secret, 'missing')));
       // Below the client's own methods, which would write the right one.
       const access = client.innerApiCalls.accessSecretVersion as Access | undefined;
       if (access === undefined) return failed('the client has no such call');
       const otherArgs = { headers: { 'x-goog-request-params': `name=${other}` } };
-      return bench.outcome(access({ name: bench.name(2) }, { ...callOptions(), otherArgs }));
+      return testBed.outcome(access({ name: testBed.name(2) }, { ...callOptions(), otherArgs }));
     },
   },
 ];
@@ -333,5 +338,5 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerBench>[] = [
 export const secretManager = group({
   title: 'Secret Manager',
   assumptions: ASSUMPTIONS,
-  open: (target) => new SecretManagerBench(target),
+  open: (target) => new SecretManagerTestBed(target),
 });

@@ -1,7 +1,6 @@
 /** Who is asked, and with what: the local services, or the real ones. */
 import { reader, readServices, type Environment, type Services } from '../../src/config/variables';
 import { systemClock, type Clock } from '../../src/clock';
-import { defined } from '../../src/defined';
 import { Credential } from '../../src/momento/credential';
 import type { KeyKind } from '../../src/momento/api-key';
 import type { RateLimiterOptions } from '../../src/rate-limiter';
@@ -10,11 +9,11 @@ import { startServices, type Services as LocalServices } from '../../emulators/s
 
 export interface Keys {
   /** A v2 key that may manage keys. */
-  readonly managementKey?: Credential;
+  readonly managementKey?: Credential | undefined;
   /** A v1 super user key. */
-  readonly v1Key?: Credential;
+  readonly v1Key?: Credential | undefined;
   /** Does not exist yet. */
-  readonly secret?: SecretName;
+  readonly secret?: SecretName | undefined;
 }
 
 export interface Target extends Services, Keys {
@@ -35,7 +34,7 @@ export function readTarget(
 ): Omit<Target, 'agree' | 'clock'> | undefined | string[] {
   const problems: string[] = [];
   const read = reader(env, problems);
-  const keys = defined<Keys>({
+  const keys: Keys = {
     managementKey: read(
       'CONFORMANCE_MANAGEMENT_KEY',
       (text) => parseKey(text, (kind) => kind === 'v2'),
@@ -51,7 +50,7 @@ export function readTarget(
       parseSecretName,
       'the full name that a new secret is to have, such as projects/PROJECT/secrets/SECRET',
     ),
-  });
+  };
   const role = read(
     'CONFORMANCE_ROLE',
     (text) => (/^[\w.-]{1,100}$/.test(text) ? text : undefined),
@@ -59,7 +58,7 @@ export function readTarget(
   );
   const services = readServices(read);
   if (problems.length > 0) return problems;
-  if (Object.keys(keys).length === 0) return undefined;
+  if (Object.values(keys).every((value) => value === undefined)) return undefined;
   return { ...services, ...keys, role: role ?? ROLE };
 }
 

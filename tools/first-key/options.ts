@@ -1,4 +1,4 @@
-/** What `npm run first-key` is asked for, or everything that is wrong with it. */
+/** The options of `npx tsx tools/first-key.ts`, or every problem with them. */
 import { parseArgs } from 'node:util';
 import {
   AllCaches,
@@ -10,7 +10,6 @@ import {
   type Permissions,
 } from '@gomomento/sdk';
 import { reader, readServices, type Environment, type Services } from '../../src/config/variables';
-import { defined } from '../../src/defined';
 import { DURATION, parseDuration } from '../../src/duration';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 
@@ -18,9 +17,9 @@ export interface Options extends Services {
   readonly lifetimeMs: number;
   readonly permissions: Permissions;
   /** The secret with the super user key; without one it comes on standard input. */
-  readonly from?: SecretName;
+  readonly from?: SecretName | undefined;
   /** The secret whose first version the new key becomes; without one it goes to standard output. */
-  readonly to?: SecretName;
+  readonly to?: SecretName | undefined;
 }
 
 export const USAGE = `npm run --silent first-key -- --lifetime 30d (--all-caches | --cache NAME ...)
@@ -86,11 +85,11 @@ export function parseOptions(args: readonly string[], env: Environment): Options
   if (!values.has('access') && !values.has('topics')) {
     problems.push('--access or --topics is needed: without, the key could do nothing');
   }
-  if (problems.length > 0) return problems;
+  if (problems.length > 0 || lifetimeMs === undefined) return problems;
 
   const caches: CacheSelector[] = values.get('cache') ?? [AllCaches];
   const permissions = caches.flatMap((cache) => forCache(cache, cacheRole, topicRole));
-  return defined<Options>({ ...services, lifetimeMs, permissions: { permissions }, from, to });
+  return { ...services, lifetimeMs, permissions: { permissions }, from, to };
 }
 
 function forCache(

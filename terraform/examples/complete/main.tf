@@ -1,20 +1,23 @@
-# Several secrets, each in its own way: schedules, places, keys, and one that is there already.
+# Several secrets with schedules, locations and keys of their own, an existing secret, rotation events and e-mail
+# alerts.
 
 data "google_project" "this" {
   project_id = var.project_id
 }
 
-# Secret Manager itself encrypts with the key, so its service agent needs it. The agent must exist before it can be
-# granted anything: `gcloud beta services identity create --service=secretmanager.googleapis.com --project=PROJECT`.
+# Secret Manager encrypts with the key, so its service agent needs this grant. The agent must exist first:
+# `gcloud beta services identity create --service=secretmanager.googleapis.com --project=PROJECT`.
 resource "google_kms_crypto_key_iam_member" "secret_manager" {
   crypto_key_id = var.kms_key
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
-  member        = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
+  member        = "serviceAccount:${local.secret_manager_agent}"
 }
 
 locals {
-  # The key by way of the grant: no secret is created before Secret Manager may use it. (A depends_on on the whole module
-  # would do that too, but makes Terraform read the function's source as late as the apply.)
+  secret_manager_agent = "service-${data.google_project.this.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
+
+  # A reference to the grant, so that no secret is created before Secret Manager can use the key. With depends_on on the
+  # module, Terraform would read the function's source only when applying.
   kms_key = google_kms_crypto_key_iam_member.secret_manager.crypto_key_id
 }
 
@@ -24,7 +27,7 @@ resource "google_monitoring_notification_channel" "oncall" {
   labels       = { email_address = var.oncall_email }
 }
 
-# Who deploys again when a key changes, instead of reading it in time, subscribes to this.
+# Systems that deploy again after a rotation subscribe to this topic.
 resource "google_project_service" "pubsub" {
   service            = "pubsub.googleapis.com"
   disable_on_destroy = false
@@ -32,6 +35,12 @@ resource "google_project_service" "pubsub" {
 
 resource "google_pubsub_topic" "new_keys" {
   name = "new-keys"
+
+  depends_on = [google_project_service.pubsub]
+}
+
+resource "google_pubsub_topic" "failed_requests" {
+  name = "failed-rotation-requests"
 
   depends_on = [google_project_service.pubsub]
 }
@@ -45,10 +54,10 @@ module "momento_key_rotator" {
   labels     = { team = "platform", env = "prod" }
 
   secrets = {
-    # On the common schedule, replicated by Google.
-    momento-api-key = {}
+    # Replicated by Google, and rotated by Secret Manager's own schedule as well as by the daily job.
+    momento-api-key = { rotation_period = "30d" }
 
-    # Kept in two regions, each copy under its own key or Google's; versions can be restored for a week.
+    # Kept in two regions with one KMS key and Google's. Destroyed versions can be restored for a week.
     momento-api-key-orders = {
       replicas = {
         (var.region)   = { kms_key = local.kms_key }
@@ -56,12 +65,11 @@ module "momento_key_rotator" {
       }
       version_destroy_ttl = "7d"
       labels              = { team = "orders" }
-      # Not the topic's id, which is known only after it was created.
+      # The id is known only after the topic was created, so this uses the name.
       topics = ["projects/${var.project_id}/topics/${google_pubsub_topic.new_keys.name}"]
     }
 
-    # A regional secret: neither the payload nor the request leaves the region. Looked at on Mondays, so it may be a week
-    # late before there is an alert.
+    # A regional secret: payload and requests stay in the region. It runs on Mondays, so alerts wait for a week.
     momento-api-key-billing = {
       location         = var.region
       kms_key          = local.kms_key
@@ -69,31 +77,33 @@ module "momento_key_rotator" {
       no_rotation_days = 8
     }
 
-    # Created by somebody else; rotated here.
-    momento-api-key-legacy = { create = false }
+    # An existing secret of this project, and one of another project.
+    momento-api-key-legacy                         = { create = false }
+    "projects/${var.shop_project}/secrets/momento" = {}
 
-    # Minted keys, for readers that want the bare key.
+    # Minted keys, for applications that want the bare key.
     momento-api-key-batch = { role = var.batch_role, lifetime = "60d", payload = "key" }
 
-    # The management key renews itself. Its role it keeps.
+    # The management key renews itself and keeps its role.
     momento-management-key = { lifetime = "180d" }
   }
 
   management_key = { secret = "momento-management-key" }
-  revoke         = true
 
-  initial_credential_for = var.initial_credential_for
-  initial_credentials    = var.initial_credentials
+  # Applications have a day to read the new key. Then the old key is revoked.
+  rotation = {
+    renew_before  = "14d"
+    grace_period  = "24h"
+    destroy_after = "30d"
+    revoke        = true
+  }
 
-  schedule  = "17 3 * * *"
-  time_zone = "Europe/Berlin"
+  schedule          = { cron = "17 3 * * *", time_zone = "Europe/Berlin" }
+  publishers        = ["group:${var.oncall_email}"]
+  dead_letter_topic = "projects/${var.project_id}/topics/${google_pubsub_topic.failed_requests.name}"
 
-  # Readers have a day to pick up the new key, which is how long a revoked one is still good; what nobody can need any more is
-  # destroyed, because it costs.
-  renew_before  = "14d"
-  grace_period  = "24h"
-  destroy_after = "30d"
-
-  notification_channels = [google_monitoring_notification_channel.oncall.name]
-  alerts                = { no_rotation_days = 3, expiry_days = 10 }
+  monitoring = {
+    notification_channels = [google_monitoring_notification_channel.oncall.name]
+    expiry_days           = 10
+  }
 }

@@ -10,7 +10,7 @@ variable "region" {
 }
 
 variable "oncall_email" {
-  description = "Who is told when something goes wrong."
+  description = "E-mail address that gets the alerts."
   type        = string
 }
 
@@ -20,19 +20,11 @@ variable "kms_key" {
 }
 
 variable "batch_role" {
-  description = "The id of the role that keys get which are minted for the batch jobs, such as r-abcdefg."
+  description = "Id of the role of the batch jobs' keys, such as r-abcdefg."
   type        = string
 }
 
-variable "initial_credentials" {
-  description = "First credentials by secret id, for one apply. Ephemeral all the way: TF_VAR_initial_credentials in the environment."
-  type        = map(string)
-  default     = {}
-  ephemeral   = true
-}
-
-variable "initial_credential_for" {
-  description = "The ids of the secrets that initial_credentials has credentials for, in the same apply."
-  type        = set(string)
-  default     = []
+variable "shop_project" {
+  description = "Another project, one of whose secrets is rotated."
+  type        = string
 }

@@ -1,5 +1,5 @@
 terraform {
-  required_version = ">= 1.11"
+  required_version = ">= 1.5.7"
 
   required_providers {
     google = {
@@ -9,7 +9,7 @@ terraform {
   }
 }
 
-# Everything in the module names its project and region; this is for the resources of this example.
+# For the resources of this example. The module names project and region itself.
 provider "google" {
   project = var.project_id
   region  = var.region

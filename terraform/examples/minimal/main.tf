@@ -1,7 +1,7 @@
-# One secret, looked at daily and renewed when half of its life is over: what most people need.
+# One secret with the defaults: looked at daily, and renewed when half of its key's life is over.
 
 terraform {
-  required_version = ">= 1.11"
+  required_version = ">= 1.5.7"
 }
 
 variable "project_id" {
@@ -20,22 +20,27 @@ output "store_credential_commands" {
   value       = module.momento_key_rotator.store_credential_commands
 }
 
-output "run_commands" {
-  description = "Then rotate it."
-  value       = module.momento_key_rotator.run_commands
+output "rotate_command" {
+  description = "Then rotate."
+  value       = module.momento_key_rotator.rotate_command
 }
 
-output "log_command" {
-  description = "Then see that it worked."
-  value       = module.momento_key_rotator.log_command
+output "compromised_command" {
+  description = "By secret: replaces a leaked key and revokes it."
+  value       = module.momento_key_rotator.compromised_command
+}
+
+output "watch_command" {
+  description = "Shows the newest lines of the log."
+  value       = module.momento_key_rotator.watch_command
 }
 
 output "service_accounts" {
-  description = "Whom to grant what is missing, and whom to cut off after a leak."
+  description = "E-mail addresses of the accounts runtime, build and invoker."
   value       = module.momento_key_rotator.service_accounts
 }
 
 output "source_object" {
-  description = "What is deployed, to compare with a release."
+  description = "The deployed source, to compare with a release."
   value       = module.momento_key_rotator.source_object
 }

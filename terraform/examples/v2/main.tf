@@ -1,8 +1,7 @@
-# One secret whose keys are minted, from the first one on, and revoked a week after they were replaced. What a new customer of
-# Momento needs, whose keys are v2.
+# One secret whose keys are minted, from the first one on, and revoked a week after they were superseded.
 
 terraform {
-  required_version = ">= 1.11"
+  required_version = ">= 1.5.7"
 
   required_providers {
     google = {
@@ -18,17 +17,16 @@ variable "project_id" {
 }
 
 variable "role" {
-  description = "The id of the role that your application's keys get, as Momento's console shows it, such as r-abcdefg."
+  description = "Id of the role that the application's keys get, such as r-abcdefg."
   type        = string
 }
 
 module "momento_key_rotator" {
   source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=v1.0.0"
 
-  project_id = var.project_id
-
+  project_id     = var.project_id
   management_key = {}
-  revoke         = true
+  rotation       = { revoke = true }
 
   secrets = {
     momento-api-key = { role = var.role, lifetime = "30d" }
@@ -36,26 +34,31 @@ module "momento_key_rotator" {
 }
 
 output "store_management_key_command" {
-  description = "First store a v2 key that may manage keys (it is read from standard input)."
+  description = "First store a v2 key that can manage keys. The command reads standard input."
   value       = module.momento_key_rotator.store_management_key_command
 }
 
-output "run_commands" {
-  description = "Then mint the first key."
-  value       = module.momento_key_rotator.run_commands
+output "rotate_command" {
+  description = "Then rotate. The first run mints the first key."
+  value       = module.momento_key_rotator.rotate_command
 }
 
-output "log_command" {
-  description = "Then see that it worked."
-  value       = module.momento_key_rotator.log_command
+output "compromised_command" {
+  description = "By secret: replaces a leaked key and revokes it."
+  value       = module.momento_key_rotator.compromised_command
+}
+
+output "watch_command" {
+  description = "Shows the newest lines of the log."
+  value       = module.momento_key_rotator.watch_command
 }
 
 output "service_accounts" {
-  description = "Whom to grant what is missing, and whom to cut off after a leak."
+  description = "E-mail addresses of the accounts runtime, build and invoker."
   value       = module.momento_key_rotator.service_accounts
 }
 
 output "source_object" {
-  description = "What is deployed, to compare with a release."
+  description = "The deployed source, to compare with a release."
   value       = module.momento_key_rotator.source_object
 }

@@ -10,9 +10,9 @@ module "momento_key_rotator" {
   project_id = var.project_id
   region     = var.region
 
-  management_key   = {}
-  revoke           = true
-  momento_endpoint = var.momento_endpoint
+  management_key = {}
+  rotation       = { revoke = true }
+  momento        = { endpoint = var.momento_endpoint }
 
   secrets = {
     (local.secret) = { role = var.role, lifetime = "30d" }
@@ -38,9 +38,9 @@ resource "google_secret_manager_secret_iam_member" "application" {
   member    = google_service_account.application.member
 }
 
-# The application reads the secret itself, by Secret Manager's API. So it takes a new key into use within REREAD_EVERY, or at
-# once when Momento rejects the old one; it connects with it before it lets the old one go; and where a version holds a key
-# that does not work, it keeps the one that does.
+# The application reads the secret itself, by Secret Manager's API. So it takes a new key into use within REREAD_EVERY,
+# or at once when Momento rejects the old one; it connects with it before it lets the old one go; and where a version
+# holds a key that does not work, it keeps the one that does.
 #
 # The alternative is a volume that Cloud Run mounts, with `version = "latest"`:
 #
@@ -56,10 +56,10 @@ resource "google_secret_manager_secret_iam_member" "application" {
 #   }
 #
 # Each read of the file then gets the newest version, and the application needs no client for Secret Manager. What that
-# costs: no event tells that the file has changed, so the application still has to read it again and to make a new Momento
-# client, as examples/application does; `latest` may lag after a rotation, and a file cannot be asked for a version by its
-# number; and no revision can be deployed before the first key is there. A secret in an environment variable is no
-# alternative at all: it stays what it was when the instance started.
+# costs: no event tells that the file has changed, so the application still has to read it again and to make a new
+# Momento client, as examples/application does; `latest` may lag after a rotation, and a file cannot be asked for a
+# version by its number; and no revision can be deployed before the first key is there. A secret in an environment
+# variable is no alternative at all: it stays what it was when the instance started.
 resource "google_cloud_run_v2_service" "application" {
   project  = var.project_id
   location = var.region
@@ -71,10 +71,10 @@ resource "google_cloud_run_v2_service" "application" {
   template {
     service_account = google_service_account.application.email
 
-    # No probe asks GET /healthz, which says 503 until there is a key: the first revision, which is deployed before the first
-    # key is minted, would fail. Cloud Run waits until the port is open, which the application needs no key for. With a key in
-    # place, a startup probe keeps revisions away that cannot use it; a liveness probe would only restart instances, and a
-    # restart gives them the same key.
+    # No probe asks GET /healthz, which says 503 until there is a key: the first revision, which is deployed before the
+    # first key is minted, would fail. Cloud Run waits until the port is open, which the application needs no key for.
+    # With a key in place, a startup probe keeps revisions away that cannot use it; a liveness probe would only restart
+    # instances, and a restart gives them the same key.
     containers {
       image = var.image
 

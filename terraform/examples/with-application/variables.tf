@@ -20,11 +20,11 @@ variable "cache" {
 }
 
 variable "momento_endpoint" {
-  description = "The host of the cache's region, as Momento's console shows it, such as cell-4-us-west-2-1.prod.a.momentohq.com."
+  description = "Host of the cache's region, such as cell-4-us-west-2-1.prod.a.momentohq.com."
   type        = string
 }
 
 variable "role" {
-  description = "The id of the role that the application's keys get, such as r-abcdefg: one that may use this cache, and nothing else."
+  description = "Id of a role that can use this cache only, such as r-abcdefg."
   type        = string
 }

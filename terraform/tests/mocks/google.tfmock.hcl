@@ -1,4 +1,4 @@
-# Made-up values that other resources check the form of.
+# Made-up values whose format other resources check.
 
 mock_resource "google_service_account" {
   defaults = {
@@ -16,8 +16,20 @@ mock_resource "google_cloudfunctions2_function" {
   }
 }
 
+mock_resource "google_pubsub_topic" {
+  defaults = {
+    id = "projects/test-project/topics/momento-key-rotator-requests"
+  }
+}
+
 mock_resource "google_monitoring_dashboard" {
   defaults = {
     id = "projects/123456789012/dashboards/11111111-2222-3333-4444-555555555555"
+  }
+}
+
+mock_data "google_project" {
+  defaults = {
+    number = "123456789012"
   }
 }

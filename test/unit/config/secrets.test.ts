@@ -23,7 +23,7 @@ describe('SECRETS', () => {
     ['an object', [{ name: NAME }], [plain]],
     ['names and objects', [OTHER, { name: NAME }], [other, plain]],
     [
-      'all that an object may say',
+      'all fields of an object',
       [{ name: NAME, role: 'r-viewer', lifetime: '30d', payload: 'key' }],
       [{ ...plain, role: 'r-viewer', lifetimeMs: 30 * DAY, payload: 'key' }],
     ],
@@ -49,7 +49,7 @@ describe('SECRETS', () => {
     ['a version', `${NAME}/versions/latest`, [`Entry 1 of SECRETS: ${fullName}`]],
     ['a name twice', `${NAME}, ${NAME}`, ['SECRETS must name each secret only once']],
     [
-      'a name twice, in both forms',
+      'a name twice, in both formats',
       [NAME, { name: NAME }],
       ['SECRETS must name each secret only once'],
     ],
@@ -89,7 +89,7 @@ describe('SECRETS', () => {
     ],
     ['no lifetime at all', entry({ lifetime: '0d' }), ['lifetime must be more than 0']],
     [
-      'another form',
+      'another format',
       entry({ payload: 'yaml' }),
       ['Entry 1 of SECRETS: payload must be json or key'],
     ],

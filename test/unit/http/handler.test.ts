@@ -155,6 +155,7 @@ describe('a request that is refused', () => {
         severity: 'WARNING',
         message: `${code}: ${answer.body.error?.message ?? ''}`,
         event: 'request',
+        trigger: 'x-cloudscheduler-scheduletime' in headers ? 'schedule' : 'http',
         error: answer.body.error,
         'logging.googleapis.com/trace': `projects/traces/traces/${TRACE}`,
         executionId: expect.any(String) as string,

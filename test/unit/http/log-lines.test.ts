@@ -1,8 +1,10 @@
 import { RotationError, type ErrorCode } from '../../../src/errors';
-import { requestLine, rotationLine } from '../../../src/http/log-lines';
+import { requestLine, rotationLine, statusLine } from '../../../src/http/log-lines';
 import type { Severity } from '../../../src/log';
 import type { RotationResult, RunResult } from '../../../src/rotation/result';
 import { DAY, NOW } from '../support';
+
+const HTTP = { trigger: 'http' } as const;
 
 const SECRET = 'projects/p/secrets/s';
 
@@ -19,7 +21,7 @@ function runWith(result: Partial<RotationResult>, changes: Partial<RunResult> = 
 function failed(code: ErrorCode): Partial<RotationResult> {
   return {
     outcome: 'failed',
-    error: { code, step: 'add', message: 'what happened', retryable: false },
+    error: { code, step: 'add', message: 'what happened', help: 'a path', retryable: false },
   };
 }
 
@@ -35,10 +37,11 @@ test('the line of a run has its result and what only the log gets', () => {
     disabled: ['4'],
   } as const;
   const more = { keyFingerprint: '0123abcd', keyAgeDays: 0, overdueDays: 1.5, liveKeys: 3 };
-  expect(rotationLine(runWith(result, more), NOW)).toEqual({
+  expect(rotationLine(runWith(result, more), NOW, HTTP)).toEqual({
     severity: 'INFO',
     message: `rotated ${SECRET}; newest version 5; disabled 4; every run rotates`,
     event: 'rotation',
+    trigger: 'http',
     secret: SECRET,
     outcome: 'rotated',
     ...result,
@@ -76,7 +79,7 @@ test.each<[Partial<RotationResult>, Severity, string]>([
     `failed ${SECRET}; CREDENTIAL_NOT_STORED: what happened`,
   ],
 ])('the line of %j has severity %s and message %s', (result, severity, message) => {
-  expect(rotationLine(runWith(result), NOW)).toMatchObject({ severity, message });
+  expect(rotationLine(runWith(result), NOW, HTTP)).toMatchObject({ severity, message });
 });
 
 test.each([
@@ -84,12 +87,12 @@ test.each([
   [NOW + 1.26 * DAY, 1.3],
   [NOW - DAY, -1],
 ])('counts the days left until an expiry at %d: %d', (expiresAt, daysLeft) => {
-  const line = rotationLine(runWith({ expiresAt: new Date(expiresAt).toISOString() }), NOW);
+  const line = rotationLine(runWith({ expiresAt: new Date(expiresAt).toISOString() }), NOW, HTTP);
   expect(line.daysLeft).toBe(daysLeft);
 });
 
 test('leaves unknown fields out', () => {
-  const written = JSON.parse(JSON.stringify(rotationLine(runWith({}), NOW))) as object;
+  const written = JSON.parse(JSON.stringify(rotationLine(runWith({}), NOW, HTTP))) as object;
   expect(Object.keys(written).toSorted()).toEqual([
     'durationMs',
     'event',
@@ -98,12 +101,13 @@ test('leaves unknown fields out', () => {
     'secret',
     'severity',
     'steps',
+    'trigger',
   ]);
 });
 
 test('has the stack of an unexpected error, without its message', () => {
   const cause = new TypeError('planted');
-  const line = rotationLine(runWith(failed('INTERNAL'), { cause }), NOW);
+  const line = rotationLine(runWith(failed('INTERNAL'), { cause }), NOW, HTTP);
   expect(line.stack).toContainEqual(expect.stringContaining('log-lines.test'));
   expect(JSON.stringify(line)).not.toContain('planted');
 });
@@ -116,6 +120,7 @@ test.each<[ErrorCode, Severity]>([
   const cause = new TypeError('planted');
   const line = requestLine(
     new RotationError(code, { problem: 'What happened.', action: 'Repair it.' }, { cause }),
+    HTTP,
   );
   expect(line).toMatchObject({
     severity,
@@ -125,4 +130,22 @@ test.each<[ErrorCode, Severity]>([
   });
   expect('stack' in line).toBe(code === 'INTERNAL');
   expect(JSON.stringify(line)).not.toContain('planted');
+});
+
+test.each([
+  [undefined, 'INFO', 'status projects/p/secrets/s; newest version 3; next renewal next run'],
+  [
+    new RotationError('KEY_EXPIRED', { problem: 'The key has expired.', action: 'Store a key.' }),
+    'ERROR',
+    'status projects/p/secrets/s',
+  ],
+  [new RotationError('INTERNAL', { problem: 'A fault.', action: 'Report it.' }), 'ERROR', 'status'],
+])('the line of a status report has severity and message when its error is %s', (...expected) => {
+  const [error, severity, message] = expected;
+  const known = { version: '3', nextRenewal: 'next run' };
+  const status = { secret: 'projects/p/secrets/s', ...(error === undefined && known) };
+  const line = statusLine({ status, httpStatus: error?.status ?? 200, error }, HTTP);
+  expect(line).toMatchObject({ severity, event: 'status', trigger: 'http' });
+  expect(line.message).toContain(message);
+  expect('stack' in line).toBe(error?.code === 'INTERNAL');
 });

@@ -1,7 +1,7 @@
 import type { RotationError } from '../../../src/errors';
-import { parseRotateRequest, parseScheduleTime, refuseQuery } from '../../../src/http/request';
+import { parseRequest, parseScheduleTime, refuseQuery } from '../../../src/http/request';
 import type { Secret } from '../../../src/rotation/ports';
-import { piecesIn, secretName, thrownBy } from '../support';
+import { NOW, piecesIn, secretName, thrownBy } from '../support';
 
 const A = 'projects/p/secrets/a';
 const B = 'projects/p/secrets/b';
@@ -14,7 +14,8 @@ const CONFIGURED = [A, B, REGIONAL, TWIN].map((name): Secret => ({
 
 function parse(body: unknown) {
   const text = typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
-  const { secrets, ...choices } = parseRotateRequest(Buffer.from(text), CONFIGURED);
+  const { secrets, kind, reason, ...choices } = parseRequest(Buffer.from(text), CONFIGURED, NOW);
+  expect({ kind, reason }).toEqual({ kind: 'rotate', reason: undefined });
   return { secrets: secrets.map(({ name }) => name), ...choices };
 }
 
@@ -50,7 +51,8 @@ describe('a request to rotate', () => {
 describe('a request that is refused', () => {
   const planted = 'pLanted-Qz8';
   const noObject = "its body isn't a JSON object";
-  const otherFields = "it has fields other than 'secrets', 'force' and 'dryRun'";
+  const otherFields =
+    "it has a field other than 'secrets', 'force', 'dryRun', 'reason', 'compromised', 'all', 'since' and 'revokeFirst'";
 
   test.each<[string, unknown, string]>([
     ['no JSON', `{"secrets": ["${planted}"`, "its body isn't JSON in UTF-8"],

@@ -3,8 +3,8 @@ import type { AddressInfo } from 'node:net';
 import { http } from '@google-cloud/functions-framework';
 import { getTestServer } from '@google-cloud/functions-framework/testing';
 import type { ErrorCode } from '../../../src/errors';
+import { guardFramework } from '../../../src/http/framework-guard';
 import { createHandler } from '../../../src/http/handler';
-import { takeOverRequests } from '../../../src/http/take-over';
 import type { LogEntry } from '../../../src/log';
 import type { SecretStore } from '../../../src/rotation/ports';
 import { Rotator } from '../../../src/rotation/rotator';
@@ -14,11 +14,9 @@ import { inTurn, NOW, SECOND, secretName, version } from '../support';
 export const A = 'projects/p/secrets/a';
 export const B = 'projects/p/secrets/b';
 
-// As in the function: nobody reads a request before the handler does.
-let giveBack: () => void;
-beforeAll(() => (giveBack = takeOverRequests(() => undefined)));
-// Other tests have servers in this process, too.
-afterAll(() => giveBack());
+let removeGuard: () => void;
+beforeAll(() => (removeGuard = guardFramework()));
+afterAll(() => removeGuard());
 
 const cleanUp: (() => void)[] = [];
 afterEach(() => {

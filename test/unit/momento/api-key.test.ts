@@ -4,7 +4,7 @@ import { jwt, v1Key } from '../support';
 const HOSTS = { cp: 'control.example.com', c: 'cache.example.com' };
 
 test.each<[string, string, object | undefined]>([
-  ['part of a file that holds a key', `{"apiKey":"${jwt({ t: 'g', jti: 'key-1' })}`, undefined],
+  ['part of a file that contains a key', `{"apiKey":"${jwt({ t: 'g', jti: 'key-1' })}`, undefined],
   ['v1', v1Key('secret'), { kind: 'v1' }],
   ['v1 around a JWT', v1Key(jwt({ exp: 1796083200 })), { kind: 'v1', expiresAt: 1796083200000 }],
   ['v1 around a JWT with an odd expiry', v1Key(jwt({ exp: 'soon' })), { kind: 'v1' }],
@@ -82,6 +82,6 @@ test.each([
   ['a b', false],
   ['é', false],
   ['a'.repeat(8193), false],
-])('tells whether %j is a token', (text, is) => {
+])('accepts %j as a token: %s', (text, is) => {
   expect(isToken(text)).toBe(is);
 });

@@ -49,7 +49,7 @@ describe('a payload that is not a credential', () => {
 
     ['no key', withoutKey, "it has no field 'apiKey' or 'api_key'"],
     [
-      'keys of two forms',
+      'keys of two formats',
       fields({ api_key: KEY }),
       "both 'apiKey' and 'api_key', which belong to two formats",
     ],
@@ -142,20 +142,23 @@ describe('a payload that is not a credential', () => {
     return Buffer.from(JSON.stringify(value)).toString('base64');
   }
 
-  test.each(cases)('%s: refused, with the reason and the remedy', (_name, payload, problem) => {
-    const error = thrownBy(() =>
-      Buffer.isBuffer(payload) ? Credential.parse(payload) : parse(payload as object),
-    );
-    expect(error).toBeInstanceOf(RotationError);
-    const { code, ...parts } = error as RotationError;
-    expect(code).toBe('PAYLOAD_INVALID');
-    expect(parts.problem).toContain(problem);
-    expect(parts.action).toContain('Store the JSON from the Momento console');
-    const everything = inspect(error, { depth: null, showHidden: true });
-    for (const secret of [SECRET, REFRESH_TOKEN, KEY, LEGACY_KEY, V2_KEY]) {
-      expect(piecesIn(everything, secret)).toEqual([]);
-    }
-  });
+  test.each(cases)(
+    'is refused with the reason and the remedy when it is %s',
+    (_name, payload, problem) => {
+      const error = thrownBy(() =>
+        Buffer.isBuffer(payload) ? Credential.parse(payload) : parse(payload as object),
+      );
+      expect(error).toBeInstanceOf(RotationError);
+      const { code, ...parts } = error as RotationError;
+      expect(code).toBe('PAYLOAD_INVALID');
+      expect(parts.problem).toContain(problem);
+      expect(parts.action).toContain('Store the JSON from the Momento console');
+      const everything = inspect(error, { depth: null, showHidden: true });
+      for (const secret of [SECRET, REFRESH_TOKEN, KEY, LEGACY_KEY, V2_KEY]) {
+        expect(piecesIn(everything, secret)).toEqual([]);
+      }
+    },
+  );
 
   test('the longest one that leaves room for the next key is read', () => {
     const room = 65536 - 2048 - JSON.stringify(fields({ note: '' })).length;
@@ -172,7 +175,7 @@ describe('a payload that is not a credential', () => {
   });
 });
 
-describe('what is read', () => {
+describe('a parsed payload', () => {
   test.each([
     ['v1', KEY],
     ['legacy', LEGACY_KEY],
@@ -239,7 +242,7 @@ describe('what is read', () => {
   });
 });
 
-describe('what is read of the three formats', () => {
+describe('the three formats', () => {
   const expiresAt = NOW + 10 * DAY;
   const key = v2Key('key-1', expiresAt);
 
@@ -319,7 +322,7 @@ describe('what is read of the three formats', () => {
   });
 });
 
-describe('what is written back in kind', () => {
+describe('a renewed payload', () => {
   const expiresAt = NOW + 20 * DAY;
   const minted = {
     apiKey: v2Key('key-2', expiresAt),
@@ -398,20 +401,6 @@ describe('what is written back in kind', () => {
     expect(Credential.first('key', minted).serialize().toString()).toBe(minted.apiKey);
   });
 
-  test('a description that is too long for Secret Manager without the fields that nobody needs', () => {
-    const keyInfo: Record<string, unknown> = {
-      ...minted.keyInfo,
-      description: 'x'.repeat(65536),
-    };
-    const { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds } = keyInfo;
-    const key_info = { key_id, role_id, issued_at_epoch_seconds, expires_at_epoch_seconds };
-    expect(written(Credential.first('json', { ...minted, keyInfo }))).toEqual({
-      api_key: minted.apiKey,
-      key_info,
-    });
-    expect(written(parse(apiJson).renewed({ ...minted, keyInfo })).key_info).toEqual(key_info);
-  });
-
   test('nothing that Secret Manager would refuse', () => {
     const apiKey = `${minted.apiKey}${'x'.repeat(65536)}`;
     expect(() => Credential.first('json', { ...minted, apiKey })).toThrow('stores 65536');
@@ -419,7 +408,7 @@ describe('what is written back in kind', () => {
   });
 });
 
-describe('what is written back', () => {
+describe('the fields of a renewed payload', () => {
   test.each([['apiKey'], ['authToken'], ['apiToken'], ['apiKey', 'apiToken']])(
     'the key under the names it had: %s %s',
     (...names) => {
@@ -479,7 +468,7 @@ describe('what is written back', () => {
   });
 });
 
-describe('what is shown', () => {
+describe('the text of a credential', () => {
   const credential = parse(fields({ note: SECRET }));
   const fingerprint = createHash('sha256').update(KEY).digest('hex').slice(0, 8);
 
@@ -498,12 +487,12 @@ describe('what is shown', () => {
     ['JSON', JSON.stringify({ credential })],
     ['inspect', inspect({ credential })],
     ['inspect, of everything', inspect([credential], { depth: null, showHidden: true })],
-  ])('%s: that, and nothing else', (_name, text) => {
+  ])('contains only the fingerprint when it is printed as %s', (_name, text) => {
     expect(text).toContain(`Credential(${fingerprint})`);
     for (const secret of [SECRET, REFRESH_TOKEN, KEY]) expect(piecesIn(text, secret)).toEqual([]);
   });
 
-  test('no property of the object holds a secret', () => {
+  test('contains no secret in its properties', () => {
     const text = JSON.stringify(Object.entries(credential));
     for (const secret of [SECRET, REFRESH_TOKEN, KEY]) expect(piecesIn(text, secret)).toEqual([]);
   });

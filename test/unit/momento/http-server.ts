@@ -1,9 +1,9 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 
-/** What a request got: text, exactly as it goes over the wire; or something done to the connection. */
+/** The bytes of an answer, or an action on the connection. */
 export type Reaction = string | ((socket: Socket) => void);
 
-/** A server that says what it is told to, right or wrong: real ones, and the local key API, cannot be brought to that. */
+/** A server with arbitrary answers. The emulator of the key API sends only valid ones. */
 export class RawServer {
   /** The requests, as they came. */
   readonly requests: string[] = [];

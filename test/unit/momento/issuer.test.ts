@@ -5,7 +5,7 @@ import { RotationError } from '../../../src/errors';
 import { MomentoKeys, MomentoSession } from '../../../src/momento/issuer';
 import { KeyApi, PRIORITY } from '../../../src/momento/key-api';
 import { Sdk } from '../../../src/momento/sdk';
-import type { RateLimiter, Turn } from '../../../src/rate-limiter';
+import type { RateLimiter, RateLimitedCall } from '../../../src/rate-limiter';
 import type { Credential, NextKey, Secret } from '../../../src/rotation/ports';
 import type { IssuedV2Key } from '../../../emulators/account';
 import { startServices, type Services } from '../../../emulators/services';
@@ -388,9 +388,9 @@ describe('the verification of the newest keys', () => {
 describe('a revocation', () => {
   test('takes one turn for all keys, and asks for confirmation when it has come', async () => {
     const events: unknown[] = [];
-    const turn = (turn: Turn) => Promise.resolve(events.push(turn));
+    const acquire = (call: RateLimitedCall) => Promise.resolve(events.push(call));
     const postpone = (at: number, slots: number) => void events.push({ at, slots });
-    const session = open({ limiter: { turn, postpone } as unknown as RateLimiter });
+    const session = open({ limiter: { acquire, postpone } as unknown as RateLimiter });
     const keys = [own(), own(), own()];
     const [kept = '', ...others] = keys.map(({ keyInfo: { key_id } }) => key_id);
     const deadline = limits();
@@ -447,12 +447,12 @@ describe('a revocation', () => {
   });
 
   test('fails before it asks for confirmation if its turn would come too late', async () => {
-    const confirm = jest.fn(all);
+    const recheck = jest.fn(all);
     const over = { deadline: clock.monotonic() - 1 };
-    await expect(open().revoke(['key-1'], confirm, over)).rejects.toMatchObject({
+    await expect(open().revoke(['key-1'], recheck, over)).rejects.toMatchObject({
       code: 'DEADLINE_EXCEEDED',
     });
-    expect(confirm).not.toHaveBeenCalled();
+    expect(recheck).not.toHaveBeenCalled();
   });
 });
 

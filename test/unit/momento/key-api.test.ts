@@ -3,7 +3,7 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:
 import { systemClock, type Clock } from '../../../src/clock';
 import { RotationError } from '../../../src/errors';
 import { KeyApi, PRIORITY } from '../../../src/momento/key-api';
-import type { RateLimiter, Turn } from '../../../src/rate-limiter';
+import type { RateLimiter, RateLimitedCall } from '../../../src/rate-limiter';
 import type { CallLimits } from '../../../src/rotation/ports';
 import { ManualClock } from '../manual-clock';
 import { NOW, piecesIn, SECOND } from '../support';
@@ -132,8 +132,10 @@ describe('a request', () => {
   ])(
     '%s waits for its turn, with its priority and deadline',
     async (call, priorities, requests) => {
-      const turns: Turn[] = [];
-      const limiter = { turn: (turn: Turn) => Promise.resolve(void turns.push(turn)) };
+      const turns: RateLimitedCall[] = [];
+      const limiter = {
+        acquire: (call: RateLimitedCall) => Promise.resolve(void turns.push(call)),
+      };
       api = keyApi({ limiter: limiter as unknown as RateLimiter });
       const answers = [{ ...REFRESHED, key_info: [], next_token: 'next' }, { key_info: [] }];
       server.answers((socket) => socket.write(http(200, answers.shift())));
@@ -494,7 +496,7 @@ describe('a status that is an error', () => {
       expect(problem).toContain('calls too often');
       expect(problem).toContain('limit of API keys');
       expect(action).toContain('rotate fewer secrets at once');
-      expect(action).toContain('revoke keys that nobody uses');
+      expect(action).toContain('revoke unused keys');
     },
   );
 

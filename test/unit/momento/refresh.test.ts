@@ -195,13 +195,14 @@ describe('the answer to a refresh of a v2 key', () => {
     ['without an id', keyInfo({ key_id: undefined })],
     ['of another key', keyInfo({ key_id: 'key-9' })],
     ['with a time in milliseconds', keyInfo({ key_id: 'key-2', expires_at_epoch_seconds: NOW })],
+    ['too long to be stored', keyInfo({ key_id: 'key-2', description: 'x'.repeat(1024) })],
   ])('is stored with a warning if its description is %s', async (_name, key_info) => {
     const { credential, warnings } = await issue({ key_info });
     expect(written(credential)).toEqual({
       ...stored,
       key_info: { expires_at_epoch_seconds: inSeconds(NOW + 20 * DAY) },
     });
-    expect(warnings).toEqual([expect.stringContaining("without a valid 'key_info'")]);
+    expect(warnings).toEqual([expect.stringContaining("contains no valid 'key_info'")]);
   });
 
   test('is stored with a warning if it names another key as the previous one', async () => {

@@ -1,7 +1,7 @@
 import { systemClock } from '../../../src/clock';
 import { RotationError } from '../../../src/errors';
 import { managementKeyInvalid } from '../../../src/momento/errors';
-import { nextKey, type Means } from '../../../src/momento/renewal';
+import { nextKey, type RenewalServices } from '../../../src/momento/renewal';
 import { Sdk } from '../../../src/momento/sdk';
 import type { Secret } from '../../../src/rotation/ports';
 import { DAY, jwt, NOW, secretName, v1Key, version } from '../support';
@@ -21,7 +21,7 @@ const unused = () => Promise.reject(new Error('not called'));
 const managementKey = { list: unused, count: unused, mint: unused };
 const MANAGEMENT_KEYS = { one: managementKey, broken: unusable };
 
-function means(changes: Partial<Means> = {}): Means {
+function services(changes: Partial<RenewalServices> = {}): RenewalServices {
   return {
     sdk: new Sdk(systemClock, undefined),
     api: { refresh: unused },
@@ -97,14 +97,8 @@ describe('how the next key is obtained', () => {
       { api_key: V1.apiKey, refresh_token: V1.refreshToken },
     ].flatMap((payload): Row[] => {
       return [
-        [
-          'a v1 key of which nothing tells when it expires',
-          payload,
-          undefined,
-          'one',
-          'PAYLOAD_INVALID',
-        ],
-        ['a v1 key of which nothing tells when it expires', payload, 'r-set', 'one', 'mint'],
+        ['a v1 key without an expiry', payload, undefined, 'one', 'PAYLOAD_INVALID'],
+        ['a v1 key without an expiry', payload, 'r-set', 'one', 'mint'],
       ];
     }),
 
@@ -116,7 +110,9 @@ describe('how the next key is obtained', () => {
     const made = await nextKey(
       secret(role),
       payload === undefined ? undefined : current(payload),
-      means(key === 'none' ? {} : { managementKey: () => Promise.resolve(MANAGEMENT_KEYS[key]) }),
+      services(
+        key === 'none' ? {} : { managementKey: () => Promise.resolve(MANAGEMENT_KEYS[key]) },
+      ),
     );
     expect(made instanceof RotationError ? made.code : made.by).toBe(expected);
   });
@@ -126,7 +122,11 @@ test.each([
   [V2.api_key, 'set MANAGEMENT_KEY, so that keys are minted'],
   [V1.apiKey, "set MANAGEMENT_KEY and the secret's 'role', so that keys are minted"],
 ])('a key without a refresh token is blocked with the ways out (%#)', async (payload, way) => {
-  const { problem, action } = (await nextKey(secret(), current(payload), means())) as RotationError;
+  const { problem, action } = (await nextKey(
+    secret(),
+    current(payload),
+    services(),
+  )) as RotationError;
   expect(problem).toContain('projects/p/secrets/s');
   expect(problem).toContain('contains no refresh token');
   expect(action).toContain('with its refresh token');
@@ -134,7 +134,7 @@ test.each([
 });
 
 test('a minted secret needs no readable version if its role and lifetime are configured', async () => {
-  const minted = means({ managementKey: () => Promise.resolve(managementKey) });
+  const minted = services({ managementKey: () => Promise.resolve(managementKey) });
   expect(await nextKey(secret('r-set'), undefined, minted)).toMatchObject({ by: 'mint' });
   const unlimited = { ...secret('r-set'), lifetimeMs: undefined };
   expect(await nextKey(unlimited, undefined, minted)).toMatchObject({ code: 'LIFETIME_UNKNOWN' });

@@ -1,8 +1,9 @@
 import {
   applyCleanup,
+  describePlan,
   planCleanup,
   type Cleanup,
-  type Standing,
+  type CleanupInput,
 } from '../../../src/rotation/cleanup';
 import { REVOKE_BATCH, type OwnKey, type Version } from '../../../src/rotation/ports';
 import { DAY, HOUR, inTurn, MINUTE, SECOND, version } from '../support';
@@ -28,10 +29,10 @@ const REVOKES: Plan['policy'] = { revoke: true, gracePeriodMs: 30 * DAY };
 const KEYS = ['k1', 'k2', 'k3', 'k4', 'orphan'].map((name) => ownKey(name));
 const MINTED: Plan = { versions: VERSIONS, policy: REVOKES, ownKeys: KEYS, next: { by: 'mint' } };
 
-function standingIn(
+function inputIn(
   { inspection }: ReturnType<typeof testBed>,
-  changes: Partial<Standing> = {},
-): Standing {
+  changes: Partial<CleanupInput> = {},
+): CleanupInput {
   const { versions } = inspection;
   return { inspection, versions, newest: version(4), keyId: 'k4', isCertain: true, ...changes };
 }
@@ -46,22 +47,21 @@ const summaryOf = ({ disable, destroy, revoke, failures, warnings, liveKeys }: C
   liveKeys,
 });
 
-async function clean(bed: ReturnType<typeof testBed>, changes: Partial<Standing> = {}) {
+async function clean(bed: ReturnType<typeof testBed>, changes: Partial<CleanupInput> = {}) {
   const start = bed.clock.monotonic();
-  const cleanup = await applyCleanup(bed.begin(), standingIn(bed, changes));
+  const run = bed.begin();
+  const cleanup = await applyCleanup(run, planCleanup(run, inputIn(bed, changes)));
   return { ...summaryOf(cleanup), calls: bed.calls, took: bed.clock.monotonic() - start };
 }
 
-function cleanIn(plan: Plan = {}, changes: Partial<Standing> = {}) {
+function cleanIn(plan: Plan = {}, changes: Partial<CleanupInput> = {}) {
   return clean(testBed({ versions: VERSIONS, policy: DESTROYS, ...plan }), changes);
 }
 
-function planIn(plan: Plan, changes: Partial<Standing> = {}) {
+function planIn(plan: Plan, changes: Partial<CleanupInput> = {}) {
   const bed = testBed({ versions: VERSIONS, ...plan });
-  return planCleanup(bed.begin({ dryRun: true }), standingIn(bed, changes)).then((cleanup) => ({
-    ...summaryOf(cleanup),
-    calls: bed.calls,
-  }));
+  const plan_ = planCleanup(bed.begin({ dryRun: true }), inputIn(bed, changes));
+  return describePlan(plan_).then((cleanup) => ({ ...summaryOf(cleanup), calls: bed.calls }));
 }
 
 describe('superseded versions', () => {
@@ -106,7 +106,7 @@ describe('superseded versions', () => {
       'the newest version was unreadable when the run began',
       { inspection: { unreadable: new Map([[4, 'reason']]) } },
     ],
-  ] as [string, Partial<Standing>][])('are left alone when %s', async (_name, changes) => {
+  ] as [string, Partial<CleanupInput>][])('are left alone when %s', async (_name, changes) => {
     const bed = testBed({ versions: VERSIONS, policy: DESTROYS });
     const inspection = { ...bed.inspection, ...changes.inspection };
     const { calls, disable, destroy } = await clean(bed, { ...changes, inspection });
@@ -165,13 +165,11 @@ describe('a change of a version that fails', () => {
     expect(await cleanIn({ store })).toMatchObject({ disable: [2], failures: [] });
   });
 
-  test('because somebody changed the version, is left to the next run', async () => {
+  test('because another process changed the version, is left to the next run', async () => {
     expect(await cleanIn({ store: { disable: inTurn(false) } })).toMatchObject({
       disable: [],
       failures: [],
-      warnings: [
-        expect.stringMatching(/^version 2 changed during the run .*next run looks again$/),
-      ],
+      warnings: [expect.stringMatching(/^version 2 changed during the run .*next run checks it$/)],
     });
   });
 
@@ -240,7 +238,7 @@ describe('orphaned keys', () => {
   test('are left alone while they are unsaved', async () => {
     const bed = testBed(MINTED);
     const credential = key('orphan');
-    bed.unsaved.keep(SECRET, { credential, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
+    bed.unsaved.set(SECRET, { credential, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
     expect((await clean(bed)).revoke).toEqual(['k1', 'k3']);
   });
 
@@ -270,7 +268,7 @@ describe('orphaned keys', () => {
     expect(calls).toEqual(['disable 2', 'revoke k1', 'revoke k2', 'revoke k3', 'revoke orphan']);
   });
 
-  test.each<[string, Plan, Partial<Standing>, string]>([
+  test.each<[string, Plan, Partial<CleanupInput>, string]>([
     ["the newest key isn't verified", {}, { blocked: BLOCKED }, 'VERIFY_INCONCLUSIVE'],
     ['a version contains something unknown', { contents: { 2: '?' } }, {}, 'KEYS_NOT_REVOKED'],
     [
@@ -364,11 +362,11 @@ describe('revocations', () => {
       ownKeys: orphans(count),
       ...plan,
       session: {
-        revoke: async (keyIds, confirm) => {
+        revoke: async (keyIds, recheck) => {
           await before(keyIds);
-          const confirmed = await confirm(keyIds);
-          batches.push([...confirmed]);
-          return new Map(confirmed.map((keyId) => [keyId, true as const]));
+          const rechecked = await recheck(keyIds);
+          batches.push([...rechecked]);
+          return new Map(rechecked.map((keyId) => [keyId, true as const]));
         },
         ...plan.session,
       },
@@ -451,7 +449,7 @@ describe('revocations', () => {
     },
   );
 
-  test('stop after a batch that was not confirmed', async () => {
+  test('stop after a batch that was not rechecked', async () => {
     const { bed, batches } = bedWith(15, () => void bed.versions.set(5, version(5)));
     const { revoke, warnings, failures } = await clean(bed);
     expect([revoke, failures]).toEqual([[], []]);
@@ -540,28 +538,25 @@ describe('live keys', () => {
 });
 
 describe('planCleanup', () => {
-  const ADDED: Partial<Standing> = {
-    newest: version(5),
-    versions: [...VERSIONS, version(5)],
-    keyId: undefined,
-  };
+  /** A dry run of a rotation: version 5 doesn't exist. */
+  const PLANNED: Partial<CleanupInput> = { newest: version(5), keyId: undefined };
 
-  test.each<[string, Plan, Partial<Standing>, number[], string[]]>([
+  test.each<[string, Plan, Partial<CleanupInput>, number[], string[]]>([
     ['without a rotation', {}, {}, [], ['k1', 'k3', 'orphan']],
-    ['with a rotation, within the grace period', {}, ADDED, [], ['k1', 'k3', 'orphan']],
+    ['with a rotation, within the grace period', {}, PLANNED, [], ['k1', 'k3', 'orphan']],
     ['after the grace period', { policy: { revoke: true } }, {}, [2], ['k1', 'k2', 'k3', 'orphan']],
     [
       'with a rotation and no grace',
       { policy: { revoke: true } },
-      ADDED,
+      PLANNED,
       [2, 4],
       ['k1', 'k2', 'k3', 'k4', 'orphan'],
     ],
-    ['without REVOKE', { policy: {} }, ADDED, [2, 4], []],
+    ['without REVOKE', { policy: {} }, PLANNED, [2, 4], []],
   ])(
-    '%s, plans what applyCleanup would do, and changes nothing',
-    async (_name, plan, standing, disable, revoke) => {
-      expect(await planIn({ ...MINTED, ...plan }, standing)).toMatchObject({
+    '%s, plans what applyCleanup does, and changes nothing',
+    async (_name, plan, input, disable, revoke) => {
+      expect(await planIn({ ...MINTED, ...plan }, input)).toMatchObject({
         disable,
         revoke,
         calls: [],
@@ -571,31 +566,28 @@ describe('planCleanup', () => {
     },
   );
 
-  test.each<[string, Plan, Partial<Standing>, string]>([
-    [
-      'a version contains something unknown',
-      { contents: { 2: '?' } },
-      {},
-      'revoke: KEYS_NOT_REVOKED: ',
-    ],
+  test.each<[string, Plan, Partial<CleanupInput>, string]>([
+    ['a version contains something unknown', { contents: { 2: '?' } }, {}, 'KEYS_NOT_REVOKED'],
     [
       "keys can't be listed",
       { session: { ownKeys: inTurn<never>(STORE_REFUSES) } },
       {},
-      'revoke: KEYS_NOT_REVOKED: ',
+      'KEYS_NOT_REVOKED',
     ],
-    ["the newest key isn't verified", {}, { blocked: BLOCKED }, 'verify: VERIFY_INCONCLUSIVE: '],
-  ])('plans no revocation, with a warning, when %s', async (_name, plan, standing, warning) => {
-    const planned = await planIn({ ...MINTED, ...plan }, standing);
-    expect(planned).toMatchObject({ revoke: [], failures: [], calls: [] });
-    expect(planned.warnings[0]).toContain(warning);
+    [
+      "the newest key isn't verified",
+      { policy: { revoke: true, ...DESTROYS } },
+      { blocked: BLOCKED },
+      'VERIFY_INCONCLUSIVE',
+    ],
+  ])('fails and revokes nothing when %s', async (_name, plan, input, code) => {
+    const planned = await planIn({ ...MINTED, ...plan }, input);
+    expect(planned).toMatchObject({ revoke: [], failures: [{ error: { code } }], calls: [] });
   });
 
   test("plans nothing when the newest key isn't verified", async () => {
-    const planned = await planIn(
-      { ...MINTED, policy: { revoke: true, ...DESTROYS } },
-      { blocked: BLOCKED },
-    );
+    const plan: Plan = { ...MINTED, policy: { revoke: true, ...DESTROYS } };
+    const planned = await planIn(plan, { blocked: BLOCKED });
     expect(planned).toMatchObject({ disable: [], destroy: [], revoke: [] });
   });
 });

@@ -1,8 +1,8 @@
 import {
-  ADD_RESERVE,
-  ANSWER_RESERVE,
+  TIME_TO_ADD,
+  TIME_TO_ANSWER,
   Deadlines,
-  ISSUE_RESERVE,
+  TIME_TO_ISSUE_AND_ADD,
   MINTED_KEY_ADD_WITHIN,
   ORPHAN_AGE,
 } from '../../../src/rotation/deadlines';
@@ -22,9 +22,9 @@ function deadlinesIn(ms = 525 * SECOND) {
 
 test('reserves enough time for each later step', () => {
   // An attempt to issue a key takes up to a minute, one to add a version ten seconds. Both can be repeated.
-  expect(ISSUE_RESERVE - ADD_RESERVE).toBeGreaterThanOrEqual(60 * SECOND);
-  expect(ADD_RESERVE).toBeGreaterThanOrEqual(20 * SECOND);
-  expect(ANSWER_RESERVE).toBeGreaterThan(10 * SECOND);
+  expect(TIME_TO_ISSUE_AND_ADD - TIME_TO_ADD).toBeGreaterThanOrEqual(60 * SECOND);
+  expect(TIME_TO_ADD).toBeGreaterThanOrEqual(20 * SECOND);
+  expect(TIME_TO_ANSWER).toBeGreaterThan(10 * SECOND);
 });
 
 test('stops adding a minted key well before other runs take it for orphaned', () => {
@@ -33,16 +33,16 @@ test('stops adding a minted key well before other runs take it for orphaned', ()
 });
 
 test.each([
-  [ISSUE_RESERVE, true],
-  [ISSUE_RESERVE - 1, false],
+  [TIME_TO_ISSUE_AND_ADD, true],
+  [TIME_TO_ISSUE_AND_ADD - 1, false],
 ])('with %d ms left allows an issue: %s', (left, expected) => {
   expect(deadlinesIn(left).deadlines.canIssue).toBe(expected);
 });
 
 test('derives the latest issue and the latest add from the end of the run', () => {
   const { end, latestIssue, latestAdd } = deadlinesIn().deadlines;
-  expect(end - latestIssue).toBe(ISSUE_RESERVE);
-  expect(end - latestAdd).toBe(ADD_RESERVE);
+  expect(end - latestIssue).toBe(TIME_TO_ISSUE_AND_ADD);
+  expect(end - latestAdd).toBe(TIME_TO_ADD);
 });
 
 test('cuts a wait at the end of the run, or at an earlier limit', () => {

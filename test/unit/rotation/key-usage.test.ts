@@ -118,7 +118,7 @@ test("is uncertain when a version is listed as enabled and can't be found", asyn
 });
 
 test('keeps a key that the newest version of another secret contains', async () => {
-  const bed = testBed({ versions: [version(4)], keysElsewhere: new Set(['copied']) });
+  const bed = testBed({ versions: [version(4)], keyIdsInOtherSecrets: new Set(['copied']) });
   const { versions } = bed.inspection;
   expect(await orphanedKeys(bed.begin(), ['copied', 'orphan'], versions)).toEqual(['orphan']);
 });

@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import type { Inspection } from '../../../src/rotation/inspect';
 import {
   decide,
-  DEFAULT_MINIMUM_MS,
   knownIssueTime,
   newestVersion,
   orphanCandidates,
@@ -198,7 +197,7 @@ describe('renewalTime', () => {
     ['of both, the minimum is larger', { share: 0.05, minimumMs: 2 * DAY }, ISSUED, 2 * DAY],
     ['the lifetime is known: no minimum applies', { share: 0.01 }, ISSUED, 0.2 * DAY],
     ['it is unknown: its lower bound counts', { share: 0.2 }, undefined, 3 * DAY],
-    ['it is unknown: the default minimum is larger', { share: 0.1 }, undefined, DEFAULT_MINIMUM_MS],
+    ['it is unknown: the default minimum is larger', { share: 0.1 }, undefined, 48 * HOUR],
     ['it is unknown: the minimum is', { share: 0.1, minimumMs: 7 * DAY }, undefined, 7 * DAY],
     // A version five days old can't contain a key that was issued later.
     ['the time of issue is after the expiry', { share: 0.2 }, NOW + 11 * DAY, 3 * DAY],
@@ -213,7 +212,7 @@ describe('renewalTime', () => {
       renewalTime(current, undefined, { renewBefore: { share: 0.5 } }, storedSince);
     expect(since(NOW - 20 * DAY)).toBe(EXPIRES_AT - 15 * DAY);
     expect(renewalTime(current, undefined, { renewBefore: { share: 0.01 } }, NOW - 20 * DAY)).toBe(
-      EXPIRES_AT - DEFAULT_MINIMUM_MS,
+      EXPIRES_AT - 48 * HOUR,
     );
   });
 

@@ -8,7 +8,7 @@ import {
   toResult,
   type RunRecord,
 } from '../../../src/rotation/result';
-import { NOTHING_DONE } from '../../../src/rotation/rotate';
+import { failedRun } from '../../../src/rotation/rotate';
 import { DAY, HOUR, NOW, version } from '../support';
 import {
   ACCEPTED,
@@ -33,21 +33,27 @@ const rotated = (credential = NEW_KEY): Renewal => ({
 });
 
 /** The result of a run with this record, an hour after it began. */
-async function resultOf(
+function resultOf(
   record: Partial<RunRecord>,
   renewal: Renewal = { kind: 'not_attempted' },
   plan: Plan = {},
   later = HOUR,
 ) {
-  const { begin, inspection, clock } = testBed(plan);
-  const run = begin();
-  await clock.sleep(later);
+  const { begin, inspection } = testBed(plan);
   const renewed = { renewal, warnings: [], revoked: [] };
-  return toResult(run, { ...NOTHING_DONE, inspection, decision: DUE, renewed, ...record });
+  const found = {
+    inspection,
+    decision: DUE,
+    renewed,
+    cleanup: NO_CLEANUP,
+    warnings: [],
+    ...record,
+  };
+  return toResult(begin(), found, NOW + later, { durationMs: later, steps: {} });
 }
 
-test('a rotation is about the new key', async () => {
-  expect(await resultOf({ check: ACCEPTED }, rotated())).toEqual({
+test('a rotation is about the new key', () => {
+  expect(resultOf({ check: ACCEPTED }, rotated())).toEqual({
     result: {
       secret: 'projects/p/secrets/s',
       outcome: 'rotated',
@@ -67,9 +73,9 @@ test('a rotation is about the new key', async () => {
   });
 });
 
-test('a key that was not stored is not in the result: it is about the key that applications have', async () => {
+test('a key that was not stored is not in the result: it is about the key that applications have', () => {
   const failure = error('CREDENTIAL_NOT_STORED');
-  const { result, status, keyAgeDays } = await resultOf(
+  const { result, status, keyAgeDays } = resultOf(
     {},
     { kind: 'not_stored', error: failure, isCertain: false },
   );
@@ -87,14 +93,17 @@ test('a key that was not stored is not in the result: it is about the key that a
   ]);
 });
 
-test('a key without an expiry has none', async () => {
-  expect((await resultOf({}, rotated(key('new', Infinity)))).result.expiresAt).toBeUndefined();
+test('a key without an expiry has none', () => {
+  expect(resultOf({}, rotated(key('new', Infinity))).result.expiresAt).toBeUndefined();
 });
 
 test('a run that found nothing knows nothing', () => {
   const run = testBed({ policy: NOT_DUE }).begin();
   expect(
-    toResult(run, { ...NOTHING_DONE, failure: { step: 'inspect', error: STORE_REFUSES } }),
+    toResult(run, failedRun({ step: 'inspect', error: STORE_REFUSES }), NOW, {
+      durationMs: 0,
+      steps: {},
+    }),
   ).toEqual({
     result: {
       secret: 'projects/p/secrets/s',
@@ -104,6 +113,7 @@ test('a run that found nothing knows nothing', () => {
         step: 'inspect',
         message:
           "Test: SECRET_MANAGER_REFUSED. It isn't known whether applications are affected. Repair the test.",
+        help: 'docs/operate/error-codes.md#secret-manager-refused',
         retryable: false,
       },
     },
@@ -118,21 +128,21 @@ test.each<[string, Plan['policy'], number, number | undefined]>([
   ["0 when the renewal isn't due", NOT_DUE, 0, 0],
   ['counted from the renewal time', NOT_DUE, 11 * DAY - HOUR, 1],
   ['no longer than the version exists', { renewBefore: { minimumMs: 300 * DAY } }, 0, 5],
-])('overdueDays is %s', async (_name, policy, later, expected) => {
-  expect((await resultOf({}, undefined, { policy }, later)).overdueDays).toBe(expected);
+])('overdueDays is %s', (_name, policy, later, expected) => {
+  expect(resultOf({}, undefined, { policy }, later).overdueDays).toBe(expected);
 });
 
-test('is incomplete with 503, whatever its code, when only the cleanup failed', async () => {
+test('is incomplete with 503, whatever its code, when only the cleanup failed', () => {
   const cleanup = { ...NO_CLEANUP, failures: [{ step: 'disable', error: STORE_REFUSES } as const] };
-  expect(await resultOf({ cleanup }, rotated())).toMatchObject({
+  expect(resultOf({ cleanup }, rotated())).toMatchObject({
     result: { outcome: 'incomplete' },
     status: 503,
   });
 });
 
-test('reports the first failure as its error, and later ones as warnings', async () => {
+test('reports the first failure as its error, and later ones as warnings', () => {
   const cleanup = { ...NO_CLEANUP, failures: [{ step: 'disable', error: STORE_REFUSES } as const] };
-  const { result } = await resultOf({
+  const { result } = resultOf({
     cleanup,
     decision: { action: 'block', error: error('ROLE_UNKNOWN') },
   });
@@ -143,33 +153,29 @@ test('reports the first failure as its error, and later ones as warnings', async
   });
 });
 
-test('has each warning once, from every step', async () => {
+test('has each warning once, from every step', () => {
   const renewed = { renewal: rotated(), warnings: ['b', 'a'], revoked: [] };
   const cleanup = { ...NO_CLEANUP, warnings: ['c', 'b'] };
-  expect((await resultOf({ renewed, cleanup, warnings: ['a'] })).result.warnings).toEqual([
-    'a',
-    'b',
-    'c',
-  ]);
+  expect(resultOf({ renewed, cleanup, warnings: ['a'] }).result.warnings).toEqual(['a', 'b', 'c']);
 });
 
-test('lists a key that the run minted in vain among the revoked ones', async () => {
+test('lists a key that the run minted in vain among the revoked ones', () => {
   const renewed = {
     renewal: { kind: 'superseded', by: 5 } as const,
     warnings: [],
     revoked: ['new'],
   };
-  const { result } = await resultOf({ renewed, cleanup: { ...NO_CLEANUP, revoke: ['k1'] } });
+  const { result } = resultOf({ renewed, cleanup: { ...NO_CLEANUP, revoke: ['k1'] } });
   expect(result.revoked).toEqual(['new', 'k1']);
 });
 
-test('counts live keys for the log', async () => {
-  expect((await resultOf({ cleanup: { ...NO_CLEANUP, liveKeys: 7 } })).liveKeys).toBe(7);
+test('counts live keys for the log', () => {
+  expect(resultOf({ cleanup: { ...NO_CLEANUP, liveKeys: 7 } }).liveKeys).toBe(7);
 });
 
-test('gives the cause of an unexpected error to the log only', async () => {
+test('gives the cause of an unexpected error to the log only', () => {
   const cause = new TypeError('planted');
-  const run = await resultOf({ failure: { step: 'inspect', error: error('INTERNAL', { cause }) } });
+  const run = resultOf({ failure: { step: 'inspect', error: error('INTERNAL', { cause }) } });
   expect(run).toMatchObject({ status: 500, cause });
   expect(JSON.stringify(run.result)).not.toContain('planted');
 });
@@ -265,6 +271,24 @@ test('a message has problem, impact and action, in this order', () => {
     code: 'INTERNAL',
     step: 'add',
     message: 'Test: INTERNAL. The impact. Repair the test.',
+    help: 'docs/operate/error-codes.md#internal',
     retryable: false,
   });
+});
+
+test('reports a failed cleanup plan as a warning when the run is a dry run', () => {
+  const cleanup = { ...NO_CLEANUP, failures: [{ step: 'revoke' as const, error: STORE_REFUSES }] };
+  const { inspection, begin } = testBed();
+  const record = { ...failedRun({ step: 'add', error: STORE_REFUSES }), failure: undefined };
+  const { result, status } = toResult(
+    begin({ dryRun: true }),
+    { ...record, inspection, decision: DUE, cleanup },
+    NOW,
+    { durationMs: 0, steps: {} },
+  );
+  expect(result).toMatchObject({
+    outcome: 'dry_run',
+    warnings: [expect.stringMatching(/^revoke: SECRET_MANAGER_REFUSED: /)],
+  });
+  expect(status).toBe(200);
 });

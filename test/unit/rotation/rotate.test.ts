@@ -404,7 +404,7 @@ describe('verify', () => {
       expect(result).toEqual({
         secret: 'projects/p/secrets/s',
         outcome: 'superseded',
-        reason: 'version 5 was added by somebody else during the run',
+        reason: 'version 5 was added by another process during the run',
         version: '5',
         revoked,
       });

@@ -374,12 +374,12 @@ test('reports a rotation whose cleanup uses up the time of the run', async () =>
     policy: { revoke: true, gracePeriodMs: HOUR },
     ownKeys: Array.from({ length: 3_000 }, (_, index) => ownKey(`orphan-${index}`)),
     session: {
-      revoke: async (keyIds, confirm, { deadline }) => {
+      revoke: async (keyIds, recheck, { deadline }) => {
         if (clock.monotonic() + SECOND > deadline) throw error('DEADLINE_EXCEEDED');
         await clock.sleep(SECOND);
-        const confirmed = await confirm(keyIds);
+        const rechecked = await recheck(keyIds);
         await clock.sleep(0.7 * SECOND);
-        return new Map(confirmed.map((keyId) => [keyId, true as const]));
+        return new Map(rechecked.map((keyId) => [keyId, true as const]));
       },
     },
   });

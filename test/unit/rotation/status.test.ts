@@ -127,6 +127,7 @@ describe('a blocker', () => {
     });
     expect(status.error).toEqual({
       code: 'KEY_NOT_REFRESHABLE',
+      help: 'docs/operate/error-codes.md#key-not-refreshable',
       message:
         'Test: KEY_NOT_REFRESHABLE. Applications can use the current key until 2026-11-11T00:00:00.000Z. Repair the test.',
       retryable: false,
@@ -167,6 +168,7 @@ test('reports only the error of a secret that cannot be inspected', async () => 
     secret: SECRET.name,
     error: {
       code: 'SECRET_NOT_FOUND',
+      help: 'docs/operate/error-codes.md#secret-not-found',
       message:
         "Test: SECRET_NOT_FOUND. It isn't known whether applications are affected. Repair the test.",
       retryable: false,
@@ -226,7 +228,7 @@ describe('the counts of keys', () => {
 
 test('warns of an unsaved credential', async () => {
   const run = testBed().begin();
-  run.unsaved.keep(SECRET, { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
+  run.unsaved.set(SECRET, { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
   expect((await statusOf(run)).status.warnings).toEqual([
     expect.stringContaining('run the job before the instance ends'),
   ]);

@@ -93,7 +93,7 @@ export interface Plan {
   /** The issuer's answer about each key; by default it accepts all. */
   check?: ((keyId: string | undefined) => KeyCheck) | undefined;
   /** Ids of the keys in the newest versions of other secrets. */
-  keysElsewhere?: ReadonlySet<string> | undefined;
+  keyIdsInOtherSecrets?: ReadonlySet<string> | undefined;
   ownKeys?: OwnKey[] | undefined;
   next?: Partial<NextKey> | RotationError | undefined;
   policy?: Partial<RenewalPolicy> | undefined;
@@ -129,12 +129,13 @@ export function testBed(plan: Plan = {}) {
     nextKey: () => Promise.resolve(next),
     verifyNew: check,
     verifyNewest: check,
+    verifyRejected: check,
     listedState: () => Promise.resolve('valid' as const),
     ownKeys: () => Promise.resolve({ keys: plan.ownKeys ?? [], skipped: 0 }),
-    revoke: async (keyIds, confirm) => {
-      const confirmed = await confirm(keyIds);
-      calls.push(...confirmed.map((keyId) => `revoke ${keyId}`));
-      return new Map(confirmed.map((keyId) => [keyId, true as const]));
+    revoke: async (keyIds, recheck) => {
+      const rechecked = await recheck(keyIds);
+      calls.push(...rechecked.map((keyId) => `revoke ${keyId}`));
+      return new Map(rechecked.map((keyId) => [keyId, true as const]));
     },
     close: () => undefined,
   });
@@ -166,7 +167,7 @@ export function testBed(plan: Plan = {}) {
       deadlines: new Deadlines(clock, chosen.deadline),
       timings: new StepTimings(clock),
       aliasOf: () => Promise.resolve(undefined),
-      keysElsewhere: () => Promise.resolve(plan.keysElsewhere ?? new Set()),
+      keyIdsInOtherSecrets: () => Promise.resolve(plan.keyIdsInOtherSecrets ?? new Set()),
     };
   }
 
@@ -296,6 +297,7 @@ const RECORDED: Readonly<Record<string, number>> = {
   destroy: 1,
   verifyNew: 0,
   verifyNewest: 0,
+  verifyRejected: 0,
 };
 
 /** A port that follows the plan, and records calls such as `disable 4` and `verifyNew new`. */

@@ -35,7 +35,7 @@ describe('UnsavedCredentials', () => {
   test('keeps a refreshed credential until it is discarded, for its secret only', () => {
     const unsaved = new UnsavedCredentials();
     const refreshed = issued('refresh');
-    unsaved.keep(SECRET, refreshed);
+    unsaved.set(SECRET, refreshed);
     expect(unsaved.get(OTHER)).toBeUndefined();
     unsaved.discard(OTHER);
     expect(unsaved.get(SECRET)).toBe(refreshed);
@@ -45,7 +45,7 @@ describe('UnsavedCredentials', () => {
 
   test('keeps no minted credential', () => {
     const unsaved = new UnsavedCredentials();
-    unsaved.keep(SECRET, issued('mint'));
+    unsaved.set(SECRET, issued('mint'));
     expect(unsaved.get(SECRET)).toBeUndefined();
   });
 });
@@ -232,7 +232,7 @@ describe('an unsaved credential is dropped when', () => {
 
   test('not because the version that it was issued from was unlisted, so that its time is unknown', async () => {
     const bed = await bedWithUnsaved();
-    bed.unsaved.keep(SECRET, {
+    bed.unsaved.set(SECRET, {
       credential: NEW_KEY,
       by: 'refresh',
       issuedAt: 0,
@@ -250,7 +250,7 @@ describe('a dry run with an unsaved credential', () => {
     ['tells so when the current key expired', { contents: { 4: key('k4', NOW - 1) } }],
   ])('%s', async (_name, plan) => {
     const { run, unsaved, inspection } = testBed(plan);
-    unsaved.keep(SECRET, {
+    unsaved.set(SECRET, {
       credential: NEW_KEY,
       by: 'refresh',
       issuedAt: 0,
@@ -317,7 +317,7 @@ describe('an unsaved credential that is rejected', () => {
       next: error('KEY_NOT_REFRESHABLE'),
       check: answers(REJECTED),
     });
-    unsaved.keep(SECRET, { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
+    unsaved.set(SECRET, { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 });
     expect((await run()).result.error).toMatchObject({ code: 'NEW_KEY_REJECTED', step: 'verify' });
     expect(unsaved.get(SECRET)?.credential).toBe(NEW_KEY);
   });

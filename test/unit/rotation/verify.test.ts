@@ -1,5 +1,5 @@
 import type { Credential, CurrentKey, KeyCheck } from '../../../src/rotation/ports';
-import { answered, verifyIssued, verifyNewest } from '../../../src/rotation/verify';
+import { verifyOrInconclusive, verifyIssued, verifyNewest } from '../../../src/rotation/verify';
 import { HOUR, inTurn, NOW, SECOND, version } from '../support';
 import {
   ACCEPTED,
@@ -138,6 +138,6 @@ describe('verifyNewest', () => {
   });
 });
 
-test('answered keeps an answer', async () => {
-  expect(await answered(inTurn(REJECTED))).toBe(REJECTED);
+test('verifyOrInconclusive keeps an answer', async () => {
+  expect(await verifyOrInconclusive(inTurn(REJECTED))).toBe(REJECTED);
 });

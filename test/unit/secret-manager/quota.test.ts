@@ -1,40 +1,6 @@
 import { RotationError } from '../../../src/errors';
 import { CallQueue, Priority, type QueuedCall } from '../../../src/secret-manager/quota';
-
-/** A clock that a test moves. Sleeps end in the order of their times. */
-class ManualClock {
-  #now = 1_000_000;
-  #sleepers: { at: number; wake: () => void }[] = [];
-
-  readonly now = (): number => this.#now;
-  readonly monotonic = (): number => this.#now;
-
-  sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((wake) => {
-      this.#sleepers.push({ at: this.#now + ms, wake });
-      signal?.addEventListener('abort', () => wake());
-    });
-  }
-
-  async advance(ms: number): Promise<void> {
-    const end = this.#now + ms;
-    for (;;) {
-      await settled();
-      const [next] = this.#sleepers.toSorted((a, b) => a.at - b.at);
-      if (next === undefined || next.at > end) break;
-      this.#now = Math.max(this.#now, next.at);
-      this.#sleepers = this.#sleepers.filter((sleeper) => sleeper !== next);
-      next.wake();
-    }
-    this.#now = end;
-    await settled();
-  }
-}
-
-/** Everything that can happen without the clock has happened. */
-async function settled(): Promise<void> {
-  await new Promise((resolve) => setImmediate(resolve));
-}
+import { ManualClock, settled } from '../manual-clock';
 
 let clock: ManualClock;
 let queue: CallQueue;
@@ -88,7 +54,7 @@ const usedUp = (): RotationError =>
 const names = (prefix: string, count: number): string[] =>
   Array.from({ length: count }, (_, n) => `${prefix}${n}`);
 
-it('has at most 32 calls in flight, and begins adds first, then reads in their order', async () => {
+it('begins adds first, then reads in their order, when 32 calls are in flight', async () => {
   const reads = names('read', 35);
   void Promise.all(reads.map((name) => call(name, READ)));
   void call('change', CHANGE);
@@ -99,7 +65,7 @@ it('has at most 32 calls in flight, and begins adds first, then reads in their o
   expect(begun.slice(32)).toEqual(['add', 'read32', 'read33', 'read34', 'change']);
 });
 
-it('begins at most 8 writes per second in a project, without holding up reads', async () => {
+it('begins at most 8 writes per second and project, and reads at once, when many calls arrive', async () => {
   const changes = names('change', 20);
   void Promise.all(changes.map((name) => call(name, CHANGE)));
   void call('other', CHANGE, { project: 'q' });
@@ -115,14 +81,14 @@ it('begins at most 8 writes per second in a project, without holding up reads', 
   expect(begun.slice(18)).toEqual(changes.slice(15));
 });
 
-it('fails a write at once when its turn would come after its deadline', async () => {
+it('fails a write at once when the rate allows it only after its deadline', async () => {
   const results = names('change', 10).map((name) => call(name, CHANGE, { deadlineMs: 500 }));
   await settled();
   expect(begun).toHaveLength(8);
   expect(await Promise.all(results.slice(8))).toEqual(['DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED']);
 });
 
-it('fails a call that waits for a free place until after its deadline', async () => {
+it('fails a queued call when its deadline is over before a slot is free', async () => {
   void Promise.all(names('read', 32).map((name) => call(name, READ)));
   await settled();
   const late = call('late', READ, { deadlineMs: 100 });
@@ -134,19 +100,19 @@ it('fails a call that waits for a free place until after its deadline', async ()
   expect(begun.at(-1)).toBe('next');
 });
 
-it('fails a call whose deadline is over', async () => {
+it('fails a call when its deadline is over', async () => {
   expect(await call('late', READ, { deadlineMs: -1 })).toBe('DEADLINE_EXCEEDED');
   expect(begun).toEqual([]);
 });
 
-it('pauses for a quota that is used up, longer each time, and for no other quota or project', async () => {
+it('pauses, longer each time, only the quota and project whose quota is used up', async () => {
   void call('read1', READ);
   await end('read1', usedUp());
   void call('read2', READ);
   void call('add', ADD);
   void call('other', READ, { project: 'q' });
   await settled();
-  expect(begun).toEqual(['read1', 'other', 'add']);
+  expect(begun).toEqual(['read1', 'add', 'other']);
   await clock.advance(999);
   expect(begun).toHaveLength(3);
   await clock.advance(1);
@@ -167,7 +133,7 @@ it('pauses for a quota that is used up, longer each time, and for no other quota
   expect(begun.at(-1)).toBe('read5');
 });
 
-it('counts calls that fail together once', async () => {
+it('pauses once when several calls fail together', async () => {
   void Promise.all(names('read', 5).map((name) => call(name, READ)));
   await settled();
   for (const name of names('read', 5)) await end(name, usedUp());
@@ -176,7 +142,7 @@ it('counts calls that fail together once', async () => {
   expect(begun.at(-1)).toBe('next');
 });
 
-it('holds up calls that waited for a free place when their quota was used up', async () => {
+it('pauses calls that are queued for a slot when their quota is used up', async () => {
   void Promise.all(names('read', 33).map((name) => call(name, READ)));
   await settled();
   await end('read0', usedUp());
@@ -185,13 +151,13 @@ it('holds up calls that waited for a free place when their quota was used up', a
   expect(begun.at(-1)).toBe('read32');
 });
 
-it('fails a call at once with the error of the quota when the pause lasts until after its deadline', async () => {
+it('fails a call at once with the error of the quota when the pause ends after its deadline', async () => {
   void call('read1', READ);
   await end('read1', usedUp());
   expect(await call('read2', READ, { deadlineMs: 999 })).toBe('SECRET_MANAGER_QUOTA_EXCEEDED');
 });
 
-it('never pauses longer than 20 s, and at least half of that', async () => {
+it('pauses between 10 s and 20 s when the quota stays used up', async () => {
   const half = new CallQueue(clock, () => 0);
   queue = half;
   for (let n = 0; n < 8; n += 1) {
@@ -206,7 +172,7 @@ it('never pauses longer than 20 s, and at least half of that', async () => {
   expect(begun.at(-1)).toBe('next');
 });
 
-it('begins at most 8 writes per second also when a pause is over', async () => {
+it('begins at most 8 writes per second when a pause ends', async () => {
   for (const name of names('first', 4)) {
     void call(name, CHANGE);
     await clock.advance(10_000);
@@ -222,4 +188,26 @@ it('begins at most 8 writes per second also when a pause is over', async () => {
   expect(begun).toEqual(changes.slice(0, 8));
   await clock.advance(1_000);
   expect(begun).toEqual(changes.slice(0, 16));
+});
+
+it('begins at most 8 writes per second when writes have waited for a slot', async () => {
+  const reads = names('read', 32);
+  void Promise.all(reads.map((name) => call(name, READ)));
+  const changes = names('change', 24);
+  void Promise.all(changes.map((name) => call(name, CHANGE)));
+  await clock.advance(10_000);
+  for (const name of reads) await end(name);
+  expect(begun.slice(32)).toEqual(changes.slice(0, 8));
+  await clock.advance(999);
+  expect(begun).toHaveLength(40);
+  await clock.advance(1);
+  expect(begun.slice(32)).toEqual(changes.slice(0, 16));
+});
+
+it('begins reads at once when writes wait for the rate', async () => {
+  void Promise.all(names('change', 80).map((name) => call(name, CHANGE)));
+  await settled();
+  void Promise.all(names('read', 24).map((name) => call(name, READ)));
+  await settled();
+  expect(begun.slice(8)).toEqual(names('read', 24));
 });

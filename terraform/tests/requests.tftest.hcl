@@ -1,0 +1,207 @@
+# Operator requests and Secret Manager's events: the topic, its subscription, who can publish, and the commands.
+
+mock_provider "google" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+mock_provider "time" {}
+
+variables {
+  project_id = "test-project"
+}
+
+run "a_topic_and_a_push_subscription" {
+  command = plan
+
+  assert {
+    condition = (
+      google_pubsub_topic.requests.name == "momento-key-rotator-requests" &&
+      google_pubsub_topic.requests.project == "test-project" &&
+      google_pubsub_subscription.requests.name == "momento-key-rotator-requests" &&
+      google_pubsub_subscription.requests.topic == google_pubsub_topic.requests.id &&
+      output.requests_topic == "projects/test-project/topics/momento-key-rotator-requests"
+    )
+    error_message = "The topic or its subscription has another name."
+  }
+
+  assert {
+    condition = (
+      google_pubsub_subscription.requests.push_config[0].push_endpoint == "https://rotator-abc123-uc.a.run.app" &&
+      google_pubsub_subscription.requests.push_config[0].oidc_token[0].audience == "https://rotator-abc123-uc.a.run.app" &&
+      google_pubsub_subscription.requests.push_config[0].oidc_token[0].service_account_email ==
+      google_service_account.created["invoker"].email
+    )
+    error_message = "Pub/Sub doesn't push to the service's own address with the invoker's OIDC token."
+  }
+
+  assert {
+    condition = (
+      google_pubsub_subscription.requests.ack_deadline_seconds == 570 &&
+      google_pubsub_subscription.requests.retry_policy[0].minimum_backoff == "10s" &&
+      google_pubsub_subscription.requests.retry_policy[0].maximum_backoff == "600s" &&
+      google_pubsub_subscription.requests.expiration_policy[0].ttl == "" &&
+      length(google_pubsub_subscription.requests.dead_letter_policy) == 0
+    )
+    error_message = "The subscription repeats a running request, expires, or has a dead-letter topic."
+  }
+
+  assert {
+    condition = (
+      google_pubsub_subscription.requests.filter ==
+      "NOT attributes:eventType OR attributes.eventType = \"SECRET_ROTATE\""
+    )
+    error_message = "Other events than SECRET_ROTATE start the function."
+  }
+
+  assert {
+    condition = (
+      length(google_pubsub_topic_iam_member.publishers) == 0 && length(data.google_project.this) == 0 &&
+      length(google_pubsub_topic_iam_member.secret_manager) == 0 &&
+      length(google_pubsub_topic_iam_member.dead_letters) == 0 &&
+      length(google_secret_manager_secret.created["momento-api-key"].rotation) == 0 &&
+      length(google_secret_manager_secret.created["momento-api-key"].topics) == 0
+    )
+    error_message = "By default somebody can publish, or a secret has a rotation schedule."
+  }
+}
+
+run "the_commands" {
+  command = plan
+
+  variables {
+    name = "rotator"
+    secrets = {
+      one                                   = {}
+      regional                              = { location = "europe-west3" }
+      "projects/shop-project/secrets/other" = {}
+    }
+  }
+
+  assert {
+    condition = [output.rotate_command, output.status_command, output.dry_run_command] == [
+      "gcloud pubsub topics publish rotator-requests --project=test-project --message='{\"force\":true}'",
+      "gcloud pubsub topics publish rotator-requests --project=test-project --message='{\"status\":true}'",
+      "gcloud pubsub topics publish rotator-requests --project=test-project --message='{\"dryRun\":true}'",
+    ]
+    error_message = "A command publishes another request."
+  }
+
+  assert {
+    condition = {
+      for key, command in output.compromised_command : key => jsondecode(split("'", command)[1])
+      } == {
+      for key, name in output.secret_names : key => { secrets = [name], compromised = true, reason = "REASON" }
+    }
+    error_message = "A compromise response names its one secret in full."
+  }
+
+  assert {
+    condition = (
+      output.secret_names["projects/shop-project/secrets/other"] == "projects/shop-project/secrets/other" &&
+      startswith(output.watch_command, "gcloud logging read 'resource.type=\"cloud_run_revision\" AND ") &&
+      strcontains(output.watch_command, "resource.labels.service_name=\"rotator\"")
+    )
+    error_message = "The log's command reads other lines."
+  }
+}
+
+run "publishers_and_dead_letters" {
+  command = plan
+
+  variables {
+    # The project's number is then known when planning.
+    enable_apis       = false
+    publishers        = ["group:oncall@example.com", "serviceAccount:ci@test-project.iam.gserviceaccount.com"]
+    dead_letter_topic = "projects/ops-project/topics/dead"
+  }
+
+  assert {
+    condition = {
+      for member, grant in google_pubsub_topic_iam_member.publishers : member => "${grant.topic} ${grant.role}"
+      } == {
+      "group:oncall@example.com"                               = "momento-key-rotator-requests roles/pubsub.publisher"
+      "serviceAccount:ci@test-project.iam.gserviceaccount.com" = "momento-key-rotator-requests roles/pubsub.publisher"
+    }
+    error_message = "Exactly the publishers can publish."
+  }
+
+  assert {
+    condition = (
+      google_pubsub_subscription.requests.dead_letter_policy[0].dead_letter_topic == var.dead_letter_topic &&
+      google_pubsub_subscription.requests.dead_letter_policy[0].max_delivery_attempts == 100 &&
+      [for grant in values(google_pubsub_topic_iam_member.dead_letters) : [grant.project, grant.topic, grant.role, grant.member]] == [
+        ["ops-project", "dead", "roles/pubsub.publisher", local.service_agents.pubsub]
+      ] &&
+      [for grant in values(google_pubsub_subscription_iam_member.dead_letters) : [grant.role, grant.member]] == [
+        ["roles/pubsub.subscriber", "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"]
+      ]
+    )
+    error_message = "Pub/Sub's service agent can't move failed requests to the dead-letter topic."
+  }
+}
+
+run "secret_managers_schedule_and_topics" {
+  command = plan
+
+  variables {
+    # The project's number is then known when planning.
+    enable_apis = false
+    secrets = {
+      scheduled = { rotation_period = "30d" }
+      regional  = { rotation_period = "90d", location = "europe-west3", topics = ["projects/deployments/topics/new.keys"] }
+      notified  = { topics = ["projects/test-project/topics/keys"] }
+      quiet     = {}
+    }
+  }
+
+  assert {
+    condition = (
+      google_secret_manager_secret.created["scheduled"].rotation[0].rotation_period == "2592000s" &&
+      google_secret_manager_secret.created["scheduled"].rotation[0].next_rotation_time == timeadd(plantimestamp(), "720h") &&
+      google_secret_manager_regional_secret.created["regional"].rotation[0].rotation_period == "7776000s" &&
+      length(google_secret_manager_secret.created["notified"].rotation) == 0 &&
+      length(google_secret_manager_secret.created["quiet"].rotation) == 0
+    )
+    error_message = "A secret has another rotation schedule than its own."
+  }
+
+  assert {
+    condition = {
+      for id, secret in merge(google_secret_manager_secret.created, google_secret_manager_regional_secret.created) :
+      id => join(" ", secret.topics[*].name)
+      } == {
+      scheduled = "projects/test-project/topics/momento-key-rotator-requests"
+      regional  = "projects/deployments/topics/new.keys projects/test-project/topics/momento-key-rotator-requests"
+      notified  = "projects/test-project/topics/keys"
+      quiet     = ""
+    }
+    error_message = "A secret has another topic than its own and, with a rotation schedule, that for requests."
+  }
+
+  assert {
+    condition = {
+      for topic, grant in google_pubsub_topic_iam_member.secret_manager :
+      topic => "${grant.project} ${grant.topic} ${grant.role} ${grant.member}"
+      } == {
+      for topic, place in {
+        "projects/test-project/topics/momento-key-rotator-requests" = "test-project momento-key-rotator-requests"
+        "projects/deployments/topics/new.keys"                      = "deployments new.keys"
+        "projects/test-project/topics/keys"                         = "test-project keys"
+        } : topic => join(" ", [
+          place, "roles/pubsub.publisher",
+          "serviceAccount:service-123456789012@gcp-sa-secretmanager.iam.gserviceaccount.com",
+      ])
+    }
+    error_message = "Secret Manager's service agent can publish to other topics than those of the secrets."
+  }
+
+  # A plan doesn't show dependencies.
+  assert {
+    condition = (
+      length(setsubtract(keys(google_pubsub_topic_iam_member.secret_manager), keys(time_sleep.grants.triggers))) == 0 &&
+      length(regexall("ignore_changes = \\[rotation\\[0\\].next_rotation_time\\]", file("${path.module}/secrets.tf"))) == 2
+    )
+    error_message = "A secret gets a topic before the grant has propagated, or every plan moves the next rotation."
+  }
+}

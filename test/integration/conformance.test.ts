@@ -240,7 +240,7 @@ const DIFFERENT: Readonly<
   'v2-refresh-old-key': [
     () =>
       answer(REFRESH, ({ body }) =>
-        bed.momento.account.revoke(body.previous_key_id as string, 'person'),
+        bed.momento.account.revoke(body.previous_key_id as string, 'operator'),
       ),
     'rejected',
   ],
@@ -269,7 +269,7 @@ const DIFFERENT: Readonly<
         MINT,
         (exchange) => {
           const [first] = bed.momento.account.keys(info(exchange).description);
-          bed.momento.account.revoke(first?.info.key_id ?? '', 'person');
+          bed.momento.account.revoke(first?.info.key_id ?? '', 'operator');
         },
         2,
       ),
@@ -350,7 +350,7 @@ const DIFFERENT: Readonly<
     },
     'listed without',
   ],
-  'v2-pace': [() => (bed.keyApi.callsPerSecond = 3), /^[1-9]\d*$/],
+  'v2-rate': [() => (bed.keyApi.callsPerSecond = 3), /^[1-9]\d*$/],
 
   'v1-refresh-token': [
     () => momento().inject('GenerateApiToken', 'every', { kind: 'corrupt' }),
@@ -559,7 +559,7 @@ describe('tools/conformance.ts', () => {
       'v2-v1-key': 'same',
       'v2-list-itself': 'same',
       'v2-list-caches-unknown': 'same',
-      'v2-pace': 'same',
+      'v2-rate': 'same',
       'v1-list-caches': 'same',
       'sm-permissions-no-secret': 'same',
       'sm-no-secret': 'same',

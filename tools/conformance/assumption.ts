@@ -1,24 +1,24 @@
-/** An assumption about a service, and the verdict after a check. */
+/** An assumption about a service, and its check. */
 import { status } from '@grpc/grpc-js';
 import { RotationError } from '../../src/errors';
 
-/** The evidence for an assumption before this tool checked the real service. */
+/** The source of an assumption before this tool checked the real service. */
 export type Source =
-  /** In the service's documentation, or its own clients rely on it. */
+  /** The vendor documents it, or its own clients rely on it. */
   | 'documented'
-  /** Observed at the real service. */
+  /** It was observed at the real service. */
   | 'measured'
   | 'guess';
 
 export interface Assumption<TestBed> {
   /** Stable, because reports quote it. */
   readonly id: string;
-  /** The subject of the check. */
+  /** The property that is checked. */
   readonly words: string;
   readonly source: Source;
-  /** The answer that the rotator relies on, or several answers that it accepts. */
+  /** The answer that the rotator expects, or several acceptable ones. */
   readonly assumed: string | readonly string[];
-  /** Observes the service. The observation must not contain a secret. */
+  /** Observes the service. The answer must not contain a secret. */
   readonly observe: (testBed: TestBed) => Promise<Observed>;
 }
 
@@ -28,14 +28,14 @@ export type Verdict = 'same' | 'DIFFERS' | 'NO ANSWER' | 'not checked';
 
 export interface Line extends Pick<Assumption<never>, 'id' | 'words' | 'source' | 'assumed'> {
   readonly verdict: Verdict;
-  /** The observation, or the reason why there is none. */
+  /** The observation, or why there is none. */
   readonly observed: string;
 }
 
-/** The user didn't allow this check, or didn't provide the key or secret that it needs. */
+/** The operator refused this check, or its settings are missing. */
 export class NotChecked extends Error {}
 
-/** The set-up of a check failed. The message contains no secret. */
+/** A resource that the check needs couldn't be created. The message contains no secret. */
 export class Unanswered extends Error {}
 
 export async function check<TestBed>(
@@ -57,7 +57,7 @@ export async function check<TestBed>(
   }
 }
 
-/** Returns only texts that are known to contain no secret. */
+/** Returns only texts that contain no secret. */
 export function reasonOf(thrown: unknown): string {
   if (thrown instanceof NotChecked || thrown instanceof Unanswered) return thrown.message;
   if (thrown instanceof RotationError) return thrown.code;
@@ -66,13 +66,13 @@ export function reasonOf(thrown: unknown): string {
   return `a fault of this tool: ${thrown instanceof Error ? thrown.name : typeof thrown}`;
 }
 
-/** The name of the gRPC status in an error, if it has one. */
+/** The status of an error of a gRPC service. */
 export function statusName(thrown: unknown): string | undefined {
   const code: unknown = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
   return Object.entries(status).find(([, known]) => known === code)?.[0];
 }
 
-/** Creates a value that several checks share when the first of them needs it. */
+/** Creates a resource for several checks when the first of them needs it. */
 export function once<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;
   return () => (made ??= make());

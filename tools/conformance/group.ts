@@ -4,14 +4,14 @@ import type { Target } from './target';
 
 /** Calls one service, and remembers what it created there. */
 export interface TestBed {
-  /** Removes everything that the test bed created. Returns what it couldn't remove. */
+  /** Removes everything that was created. Returns what couldn't be removed. */
   remove(): Promise<string[]>;
 }
 
 export interface Group {
   readonly title: string;
   readonly assumptions: readonly { readonly id: string; readonly source: Source }[];
-  /** Reports each line as soon as it is known. After the last line, it removes everything that it created. */
+  /** Reports each result. After the last one, removes everything that was created. */
   readonly check: (
     target: Target,
     signal: AbortSignal,
@@ -22,7 +22,7 @@ export interface Group {
 export interface GroupOptions<B extends TestBed> {
   readonly title: string;
   readonly assumptions: readonly Assumption<B>[];
-  /** @throws NotChecked if a key or the name of a secret is missing */
+  /** @throws NotChecked if its settings are missing */
   readonly open: (target: Target) => B;
 }
 
@@ -40,7 +40,7 @@ export function group<B extends TestBed>({ title, assumptions, open }: GroupOpti
         return [];
       }
       for (const assumption of assumptions) {
-        // `check` never throws, so the test bed always removes what it created.
+        // `check` never throws, so everything that was created is removed.
         report(
           signal.aborted ? notChecked(assumption, 'interrupted') : await check(assumption, testBed),
         );

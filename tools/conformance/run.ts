@@ -12,10 +12,10 @@ import { readTarget, startLocalTarget, type Target } from './target';
 
 export const GROUPS: readonly Group[] = [keyApi, authClient, secretManager];
 
-const LOCAL = `This run checks the emulators, which repeat the rotator's assumptions. It shows that both agree, and nothing about the real
-services. To check the real services, see docs/development/conformance.md.
+const LOCAL = `Against the emulators. They follow the same assumptions as the rotator, so this shows nothing about the real services.
+docs/development/conformance.md describes how to check the real services.
 `;
-const REAL = `This run checks the real services. It removes only what it creates, and asks before each cost.
+const REAL = `Against the real services. Questions precede every change, and the tool removes what it creates.
 `;
 
 export async function conformance(
@@ -26,18 +26,18 @@ export async function conformance(
 ): Promise<0 | 1> {
   const target = readTarget(env);
   const problems = Array.isArray(target) ? target : [];
-  // Not quoted, because an argument might be a key.
-  if (args.length > 0) problems.push('arguments are refused: pass keys in the environment');
+  // An argument isn't quoted, because it might be a key.
+  if (args.length > 0) problems.push('there are no arguments: keys come in the environment');
   if (Array.isArray(target) || problems.length > 0) {
     terminal.stderr.write(`conformance: nothing was checked: ${problems.join('; ')}.\n`);
     return 1;
   }
   if (target !== undefined) {
     terminal.stdout.write(REAL);
-    const dialog = new Dialog(terminal, signal);
-    const agree = (question: string) => dialog.agree(question);
+    const operator = new Operator(terminal, signal);
+    const agree = (question: string) => operator.agree(question);
     const isConform = await checkAll({ ...target, clock, agree }, signal, terminal);
-    dialog.leave();
+    operator.leave();
     return isConform ? 0 : 1;
   }
   terminal.stdout.write(LOCAL);
@@ -49,7 +49,7 @@ export async function conformance(
   }
 }
 
-/** @returns whether every checked assumption is true, and everything that was created is removed */
+/** @returns whether all checked assumptions hold, and everything that was created is removed */
 export async function checkAll(
   target: Target,
   signal: AbortSignal,
@@ -90,8 +90,8 @@ function summary(lines: readonly Line[]): string {
   return `${lines.length} lines: ${counts}. ${guesses.length} assumptions are guesses today.`;
 }
 
-/** Questions to the user at the terminal. */
-class Dialog {
+/** The operator at the terminal. */
+class Operator {
   readonly #input;
   readonly #answers;
   readonly #output: Terminal['stderr'];
@@ -100,11 +100,11 @@ class Dialog {
     this.#input = createInterface({ input: stdin });
     this.#answers = this.#input[Symbol.asyncIterator]();
     this.#output = stderr;
-    // An interrupted question counts as no.
+    // An interruption answers the question with no.
     signal.addEventListener('abort', () => this.leave());
   }
 
-  /** @returns false unless the answer is y or yes */
+  /** Any answer except yes is a no. */
   async agree(question: string): Promise<boolean> {
     this.#output.write(`\n${question} [y/N] `);
     const answer = await this.#answers.next();

@@ -1,11 +1,11 @@
-/** Which services are checked, and with which keys: the emulators, or the real services. */
+/** The services that are checked, emulators or real ones, and the keys for them. */
 import { reader, readServices, type Environment, type Services } from '../../src/config/variables';
 import { systemClock, type Clock } from '../../src/clock';
 import { Credential } from '../../src/momento/credential';
 import type { KeyKind } from '../../src/momento/api-key';
 import type { RateLimiterOptions } from '../../src/rate-limiter';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { startServices, type Services as LocalServices } from '../../emulators/services';
+import { startServices, type Services as Emulators } from '../../emulators/services';
 
 export interface Keys {
   /** A v2 key that can manage keys. */
@@ -20,15 +20,15 @@ export interface Target extends Services, Keys {
   /** The role of the v2 keys that are minted. */
   readonly role: string;
   readonly clock: Clock;
-  /** The rate limit of the key API; the function's own by default. */
+  /** The rate of calls to the key API. The default is the function's. */
   readonly rate?: RateLimiterOptions;
-  /** Asks the user to accept a cost. */
+  /** Asks the operator, who pays for it. */
   readonly agree: (question: string) => Promise<boolean>;
 }
 
 const ROLE = 'r-viewer';
 
-/** @returns the real services, or undefined for the emulators, or problems that quote no value */
+/** @returns the real services; undefined for the emulators; or the problems, without quoting a value */
 export function readTarget(
   env: Environment,
 ): Omit<Target, 'agree' | 'clock'> | undefined | string[] {
@@ -63,7 +63,7 @@ export function readTarget(
 }
 
 export interface LocalTarget extends Target {
-  readonly services: LocalServices;
+  readonly services: Emulators;
 }
 
 /** Starts the emulators. The clock skips all waits except the deadlines of calls, which have a signal. */

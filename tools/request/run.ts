@@ -28,7 +28,9 @@ export interface Surroundings {
   readonly hosts?: typeof HOSTS;
 }
 
-/** Why the command ends: problem and action. */
+const LOGIN = 'gcloud has no valid login. Run `gcloud auth login`.';
+
+/** Why the command ends. */
 class Failure extends Error {}
 
 /** @returns 0 if the request succeeded, 1 if it didn't, 2 if the arguments are invalid, 130 after an interruption */
@@ -103,14 +105,12 @@ class Request {
       const answer = await this.#post('pubsub', `/v1/${name}:publish`, body);
       const [messageId] = (answer.body.messageIds ?? []) as unknown[];
       if (answer.status === 200 && isMessageId(messageId)) return messageId;
-      throw new Failure(refusal(answer.status, name));
+      const isRefused = answer.status >= 400 && answer.status < 500;
+      throw new Failure(`${impactOf(!isRefused)} ${refusal(answer.status, name)}`);
     } catch (error) {
       if (!(error instanceof RotationError)) throw error;
-      const { problem, outcomeUnknown } = error;
-      const impact = outcomeUnknown ? 'The request might be published.' : 'Nothing was published.';
-      throw new Failure(
-        `${problem} ${impact} Repeat the command: at worst, the rotator acts twice.`,
-      );
+      const impact = impactOf(error.outcomeUnknown);
+      throw new Failure(`${impact} ${error.problem} Repeat the command.`);
     }
   }
 
@@ -136,7 +136,7 @@ class Request {
       if (this.#signal.aborted) return undefined;
       const retried = lines.filter(isRetried);
       for (const line of retried.slice(announced)) {
-        this.#say(`${remarksOn(line).join('\n')}\nPub/Sub delivers the request again.`);
+        this.#say(`${remarksOn(line).join('\n')}\nPub/Sub delivers it again.`);
       }
       announced = Math.max(announced, retried.length);
       const last = lastLines(lines);
@@ -161,6 +161,7 @@ class Request {
         if (error instanceof RotationError) return { status: 0, body: {} };
         throw error;
       });
+      if (status === 401) throw new Failure(LOGIN);
       if (status === 403) {
         throw new Failure("You can't read the log. Ask for roles/logging.viewer on the project.");
       }
@@ -189,9 +190,6 @@ class Request {
     try {
       const exchange = { method: 'POST', path, authorization, body } as const;
       const { status, text = '' } = await client.send(exchange, limits);
-      if (status === 401) {
-        throw new Failure('Google refuses the login of gcloud. Run `gcloud auth login`.');
-      }
       return { status, body: parse(text) };
     } finally {
       client.close();
@@ -213,16 +211,21 @@ interface Page {
   readonly nextPageToken?: string;
 }
 
+/** To repeat a request is safe: at worst, the rotator acts twice. */
+function impactOf(mightBePublished: boolean): string {
+  return mightBePublished ? 'The request might be published.' : 'Nothing was published.';
+}
+
 function refusal(status: number, topic: string): string {
   switch (status) {
-    case 200:
-      return 'Pub/Sub sent an invalid answer. The request might be published. Repeat the command.';
+    case 401:
+      return LOGIN;
     case 403:
       return `You can't publish to ${topic}. Ask for roles/pubsub.publisher on the topic.`;
     case 404:
       return `The topic ${topic} doesn't exist. Check --project and --topic.`;
     default:
-      return `Pub/Sub refused the request (HTTP ${status}). Repeat the command.`;
+      return `Pub/Sub answered HTTP ${status}. Repeat the command.`;
   }
 }
 
@@ -241,10 +244,8 @@ async function accessToken(env: Environment): Promise<string> {
     const { stdout } = await promisify(execFile)('gcloud', args, { env: { ...env } });
     return stdout.trim();
   } catch (error) {
-    throw new Failure(
-      (error as NodeJS.ErrnoException).code === 'ENOENT'
-        ? 'gcloud is missing. Install it, or use Cloud Shell.'
-        : 'gcloud has no valid login. Run `gcloud auth login`.',
-    );
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+    const problem = isMissing ? 'gcloud is missing. Install it, or use Cloud Shell.' : LOGIN;
+    throw new Failure(`${impactOf(false)} ${problem}`);
   }
 }

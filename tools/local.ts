@@ -28,7 +28,7 @@ Rotate (one secret fails, which doesn't affect the others):
 As Cloud Scheduler calls it (a second call for the same time returns already_rotated):
   AT="X-CloudScheduler-ScheduleTime: $(date -u +%Y-%m-%dT%H:%M:%SZ)"
   curl -s -X POST ${rotator.url} -H "$AT" -d '{"secrets": ["cache-key"]}'
-What a failure looks like (docs/runbook.md says what to do about each error.code):
+What a failure looks like (docs/operate/runbook.md says what to do about each error.code):
   curl -s -i -X POST ${rotator.url} -d '{"secrets": ["stuck-cache-key"]}'
 
 The function's log follows. Ctrl-C stops everything.

@@ -1,5 +1,5 @@
 import { HttpHost, HttpRefusal, type HttpAnswer, type HttpRequest } from './http-host';
-import { Ledger, LocalService } from './local-service';
+import { Ledger, Emulator } from './emulator';
 
 /** A structured line that the function writes. */
 type Line = Readonly<Record<string, unknown>>;
@@ -27,7 +27,7 @@ const READS_PER_MINUTE = 60;
  *
  * https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
  */
-export class LoggingEmulator extends LocalService {
+export class LoggingEmulator extends Emulator {
   /** How long a line stays invisible after it was written. */
   delayMs = 0;
   /** How many reads return an empty page first, as a search does that finds nothing in its time. */
@@ -42,7 +42,7 @@ export class LoggingEmulator extends LocalService {
       ListEntries: {
         method: 'POST',
         path: /^\/v2\/entries:list$/,
-        act: ({ body }: HttpRequest) => this.#list((body ?? {})),
+        act: ({ body }: HttpRequest) => this.#list(body ?? {}),
       },
     });
   }

@@ -1,13 +1,13 @@
 /** Runs the emulators and the function until they are stopped, to try requests by hand. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { startLocalWorld, STUCK_SECRET, V1_SECRET, V2_SECRET } from './local-services';
+import { startLocalTestBed, STUCK_SECRET, V1_SECRET, V2_SECRET } from './local-services';
 
 const PORT = Number(process.env.PORT ?? 8080);
 
 async function local(): Promise<void> {
   await requireFreePort();
-  const { secretManager, momento, keyApi, rotator, stop } = await startLocalWorld({
+  const { secretManager, momento, keyApi, rotator, stop } = await startLocalTestBed({
     port: PORT,
     server: 'development',
     onOutput: (text) => process.stdout.write(text),

@@ -4,7 +4,7 @@ import { status, type Metadata } from '@grpc/grpc-js';
 import { Account, ENDPOINT, jwt, type IssuedV2Key, type Permissions } from './account';
 import { mayUse, readOrder, type Grant } from './generated-key';
 import { GrpcHost, Refusal, type Answer } from './grpc-host';
-import { Emulator } from './emulator';
+import { LocalService } from './local-service';
 
 const { _GenerateApiTokenResponse, _RefreshApiTokenResponse } = auth.auth;
 const { _Cache, _ListCachesResponse } = control.control_client;
@@ -42,7 +42,7 @@ interface Key {
  * An emulator of Momento: it generates and refreshes v1 keys, lists caches, and gets and sets items. Caches and items work with
  * the v2 keys of its account, too. Everything else is UNIMPLEMENTED.
  */
-export class MomentoEmulator extends Emulator {
+export class MomentoEmulator extends LocalService {
   /** Whether a refresh token can be used again. For v1 keys Momento doesn't document it. */
   refreshTokens: 'reusable' | 'single-use' = 'reusable';
   /** How long Momento rejects a key that was refreshed or generated. */

@@ -119,7 +119,9 @@ describe('a request', () => {
     expect(cells(stdout)).toMatchObject([
       { SECRET: secret.name, OUTCOME: 'rotated', VERSION: '2', REASON: 'forced' },
     ]);
-    expect(stderr).toBe(`Message ${lastMessage()}. To see its result later: ${watchCommand()}\n`);
+    expect(stderr).toBe(
+      `Published message ${lastMessage()}. To see its result later: ${watchCommand()}\n`,
+    );
     expect(push.entries).toMatchObject([{ reason: 'INC-42', secret: secret.name }]);
     for (const { faults } of [push.pubsub, logging]) {
       const { headers } = faults.calls[0]?.request as { headers: Record<string, string[]> };
@@ -193,9 +195,9 @@ describe('the result', () => {
     const { code, stdout, stderr } = await run(['rotate', ...ARGS]);
     expect(push.entries.map(({ outcome }) => outcome)).toEqual(['failed', 'failed', 'rotated']);
     expect([code, cells(stdout)]).toMatchObject([0, [{ OUTCOME: 'rotated' }]]);
-    expect(stderr.match(/^MOMENTO_UNAVAILABLE: .*\nPub\/Sub delivers it again\.$/gm)).toHaveLength(
-      2,
-    );
+    expect(
+      stderr.match(/^MOMENTO_UNAVAILABLE: .*\nPub\/Sub delivers the request again\.$/gm),
+    ).toHaveLength(2);
   });
 
   test('is a failure when another delivery cannot help', async () => {

@@ -84,7 +84,9 @@ class Request {
     const messageId = this.options.messageId ?? (await this.#publish());
     const watch = `npm run request -- watch ${messageId} --project=${this.options.project}`;
     // A killed process prints nothing, so this comes first.
-    this.#say(`Message ${messageId}. To see its result later: ${watch}`);
+    if (this.options.messageId === undefined) {
+      this.#say(`Published message ${messageId}. To see its result later: ${watch}`);
+    }
     try {
       const lines = await this.#waitFor(messageId);
       if (lines === undefined)
@@ -136,7 +138,7 @@ class Request {
       if (this.#signal.aborted) return undefined;
       const retried = lines.filter(isRetried);
       for (const line of retried.slice(announced)) {
-        this.#say(`${remarksOn(line).join('\n')}\nPub/Sub delivers it again.`);
+        this.#say(`${remarksOn(line).join('\n')}\nPub/Sub delivers the request again.`);
       }
       announced = Math.max(announced, retried.length);
       const last = lastLines(lines);

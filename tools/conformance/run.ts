@@ -27,7 +27,7 @@ export async function conformance(
   const target = readTarget(env);
   const problems = Array.isArray(target) ? target : [];
   // An argument isn't quoted, because it might be a key.
-  if (args.length > 0) problems.push('there are no arguments: keys come in the environment');
+  if (args.length > 0) problems.push('arguments are refused: pass keys in the environment');
   if (Array.isArray(target) || problems.length > 0) {
     terminal.stderr.write(`conformance: nothing was checked: ${problems.join('; ')}.\n`);
     return 1;

@@ -55,7 +55,7 @@ done
 for tool in gcloud terraform curl; do
   command -v "$tool" >/dev/null || fail 10 "$tool isn't installed." 'Install it, or follow docs/cloud-shell.md'
 done
-version=$(terraform version | sed -n '1s/^Terraform v//p')
+version=$(terraform version | sed -n 's/^Terraform v//p')
 oldest=$(printf '%s\n' "$version" 1.5.7 | sort -t. -k1,1n -k2,2n -k3,3n | head -1)
 [[ $oldest == 1.5.7 ]] || fail 11 "Terraform ${version:-(unknown version)} is older than 1.5.7." \
   'Update: https://developer.hashicorp.com/terraform/install'

@@ -197,4 +197,4 @@ for secret in $secrets; do
     line=$(read_log 1h "jsonPayload.messageId=\"$id\"")
   done
 done
-printf '\nDone. Keep the state in terraform/terraform.tfstate, or move it to a bucket: terraform/README.md\n'
+printf '\nDone. Keep the state in terraform/terraform.tfstate, or move it to a bucket: docs/cloud-shell.md\n'

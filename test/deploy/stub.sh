@@ -61,7 +61,7 @@ case $call in
   'gcloud resource-manager org-policies describe '*) ;;
   'terraform version') printf 'Terraform v1.5.7\non linux_amd64\n' ;;
   'terraform -chdir=terraform init '*) ;;
-  'terraform -chdir=terraform apply'*) echo 'Apply complete! Resources: 40 added, 0 changed, 0 destroyed.' ;;
+  'terraform -chdir=terraform apply'*) echo 'Apply complete! Resources: 50 added, 0 changed, 0 destroyed.' ;;
   'terraform -chdir=terraform output -raw management_key') echo projects/my-project/secrets/momento-management-key ;;
   'terraform -chdir=terraform output -raw requests_topic') echo projects/my-project/topics/momento-key-rotator-requests ;;
   'terraform -chdir=terraform output -raw function_name') echo momento-key-rotator ;;
@@ -77,10 +77,10 @@ case $call in
     ;;
   'gcloud secrets versions add '*)
     cat >>"$STUB/versions"
-    echo 'Created version [1] of the secret.' >&2
+    echo "Created version [1] of the secret [$4]." >&2
     ;;
   'gcloud pubsub topics publish '*)
-    echo 'rotated||rotated projects/my-project/secrets/momento-api-key; newest version 1; forced' >"$STUB/log"
+    echo 'rotated||rotated projects/my-project/secrets/momento-api-key; newest version 1; the secret is empty' >"$STUB/log"
     echo 4711
     ;;
   'gcloud logging read '*) cat "$STUB/log" 2>/dev/null || true ;;

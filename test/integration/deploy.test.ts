@@ -157,7 +157,7 @@ test('applies, stores the management key and rotates when keys are minted', asyn
   const { code, output } = await clone.run(MINT, MANAGEMENT_KEY);
   expect(output).toMatch(/^ok: gcloud, curl and Terraform 1\.5\.7\nok: logged in as/);
   expect(output).toContain(
-    '\nrotated projects/my-project/secrets/momento-api-key; newest version 1; forced\n\nDone.',
+    '\nrotated projects/my-project/secrets/momento-api-key; newest version 1; the secret is empty\n\nDone.',
   );
   expect(code).toBe(0);
   expect(changes(clone.calls())).toEqual([
@@ -250,6 +250,18 @@ test('accepts an enforced organisation policy when the settings satisfy it', asy
 test('accepts later versions of Terraform', async () => {
   clone.stub('answers', 'terraform version=>Terraform v1.16.5');
   expect((await clone.run(['--check'])).code).toBe(0);
+});
+
+test('prints what the tutorial shows', async () => {
+  const checked = await clone.run(['--check']);
+  const { output } = await clone.run(MINT, MANAGEMENT_KEY);
+  const shown = [
+    ...readFileSync(join(root, 'docs/cloud-shell.md'), 'utf8').matchAll(/^```text\n(.*?)^```/gms),
+  ].map(([, text = '']) => text);
+  const ours = shown.filter((text) => !/^(https|Updated|Successfully)/.test(text));
+  expect(ours).toHaveLength(4);
+  const printed = checked.output + output;
+  for (const line of ours.flatMap((text) => text.split('\n'))) expect(printed).toContain(line);
 });
 
 test('asks for the same permissions as the documentation', () => {

@@ -180,7 +180,7 @@ describe('minted keys', () => {
     const push = await start([secret], setup);
     // Applications get a key that is about to be revoked until the response adds another one.
     bed.unwatch(secret);
-    bed.when('after RevokeKey', () => bed.secretManager.addVersion(secret.name, old));
+    bed.when('after RevokeKey', () => void bed.secretManager.addVersion(secret.name, old));
     const { result } = await respond(push, { secrets: [secret.id] });
     expect(result).toMatchObject({ contained: true, version: '5' });
     expect(bed.momento.accepts(keyIn(bed.payload(secret)))).toBe(true);

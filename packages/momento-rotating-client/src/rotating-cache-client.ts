@@ -183,7 +183,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     signal?.throwIfAborted();
     // Reads start on use and not by a timer, because Cloud Run gives no CPU between requests.
     if (this.#periodic.isDue) void this.#read();
-    if (this.#current === undefined) await unlessAborted(this.#reading, signal);
+    if (this.#current === undefined && this.#reading) await unlessAborted(this.#reading, signal);
   }
 
   /** Read synchronously before a call: after an `await` the generation might be closed. */
@@ -226,7 +226,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     if (!rejected.reported) this.#emit({ type: 'rejected', ...versionOf(rejected) });
     rejected.rejected = rejected.reported = true;
     // A read that is in progress might have begun before the rotation.
-    await unlessAborted(this.#reading, signal);
+    if (this.#reading) await unlessAborted(this.#reading, signal);
     if (this.#current === rejected && this.#rescue.isDue) {
       await unlessAborted(this.#read(), signal);
     }
@@ -463,7 +463,7 @@ function isNewer({ version }: StoredPayload, held: Generation | undefined): bool
 }
 
 /** The middleware without the hooks that start and end it. */
-function shared(middleware: Middleware): Middleware {
+export function shared(middleware: Middleware): Middleware {
   return {
     onNewRequest: (context) => middleware.onNewRequest(context),
     ...(middleware.shouldLoadLate !== undefined && { shouldLoadLate: middleware.shouldLoadLate }),
@@ -508,11 +508,11 @@ function unread(source: string): NoKeyError {
   );
 }
 
-async function unlessAborted(
-  promise: Promise<void> | undefined,
+export async function unlessAborted<T>(
+  promise: Promise<T>,
   signal: AbortSignal | undefined,
-): Promise<void> {
-  if (signal === undefined || promise === undefined) return promise;
+): Promise<T> {
+  if (signal === undefined) return promise;
   signal.throwIfAborted();
   let stop: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -520,7 +520,7 @@ async function unlessAborted(
     signal.addEventListener('abort', stop, { once: true });
   });
   try {
-    await Promise.race([promise, aborted]);
+    return await Promise.race([promise, aborted]);
   } finally {
     if (stop) signal.removeEventListener('abort', stop);
   }

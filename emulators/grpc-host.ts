@@ -2,7 +2,7 @@ import { createServer, type AddressInfo, type Server as Listener, type Socket } 
 import * as grpc from '@grpc/grpc-js';
 import { FaultPlan, type Service } from './faults';
 import type { Detail } from './google-rpc';
-import type { Host } from './local-service';
+import type { Host } from './emulator';
 
 /** What a method answers, and what arrives instead when the answer is corrupted on its way. */
 export interface Answer<Response> {

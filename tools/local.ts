@@ -1,13 +1,13 @@
 /** Runs the emulators and the function until they are stopped, to try requests by hand. */
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { startLocalWorld, STUCK_SECRET, V1_SECRET, V2_SECRET } from './local-services';
+import { startLocalTestBed, STUCK_SECRET, V1_SECRET, V2_SECRET } from './local-services';
 
 const PORT = Number(process.env.PORT ?? 8080);
 
 async function local(): Promise<void> {
   await requireFreePort();
-  const { secretManager, momento, keyApi, rotator, stop } = await startLocalWorld({
+  const { secretManager, momento, keyApi, rotator, stop } = await startLocalTestBed({
     port: PORT,
     server: 'development',
     onOutput: (text) => process.stdout.write(text),
@@ -28,7 +28,7 @@ Rotate (one secret fails, which doesn't affect the others):
 As Cloud Scheduler calls it (a second call for the same time returns already_rotated):
   AT="X-CloudScheduler-ScheduleTime: $(date -u +%Y-%m-%dT%H:%M:%SZ)"
   curl -s -X POST ${rotator.url} -H "$AT" -d '{"secrets": ["cache-key"]}'
-What a failure looks like (docs/runbook.md says what to do about each error.code):
+What a failure looks like (docs/operate/runbook.md says what to do about each error.code):
   curl -s -i -X POST ${rotator.url} -d '{"secrets": ["stuck-cache-key"]}'
 
 The function's log follows. Ctrl-C stops everything.

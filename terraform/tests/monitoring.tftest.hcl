@@ -155,7 +155,7 @@ run "the_alerts" {
       alert.severity == (kind == "failed_run" ? "ERROR" : "CRITICAL") &&
       alert.alert_strategy[0].auto_close == "86400s" && length(alert.documentation[0].links) == 0 &&
       alert.conditions[0].condition_prometheus_query_language[0].disable_metric_validation &&
-      strcontains(alert.documentation[0].content, "docs/runbook.md in the rotator's repository") &&
+      strcontains(alert.documentation[0].content, "docs/operate/runbook.md in the rotator's repository") &&
       (strcontains(alert.documentation[0].content, "`WATCH`") || kind == "failed_job") &&
       length(alert.documentation[0].content) > 100 && length(alert.documentation[0].content) < 8192
     ])

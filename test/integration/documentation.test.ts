@@ -75,6 +75,15 @@ describe('the documentation', () => {
     expect(entries).toEqual(expected);
   });
 
+  test('has no error code that the rotator never throws, or that no test expects', () => {
+    const textOf = (...patterns: string[]): string =>
+      globSync(patterns, { cwd: root }).map(read).join('\n');
+    const thrower = textOf('src/**/!(errors).ts', 'src/*/errors.ts');
+    const expected = textOf('test/{unit,integration}/**/!(documentation).test.ts');
+    expect(ERROR_CODES.filter((code) => !thrower.includes(`'${code}'`))).toEqual([]);
+    expect(ERROR_CODES.filter((code) => !expected.includes(code))).toEqual([]);
+  });
+
   test('has a line in the runbook for every alert', () => {
     const alerts = [
       ...read('terraform/modules/monitoring/alerts.tf').matchAll(/^ {6}title += "(.*)"$/gm),
@@ -138,6 +147,14 @@ describe('the documentation', () => {
     );
     if (page === 'README.md') expect(called).not.toHaveLength(0);
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(called));
+    const files = [...read(page).matchAll(/\b(?:npx tsx|node) ([\w/-]+\.\w+)/g)].map(
+      ([, file = '']) => file,
+    );
+    const missing = files.filter(
+      (file) =>
+        ![root, resolve(root, dirname(page))].some((folder) => existsSync(resolve(folder, file))),
+    );
+    expect(missing).toEqual([]);
   });
 
   test.each(PAGES)('%s links to files and headings that are there', (page) => {

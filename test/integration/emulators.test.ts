@@ -687,7 +687,7 @@ describe('the emulator of the key API', () => {
     ]);
     expect(keys.map(({ revoked }) => revoked?.by)).toEqual([
       'call',
-      'person',
+      'operator',
       ...Array<undefined>(3),
     ]);
     const live = (): string[] =>

@@ -126,7 +126,7 @@ describe('a run fails before a key is issued', () => {
   const unlisted = (): Secret => {
     const secret = bed.seedV2({}, {}, 'apiKey');
     bed.unwatch(secret);
-    bed.momento.account.revoke(bed.keyOf(secret).info.key_id, 'person');
+    bed.momento.account.revoke(bed.keyOf(secret).info.key_id, 'operator');
     return secret;
   };
   const unreadable = (): Setup => {

@@ -72,7 +72,7 @@ describe('a newest key that Momento rejects', () => {
   it('is replaced when its secret is minted, though it is not due', async () => {
     const secret = bed.seedV2(TERMS);
     bed.unwatch(secret);
-    bed.momento.account.revoke(bed.keyOf(secret).info.key_id, 'person');
+    bed.momento.account.revoke(bed.keyOf(secret).info.key_id, 'operator');
     expect(await run(secret, NOT_DUE)).toMatchObject({
       outcome: 'failed',
       error: {

@@ -35,7 +35,7 @@ describe('a v2 key', () => {
     expect(Object.keys(after)).toEqual(Object.keys(before));
     expect(after).toMatchObject({ [key]: fresh.apiKey, [token]: fresh.refreshToken });
     if (format === 'apiJson') expect(after.key_info).toEqual(fresh.info);
-    expect(fresh.info).toMatchObject({ role_id: old.info.role_id, description: 'of a person' });
+    expect(fresh.info).toMatchObject({ role_id: old.info.role_id, description: 'of an operator' });
     // The rotator revokes only keys that it minted.
     expect(result.revoked).toBeUndefined();
     expect(bed.momento.account.isLive(old)).toBe(true);

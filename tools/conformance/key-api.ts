@@ -393,7 +393,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiTestBed>[] = [
     },
   },
   {
-    id: 'v2-pace',
+    id: 'v2-rate',
     words: `of ${MANY_CALLS} calls, five a second, Momento throttles`,
     source: 'guess',
     assumed: 'none',

@@ -97,7 +97,7 @@ locals {
   text_values = {
     function   = var.function_name
     commands   = var.commands
-    runbook    = coalesce(var.settings.runbook_url, "docs/runbook.md in the rotator's repository")
+    runbook    = coalesce(var.settings.runbook_url, "docs/operate/runbook.md in the rotator's repository")
     late_since = local.late_since
     days       = local.no_success_days
     expiry     = local.expiry_days_text

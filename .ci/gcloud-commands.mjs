@@ -37,18 +37,24 @@ const folder = mkdtempSync(join(tmpdir(), 'gcloud-commands-'));
 try {
   const file = join(folder, 'commands.json');
   writeFileSync(file, JSON.stringify(commands));
-  const output = execFileSync('gcloud', ['meta', 'lint-gcloud-commands', `--commands-file=${file}`], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-    maxBuffer: 256 * 1024 * 1024,
-    env: { ...process.env, CLOUDSDK_CONFIG: folder, CLOUDSDK_CORE_DISABLE_PROMPTS: '1' },
-  });
+  const output = execFileSync(
+    'gcloud',
+    ['meta', 'lint-gcloud-commands', `--commands-file=${file}`],
+    {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      maxBuffer: 256 * 1024 * 1024,
+      env: { ...process.env, CLOUDSDK_CONFIG: folder, CLOUDSDK_CORE_DISABLE_PROMPTS: '1' },
+    },
+  );
   const invalid = JSON.parse(output).filter(({ success }) => !success);
   for (const { command_string: command, error_message: message } of invalid) {
     const { page } = commands.find(({ command_string }) => command_string === command) ?? {};
     console.error(`${page}: ${command}\n  ${message}`);
   }
-  console.log(`${commands.length} gcloud commands in ${pages.length} pages, ${invalid.length} invalid`);
+  console.log(
+    `${commands.length} gcloud commands in ${pages.length} pages, ${invalid.length} invalid`,
+  );
   if (invalid.length > 0 || commands.length === 0) process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true });

@@ -122,6 +122,21 @@ describe('the documentation', () => {
     expect(policy).toEqual({ gracePeriodMs: 0, verify: true, revoke: false });
   });
 
+  test("has Terraform's names and defaults of the same settings", () => {
+    const inTerraform = new Map(
+      rows(read('terraform/README.md').split('## Outputs')[0] ?? '').map(([name, ...cells]) => [
+        name,
+        /^[a-z]+\./.test(name ?? '') ? cells[0] : cells[2],
+      ]),
+    );
+    const [table = ''] = configuration.split('## Secrets');
+    const settings = rows(table).filter(([, , name]) => name !== '–');
+    expect(settings.map(([, , name, value]) => [name, value])).toEqual(
+      settings.map(([, , name]) => [name, inTerraform.get(name)]),
+    );
+    expect(settings.length).toBeGreaterThan(9);
+  });
+
   test('has the deadlines of a run', () => {
     const seconds = (ms: number) => String(ms / 1000);
     expect(configuration).toContain(

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { Ledger } from './local-service';
+import { Ledger } from './emulator';
 
 // `.invalid` never resolves, so a client that doesn't call an emulator reaches no service.
 export const ENDPOINT = 'cell-1.momento.invalid';

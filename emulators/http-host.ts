@@ -2,7 +2,7 @@ import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse }
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { FaultPlan, type RawAnswer, type Service } from './faults';
-import type { Host } from './local-service';
+import type { Host } from './emulator';
 
 /** A request as a route sees it. */
 export interface HttpRequest {

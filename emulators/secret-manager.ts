@@ -5,7 +5,7 @@ import { status, type Metadata, type ServiceDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
 import { errorInfo, statusDetails } from './google-rpc';
 import { GrpcHost, Refusal, type Answer, type Gate, type Method } from './grpc-host';
-import { Ledger, LocalService } from './local-service';
+import { Ledger, Emulator } from './emulator';
 
 type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
 type VersionResource = protos.google.cloud.secretmanager.v1.ISecretVersion;
@@ -143,7 +143,7 @@ interface Target {
  * It stands for the endpoint that the client asks for (its `:authority`): that of a location for
  * `secretmanager.LOCATION.rep.googleapis.com`, else the global one. Each knows its own names only.
  */
-export class SecretManagerEmulator extends LocalService {
+export class SecretManagerEmulator extends Emulator {
   /** Unset: no limit. Counted by whole minutes of the service's clock. */
   quotas: Quotas = {};
   /** How many of a secret's newest changes lists don't show yet, at most 50. */

@@ -1,5 +1,17 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { Configurations, NoopMomentoLoggerFactory } from '@gomomento/sdk';
 import { status } from '@grpc/grpc-js';
-import { NoKey, type RotatingCacheClient } from '../../examples/application/rotating-cache-client';
+import {
+  ClientClosedError,
+  file,
+  InvalidOptionError,
+  NoKeyError,
+  secretManager,
+  type RotatingCacheClient,
+} from '../../packages/momento-rotating-client/src/index';
 import { until } from '../until';
 import { leaks } from '../leaks';
 import {
@@ -7,6 +19,7 @@ import {
   CONNECTIONS,
   Hold,
   isItem,
+  isProbe,
   isRead,
   MINUTE,
   outcome,
@@ -27,7 +40,7 @@ beforeAll(async () => {
 beforeEach(() => world.reset());
 
 afterEach(() => {
-  const texts = world.logged.map(({ message }) => message);
+  const texts = world.events.map((event) => inspect(event, { showHidden: true }));
   expect(leaks(world.momento.secrets(), texts)).toEqual([]);
 });
 
@@ -39,7 +52,7 @@ async function started(changes?: Changes): Promise<RotatingCacheClient> {
   expect(await outcome(client)).toBe('Miss');
   world.secretManager.faults.forget();
   world.momento.faults.forget();
-  world.logged.length = 0;
+  world.events.length = 0;
   return client;
 }
 
@@ -75,7 +88,7 @@ async function someCalls(client: RotatingCacheClient): Promise<Set<string>> {
   return callsUntil(client, () => (calls += 1) > 50);
 }
 
-const severities = (): string[] => world.logged.map(({ severity }) => severity);
+const types = (): string[] => world.noted.map(({ type }) => type);
 
 describe('the forms of a payload', () => {
   const bare = (format: 'v1' | 'legacy'): string => world.momento.issueKey({ format }).apiKey;
@@ -118,10 +131,8 @@ describe('a rotation', () => {
     await until(() => reading.calls === 1);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
     reading.release();
-    await callsUntil(client, () => world.logged.length > 0);
-    expect(world.logged).toEqual([
-      { severity: 'INFO', message: expect.stringContaining('version in use: 2') as string },
-    ]);
+    await callsUntil(client, () => world.events.length > 0);
+    expect(world.events).toEqual([{ type: 'rotated', version: 2, previousVersion: 1 }]);
     first.revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
     expect(world.reads('latest')).toBe(1);
@@ -138,7 +149,7 @@ describe('a rotation', () => {
     revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
     connecting.release();
-    expect(await callsUntil(client, () => severities().includes('WARNING'))).toEqual(
+    expect(await callsUntil(client, () => types().includes('readFailed'))).toEqual(
       new Set(['Miss']),
     );
   });
@@ -150,28 +161,24 @@ describe('a rotation', () => {
     world.advance(REREAD_EVERY);
     const item = new Hold(world.momento, 'before', isItem);
     const underWay = outcomes(client, 200);
-    await until(() => item.calls === 200 && world.logged.length > 0);
+    await until(() => item.calls === 200 && world.events.length > 0);
+    expect(world.connections).toBe(2 * CONNECTIONS);
     item.release();
     expect(await underWay).toEqual(['Miss']);
-    expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect(world.connections).toBe(2 * CONNECTIONS);
-    await until(() => world.connections === CONNECTIONS, 10_000);
+    await until(() => world.connections === CONNECTIONS);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
     expect(world.connections).toBe(CONNECTIONS);
   });
 
-  it('tells of each key, for what else is made with it', async () => {
-    const tokens: string[] = [];
+  it('gives the new key to clients of other kinds', async () => {
     const keys = [world.momento.issueV2Key(), world.momento.issueV2Key()].map((key) => key.apiKey);
-    const client = world.client({
-      onNewKey: (credentials) => void tokens.push(credentials.getAuthToken()),
-    });
     world.store(keys[0] ?? '');
-    await outcome(client);
+    const client = await started();
+    const first = await client.credentialProvider();
     world.store(keys[1] ?? '');
-    world.advance(REREAD_EVERY);
-    await callsUntil(client, () => tokens.length === 2);
-    expect(tokens.every((token, index) => token === keys[index])).toBe(true);
+    expect(await client.credentialProvider()).toBe(first);
+    const second = await client.credentialProvider({ rejected: first });
+    expect([first, second].map((key) => keys.indexOf(key.getAuthToken()))).toEqual([0, 1]);
   });
 
   it('that adds the same key again changes nothing', async () => {
@@ -181,7 +188,7 @@ describe('a rotation', () => {
     world.store(`${apiKey}\n`);
     world.advance(REREAD_EVERY);
     await callsDuringRead(client);
-    expect([world.connections, world.logged]).toEqual([CONNECTIONS, []]);
+    expect([world.connections, world.events]).toEqual([CONNECTIONS, []]);
   });
 });
 
@@ -207,7 +214,7 @@ describe('a key that is revoked', () => {
     expect([world.reads('latest'), world.reads('2')]).toEqual([1, 1]);
   });
 
-  it('while the secret is being read costs another read, which cannot have missed the new one', async () => {
+  it('while the secret is being read costs one more read by number', async () => {
     const { revoke } = world.rotate();
     const client = await started();
     const reading = new Hold(world.secretManager, 'after', isRead);
@@ -228,7 +235,7 @@ describe('a key that is revoked', () => {
     reading.release();
     const answered = await Promise.all(calls);
     expect(new Set(answered.map(({ type }) => type))).toEqual(new Set(['Miss']));
-    expect(world.reads('latest')).toBe(2);
+    expect([world.reads('latest'), world.reads('2')]).toEqual([1, 1]);
   });
 
   it('without another in its place lets a herd read once, and then wait twice as long each time', async () => {
@@ -245,16 +252,11 @@ describe('a key that is revoked', () => {
       expect(await outcomes(client, 10)).toEqual(['AUTHENTICATION_ERROR']);
       expect(world.reads('latest')).toBe(2 + reads);
     }
-    expect(world.logged).toEqual([
-      {
-        severity: 'ERROR',
-        message: expect.stringContaining('in use: 1; Momento rejects it') as string,
-      },
-    ]);
+    expect(world.noted).toEqual([{ type: 'rejected', version: 1 }]);
     world.rotate();
     world.advance(16_000);
     expect(await outcomes(client, 10)).toEqual(['Miss']);
-    expect(severities()).toEqual(['ERROR', 'INFO']);
+    expect(types()).toEqual(['rejected', 'rotated']);
   });
 
   it('for a moment only is used again, and the secret is not read more often for it', async () => {
@@ -265,22 +267,22 @@ describe('a key that is revoked', () => {
     const seen = await callsUntil(client, () => world.momento.faults.calls.length >= 20);
     expect(seen).toEqual(new Set(['Miss', 'AUTHENTICATION_ERROR']));
     expect(world.reads('latest')).toBe(1);
-    for (const seconds of [1, 2]) {
-      world.advance(seconds * 1000);
-      expect(await callsDuringRead(client)).toEqual(new Set(['Miss']));
-    }
-    expect(severities()).toEqual(['ERROR', 'INFO']);
+    world.advance(1000);
+    world.momento.faults.forget();
+    expect(await someCalls(client)).toEqual(new Set(['Miss', 'AUTHENTICATION_ERROR']));
+    expect(world.reads('latest')).toBe(2);
+    expect(new Set(types())).toEqual(new Set(['rejected']));
   });
 });
 
 describe('a key that expires', () => {
   it('is replaced before that, however long the secret need not be read', async () => {
     world.rotate(600);
-    const client = world.client({ rereadEvery: 1000 * MINUTE });
+    const client = world.client({ rereadEveryMs: 1000 * MINUTE });
     expect(await outcome(client)).toBe('Miss');
     world.rotate();
     world.advance(5 * MINUTE);
-    const seen = await callsUntil(client, () => world.logged.length === 2);
+    const seen = await callsUntil(client, () => world.events.length === 2);
     world.advance(5 * MINUTE);
     expect([...seen, ...(await outcomes(client, 100))]).toEqual(['Miss', 'Miss']);
   });
@@ -303,7 +305,7 @@ describe('a key that expires', () => {
     const { apiKey } = world.momento.issueV2Key({ lifetimeSeconds: 'never' });
     const expiry = Math.floor(world.now() / 1000) + 600;
     world.store(JSON.stringify({ apiKey, ...fields(expiry) }));
-    const client = world.client({ rereadEvery: 1000 * MINUTE });
+    const client = world.client({ rereadEveryMs: 1000 * MINUTE });
     await outcome(client);
     for (const minutes of [5, 6]) {
       world.advance(minutes * MINUTE);
@@ -317,7 +319,7 @@ describe('a key that expires', () => {
 });
 
 describe('a secret', () => {
-  it('that cannot be read leaves the key at hand in use, with one warning', async () => {
+  it('that cannot be read leaves the key at hand in use', async () => {
     const { revoke } = world.rotate();
     const client = await started();
     world.secretManager.faults.inject('AccessSecretVersion', 'every', {
@@ -332,15 +334,12 @@ describe('a secret', () => {
       return world.reads('latest') >= 4;
     });
     expect(seen).toEqual(new Set(['Miss']));
-    expect(world.logged).toEqual([
-      {
-        severity: 'WARNING',
-        message: expect.stringMatching(/in use: 1; 14 UNAVAILABLE/) as string,
-      },
-    ]);
+    expect(world.noted[0]).toEqual({ type: 'readFailed', version: 1, code: 'SOURCE_UNAVAILABLE' });
     world.secretManager.faults.clear();
-    world.advance(REREAD_EVERY);
-    await callsUntil(client, () => world.logged.length === 2);
+    await callsUntil(client, () => {
+      world.advance(1000);
+      return types().includes('rotated');
+    });
     revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
   });
@@ -349,7 +348,7 @@ describe('a secret', () => {
     world.rotate();
     world.secretManager.faults.inject('AccessSecretVersion', 1, { kind: 'drop', when: 'before' });
     expect(await outcome(world.client())).toBe('Miss');
-    expect(severities()).toEqual(['INFO']);
+    expect(types()).toEqual(['rotated']);
   });
 
   it.each<[string, () => string]>([
@@ -361,7 +360,7 @@ describe('a secret', () => {
     ['a list', () => '["a"]'],
     ['bytes', () => '\u0000\ufffd'],
     ['a key that Momento does not know', () => revoked(world.momento.issueV2Key().apiKey)],
-  ])('that holds %s leaves the key at hand in use, with one warning', async (_, garbage) => {
+  ])('that holds %s leaves the key at hand in use', async (_, garbage) => {
     world.rotate();
     const client = await started();
     world.store(garbage());
@@ -371,19 +370,20 @@ describe('a secret', () => {
       return world.reads('latest') >= 4;
     });
     expect(seen).toEqual(new Set(['Miss']));
-    expect(severities()).toEqual(['WARNING']);
+    expect(new Set(types())).toEqual(new Set(['readFailed']));
     await until(() => world.connections === CONNECTIONS);
     world.rotate();
-    world.advance(REREAD_EVERY);
-    await callsUntil(client, () => world.logged.length === 2);
-    expect(severities()).toEqual(['WARNING', 'INFO']);
+    await callsUntil(client, () => {
+      world.advance(1000);
+      return types().at(-1) === 'rotated';
+    });
   });
 
   it.each<[string, status, string[]]>([
-    ['says that it may not read the cache', status.PERMISSION_DENIED, ['WARNING']],
-    ['gives no clear answer', status.UNAVAILABLE, ['WARNING']],
-    ['says that the cache does not exist', status.NOT_FOUND, ['INFO']],
-    ['says that there are too many calls', status.RESOURCE_EXHAUSTED, ['INFO']],
+    ['says that it cannot read the cache', status.PERMISSION_DENIED, ['rotated']],
+    ['gives no clear answer', status.UNAVAILABLE, ['readFailed']],
+    ['says that the cache does not exist', status.NOT_FOUND, ['rotated']],
+    ['says that there are too many calls', status.RESOURCE_EXHAUSTED, ['rotated']],
   ])('with a new key of which Momento %s', async (_, code, expected) => {
     world.rotate();
     const client = await started();
@@ -391,47 +391,46 @@ describe('a secret', () => {
     world.momento.faults.intercept = (call, when) =>
       isItem(call) ? undefined : { kind: 'error', code, when };
     world.advance(REREAD_EVERY);
-    const seen = await callsUntil(client, () => world.logged.length > 0);
-    expect([...seen, ...severities()]).toEqual(['Miss', ...expected]);
+    const seen = await callsUntil(client, () => world.events.length > 0);
+    expect([...seen, ...types()]).toEqual(['Miss', ...expected]);
   });
 
   it('without a key that works lets calls fail until it has one', async () => {
     const client = world.client();
     const failures = await Promise.allSettled(Array.from({ length: 100 }, () => outcome(client)));
     expect(failures.every(({ status }) => status === 'rejected')).toBe(true);
-    await expect(outcome(client)).rejects.toThrow(NoKey);
-    expect(world.secretManager.faults.calls).toHaveLength(2);
+    await expect(outcome(client)).rejects.toThrow(NoKeyError);
+    expect(world.secretManager.faults.calls).toHaveLength(1);
     world.rotate().revoke();
     world.advance(1000);
-    await expect(outcome(client)).rejects.toThrow(NoKey);
+    await expect(outcome(client)).rejects.toThrow(NoKeyError);
     world.rotate();
-    await expect(outcome(client)).rejects.toThrow(NoKey);
+    await expect(outcome(client)).rejects.toThrow(NoKeyError);
     world.advance(2000);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect(severities()).toEqual(['ERROR', 'INFO']);
+    expect(new Set(types())).toEqual(new Set(['readFailed', 'rotated']));
   });
 });
 
 describe('a process', () => {
-  it('that slept while it read the secret reads it again, and warns of nothing', async () => {
+  it('that slept while it read the secret reads it again at once', async () => {
     world.rotate();
     const client = await started();
     const awake = Promise.withResolvers<undefined>();
     let reads = 0;
     world.secretManager.faults.intercept = async () => {
       reads += 1;
+      if (reads > 1) return undefined;
       await awake.promise;
       return { kind: 'drop', when: 'before' };
     };
     world.advance(REREAD_EVERY);
     await callsUntil(client, () => reads === 1);
     world.advance(10 * MINUTE);
-    awake.resolve(undefined);
-    await callsUntil(client, () => reads > 2);
-    world.secretManager.faults.clear();
     world.rotate();
-    expect(await callsUntil(client, () => world.logged.length > 0)).toEqual(new Set(['Miss']));
-    expect(severities()).toEqual(['INFO']);
+    awake.resolve(undefined);
+    expect(await callsUntil(client, () => world.events.length > 0)).toEqual(new Set(['Miss']));
+    expect(types()).toEqual(['rotated']);
   });
 
   it('that ends closes what it has, and what it is about to have', async () => {
@@ -442,16 +441,218 @@ describe('a process', () => {
     world.advance(REREAD_EVERY);
     expect(await outcome(client)).toBe('Miss');
     await until(() => reading.calls === 1);
-    client.close();
+    await client.close();
     await until(() => world.connections === 0);
     world.momento.faults.forget();
     reading.release();
     await until(() => world.momento.faults.calls.some(({ method }) => method === 'Get'));
     await until(() => world.connections === 0);
-    await expect(outcome(client)).rejects.toThrow(NoKey);
-    expect(world.logged).toEqual([]);
+    await expect(outcome(client)).rejects.toThrow(ClientClosedError);
+    expect(world.events).toEqual([]);
+  });
+
+  it('waits for its calls when it closes the client', async () => {
+    world.rotate();
+    const client = await started();
+    const item = new Hold(world.momento, 'before', isItem);
+    const calls = outcomes(client, 50);
+    await until(() => item.calls === 50);
+    let isClosed = false;
+    const closed = client[Symbol.asyncDispose]().then(() => (isClosed = true));
+    await expect(outcome(client)).rejects.toThrow(ClientClosedError);
+    expect(isClosed).toBe(false);
+    item.release();
+    expect(await calls).toEqual(['Miss']);
+    await closed;
+    await until(() => world.connections === 0);
   });
 });
+
+describe('the faults of the first example', () => {
+  it('failed periodic reads do not delay the read after an authentication error', async () => {
+    const { revoke } = world.rotate();
+    const client = await started();
+    world.secretManager.faults.inject('AccessSecretVersion', 'every', {
+      kind: 'error',
+      code: status.UNAVAILABLE,
+      when: 'before',
+    });
+    world.advance(REREAD_EVERY);
+    for (let failures = 1; failures <= 6; failures += 1) {
+      await callsUntil(client, () => world.events.length === failures && !world.isReading);
+      if (failures < 6) world.advance(2 ** failures * 1000);
+    }
+    world.secretManager.faults.clear();
+    world.rotate();
+    revoke();
+    expect(await outcomes(client, 100)).toEqual(['Miss']);
+  });
+
+  it('a lower version never replaces a higher one', async () => {
+    const { revoke } = world.rotate();
+    const client = await started();
+    world.secretManager.staleLatest = 1;
+    world.rotate();
+    revoke();
+    expect(await outcomes(client, 10)).toEqual(['Miss']);
+    world.advance(REREAD_EVERY);
+    await callsDuringRead(client);
+    expect(world.noted.filter(({ type }) => type !== 'rejected')).toEqual([
+      { type: 'rotated', version: 2 },
+    ]);
+  });
+
+  it('a good version below an unusable newest one is found', async () => {
+    const { revoke } = world.rotate();
+    const client = await started();
+    world.rotate();
+    world.store('no key at all');
+    revoke();
+    expect(await outcomes(client, 100)).toEqual(['Miss']);
+    expect(world.noted.at(-1)).toEqual({ type: 'rotated', version: 2 });
+  });
+
+  it('middlewares are started once and closed once', async () => {
+    const counts = { init: 0, close: 0 };
+    const handler = {
+      onRequestMetadata: same,
+      onRequestBody: same,
+      onResponseMetadata: same,
+      onResponseBody: same,
+      onResponseStatus: same,
+    };
+    const middleware = {
+      onNewRequest: () => handler,
+      init: () => void (counts.init += 1),
+      close: () => void (counts.close += 1),
+    };
+    world.rotate();
+    const client = await started({
+      configuration: Configurations.InRegion.Default.latest(
+        new NoopMomentoLoggerFactory(),
+      ).addMiddleware(middleware),
+    });
+    world.rotate();
+    world.advance(REREAD_EVERY);
+    await callsUntil(client, () => types().includes('rotated'));
+    expect(counts).toEqual({ init: 1, close: 0 });
+    await client.close();
+    expect(counts).toEqual({ init: 1, close: 1 });
+  });
+
+  it('errors that the SDK throws start the read as well', async () => {
+    const { revoke } = world.rotate();
+    const configuration = Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory());
+    const client = await started({ configuration: configuration.withThrowOnErrors(true) });
+    world.rotate();
+    revoke();
+    expect(await outcomes(client, 100)).toEqual(['Miss']);
+    expect(world.reads('latest')).toBe(1);
+  });
+
+  it('a byte order mark is ignored', async () => {
+    world.store(`\ufeff${world.momento.issueV2Key().consoleJson}`);
+    expect(await outcome(world.client())).toBe('Miss');
+  });
+
+  it('a key that Momento knows only later is waited for', async () => {
+    const { revoke } = world.rotate();
+    const client = await started({ newKeyTimeoutMs: 10_000 });
+    world.rotate();
+    revoke();
+    let rejections = 0;
+    world.momento.faults.intercept = (call, when) =>
+      isProbe(call) && when === 'before' && (rejections += 1) <= 3
+        ? { kind: 'error', code: status.UNAUTHENTICATED, when }
+        : undefined;
+    expect(await outcomes(client, 100)).toEqual(['Miss']);
+    expect(world.reads('latest') + world.reads('2')).toBe(1);
+  });
+});
+
+describe('bad input is one error that says what to do', () => {
+  const refused = (code: status) => (): void =>
+    world.secretManager.faults.inject('AccessSecretVersion', 'every', {
+      kind: 'error',
+      code,
+      when: 'before',
+    });
+
+  it.each<[string, () => void, Changes, string, RegExp]>([
+    ['no secret', () => undefined, {}, 'SECRET_NOT_FOUND', /Check its name/],
+    [
+      'no permission',
+      refused(status.PERMISSION_DENIED),
+      {},
+      'SECRET_ACCESS_DENIED',
+      /Grant roles\/secretmanager.secretAccessor/,
+    ],
+    [
+      'a disabled version',
+      refused(status.FAILED_PRECONDITION),
+      {},
+      'SECRET_VERSION_DISABLED',
+      /Enable it/,
+    ],
+    ['no endpoint', () => void world.rotate(), { endpoint: '' }, 'ENDPOINT_MISSING', /`endpoint`/],
+    ['a wrong format', () => world.store('text'), {}, 'PAYLOAD_INVALID', /Store the bare key/],
+    ['a revoked key', () => world.rotate().revoke(), {}, 'KEY_REJECTED', /Run the rotator/],
+    ['a missing file', () => undefined, { source: file('/none') }, 'SECRET_NOT_FOUND', /Mount/],
+    [
+      'a function that throws',
+      () => undefined,
+      { source: () => Promise.reject(new Error('quotes a secret')) },
+      'SOURCE_UNAVAILABLE',
+      /^((?!quotes).)*$/,
+    ],
+  ])('%s', async (_, prepare, changes, code, message) => {
+    prepare();
+    const error: unknown = await outcome(world.client(changes)).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(NoKeyError);
+    expect(error).toMatchObject({ code, message: expect.stringMatching(message) as string });
+  });
+
+  it.each<[string, () => unknown]>([
+    ['the name of a secret', () => secretManager('my-secret')],
+    ['an endpoint', () => world.client({ endpoint: 'https://momento.invalid' })],
+    ['a cache', () => world.client({ cache: '' })],
+    ['a time', () => world.client({ rereadEveryMs: 0 })],
+  ])('%s that is invalid', (_, create) => {
+    expect(create).toThrow(InvalidOptionError);
+  });
+
+  it('an aborted signal ends the wait for a key', async () => {
+    new Hold(world.secretManager, 'before', isRead);
+    const abort = new AbortController();
+    const waiting = world.client().use((client) => client.get('cache', 'item'), abort);
+    abort.abort(new Error('not needed any more'));
+    await expect(waiting).rejects.toThrow('not needed any more');
+  });
+});
+
+describe('other sources', () => {
+  it('a mounted file is followed', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'key-')), 'key');
+    const [first, second] = [world.momento.issueKey(), world.momento.issueKey()];
+    writeFileSync(path, first.consoleJson);
+    const client = world.client({ source: file(path) });
+    expect(await outcome(client)).toBe('Miss');
+    writeFileSync(path, second.consoleJson);
+    world.momento.revoke(first.apiKey);
+    expect(await outcomes(client, 100)).toEqual(['Miss']);
+    expect(types()).toEqual(['rotated', 'rejected', 'rotated']);
+  });
+
+  it('a function is called', async () => {
+    const { apiKey } = world.momento.issueV2Key();
+    const client = world.client({ source: () => Promise.resolve(Buffer.from(apiKey)) });
+    expect(await outcome(client)).toBe('Miss');
+  });
+});
+
+function same<T>(value: T): Promise<T> {
+  return Promise.resolve(value);
+}
 
 function revoked(apiKey: string): string {
   world.momento.revoke(apiKey);

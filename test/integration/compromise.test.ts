@@ -243,21 +243,37 @@ describe("a response for keys that can't be revoked", () => {
 });
 
 describe('a message', () => {
-  it('is delivered again after an outage of Momento, and names the keys that still work', async () => {
-    const { secret } = bed.seed();
-    const push = await start([secret]);
-    bed.inject('RefreshApiToken', 'every', 'UNAVAILABLE before');
-    const request = { secrets: [secret.id], compromised: true };
-    const messageId = push.pubsub.publishRequest(TOPIC, request);
-    await bed.clock.sleep(200 * SECOND);
-    bed.endFaults();
-    await push.pubsub.settled();
-    const answers = push.pubsub.answersTo(messageId);
-    expect([answers[0], answers.at(-1)]).toEqual([503, 200]);
-    const [first] = push.linesOf(messageId);
-    expect(first).toMatchObject({ severity: 'CRITICAL', contained: false });
-    expect(first?.message).toContain('might still work');
-  });
+  it.each([
+    ['v1', ['RefreshApiToken', 'ListCaches']],
+    ['minted', ['CreateKey', 'ListKeys', 'RevokeKey']],
+  ])(
+    'is delivered again after an outage of Momento, and names the %s keys that still work',
+    async (kind, methods) => {
+      const seeded = kind === 'v1' ? bed.seed() : undefined;
+      const { secret, push } = seeded
+        ? { ...seeded, push: await start([seeded.secret]) }
+        : await minted();
+      const versions = bed.states(secret).length;
+      for (const method of methods) bed.inject(method, 'every', 'UNAVAILABLE before');
+      const request = { secrets: [secret.id], compromised: true };
+      const messageId = push.pubsub.publishRequest(TOPIC, request);
+      await bed.clock.sleep(200 * SECOND);
+      bed.endFaults();
+      await push.pubsub.settled();
+      const answers = push.pubsub.answersTo(messageId);
+      expect([answers[0], answers.at(-1)]).toEqual([503, 200]);
+      const [first] = push.linesOf(messageId);
+      expect(first).toMatchObject({ severity: 'CRITICAL', contained: false, outcome: 'failed' });
+      const keys = first?.compromisedKeys as RotationResult['compromisedKeys'];
+      const named = keys?.map(
+        ({ keyId, fingerprint }, index) => `${keyId ?? fingerprint} in version ${index + 1}`,
+      );
+      expect(named).toHaveLength(versions);
+      expect(first?.message).toContain(`These keys might still work: ${named?.join(', ')}.`);
+      // The redelivery replaces them.
+      expect(push.linesOf(messageId).at(-1)).toMatchObject({ version: String(versions + 1) });
+    },
+  );
 
   it('is delivered again after its key was added, and issues no other key', async () => {
     const { secret, push } = await minted();

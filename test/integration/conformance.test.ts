@@ -622,12 +622,12 @@ describe('tools/conformance.ts', () => {
     expect(ended).toMatchObject({ code: 1, stdout: '' });
     expect(ended.stderr).toBe(
       [
-        'conformance: nothing was checked: CONFORMANCE_MANAGEMENT_KEY must be a v2 key, or the JSON that it came in',
-        'CONFORMANCE_V1_KEY must be a v1 key, or the JSON that it came in',
-        'CONFORMANCE_SECRET must be the full name that a new secret is to have, such as projects/PROJECT/secrets/SECRET',
+        'conformance: nothing was checked: CONFORMANCE_MANAGEMENT_KEY must be a v2 key, or its JSON',
+        'CONFORMANCE_V1_KEY must be a v1 key, or its JSON',
+        'CONFORMANCE_SECRET must be the full name of a secret that this tool can create, such as projects/PROJECT/secrets/SECRET',
         'CONFORMANCE_ROLE must be the id of a role, such as r-viewer',
         'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a prefix (cache., control. or token.), a scheme, a port or a path',
-        'there are no arguments: keys come in the environment.\n',
+        'arguments are refused: pass keys in the environment.\n',
       ].join('; '),
     );
   });

@@ -1,4 +1,4 @@
-/** Checks what the rotator assumes, from the environment to the exit code: one line for each assumption. */
+/** Checks the rotator's assumptions, from the environment to the exit code. Prints one line for each assumption. */
 import { createInterface } from 'node:readline';
 import type { Environment } from '../../src/config/variables';
 import { systemClock, type Clock } from '../../src/clock';
@@ -27,7 +27,7 @@ export async function conformance(
   const target = readTarget(env);
   const problems = Array.isArray(target) ? target : [];
   // An argument isn't quoted, because it might be a key.
-  if (args.length > 0) problems.push('there are no arguments: keys come in the environment');
+  if (args.length > 0) problems.push('arguments are refused: pass keys in the environment');
   if (Array.isArray(target) || problems.length > 0) {
     terminal.stderr.write(`conformance: nothing was checked: ${problems.join('; ')}.\n`);
     return 1;
@@ -87,7 +87,7 @@ function summary(lines: readonly Line[]): string {
     .map((verdict) => `${count(verdict)} ${verdict}`)
     .join(', ');
   const guesses = lines.filter(({ source }) => source === 'guess');
-  return `${lines.length} lines: ${counts}. ${guesses.length} of them are guesses today.`;
+  return `${lines.length} lines: ${counts}. ${guesses.length} assumptions are guesses today.`;
 }
 
 /** The operator at the terminal. */

@@ -38,17 +38,17 @@ export function readTarget(
     managementKey: read(
       'CONFORMANCE_MANAGEMENT_KEY',
       (text) => parseKey(text, (kind) => kind === 'v2'),
-      'a v2 key, or the JSON that it came in',
+      'a v2 key, or its JSON',
     ),
     v1Key: read(
       'CONFORMANCE_V1_KEY',
       (text) => parseKey(text, (kind) => kind !== 'v2'),
-      'a v1 key, or the JSON that it came in',
+      'a v1 key, or its JSON',
     ),
     secret: read(
       'CONFORMANCE_SECRET',
       parseSecretName,
-      'the full name that a new secret is to have, such as projects/PROJECT/secrets/SECRET',
+      'the full name of a secret that this tool can create, such as projects/PROJECT/secrets/SECRET',
     ),
   };
   const role = read(
@@ -66,7 +66,7 @@ export interface LocalTarget extends Target {
   readonly services: Emulators;
 }
 
-/** Everything exists and nothing costs anything. The clock skips waits, but not the time limits of calls, which have a signal. */
+/** Starts the emulators. The clock skips all waits except the deadlines of calls, which have a signal. */
 export async function startLocalTarget(): Promise<LocalTarget> {
   let skipped = 0;
   const clock: Clock = {

@@ -167,6 +167,7 @@ describe("the rotator's own keys", () => {
     }
     expect(await open().ownKeys(S, limits())).toEqual({
       keys: keys.map(({ keyInfo: { key_id } }) => ({ keyId: key_id, issuedAt: NOW + HOUR })),
+      managementKeyId: manager.keyInfo.key_id,
       skipped: 0,
     });
   });

@@ -27,7 +27,7 @@ export class Ledger {
 }
 
 /** An emulator of a service: it has a clock, an address, faults and listeners for changes. */
-export abstract class LocalService {
+export abstract class Emulator {
   readonly #server: Host;
   readonly #ledger: Ledger;
   #host = '';

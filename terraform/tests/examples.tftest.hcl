@@ -50,7 +50,7 @@ run "with_application" {
       google_secret_manager_secret_iam_member.application.role == "roles/secretmanager.secretAccessor" &&
       google_secret_manager_secret_iam_member.application.member == google_service_account.application.member
     )
-    error_message = "The application may read its secret."
+    error_message = "The application can read its secret."
   }
 
   assert {
@@ -61,7 +61,7 @@ run "with_application" {
         ) : join(".", block)
       ]
     ])) == toset(["google_secret_manager_secret_iam_member.application"])
-    error_message = "The application may do nothing else."
+    error_message = "The application has no other role."
   }
 
   assert {

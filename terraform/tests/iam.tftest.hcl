@@ -1,4 +1,4 @@
-# Who may do what, and that nobody may do more.
+# Every grant, and no other.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -121,7 +121,7 @@ run "the_jobs_may_call_exactly_this_function" {
       google_cloud_run_v2_service_iam_member.invoker.member ==
       "serviceAccount:invoker@test-project.iam.gserviceaccount.com"
     )
-    error_message = "The scheduler's account may invoke the function's service."
+    error_message = "The invoker can call the function's service."
   }
 }
 
@@ -188,7 +188,7 @@ run "and_there_is_no_other_grant" {
       for file in fileset(path.module, "*.tf") :
       !can(regex("allUsers|allAuthenticatedUsers|google_service_account_key", file("${path.module}/${file}")))
     ])
-    error_message = "Nobody may call without a token, and no account has a key to lose."
+    error_message = "Nobody can call without a token, and no account has a key."
   }
 }
 

@@ -57,7 +57,7 @@ run "created_empty_and_protected" {
       "test-project momento-management-key roles/secretmanager.secretAccessor",
       "test-project momento-management-key roles/secretmanager.viewer",
     ])
-    error_message = "The function may read the management key and see its versions, and may change nothing."
+    error_message = "The function can read the management key and list its versions, and can't change it."
   }
 
   assert {
@@ -129,7 +129,7 @@ run "there_already" {
       for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role
       if grant.secret_id == "theirs" && grant.project == "test-project"
     ]) == toset(["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"])
-    error_message = "The function may read it all the same."
+    error_message = "The function can read it nevertheless."
   }
 }
 

@@ -61,7 +61,7 @@ run "one_call" {
 
   assert {
     condition     = google_cloud_scheduler_job.rotation["common"].attempt_deadline == "570s"
-    error_message = "Cloud Scheduler waits longer than the function may take."
+    error_message = "Cloud Scheduler waits longer than the function's timeout."
   }
 }
 

@@ -1,4 +1,4 @@
-# The map of secrets: what is created, how, and what is left alone.
+# The map of secrets: created and existing ones.
 
 mock_provider "google" {
   source = "./tests/mocks"

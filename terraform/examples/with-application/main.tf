@@ -38,9 +38,9 @@ resource "google_secret_manager_secret_iam_member" "application" {
   member    = google_service_account.application.member
 }
 
-# The application reads the secret through Secret Manager's API. So it uses a new key within REREAD_EVERY, or at once when
-# Momento rejects the old one. It connects with the new key before it closes the old client. If a version contains no
-# working key, it keeps the old one.
+# The application reads the secret through Secret Manager's API. So it uses a new key within REREAD_EVERY, or at once
+# when Momento rejects the old one. It connects with the new key before it closes the old client. If a version contains
+# no working key, it keeps the old one.
 #
 # The alternative is a volume that Cloud Run mounts, with `version = "latest"`:
 #
@@ -71,8 +71,9 @@ resource "google_cloud_run_v2_service" "application" {
     service_account = google_service_account.application.email
 
     # There is no probe of GET /healthz, which returns 503 until a key exists. With one, the first revision would fail,
-    # because it is deployed before the first key is minted. Cloud Run waits until the port is open. Once a key exists, a
-    # startup probe keeps out revisions that can't use it. A liveness probe would only restart instances with the same key.
+    # because it is deployed before the first key is minted. Cloud Run waits until the port is open. Once a key exists,
+    # a startup probe keeps out revisions that can't use it. A liveness probe would only restart instances with the same
+    # key.
     containers {
       image = var.image
 

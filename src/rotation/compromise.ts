@@ -5,14 +5,14 @@
  * 2. Every other key of the secret is revoked: those in its versions, and those with its description.
  * 3. The issuer is asked until it rejects each of them, and the next version numbers are read again. If another process added
  *    a compromised key meanwhile, the response starts again.
- * 4. Every version but the newest is disabled. A version whose key still works stays enabled while another attempt can
- *    help: the next attempt must read it.
+ * 4. Every older version is disabled whose key the issuer rejects. A version whose key might still work stays enabled, because
+ *    another attempt must read it: otherwise a repeat would be contained. Scheduled runs disable it after the grace period.
  *
  * A process can end after any of these calls. The next attempt counts a version that was added since the request as the new
  * key, and continues. With `revokeFirst`, step 2 comes before step 1.
  */
 import { mapConcurrently } from '../concurrency';
-import { isoTime, SECOND } from '../duration';
+import { isoTime, MINUTE, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { NO_CLEANUP, type Failure } from './cleanup';
 import { QUOTA_RETRY_FOR, RETRY_FOR, TIME_FOR_LAST_CALLS } from './deadlines';
@@ -39,6 +39,9 @@ const MAX_RESTARTS = 3;
 
 /** For how long the issuer is asked whether it rejects the old keys. */
 const REJECTED_WITHIN = 60 * SECOND;
+
+/** The issuer's clock can differ from that of the request's time by this much. */
+const CLOCK_DIFFERENCE = 5 * MINUTE;
 
 const FIRST_PAUSE = 0.5 * SECOND;
 const LONGEST_PAUSE = 5 * SECOND;
@@ -249,16 +252,22 @@ async function alreadyAdded(
   if (since === undefined || newest === undefined || current === undefined) return undefined;
   const { version, credential } = current;
   const isNew = version.number === newest.number && newest.createdAt >= since;
-  if (!isNew || newest.incomplete === true || knowledge.isCompromised(credential)) return undefined;
+  if (!isNew || newest.incomplete === true || isOld(run, credential, knowledge)) return undefined;
   const others = [...knowledge.readings.values()].filter(({ number }) => number !== newest.number);
-  const isOld = others.some(
+  const isUncertain = others.some(
     (other) =>
       (other.kind === 'unreadable' && other.retryable) ||
       (other.kind === 'key' && other.credential.fingerprint === credential.fingerprint),
   );
-  if (isOld) return undefined;
+  if (isUncertain) return undefined;
   const check = await run.timings.measure('verify', () => verifyNewest(run, current));
   return check === undefined || check.verdict === 'rejected' ? undefined : { key: current, check };
+}
+
+/** Also a key that was issued before the request, for instance that of a disabled version which an operator stored again. */
+function isOld({ compromise }: CompromiseRun, key: Credential, knowledge: Knowledge): boolean {
+  const { issuedAt = Infinity } = key;
+  return knowledge.isCompromised(key) || issuedAt + CLOCK_DIFFERENCE < (compromise.since ?? 0);
 }
 
 /** Steps 2 to 4. The key that applications get is verified. */
@@ -345,7 +354,7 @@ async function newestKey(
   if (number === known.version.number) return known;
   await readNumbers(run, known.version.number, number, knowledge);
   const reading = knowledge.readings.get(number);
-  if (reading?.kind !== 'key' || knowledge.isCompromised(reading.credential)) return undefined;
+  if (reading?.kind !== 'key' || isOld(run, reading.credential, knowledge)) return undefined;
   const isOlder = [...knowledge.readings.values()].some(
     (other) =>
       other.kind === 'key' &&
@@ -596,11 +605,10 @@ async function disableOthers(
   const numbers = [...knowledge.readings.values()]
     .filter((reading) => {
       if (reading.number >= newest.number) return false;
-      if (reading.kind === 'unreadable') return !reading.retryable;
       if (reading.kind !== 'key') return false;
       const { keyId, fingerprint } = reading.credential;
       const key = knowledge.keys.get(keyId ?? fingerprint);
-      return key === undefined || isFinal(key);
+      return key === undefined || key.rejectedAt !== undefined;
     })
     .map(({ number }) => number);
   if (numbers.length === 0) return [];

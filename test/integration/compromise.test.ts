@@ -301,10 +301,14 @@ describe('keys that cannot be revoked', () => {
         severity: 'CRITICAL',
         contained: false,
         error: { code: 'NOT_CONTAINED' },
-        disabled: ['1'],
         compromisedKeys: [{ expiresAt: new Date(key.validUntil * 1000).toISOString() }],
       },
     ]);
+    // A repeat must read the key, because it still works.
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
+    const since = new Date(bed.clock.now() - MINUTE).toISOString();
+    const { status, result } = await respond(push, { secrets: [secret.id], since });
+    expect([status, result.outcome, result.contained]).toEqual([500, 'incomplete', false]);
   });
 
   test('a v2 key without a management key is refreshed, and listed with its expiry', async () => {

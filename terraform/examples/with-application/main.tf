@@ -1,4 +1,4 @@
-# The rotator and a service on Cloud Run that follows its key: examples/application of this repository, or your own.
+# The rotator, and a service on Cloud Run that follows its key: examples/application of this repository, or your own.
 
 locals {
   secret = "momento-api-key"
@@ -26,11 +26,11 @@ resource "google_service_account" "application" {
   account_id   = "cache-application"
   display_name = "The application that uses the cache"
 
-  # The module enables the API for service accounts, and waits until it can be used.
+  # The module enables IAM's API and waits until it can be used.
   depends_on = [module.momento_key_rotator]
 }
 
-# The application reads this secret only, and not the management key.
+# The application can read this secret only. It can't read the management key or another application's secret.
 resource "google_secret_manager_secret_iam_member" "application" {
   project   = var.project_id
   secret_id = module.momento_key_rotator.secret_names[local.secret]
@@ -38,22 +38,42 @@ resource "google_secret_manager_secret_iam_member" "application" {
   member    = google_service_account.application.member
 }
 
-# The application reads the secret through Secret Manager's API. It uses a new key within REREAD_EVERY, or at once when
-# Momento rejects the old one. docs/applications.md has the alternatives: a volume, or an environment variable with a restart.
+# The application reads the secret through Secret Manager's API. So it uses a new key within REREAD_EVERY, or at once
+# when Momento rejects the old one. It connects with the new key before it closes the old client. If a version contains
+# no working key, it keeps the old one.
+#
+# The alternative is a volume that Cloud Run mounts, with `version = "latest"`:
+#
+#   volumes {
+#     name = "momento"
+#     secret {
+#       secret = local.secret
+#       items {
+#         version = "latest"
+#         path    = "api-key"
+#       }
+#     }
+#   }
+#
+# Each read of the file gets the newest version, and the application needs no client for Secret Manager. But no event
+# reports a changed file, so the application must still read it again and create a new Momento client. `latest` can lag
+# after a rotation, and a file has no version number. No revision can be deployed before the first key exists. A secret
+# in an environment variable is unsuitable, because its value stays the same until the instance ends.
 resource "google_cloud_run_v2_service" "application" {
   project  = var.project_id
   location = var.region
   name     = "cache-application"
 
-  # The service stores nothing.
+  # The service has no data of its own.
   deletion_protection = false
 
   template {
     service_account = google_service_account.application.email
 
-    # No probe uses GET /healthz. It returns 503 until there is a key, and the first revision is deployed before the first
-    # key is minted. Later a startup probe keeps revisions away that can't use the key. A liveness probe would only restart
-    # instances, and a restart gives them the same key.
+    # There is no probe of GET /healthz, which returns 503 until a key exists. With one, the first revision would fail,
+    # because it is deployed before the first key is minted. Cloud Run waits until the port is open. Once a key exists,
+    # a startup probe keeps out revisions that can't use it. A liveness probe would only restart instances with the same
+    # key.
     containers {
       image = var.image
 
@@ -67,19 +87,19 @@ resource "google_cloud_run_v2_service" "application" {
         value = var.cache
       }
 
-      # Much shorter than the grace period.
+      # Much shorter than the grace period, after which the old key is revoked.
       env {
         name  = "REREAD_EVERY"
         value = "5m"
       }
 
-      # A v2 key contains no endpoint.
+      # A v2 key doesn't contain the endpoint of its cache.
       env {
         name  = "MOMENTO_ENDPOINT"
         value = var.momento_endpoint
       }
 
-      # Cloud Run sets PORT to this value.
+      # Cloud Run sets PORT to this number, and refuses PORT here.
       ports {
         container_port = 8080
       }

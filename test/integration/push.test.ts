@@ -171,9 +171,16 @@ describe('a request in a message', () => {
   ])('%s is acknowledged with one error line, and nothing is done', async (_name, make) => {
     const { secret } = bed.seed();
     const started = await start([secret]);
-    const { status } = await started.post(make(started));
+    const { status, body } = await started.post(make(started));
     expect(status).toBe(200);
-    expect(started.entries).toMatchObject([{ severity: 'ERROR', event: 'request' }]);
+    expect(body.error).toMatchObject({
+      message: expect.any(String) as string,
+      help: expect.stringMatching(/^docs\/operate\/error-codes\.md#[a-z-]+$/) as string,
+      retryable: false,
+    });
+    expect(started.entries).toMatchObject([
+      { severity: 'ERROR', event: 'request', error: body.error },
+    ]);
     expect(started.entries).toHaveLength(1);
     expect(count(secret.name)).toBe(1);
   });

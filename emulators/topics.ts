@@ -2,11 +2,10 @@ import { pubsub } from '@gomomento/generated-types';
 import { status } from '@grpc/grpc-js';
 import { Refusal, type Stream } from './grpc-host';
 
-const { _Discontinuity, _Heartbeat, _SubscriptionItem, _TopicItem, _TopicValue } =
-  pubsub.cache_client.pubsub;
+const { _Discontinuity, _Heartbeat, _SubscriptionItem, _TopicItem } = pubsub.cache_client.pubsub;
 
 type Request = InstanceType<typeof pubsub.cache_client.pubsub._SubscriptionRequest>;
-type Value = InstanceType<typeof _TopicValue>;
+type Value = InstanceType<typeof pubsub.cache_client.pubsub._TopicValue>;
 type Item = InstanceType<typeof _TopicItem>;
 
 interface Subscriber {

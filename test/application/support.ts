@@ -5,7 +5,7 @@ import type { Call, Moment } from '../../emulators/faults';
 import type { MomentoEmulator } from '../../emulators/momento';
 import type { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { startServices, type Services } from '../../emulators/services';
-import { localMomento, localSecretManager } from '../../examples/application/local-services';
+import { localMomento, localSecretManager } from '../../emulators/clients';
 import {
   RotatingCacheClient,
   secretManager,
@@ -114,7 +114,7 @@ export class World {
       now: this.now,
       redirect: (credentials) => {
         this.endpoints.push(credentials.getCacheEndpoint());
-        return redirect?.(credentials) ?? credentials;
+        return redirect(credentials);
       },
       ...settings,
     });

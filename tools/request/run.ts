@@ -84,7 +84,9 @@ class Request {
     const messageId = this.options.messageId ?? (await this.#publish());
     const watch = `npm run request -- watch ${messageId} --project=${this.options.project}`;
     // A killed process prints nothing, so this comes first.
-    this.#say(`Message ${messageId}. To see its result later: ${watch}`);
+    if (this.options.messageId === undefined) {
+      this.#say(`Published message ${messageId}. To see its result later: ${watch}`);
+    }
     try {
       const lines = await this.#waitFor(messageId);
       if (lines === undefined)
@@ -132,28 +134,29 @@ class Request {
     let announced = 0;
     for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 1.5, LONGEST_PAUSE)) {
       await this.#clock.sleep(pause, this.#signal);
-      const lines = await this.#read(query, deadline);
       if (this.#signal.aborted) return undefined;
-      const retried = lines.filter(isRetried);
+      const lines = await this.#read(query, deadline);
+      const retried = (lines ?? []).filter(isRetried);
       for (const line of retried.slice(announced)) {
-        this.#say(`${remarksOn(line).join('\n')}\nPub/Sub delivers it again.`);
+        this.#say(`${remarksOn(line).join('\n')}\nPub/Sub delivers the request again.`);
       }
       announced = Math.max(announced, retried.length);
-      const last = lastLines(lines);
+      const last = lastLines(lines ?? []);
       if (isFinal(last)) return last;
-      if (this.#clock.monotonic() >= deadline) {
-        throw new Failure(
-          'The waiting time is over, and the log has no final result. Check docs/operate/runbook.md#no-run-happens.',
-        );
-      }
+      if (this.#clock.monotonic() < deadline) continue;
+      this.#say(show(last));
+      const problem = lines === undefined ? "the log can't be read" : 'the log has no final result';
+      throw new Failure(
+        `The waiting time is over, and ${problem}. Check docs/operate/runbook.md#no-run-happens.`,
+      );
     }
   }
 
-  /** @returns no lines if Cloud Logging doesn't answer now */
-  async #read(query: object, deadline: number): Promise<Line[]> {
+  /** @returns undefined if Cloud Logging doesn't answer */
+  async #read(query: object, deadline: number): Promise<Line[] | undefined> {
     const lines: Line[] = [];
     let pageToken: string | undefined;
-    while (!this.#signal.aborted && this.#clock.monotonic() < deadline) {
+    for (;;) {
       const { status, body } = await this.#post('logging', '/v2/entries:list', {
         ...query,
         pageToken,
@@ -165,15 +168,15 @@ class Request {
       if (status === 403) {
         throw new Failure("You can't read the log. Ask for roles/logging.viewer on the project.");
       }
-      if (status !== 200) break;
+      if (status !== 200) return undefined;
       // A page can be empty although others follow.
       const { entries = [], nextPageToken } = body as Page;
       lines.push(...entries.map(({ jsonPayload }) => jsonPayload));
       if (nextPageToken === undefined) return lines;
       pageToken = nextPageToken;
       await this.#clock.sleep(FIRST_PAUSE, this.#signal);
+      if (this.#signal.aborted || this.#clock.monotonic() >= deadline) return undefined;
     }
-    return [];
   }
 
   /**

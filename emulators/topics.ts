@@ -2,11 +2,10 @@ import { pubsub } from '@gomomento/generated-types';
 import { status } from '@grpc/grpc-js';
 import { Refusal, type Stream } from './grpc-host';
 
-const { _Discontinuity, _Heartbeat, _SubscriptionItem, _TopicItem, _TopicValue } =
-  pubsub.cache_client.pubsub;
+const { _Discontinuity, _Heartbeat, _SubscriptionItem, _TopicItem } = pubsub.cache_client.pubsub;
 
 type Request = InstanceType<typeof pubsub.cache_client.pubsub._SubscriptionRequest>;
-type Value = InstanceType<typeof _TopicValue>;
+type Value = InstanceType<typeof pubsub.cache_client.pubsub._TopicValue>;
 type Item = InstanceType<typeof _TopicItem>;
 
 interface Subscriber {
@@ -60,6 +59,14 @@ export class Topics {
   reset(cache: string, name: string): void {
     const topic = this.#topic(cache, name);
     Object.assign(topic, { page: topic.page + 1, last: 0, items: [] });
+  }
+
+  /** Sends the newest item to all subscribers once more. */
+  sendAgain(cache: string, name: string): void {
+    const { items, subscribers } = this.#topic(cache, name);
+    for (const item of items.slice(-1)) {
+      for (const { stream } of subscribers) stream.send(new _SubscriptionItem({ item }));
+    }
   }
 
   /** Ends the subscriptions whose key isn't accepted any more. */

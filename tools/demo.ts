@@ -55,7 +55,7 @@ async function mintAndRevoke(bed: LocalTestBed): Promise<void> {
   await showVersions(bed, secret);
 }
 
-/** The keys of the secret leak. An operator publishes one message. */
+/** A key leaked. An operator publishes one message. */
 async function respondToLeak(bed: LocalTestBed): Promise<void> {
   const { secretManager, momento, pubsub } = bed;
   const secret = nameOf(V2_SECRET);
@@ -78,12 +78,14 @@ async function respondToLeak(bed: LocalTestBed): Promise<void> {
   const delivery = pubsub.deliveries.find((each) => each.messageId === messageId);
   const { results } = JSON.parse(delivery?.body ?? '') as { results: [RotationResult] };
   const [{ version, contained, compromisedKeys = [] }] = results;
-  say(`Pub/Sub pushes the message. The answer is ${delivery?.status}: contained ${contained}`);
+  say(
+    `Pub/Sub pushes the message. The function answers ${delivery?.status}, contained: ${contained}`,
+  );
   for (const { keyId, rejectedAt } of compromisedKeys) {
-    say(`  the old key ${keyId} is rejected by Momento since ${rejectedAt?.slice(11, 19)}`);
+    say(`  Momento rejects the old key ${keyId} since ${rejectedAt?.slice(11, 19)}`);
   }
   say(
-    `  version ${version} is the newest. \`latest\` worked after each of ${accepted.length} changes`,
+    `  Version ${version} is the newest. Momento accepted the key in \`latest\` after each of ${accepted.length} changes`,
   );
   say('');
   await showVersions(bed, secret);

@@ -335,6 +335,10 @@ const DIFFERENT: Readonly<
     () => code(momento(), 'ListCaches', 'PERMISSION_DENIED'),
     'PERMISSION_ERROR',
   ],
+  'v2-two-keys': [
+    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED', 2),
+    'accepted, rejected, rejected, accepted',
+  ],
   'v2-list-caches-revoked': [
     () => code(momento(), 'ListCaches', 'PERMISSION_DENIED'),
     'not within a minute',

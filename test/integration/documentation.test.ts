@@ -49,7 +49,7 @@ function rows(text: string): string[][] {
 /** Replaces the parts of an output that differ from run to run. */
 function steady(output: string): string {
   return output
-    .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d/g, 'TIME')
+    .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d|\d\d:\d\d:\d\d/g, 'TIME')
     .replaceAll(/\b([0-9a-f]{16}|[0-9a-f]{8})\b/g, 'FINGERPRINT')
     .trim();
 }
@@ -120,6 +120,21 @@ describe('the documentation', () => {
       TIMEOUT: `${timeoutMs / 1000}s`,
     });
     expect(policy).toEqual({ gracePeriodMs: 0, verify: true, revoke: false });
+  });
+
+  test("has Terraform's names and defaults of the same settings", () => {
+    const inTerraform = new Map(
+      rows(read('terraform/README.md').split('## Outputs')[0] ?? '').map(([name, ...cells]) => [
+        name,
+        /^[a-z]+\./.test(name ?? '') ? cells[0] : cells[2],
+      ]),
+    );
+    const [table = ''] = configuration.split('## Secrets');
+    const settings = rows(table).filter(([, , name]) => name !== '–');
+    expect(settings.map(([, , name, value]) => [name, value])).toEqual(
+      settings.map(([, , name]) => [name, inTerraform.get(name)]),
+    );
+    expect(settings.length).toBeGreaterThan(9);
   });
 
   test('has the deadlines of a run', () => {
@@ -208,12 +223,16 @@ describe('the documentation', () => {
   });
 
   test('shows lines of the demo that the demo prints', () => {
-    const [, shown = ''] = /```text\n(1\. .*?)```/s.exec(read('README.md')) ?? [];
     const real = execFileSync(process.execPath, ['--import', 'tsx', 'tools/demo.ts'], {
       cwd: root,
       encoding: 'utf8',
     });
-    expect(shown).not.toBe('');
-    expect(steady(real)).toContain(steady(shown));
+    const excerpts = ['README.md', 'docs/operate/incident-response.md'].map(
+      (page) => /```text\n(\d\. .*?)```/s.exec(read(page))?.[1] ?? '',
+    );
+    for (const excerpt of excerpts) {
+      expect(excerpt).not.toBe('');
+      expect(steady(real)).toContain(steady(excerpt));
+    }
   });
 });

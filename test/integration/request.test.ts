@@ -9,7 +9,7 @@ import type { Secret } from '../../src/rotation/ports';
 import { sendRequest } from '../../tools/request/run';
 import { leaks } from '../leaks';
 import { PushBed, TOPIC } from './push-bed';
-import { NOT_DUE, TERMS, TestBed, type Setup } from './test-bed';
+import { NOT_DUE, parseFault, TERMS, TestBed, type Setup } from './test-bed';
 import { runTool, Sink, type Ended } from './tool';
 
 const TOKEN = 'ya29.c0ASRK0GbTheTokenOfTheOperator';
@@ -119,7 +119,9 @@ describe('a request', () => {
     expect(cells(stdout)).toMatchObject([
       { SECRET: secret.name, OUTCOME: 'rotated', VERSION: '2', REASON: 'forced' },
     ]);
-    expect(stderr).toBe(`Message ${lastMessage()}. To see its result later: ${watchCommand()}\n`);
+    expect(stderr).toBe(
+      `Published message ${lastMessage()}. To see its result later: ${watchCommand()}\n`,
+    );
     expect(push.entries).toMatchObject([{ reason: 'INC-42', secret: secret.name }]);
     for (const { faults } of [push.pubsub, logging]) {
       const { headers } = faults.calls[0]?.request as { headers: Record<string, string[]> };
@@ -193,9 +195,9 @@ describe('the result', () => {
     const { code, stdout, stderr } = await run(['rotate', ...ARGS]);
     expect(push.entries.map(({ outcome }) => outcome)).toEqual(['failed', 'failed', 'rotated']);
     expect([code, cells(stdout)]).toMatchObject([0, [{ OUTCOME: 'rotated' }]]);
-    expect(stderr.match(/^MOMENTO_UNAVAILABLE: .*\nPub\/Sub delivers it again\.$/gm)).toHaveLength(
-      2,
-    );
+    expect(
+      stderr.match(/^MOMENTO_UNAVAILABLE: .*\nPub\/Sub delivers the request again\.$/gm),
+    ).toHaveLength(2);
   });
 
   test('is a failure when another delivery cannot help', async () => {
@@ -278,20 +280,34 @@ describe('waiting', () => {
     expect(reads()).toBeLessThan(100);
   });
 
-  test('ends with a failure while every delivery fails', async () => {
-    const { secret } = bed.seed();
-    await start([secret]);
-    bed.inject('RefreshApiToken', 'every', 'UNAVAILABLE before');
-    const { code, stderr } = await run(['rotate', ...ARGS, '--wait=5m']);
-    expect(code).toBe(1);
-    expect(stderr).toContain('MOMENTO_UNAVAILABLE');
+  test('ends with the results so far while every delivery fails', async () => {
+    const [{ secret, key }, { secret: other }] = [bed.seed(), bed.seed()];
+    await start([secret, other]);
+    bed.momento.faults.intercept = ({ request }) =>
+      JSON.stringify(request).includes(key.refreshToken)
+        ? parseFault('UNAVAILABLE before')
+        : undefined;
+    const { code, stdout, stderr } = await run(['rotate', ...ARGS, '--wait=5m']);
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(new RegExp(`^${secret.name} +failed +1 `, 'm'));
+    expect(stderr).toMatch(new RegExp(`^${other.name} +already_rotated +2 `, 'm'));
+    expect(stderr).toContain('The waiting time is over, and the log has no final result.');
     expect(stderr).toContain(`Then see the result: ${watchCommand()}`);
+  });
+
+  test('ends with its own problem when the log can never be read', async () => {
+    await start([bed.seed().secret]);
+    logging.faults.inject('ListEntries', 'every', { kind: 'status', status: 503, when: 'before' });
+    const { code, stderr } = await run(['rotate', ...ARGS]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("The waiting time is over, and the log can't be read.");
   });
 
   test('can go on in another process after an interruption', async () => {
     const { secret } = bed.seed();
     await start([secret]);
     const interruption = new AbortController();
+    logging.delayMs = MINUTE;
     logging.faults.intercept = (_, moment) => {
       if (moment === 'before') interruption.abort();
     };
@@ -392,7 +408,7 @@ test.each<[string, Fault]>([
   expect(push.pubsub.messagesOf(TOPIC)).toHaveLength(1);
 });
 
-test('the project comes from the variable that Cloud Shell sets', async () => {
+test('npm run request takes the project from the variable that Cloud Shell sets', async () => {
   await start([]);
   const { stderr } = await runTool('request', {
     args: ['status'],

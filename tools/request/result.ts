@@ -51,7 +51,8 @@ const COLUMNS: Columns<Line> = {
   'RENEWED BY': ({ renewedBy }) => renewedBy,
   'ORPHANED KEYS': ({ orphanedKeys }) => orphanedKeys,
   DISABLED: ({ disabled }) => disabled?.join(),
-  REVOKED: ({ revoked }) => revoked?.join(),
+  // The second table has those of a compromise response.
+  REVOKED: ({ revoked, contained }) => (contained === undefined ? revoked?.join() : ''),
   REASON: ({ decision, reason }) => decision ?? reason,
 };
 

@@ -37,10 +37,9 @@ class Failure extends Error {}
 export async function sendRequest(
   args: readonly string[],
   env: Environment,
-  terminal: Pick<Terminal, 'stdout' | 'stderr'>,
+  { stdout, stderr }: Pick<Terminal, 'stdout' | 'stderr'>,
   surroundings: Surroundings,
 ): Promise<number> {
-  const { stdout, stderr } = terminal;
   if (args.includes('--help')) {
     stdout.write(USAGE);
     return 0;
@@ -52,7 +51,11 @@ export async function sendRequest(
   }
   try {
     const token = await accessToken(env);
-    const lines = await new Request(options, token, stderr, surroundings).result();
+    const lines = await new Request(options, token, stderr, {
+      clock: systemClock,
+      hosts: HOSTS,
+      ...surroundings,
+    }).result();
     if (lines === undefined) return 130;
     stdout.write(`${show(lines)}\n`);
     return lines.every(isSuccess) ? 0 : 1;
@@ -64,27 +67,21 @@ export async function sendRequest(
 }
 
 class Request {
-  readonly #clock: Clock;
-  readonly #signal: AbortSignal;
-  readonly #hosts: typeof HOSTS;
-
   constructor(
     private readonly options: Options,
     private readonly token: string,
     private readonly stderr: Terminal['stderr'],
-    { signal, clock = systemClock, hosts = HOSTS }: Surroundings,
-  ) {
-    this.#clock = clock;
-    this.#signal = signal;
-    this.#hosts = hosts;
-  }
+    private readonly surroundings: Required<Surroundings>,
+  ) {}
 
   /** @returns the lines that count; undefined after an interruption */
   async result(): Promise<Line[] | undefined> {
     const messageId = this.options.messageId ?? (await this.#publish());
     const watch = `npm run request -- watch ${messageId} --project=${this.options.project}`;
     // A killed process prints nothing, so this comes first.
-    this.#say(`Message ${messageId}. To see its result later: ${watch}`);
+    if (this.options.messageId === undefined) {
+      this.#say(`Published message ${messageId}. To see its result later: ${watch}`);
+    }
     try {
       const lines = await this.#waitFor(messageId);
       if (lines === undefined)
@@ -116,9 +113,10 @@ class Request {
 
   async #waitFor(messageId: string): Promise<Line[] | undefined> {
     const { project, waitMs, request } = this.options;
-    const deadline = this.#clock.monotonic() + waitMs;
+    const { clock, signal } = this.surroundings;
+    const deadline = clock.monotonic() + waitMs;
     // The hour is for a machine whose clock is wrong. Pub/Sub delivers a message for a week at most.
-    const since = this.#clock.now() - (request === undefined ? 8 * DAY : HOUR);
+    const since = clock.now() - (request === undefined ? 8 * DAY : HOUR);
     const query = {
       resourceNames: [`projects/${project}`],
       filter: [
@@ -131,29 +129,31 @@ class Request {
     };
     let announced = 0;
     for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 1.5, LONGEST_PAUSE)) {
-      await this.#clock.sleep(pause, this.#signal);
+      await clock.sleep(pause, signal);
+      if (signal.aborted) return undefined;
       const lines = await this.#read(query, deadline);
-      if (this.#signal.aborted) return undefined;
-      const retried = lines.filter(isRetried);
+      const retried = (lines ?? []).filter(isRetried);
       for (const line of retried.slice(announced)) {
-        this.#say(`${remarksOn(line).join('\n')}\nPub/Sub delivers it again.`);
+        this.#say(`${remarksOn(line).join('\n')}\nPub/Sub delivers the request again.`);
       }
       announced = Math.max(announced, retried.length);
-      const last = lastLines(lines);
+      const last = lastLines(lines ?? []);
       if (isFinal(last)) return last;
-      if (this.#clock.monotonic() >= deadline) {
-        throw new Failure(
-          'The waiting time is over, and the log has no final result. Check docs/operate/runbook.md#no-run-happens.',
-        );
-      }
+      if (clock.monotonic() < deadline) continue;
+      this.#say(show(last));
+      const problem = lines === undefined ? "the log can't be read" : 'the log has no final result';
+      throw new Failure(
+        `The waiting time is over, and ${problem}. Check docs/operate/runbook.md#no-run-happens.`,
+      );
     }
   }
 
-  /** @returns no lines if Cloud Logging doesn't answer now */
-  async #read(query: object, deadline: number): Promise<Line[]> {
+  /** @returns undefined if Cloud Logging doesn't answer */
+  async #read(query: object, deadline: number): Promise<Line[] | undefined> {
+    const { clock, signal } = this.surroundings;
     const lines: Line[] = [];
     let pageToken: string | undefined;
-    while (!this.#signal.aborted && this.#clock.monotonic() < deadline) {
+    for (;;) {
       const { status, body } = await this.#post('logging', '/v2/entries:list', {
         ...query,
         pageToken,
@@ -165,15 +165,15 @@ class Request {
       if (status === 403) {
         throw new Failure("You can't read the log. Ask for roles/logging.viewer on the project.");
       }
-      if (status !== 200) break;
+      if (status !== 200) return undefined;
       // A page can be empty although others follow.
       const { entries = [], nextPageToken } = body as Page;
       lines.push(...entries.map(({ jsonPayload }) => jsonPayload));
       if (nextPageToken === undefined) return lines;
       pageToken = nextPageToken;
-      await this.#clock.sleep(FIRST_PAUSE, this.#signal);
+      await clock.sleep(FIRST_PAUSE, signal);
+      if (signal.aborted || clock.monotonic() >= deadline) return undefined;
     }
-    return [];
   }
 
   /**
@@ -183,8 +183,8 @@ class Request {
    * @throws RotationError without an answer
    */
   async #post(api: keyof typeof HOSTS, path: string, body: object): Promise<Answer> {
-    const clock = this.#clock;
-    const client = new HttpClient(new URL(this.#hosts[api]), { clock, timeoutMs: CALL_TIMEOUT });
+    const { clock, hosts } = this.surroundings;
+    const client = new HttpClient(new URL(hosts[api]), { clock, timeoutMs: CALL_TIMEOUT });
     const authorization = `Bearer ${this.token}`;
     const limits = { deadline: clock.monotonic() + CALL_TIMEOUT };
     try {

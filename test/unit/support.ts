@@ -1,18 +1,16 @@
+import { DAY, SECOND } from '../../src/duration';
 import type { Version } from '../../src/rotation/ports';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { VirtualClock } from '../virtual-clock';
+import { START, VirtualClock } from '../virtual-clock';
 
-export const SECOND = 1000;
-export const MINUTE = 60 * SECOND;
-export const HOUR = 60 * MINUTE;
-export const DAY = 24 * HOUR;
+export { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
 
 /** The present of every test. */
-export const NOW = Date.parse('2026-11-01T00:00:00Z');
+export const NOW = START;
 
 /** A clock whose time passes when everybody waits for it. */
 export function testClock(): VirtualClock {
-  return new VirtualClock(NOW);
+  return new VirtualClock();
 }
 
 /** Gives one answer after the other, and the last one for ever; an error is what the call rejects with. */

@@ -1,4 +1,4 @@
-import { DAY, SECOND } from '../../src/duration';
+import { DAY } from '../../src/duration';
 import type { Version } from '../../src/rotation/ports';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { START, VirtualClock } from '../virtual-clock';
@@ -46,18 +46,7 @@ export function jwt(claims: unknown): string {
   return `${part({ alg: 'HS256' })}.${part(claims)}.c2lnbmF0dXJl`;
 }
 
-/** The payload that version `number` holds in the tests: a v1 key with ten days left. */
-export function payloadOf(number: number, validUntil = (NOW + 10 * DAY) / SECOND): Buffer {
-  return Buffer.from(
-    JSON.stringify({
-      apiKey: v1Key(`kEy-${number}-q8Zt2Wn5Lx`),
-      refreshToken: `rEf-${number}-Jp4Vb9Rc7`,
-      validUntil,
-    }),
-  );
-}
-
-/** The pieces of a secret, longer than six characters, that a text holds. */
+/** The pieces of a secret, longer than six characters, that a text contains. */
 export function piecesIn(text: string, secret: string): string[] {
   return Array.from({ length: Math.max(0, secret.length - 6) }, (_, start) =>
     secret.slice(start, start + 7),

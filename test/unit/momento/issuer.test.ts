@@ -431,7 +431,7 @@ describe('a revocation', () => {
   });
 });
 
-describe('the source', () => {
+describe('MomentoKeys', () => {
   test('shares the rate of the account among its sessions', async () => {
     const { momento, keyApi } = services;
     const keys = new MomentoKeys({ emulator: momento.host, keyApiEmulator: keyApi.host, clock });

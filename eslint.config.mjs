@@ -38,7 +38,7 @@ function roomOf([name, below]) {
 }
 
 export default defineConfig([
-  globalIgnores(['dist/', 'coverage/']),
+  globalIgnores(['**/dist/', 'coverage/']),
   js.configs.recommended,
   {
     files: ['**/*.ts'],

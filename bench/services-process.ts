@@ -37,7 +37,7 @@ async function serve(): Promise<void> {
         for (const secret of order.secrets) {
           secretManager.deleteSecret(secret);
           for (const { info } of account.keys(description(secret))) {
-            account.revoke(info.key_id, 'person');
+            account.revoke(info.key_id, 'operator');
           }
         }
         return {};

@@ -5,7 +5,7 @@
 //   function.cache   the code that V8 compiled for the bundle, valid for one version of V8
 //
 // The bundle is one call of esbuild. Two measures make a cold start fast: smaller libraries (smaller-libraries.mjs) save
-// about 75 ms and 13 MiB, and the compiled code (warm-up.ts) about 85 ms. docs/performance.md has the measurements.
+// about 75 ms and 13 MiB, and the compiled code (warm-up.ts) about 85 ms. docs/development/performance.md has the measurements.
 // If a measure fails in a deployment, the plain bundle is deployed with a warning. If CI is set, the build fails instead.
 import { execFileSync } from 'node:child_process';
 import { copyFile, readFile, rm } from 'node:fs/promises';
@@ -46,6 +46,7 @@ async function bundle(plugins) {
     platform: 'node',
     format: 'cjs',
     target: `node${oldestNode}`,
+    minifySyntax: true,
     minifyWhitespace: true, // but not names, so that people can read a stack trace
     lineLimit: 100,
     legalComments: 'none',

@@ -1,4 +1,4 @@
-// An esbuild plugin that leaves out what the rotator never calls. docs/performance.md has what each measure saves.
+// An esbuild plugin that leaves out what the rotator never calls. docs/development/performance.md has what each measure saves.
 // A rule that matches no module fails the build, and so does the warm-up if a rule removes too much.
 import { readFile } from 'node:fs/promises';
 

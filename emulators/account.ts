@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { Ledger } from './local-service';
+import { Ledger } from './emulator';
 
-// `.invalid` never resolves: a client that leaves the local endpoints cannot reach anybody.
+// `.invalid` never resolves, so a client that doesn't call an emulator reaches no service.
 export const ENDPOINT = 'cell-1.momento.invalid';
 
 /** What a key can do with caches: everything, or only read and write items in them. */
@@ -13,10 +13,10 @@ export interface Role {
   readonly caches: Permissions;
 }
 
-/** A person at the console, or a call of the key API. */
-export type Actor = 'person' | 'call';
+/** Who issued or revoked a key: an operator in Momento's console, or a call of the key API. */
+export type Initiator = 'operator' | 'call';
 
-/** What Momento tells about a v2 key, as it tells it. */
+/** Momento's description of a v2 key, in its own format. */
 export interface KeyInfo {
   readonly key_id: string;
   readonly account_id: string;
@@ -27,7 +27,7 @@ export interface KeyInfo {
   readonly expires_at_epoch_seconds?: number;
 }
 
-/** A v2 key, also one that has ended. */
+/** A v2 key. It might be expired or revoked. */
 export interface Key {
   /** How many keys the account had before this one. */
   readonly number: number;
@@ -36,18 +36,18 @@ export interface Key {
   readonly refreshToken: string | undefined;
   /** Epoch milliseconds. */
   readonly issuedAt: number;
-  readonly issuedBy: Actor;
-  readonly revoked: { readonly at: number; readonly by: Actor } | undefined;
+  readonly issuedBy: Initiator;
+  readonly revoked: { readonly at: number; readonly by: Initiator } | undefined;
 }
 
-/** A v2 key as its owner holds it. */
+/** A v2 key in the formats in which its owner gets it. */
 export interface IssuedV2Key {
   readonly apiKey: string;
   readonly refreshToken: string | undefined;
   readonly keyInfo: KeyInfo;
   /** The JSON that the key API and Momento's CLI print. */
   readonly apiJson: string;
-  /** The same key in the form that the console gave v1 keys; what it gives for v2 keys is not documented. */
+  /** The same key in the format of v1 keys in the console. Momento doesn't document the format for v2 keys. */
   readonly consoleJson: string;
 }
 
@@ -59,16 +59,16 @@ export interface Terms {
   readonly withRefreshToken: boolean;
 }
 
-/** How long, and for how many calls, a new key is still unknown. */
+/** For how long, and for how many calls, Momento rejects a new key. */
 export interface Lag {
   readonly ms: number;
   readonly rejections: number;
 }
 
 interface KeptKey extends Key {
-  /** A refresh counts it anew. */
+  /** A refreshed key has the same lifetime. */
   readonly lifetimeSeconds: number | undefined;
-  /** Epoch milliseconds from which on the services know the key. */
+  /** Momento accepts the key from this time on, in epoch milliseconds. */
   readonly knownFrom: number;
   rejectionsLeft: number;
   refreshTokenUsed: boolean;
@@ -77,7 +77,7 @@ interface KeptKey extends Key {
 
 const KNOWN_AT_ONCE: Lag = { ms: -Infinity, rejections: 0 };
 
-/** What the local Momento and the local key API share: a clock, roles, and the v2 keys that both of them know. */
+/** The account that the emulators of Momento and of its key API share: a clock, roles, and v2 keys. */
 export class Account extends Ledger {
   /** Roles by their ids. Tests can add their own. */
   readonly roles = new Map<string, Role>([
@@ -86,7 +86,7 @@ export class Account extends Ledger {
     ['r-viewer', { keys: [], caches: 'all' }],
   ]);
 
-  /** Whether a v2 refresh token can be used again; Momento's works once. */
+  /** Whether a v2 refresh token can be used again. Momento's tokens work once. */
   refreshTokens: 'single-use' | 'reusable' = 'single-use';
 
   readonly #id = `a-${randomBytes(4).toString('hex')}`;
@@ -94,7 +94,7 @@ export class Account extends Ledger {
   readonly #byApiKey = new Map<string, KeptKey>();
   readonly #byRefreshToken = new Map<string, KeptKey>();
 
-  /** Issues a v2 key as the console and Momento's CLI do: known at once. */
+  /** Issues a v2 key as the console and Momento's CLI do. Momento accepts it at once. */
   issueV2Key(
     options: {
       role?: string;
@@ -103,11 +103,11 @@ export class Account extends Ledger {
       withRefreshToken?: boolean;
     } = {},
   ): IssuedV2Key {
-    const { role = 'r-viewer', description = 'of a person', withRefreshToken = true } = options;
+    const { role = 'r-viewer', description = 'of an operator', withRefreshToken = true } = options;
     const { lifetimeSeconds = 30 * 24 * 3600 } = options;
     if (!this.roles.has(role)) throw new Error('there is no such role');
     const expiresAt = lifetimeSeconds === 'never' ? undefined : this.#seconds() + lifetimeSeconds;
-    const key = this.issue({ role, description, expiresAt, withRefreshToken }, 'person');
+    const key = this.issue({ role, description, expiresAt, withRefreshToken }, 'operator');
     const { apiKey, refreshToken, info } = key;
     return {
       apiKey,
@@ -123,13 +123,13 @@ export class Account extends Ledger {
     };
   }
 
-  issue(terms: Terms, by: Actor, lag = KNOWN_AT_ONCE): Key {
+  issue(terms: Terms, by: Initiator, lag = KNOWN_AT_ONCE): Key {
     const { expiresAt } = terms;
     const lifetimeSeconds = expiresAt === undefined ? undefined : expiresAt - this.#seconds();
     return this.#keep(terms, by, lag, lifetimeSeconds);
   }
 
-  /** The key whose refresh token this is; `used` for a token that was used, undefined for one of no live key. */
+  /** The key to which a refresh token belongs; `used` if the token was used, undefined if its key isn't live. */
   refreshable(refreshToken: string): { key: Key; longestUntil: number } | 'used' | undefined {
     const key = this.#byRefreshToken.get(refreshToken);
     if (key?.lifetimeSeconds === undefined || !this.isLive(key)) return undefined;
@@ -137,7 +137,7 @@ export class Account extends Ledger {
     return { key, longestUntil: this.#seconds() + key.lifetimeSeconds };
   }
 
-  /** Uses a refresh token. The key that it came with stays. A shorter lifetime limits every later refresh. */
+  /** Uses a refresh token. The old key stays valid. A shorter lifetime limits every later refresh. */
   refresh(refreshToken: string, expiresAt: number, lag: Lag): Key {
     const key = this.#byRefreshToken.get(refreshToken);
     if (key === undefined || typeof this.refreshable(refreshToken) !== 'object') {
@@ -149,14 +149,14 @@ export class Account extends Ledger {
     return this.#keep(terms, 'call', lag, expiresAt - this.#seconds());
   }
 
-  revoke(keyId: string, by: Actor): void {
+  revoke(keyId: string, by: Initiator): void {
     const key = this.#keys.get(keyId);
     if (key === undefined) throw new Error('no such key was issued');
     key.revoked ??= { at: this.now(), by };
     this.changed();
   }
 
-  /** Lets a call with this key in, or does not. */
+  /** The key of a call and its role; undefined if Momento rejects the key. */
   admit(apiKey: string): { key: Key; role: Role } | undefined {
     const key = this.#byApiKey.get(apiKey);
     const role = this.roles.get(key?.info.role_id ?? '');
@@ -165,7 +165,7 @@ export class Account extends Ledger {
     return undefined;
   }
 
-  /** Whether a call with this key would be let in now. */
+  /** Whether Momento accepts a call with this key now. */
   accepts(apiKey: string): boolean {
     const key = this.#byApiKey.get(apiKey);
     return key !== undefined && this.#isKnown(key);
@@ -179,7 +179,7 @@ export class Account extends Ledger {
     return this.now() >= (info.expires_at_epoch_seconds ?? Infinity) * 1000;
   }
 
-  /** Neither expired nor revoked, also where it is not known yet. */
+  /** Whether a key is neither expired nor revoked. Momento might not accept it yet. */
   isLive(key: Key): boolean {
     return key.revoked === undefined && !this.isExpired(key);
   }
@@ -192,10 +192,10 @@ export class Account extends Ledger {
       : keys.filter(({ info }) => info.description === description);
   }
 
-  /** The live keys with this description that are not among those that somebody holds. */
-  orphans(description: string, held: Iterable<string>): Key[] {
-    const holding = new Set(held);
-    return this.keys(description).filter((key) => this.isLive(key) && !holding.has(key.apiKey));
+  /** The live keys with this description that aren't referenced. */
+  orphans(description: string, referencedKeys: Iterable<string>): Key[] {
+    const referenced = new Set(referencedKeys);
+    return this.keys(description).filter((key) => this.isLive(key) && !referenced.has(key.apiKey));
   }
 
   /** Every v2 key and its refresh token that was ever issued. */
@@ -203,7 +203,7 @@ export class Account extends Ledger {
     return [...this.#byApiKey.keys(), ...this.#byRefreshToken.keys()];
   }
 
-  #keep(terms: Terms, by: Actor, lag: Lag, lifetimeSeconds: number | undefined): Key {
+  #keep(terms: Terms, by: Initiator, lag: Lag, lifetimeSeconds: number | undefined): Key {
     const { role, description, expiresAt, withRefreshToken } = terms;
     const id = randomBytes(8).toString('hex');
     const expiry = expiresAt === undefined ? {} : { exp: expiresAt };
@@ -246,7 +246,7 @@ export class Account extends Ledger {
   }
 }
 
-/** What the key API answers when it has made a key: the only time that it tells the key. */
+/** The key API's answer with a new key. No later answer contains the key itself. */
 export function answerOf({ apiKey, refreshToken, info }: Key): object {
   return {
     api_key: apiKey,
@@ -255,7 +255,7 @@ export function answerOf({ apiKey, refreshToken, info }: Key): object {
   };
 }
 
-/** Has the form of a JSON web token; nobody checks the signature. */
+/** A JSON web token. The emulators don't check its signature. */
 export function jwt(claims: object): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   return [part({ alg: 'HS256' }), part(claims), randomBytes(32).toString('base64url')].join('.');

@@ -1,62 +1,61 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { status } from '@grpc/grpc-js';
 
-/** Which of the local services a call went to. */
+/** The service that an emulator stands for. */
 export type Service = 'secretmanager' | 'momento' | 'keyapi' | 'pubsub' | 'logging';
 
-/** A call's effect is one instant; a fault or a hook comes before or after it. */
+/** A fault or a hook comes before or after the effect of a call. */
 export type Moment = 'before' | 'after';
 
-/** Another answer than the service's own: of a gRPC service the first kind, of an HTTP service the others. */
+/** An error as the answer: the first kind over gRPC, the others over HTTP. */
 export type Failure =
   | { kind: 'error'; code: status; when: Moment }
-  /** An error in the service's own form. `retryAfter` is the header as it is sent: seconds, or a date. */
+  /** An error in the service's own format. `retryAfter` is the header: seconds, or a date. */
   | { kind: 'status'; status: number; retryAfter?: string; when: Moment }
-  /** A page by something on the way, as load balancers and proxies write it. */
+  /** A page of a load balancer or proxy. */
   | { kind: 'html'; status: number; when: Moment };
 
 /**
- * What becomes of an answer on its way: it is another one; half of it arrives before the connection ends; it is no JSON.
- * Of a gRPC service only the first.
+ * Damage to an answer: its content is wrong; half of it arrives before the connection ends; it isn't JSON. Over gRPC only the
+ * first kind is possible.
  */
 export type Garbling = 'corrupt' | 'half' | 'not-json';
 
-/** An HTTP answer as it arrives, whatever the service answered. */
+/** An HTTP answer in place of the service's own. */
 export interface RawAnswer {
   readonly status?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body: string | Uint8Array;
 }
 
-/** What can go wrong with one call. */
+/** What goes wrong with one call. */
 export type Fault =
   | Failure
   /** The client never gets an answer. */
   | { kind: 'hang'; when: Moment }
   /**
-   * The connection is reset, and with it every other call that is under way on it. For a client that was killed, let the
-   * call hang instead: a process that resets a connection whose other end is gone may never end (Node.js 24.21 does not
-   * close such a handle, and waits for it).
+   * The connection is reset, with all its calls. For a client that was killed, let the call hang instead: Node.js 24.21
+   * doesn't close the handle of a connection that is reset after its other end is gone, and waits for it.
    */
   | { kind: 'drop'; when: Moment }
-  /** The effect happens, and the answer that arrives is not the one that the service gave. */
+  /** The call has its effect, and its answer is damaged. */
   | { kind: Garbling }
-  /** The same, of an HTTP service only: with the answer that the test makes of the service's body. */
+  /** The same over HTTP only: the test computes the answer from the service's body. */
   | { kind: 'rewrite'; rewrite: (body: string) => RawAnswer }
-  /** The connection changes to another protocol (HTTP 101), of an HTTP service only. */
+  /** The connection changes to another protocol (HTTP 101), over HTTP only. */
   | { kind: 'upgrade'; when: Moment }
   /** The request arrives this much later. */
   | { kind: 'slow'; ms: number };
 
 export type Rewrite = Extract<Fault, { kind: 'rewrite' }>['rewrite'];
 
-/** One call in the hands of a service: what can be done with it. */
+/** What an emulator can do with one call. */
 export interface Exchange {
-  /** Lets the call have its effect, in one synchronous step, and keeps the answer. */
+  /** Carries out the call in one synchronous step, and keeps the answer. */
   act(): void;
-  /** Sends the answer that was kept, or what it has become on its way. */
+  /** Sends the answer, damaged or not. */
   answer(garbling: Garbling | Rewrite | undefined): void;
-  /** Sends another answer. */
+  /** Sends an error. */
   fail(failure: Failure): void;
   /** Resets the connection. */
   drop(): void;
@@ -71,23 +70,22 @@ export class Call {
   constructor(
     readonly service: Service,
     readonly method: string,
-    /** The how manieth call of this method it is, from 1. */
+    /** The number of the call among those of its method, from 1. */
     readonly n: number,
     request: unknown,
   ) {
     this.#request = request;
   }
 
-  /** What the client sent. A getter, so that printing a call prints no secret. */
+  /** The client's request. A getter, so that printing a call prints no secret. */
   get request(): unknown {
     return this.#request;
   }
 }
 
 /**
- * Awaited before and after the effect of every call, also of a refused one: the place for barriers,
- * for killing the client, and for what a person does in between. A fault that it returns strikes at
- * once.
+ * Awaited before and after the effect of every call, also of a refused one: for barriers, for killing the client, and for
+ * operator actions. A fault that it returns is injected at once.
  */
 export type Hook = (
   call: Call,
@@ -95,24 +93,21 @@ export type Hook = (
   // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- most hooks return nothing
 ) => void | Fault | Promise<void | Fault>;
 
-/** What one local service does to its callers, and what they asked of it. */
+/** The faults of one emulator, and the calls that it received. */
 export class FaultPlan {
   /** Everything that arrived, in order. */
   readonly calls: Call[] = [];
   /** Added to every call. */
   latencyMs = 0;
   intercept: Hook | undefined;
-  /** How latency and slow calls wait: a test can let them share its clock. */
+  /** How latency and slow calls wait. A test can set its own clock here. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void> = (ms, signal) =>
     sleep(ms, undefined, { signal });
 
   readonly #counts = new Map<string, number>();
   readonly #planned = new Map<string, Map<number | 'every', Fault>>();
 
-  /**
-   * Lets `fault` strike the nth call of `method`, or every one. They count from 1, at the start and
-   * after `forget`.
-   */
+  /** Injects a fault into the nth call of a method, or into every call. The first call is 1; `forget` starts again. */
   inject(method: string, nth: number | 'every', fault: Fault): void {
     const planned = this.#planned.get(method) ?? new Map<number | 'every', Fault>();
     this.#planned.set(method, planned.set(nth, fault));
@@ -131,7 +126,7 @@ export class FaultPlan {
     this.#counts.clear();
   }
 
-  /** For the services: notes a call. */
+  /** For emulators: records a call. */
   receive(service: Service, method: string, request: unknown): Call {
     const n = (this.#counts.get(method) ?? 0) + 1;
     this.#counts.set(method, n);
@@ -140,12 +135,12 @@ export class FaultPlan {
     return call;
   }
 
-  /** For the services: takes a call from its arrival to its answer, through whatever is planned for it. */
+  /** For emulators: carries out a call with the faults that are planned for it. */
   async conduct(call: Call, exchange: Exchange, signal: AbortSignal): Promise<void> {
     let garbling: Garbling | Rewrite | undefined;
 
-    /** Lets hook and plan strike; says whether the call is over. */
-    const strike = async (when: Moment): Promise<boolean> => {
+    /** Injects the faults of the hook and of the plan. Returns whether the call is over. */
+    const injectAll = async (when: Moment): Promise<boolean> => {
       const hooked = await this.intercept?.(call, when);
       for (const fault of [hooked, this.#plannedFor(call, when)]) {
         switch (fault?.kind) {
@@ -160,7 +155,7 @@ export class FaultPlan {
             exchange.drop();
             return true;
           case 'upgrade':
-            if (exchange.upgrade === undefined) throw new Error('only HTTP services upgrade');
+            if (exchange.upgrade === undefined) throw new Error('only an HTTP service can upgrade');
             exchange.upgrade();
             return true;
           case 'rewrite':
@@ -182,9 +177,9 @@ export class FaultPlan {
     };
 
     if (this.latencyMs > 0) await this.sleep(this.latencyMs, signal);
-    if (await strike('before')) return;
+    if (await injectAll('before')) return;
     exchange.act();
-    if (await strike('after')) return;
+    if (await injectAll('after')) return;
     exchange.answer(garbling);
   }
 

@@ -2,7 +2,7 @@ import { createServer, STATUS_CODES, type IncomingMessage, type ServerResponse }
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { FaultPlan, type RawAnswer, type Service } from './faults';
-import type { Host } from './local-service';
+import type { Host } from './emulator';
 
 /** A request as a route sees it. */
 export interface HttpRequest {
@@ -180,9 +180,7 @@ function refusal(status: number, message = STATUS_CODES[status] ?? ''): HttpRefu
 
 function refused(error: unknown): Reply {
   const { status, headers, body } =
-    error instanceof HttpRefusal
-      ? error
-      : refusal(500, `the local service failed: ${String(error)}`);
+    error instanceof HttpRefusal ? error : refusal(500, `the emulator failed: ${String(error)}`);
   return { status, headers, body, corrupted: {} };
 }
 

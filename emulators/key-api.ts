@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Account, answerOf, type Key, type Lag } from './account';
 import { HttpHost, HttpRefusal, type HttpAnswer, type HttpRequest } from './http-host';
-import { LocalService } from './local-service';
+import { Emulator } from './emulator';
 
 /** The path of the refresh, as Momento documents it. */
 export const REFRESH_PATH = '/api-keys/refresh';
@@ -32,10 +32,10 @@ const REFRESH: Fields = { required: {}, optional: { expiration_epoch_seconds: is
  * Momento's HTTP API for the v2 keys of an account: makes, lists, revokes and refreshes them. It is as strict as the real
  * one is documented to be. Where nothing is documented, it is as strict as possible.
  */
-export class KeyApiEmulator extends LocalService {
+export class KeyApiEmulator extends Emulator {
   /** How many calls a second the account can make; other calls are throttled. Unlimited if undefined. */
   callsPerSecond: number | undefined;
-  /** How long a key that was made here is still unknown, also to the local Momento. */
+  /** How long both emulators reject a key that was issued here. */
   newKeyLagMs = 0;
   /** How many calls with a key that was made here are rejected before it is known. */
   newKeyRejections = 0;
@@ -53,7 +53,7 @@ export class KeyApiEmulator extends LocalService {
   #callTimes: number[] = [];
 
   private constructor(
-    /** Shared with the local Momento of the same account. */
+    /** Shared with the emulator of Momento. */
     readonly account: Account,
   ) {
     const http = new HttpHost('keyapi');

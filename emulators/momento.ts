@@ -1,16 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { auth, cache, control } from '@gomomento/generated-types';
+import { auth, cache, control, pubsub } from '@gomomento/generated-types';
 import { status, type Metadata } from '@grpc/grpc-js';
 import { Account, ENDPOINT, jwt, type IssuedV2Key, type Permissions } from './account';
 import { mayUse, readOrder, type Grant } from './generated-key';
-import { GrpcHost, Refusal, type Answer } from './grpc-host';
-import { LocalService } from './local-service';
+import { GrpcHost, Refusal, type Answer, type Stream } from './grpc-host';
+import { Emulator } from './emulator';
+import { Topics } from './topics';
 
 const { _GenerateApiTokenResponse, _RefreshApiTokenResponse } = auth.auth;
 const { _Cache, _ListCachesResponse } = control.control_client;
 const { ECacheResult, _GetResponse, _SetResponse } = cache.cache_client;
+const { _TopicValue, UnimplementedPubsubService } = pubsub.cache_client.pubsub;
 
-/** A v1 or legacy key as its owner holds it. */
+type PublishRequest = InstanceType<typeof pubsub.cache_client.pubsub._PublishRequest>;
+type SubscriptionRequest = InstanceType<typeof pubsub.cache_client.pubsub._SubscriptionRequest>;
+
+/** A v1 or legacy key in the formats in which its owner gets it. */
 export interface IssuedKey {
   apiKey: string;
   refreshToken: string;
@@ -22,16 +27,16 @@ export interface IssuedKey {
 }
 
 interface Key {
-  /** What travels on the wire: for a v1 key a part of the API key, for a legacy one all of it. */
+  /** The part of the API key that clients send: all of a legacy key, a part of a v1 key. */
   readonly inner: string;
   readonly apiKey: string;
   readonly refreshToken: string;
   readonly lifetimeSeconds: number;
   readonly validUntil: number;
   readonly permissions: Permissions;
-  /** What a key that was generated is for; keys from the console are for every cache. */
+  /** The permissions of a generated key. Keys from the console can use every cache. */
   readonly grants: readonly Grant[] | undefined;
-  /** Epoch milliseconds from which on the service knows the key. */
+  /** Momento accepts the key from this time on, in epoch milliseconds. */
   readonly knownFrom: number;
   rejectionsLeft: number;
   revoked: boolean;
@@ -39,27 +44,28 @@ interface Key {
 }
 
 /**
- * A local Momento: generates and refreshes v1 keys, lists caches, gets and sets items, all but the first two also with the
- * v2 keys of its account. Everything else is UNIMPLEMENTED.
+ * An emulator of Momento: it generates and refreshes v1 keys, lists caches, gets and sets items, publishes to topics and
+ * serves subscriptions. Caches, items and topics work with the v2 keys of its account, too. Everything else is UNIMPLEMENTED.
  */
-export class MomentoEmulator extends LocalService {
+export class MomentoEmulator extends Emulator {
   /** Whether a refresh token can be used again. For v1 keys Momento doesn't document it. */
   refreshTokens: 'reusable' | 'single-use' = 'reusable';
-  /** How long a key that was refreshed or generated is still unknown to the service. */
+  /** How long Momento rejects a key that was refreshed or generated. */
   newKeyLagMs = 0;
-  /** How many calls with such a key are rejected before it is known. */
+  /** How many calls with such a key Momento rejects first. */
   newKeyRejections = 0;
-  /** Fields of the answer to a refresh that aren't as they should be. */
+  /** Wrong fields of the answer to a refresh. */
   refreshAnswer: Partial<ReturnType<typeof told>> = {};
   /** The caches that exist, empty at first. */
   caches: string[] = ['cache'];
+  readonly topics = new Topics();
 
   readonly #items = new Map<string, { value: Uint8Array; expiresAt: number }>();
   readonly #keysByInner = new Map<string, Key>();
   readonly #keysByApiKey = new Map<string, Key>();
 
   private constructor(
-    /** Shared with the local key API of the same account. */
+    /** Shared with the emulator of the key API. */
     readonly account: Account,
   ) {
     const grpc = new GrpcHost('momento');
@@ -81,6 +87,18 @@ export class MomentoEmulator extends LocalService {
       Set: (request: InstanceType<typeof cache.cache_client._SetRequest>, metadata: Metadata) =>
         this.#set(metadata, request.cache_key, request.cache_body, request.ttl_milliseconds),
     });
+    grpc.serve(
+      UnimplementedPubsubService.definition,
+      {
+        Publish: (request: PublishRequest, metadata: Metadata) => this.#publish(request, metadata),
+      },
+      undefined,
+      {
+        Subscribe: (request: SubscriptionRequest, metadata: Metadata, stream: Stream<object>) =>
+          this.#subscribe(request, metadata, stream),
+      },
+    );
+    this.onChange(() => this.topics.endRejected());
   }
 
   /** Starts the service on a free loopback port. */
@@ -89,7 +107,7 @@ export class MomentoEmulator extends LocalService {
     return new MomentoEmulator(account).listen();
   }
 
-  /** Issues a v1 or legacy key as the console does: known at once. */
+  /** Issues a v1 or legacy key as the console does. Momento accepts it at once. */
   issueKey(
     options: {
       lifetimeSeconds?: number;
@@ -115,13 +133,13 @@ export class MomentoEmulator extends LocalService {
     return this.account.issueV2Key(options);
   }
 
-  /** Whether a call with this key would be let in now. */
+  /** Whether Momento accepts a call with this key now. */
   accepts(apiKey: string): boolean {
     const key = this.#keysByApiKey.get(apiKey);
     return key === undefined ? this.account.accepts(apiKey) : this.#isKnown(key);
   }
 
-  /** When a key expires, in epoch milliseconds; undefined for one that never does, or was never issued. */
+  /** When a key expires, in epoch milliseconds; undefined if it never expires or wasn't issued. */
   expiryOf(apiKey: string): number | undefined {
     const seconds =
       this.#keysByApiKey.get(apiKey)?.validUntil ??
@@ -129,29 +147,34 @@ export class MomentoEmulator extends LocalService {
     return seconds === undefined ? undefined : seconds * 1000;
   }
 
-  /** Whether this pair, of a v1 or legacy key, could be refreshed now. */
+  /** Whether a v1 or legacy key can be refreshed now with this token. */
   acceptsRefresh(apiKey: string, refreshToken: string): boolean {
     const key = this.#keysByApiKey.get(apiKey);
     return this.accepts(apiKey) && key?.refreshToken === refreshToken && !key.refreshTokenUsed;
   }
 
-  /** What a v1 key was generated for; undefined for any other key. */
+  /** The permissions of a generated v1 key; undefined for any other key. */
   grants(apiKey: string): readonly Grant[] | undefined {
     return this.#keysByApiKey.get(apiKey)?.grants;
   }
 
-  /** Revokes a key, as a person does in the console. */
+  /** Revokes a key, as an operator does in the console. */
   revoke(apiKey: string): void {
     const key = this.#keysByApiKey.get(apiKey);
     if (key === undefined) {
-      this.account.revoke(this.account.find(apiKey)?.info.key_id ?? '', 'person');
+      this.account.revoke(this.account.find(apiKey)?.info.key_id ?? '', 'operator');
     } else {
       key.revoked = true;
       this.changed();
     }
   }
 
-  /** Every key (also the part that travels) and refresh token that was ever issued. */
+  /** Publishes a text to a topic, as a client would. */
+  publish(cacheName: string, topic: string, text: string): void {
+    this.topics.publish(cacheName, topic, new _TopicValue({ text }));
+  }
+
+  /** Every key and refresh token that was issued, and the part of each key that clients send. */
   secrets(): string[] {
     const all = [...this.#keysByInner.values()].flatMap(({ apiKey, inner, refreshToken }) => [
       apiKey,
@@ -207,8 +230,8 @@ export class MomentoEmulator extends LocalService {
 
   /** Admits a call with a key of any kind, and returns what the key can do. */
   #admit(metadata: Metadata): Pick<Key, 'permissions'> & Partial<Pick<Key, 'grants'>> {
-    const sent = metadata.get('authorization')[0]?.toString();
-    const admitted = this.account.admit(sent ?? '');
+    const sent = sentKey(metadata);
+    const admitted = this.account.admit(sent);
     return admitted ? { permissions: admitted.role.caches } : this.#authenticate(sent);
   }
 
@@ -286,6 +309,30 @@ export class MomentoEmulator extends LocalService {
     };
   }
 
+  #publish(request: PublishRequest, metadata: Metadata): Answer<object> {
+    this.#admitToTopics(metadata, request.cache_name);
+    this.topics.publish(request.cache_name, request.topic, request.value);
+    const empty = UnimplementedPubsubService.definition.Publish.responseDeserialize(Buffer.of());
+    return { answer: empty, corrupted: empty };
+  }
+
+  #subscribe(request: SubscriptionRequest, metadata: Metadata, stream: Stream<object>): void {
+    this.#admitToTopics(metadata, request.cache_name);
+    const sent = sentKey(metadata);
+    const isAccepted = (): boolean => {
+      const key = this.#keysByInner.get(sent);
+      return key === undefined ? this.account.accepts(sent) : this.#isKnown(key);
+    };
+    this.topics.subscribe(request, stream, isAccepted);
+  }
+
+  #admitToTopics(metadata: Metadata, cacheName: string): void {
+    if (this.#admit(metadata).grants) {
+      throw new Refusal(status.PERMISSION_DENIED, 'Insufficient permissions for the topic');
+    }
+    if (!this.caches.includes(cacheName)) throw new Refusal(status.NOT_FOUND, 'Cache not found');
+  }
+
   /** Where an item is, for those who may use it. */
   #address(metadata: Metadata, key: Uint8Array, access: 'read' | 'write'): string {
     const { grants } = this.#admit(metadata);
@@ -303,6 +350,11 @@ export class MomentoEmulator extends LocalService {
   #lag(): { ms: number; rejections: number } {
     return { ms: this.newKeyLagMs, rejections: this.newKeyRejections };
   }
+}
+
+/** The key of a call; empty if there is none. */
+function sentKey(metadata: Metadata): string {
+  return metadata.get('authorization')[0]?.toString() ?? '';
 }
 
 /** What is answered of a key: the SDK makes of it what its owner holds. */

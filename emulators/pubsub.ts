@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { HttpHost, HttpRefusal, type HttpAnswer, type HttpRequest } from './http-host';
-import { Ledger, LocalService } from './local-service';
+import { Ledger, Emulator } from './emulator';
 
 /** The time that deliveries follow. */
 export interface PubSubClock {
@@ -66,7 +66,7 @@ export const PROJECT_NUMBER = '82150720798';
  * Topics and push subscriptions of Pub/Sub. It delivers each message at least once, and again until an answer acknowledges it
  * or the message goes to the dead-letter topic. Publishing works in the process and over HTTP, as in Pub/Sub's REST API.
  */
-export class PubSubEmulator extends LocalService {
+export class PubSubEmulator extends Emulator {
   /** How often each message is delivered in any case. Pub/Sub promises at least one delivery, not exactly one. */
   copies = 1;
   /** Every push, in the order of the answers. */
@@ -77,7 +77,7 @@ export class PubSubEmulator extends LocalService {
   readonly #subscriptions: Subscription[] = [];
   readonly #inProgress = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
-  #ids = 11_000_000_000_000_000;
+  #ids = 2_070_000_000_000_000;
 
   private constructor(clock: PubSubClock) {
     const http = new HttpHost('pubsub');

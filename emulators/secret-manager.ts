@@ -5,7 +5,7 @@ import { status, type Metadata, type ServiceDefinition } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
 import { errorInfo, statusDetails } from './google-rpc';
 import { GrpcHost, Refusal, type Answer, type Gate, type Method } from './grpc-host';
-import { Ledger, LocalService } from './local-service';
+import { Ledger, Emulator } from './emulator';
 
 type SecretResource = protos.google.cloud.secretmanager.v1.ISecret;
 type VersionResource = protos.google.cloud.secretmanager.v1.ISecretVersion;
@@ -66,20 +66,20 @@ const USUAL_INFO: Readonly<Partial<Record<status, readonly [reason: string, doma
 
 export type State = 'ENABLED' | 'DISABLED' | 'DESTROYED';
 
-/** A version as the test sees it, whatever the service would tell a caller. */
+/** The actual state of a version, which answers to callers might not show yet. */
 export interface VersionView {
   version: string;
   state: State;
   /** Epoch milliseconds, like the other times. */
   createTime: number;
   etag: string;
-  /** Gone once the version is destroyed. */
+  /** Undefined once the version is destroyed. */
   payload: Buffer | undefined;
   scheduledDestroyTime: number | undefined;
   destroyTime: number | undefined;
 }
 
-/** Requests that one project may make in a minute. */
+/** How many requests one project can make in a minute. */
 export interface Quotas {
   writesPerMinute?: number;
   readsPerMinute?: number;
@@ -104,7 +104,7 @@ interface Version {
   readonly createTime: number;
   readonly etag: string;
   readonly payload: Buffer | undefined;
-  /** What is told about the payload: the true checksum, unless a test wants another. */
+  /** The checksum in answers: the true one, unless a test sets another. */
   readonly crc32c: number;
   readonly checksumWasSent: boolean;
   readonly scheduledDestroyTime: number | undefined;
@@ -143,14 +143,14 @@ interface Target {
  * It stands for the endpoint that the client asks for (its `:authority`): that of a location for
  * `secretmanager.LOCATION.rep.googleapis.com`, else the global one. Each knows its own names only.
  */
-export class SecretManagerEmulator extends LocalService {
+export class SecretManagerEmulator extends Emulator {
   /** Unset: no limit. Counted by whole minutes of the service's clock. */
   quotas: Quotas = {};
-  /** How many of a secret's newest changes lists do not show yet (at most 50). */
+  /** How many of a secret's newest changes lists don't show yet, at most 50. */
   staleLists = 0;
-  /** How many of a secret's newest changes `latest` does not follow yet (at most 50). */
+  /** How many of a secret's newest changes `latest` doesn't show yet, at most 50. */
   staleLatest = 0;
-  /** Whether versions have etags, and changes heed them; other servers have none. */
+  /** Whether versions have etags. Other emulators have none. */
   hasEtags = true;
   /** Whether the API is enabled in the callers' projects. */
   isEnabled = true;
@@ -210,7 +210,7 @@ export class SecretManagerEmulator extends LocalService {
     );
   }
 
-  /** Starts the service on a free loopback port. */
+  /** Starts the emulator on a free loopback port. */
   static start(options: { now?: () => number } = {}): Promise<SecretManagerEmulator> {
     return new SecretManagerEmulator(options.now ?? Date.now).listen();
   }
@@ -220,7 +220,7 @@ export class SecretManagerEmulator extends LocalService {
     this.#create(this.#parse(name), options.versionDestroyTtlMs);
   }
 
-  /** Adds a version, also one that the service would have refused. Returns its number. */
+  /** Adds a version, also one that Secret Manager would refuse. Returns its number. */
   addVersion(
     secret: string,
     payload: string | Buffer,
@@ -234,7 +234,7 @@ export class SecretManagerEmulator extends LocalService {
     return String(version.number);
   }
 
-  /** Changes a version's state as a person would, without a delay for a destruction. */
+  /** Changes a version's state as an operator does. A destruction isn't delayed. */
   setState(secret: string, version: string, state: State): void {
     const found = this.#existing(secret);
     this.#change(found, this.#numbered(found, version), this.#inState(state));
@@ -260,13 +260,13 @@ export class SecretManagerEmulator extends LocalService {
     return this.#find(this.#parse(secret)) !== undefined;
   }
 
-  /** The versions as they are, newest first; none for a secret that does not exist. */
+  /** The versions, newest first. A secret that doesn't exist has none. */
   versions(secret: string): VersionView[] {
     const found = this.#find(this.#parse(secret));
     return current(found).toReversed().map(view);
   }
 
-  /** What a reader of `latest` gets right now; undefined where the reader gets an error. */
+  /** The payload that applications get from `latest` now; undefined if they get an error. */
   latest(secret: string): Buffer | undefined {
     const target = this.#parse(secret);
     const version = this.#latest(this.#find(target));
@@ -274,15 +274,14 @@ export class SecretManagerEmulator extends LocalService {
     return version?.state === 'ENABLED' && hasKey ? version.payload : undefined;
   }
 
-  /** What the callers may do with a secret. */
+  /** The permissions of callers on a secret. */
   permissions(secret: string): Set<string> {
     return new Set(this.#granted(this.#parse(secret)));
   }
 
   /**
-   * Grants exactly these permissions, on the secret itself: once it is deleted, callers get
-   * PERMISSION_DENIED. Without a call to this they may do everything, as if it were granted on the
-   * project.
+   * Grants exactly these permissions on the secret itself. Callers of a deleted secret then get PERMISSION_DENIED. By default
+   * callers have all permissions, as if the project granted them.
    */
   grant(secret: string, permissions: readonly string[]): void {
     this.#grants.set(this.#parse(secret).name, new Set(permissions));

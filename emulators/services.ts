@@ -3,7 +3,7 @@ import { KeyApiEmulator } from './key-api';
 import { MomentoEmulator } from './momento';
 import { SecretManagerEmulator } from './secret-manager';
 
-/** The three local services, and the environment in which the function calls them and nobody else. */
+/** Three emulators, and the environment in which the function calls them and no real service. */
 export interface Services {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
@@ -16,7 +16,7 @@ export interface Services {
   readonly stop: () => Promise<void>;
 }
 
-/** Starts all three on free loopback ports, with one clock, and with one account at Momento. */
+/** Starts all three on free loopback ports, with one clock and one account at Momento. */
 export async function startServices(options: { now?: () => number } = {}): Promise<Services> {
   // Otherwise some clients in this process would reach them through a proxy.
   normalizeProxyEnvironment();

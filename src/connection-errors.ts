@@ -23,6 +23,28 @@ export function networkCode(text: string): string | undefined {
   return text.startsWith('Name resolution failed') ? 'ENOTFOUND' : NETWORK_CODES.exec(text)?.[0];
 }
 
+let proxyFailure: string | undefined;
+
+/**
+ * The logger for grpc-js. Only its log contains why a connection through a proxy failed. All other lines are dropped: they
+ * aren't structured, and with GRPC_TRACE they contain the proxy's password.
+ */
+export const grpcLogger = {
+  error(line: unknown): void {
+    const text = String(line);
+    if (!/^Failed to connect to .*proxy /.test(text)) return;
+    const status = / with status (\d{3})$/.exec(text)?.[1];
+    proxyFailure = status === undefined ? networkCode(text) : `HTTP status ${status}`;
+  },
+};
+
+/** How a connection of grpc-js failed: continues the name of the host. */
+export function unreachable(text: string, proxy: string | undefined): string {
+  const cause = networkCode(text) ?? (proxy && proxyFailure) ?? 'no connection';
+  const way = proxy === undefined ? '' : ` through the proxy ${proxy}`;
+  return `couldn't be reached${way} (${cause})`;
+}
+
 /** CERTIFICATE_NOT_TRUSTED; undefined if the text describes another failure. */
 export function certificateError(
   host: string,

@@ -7,11 +7,11 @@ import { createHash } from 'node:crypto';
 import { cpSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { startLocalWorld, V1_SECRET, V2_SECRET } from './local-services';
+import { startLocalTestBed, V1_SECRET, V2_SECRET } from './local-services';
 
 const root = resolve(__dirname, '..');
 
-/** Builds the files in a folder, and lets the result rotate a key. */
+/** Builds the files in a folder, and rotates keys with the built function. */
 export async function tryArtifact(folder: string): Promise<void> {
   run(root, 'npm', 'run', 'build');
   run(folder, 'npm', 'ci');
@@ -21,18 +21,18 @@ export async function tryArtifact(folder: string): Promise<void> {
   const [built, tested] = [folder, root].map(hashOfCode);
   if (built !== tested) throw new Error('the build in an empty folder differs from the one here');
 
-  const { rotator, stop } = await startLocalWorld({ source: folder });
+  const { rotator, stop } = await startLocalTestBed({ source: folder });
   try {
     const { status, body } = await rotator.post({ secrets: [V1_SECRET, V2_SECRET] });
     console.log(status, JSON.stringify(body));
-    if (status !== 200) throw new Error('the built function does not rotate');
+    if (status !== 200) throw new Error(`the built function returned ${status} instead of 200`);
   } finally {
     await stop();
   }
   console.log('The uploaded files build the same function as this folder, and it rotates keys.');
 }
 
-/** The list of `terraform/function.tf`. */
+/** The files that the patterns in `terraform/source.tf` match. */
 export function uploadedFiles(): string[] {
   const terraform = readFileSync(join(root, 'terraform/source.tf'), 'utf8');
   const [, list = ''] = /source_patterns = \[(.*?)\]/s.exec(terraform) ?? [];
@@ -44,7 +44,7 @@ function run(cwd: string, command: string, ...args: string[]): void {
   execFileSync(command, args, { cwd, stdio: 'inherit', env: { ...process.env, CI: 'true' } });
 }
 
-/** One hash of all code in `dist`; V8's cache of it may differ. */
+/** One hash of all code in `dist`, except V8's compiled code, which can differ between two builds. */
 function hashOfCode(folder: string): string {
   const hash = createHash('sha256');
   for (const file of globSync('dist/*.{cjs,js,map}', { cwd: folder }).sort()) {

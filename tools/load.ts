@@ -1,11 +1,12 @@
+/** A constant load of HTTP requests, for the demo of an application. */
 import { Agent, request } from 'node:http';
 
-/** One request and what became of it. Times are in milliseconds. */
+/** One request and its outcome. Times are in milliseconds. */
 export interface Sent {
   /** Since the epoch. */
   readonly at: number;
   readonly took: number;
-  /** The status, or that there was no answer. */
+  /** The method and the status, or `no answer`. */
   readonly outcome: string;
   readonly failed: boolean;
 }
@@ -13,10 +14,10 @@ export interface Sent {
 const ITEMS = 50;
 const TICK_MS = 5;
 
-/** Stores and reads items of the application, at a steady rate that does not wait for answers. */
+/** Stores and reads items of the application at a constant rate, whether or not earlier requests have answers. */
 export class Load {
   readonly #agent = new Agent({ keepAlive: true });
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #pending = new Set<Promise<void>>();
   readonly #sent: Sent[] = [];
   #timer: NodeJS.Timeout | undefined;
 
@@ -25,7 +26,7 @@ export class Load {
     private readonly perSecond: number,
   ) {}
 
-  /** Resolves when every item is there; then the load begins. */
+  /** Stores every item once, resolves, and begins the load. */
   async start(): Promise<void> {
     const items = Array.from({ length: ITEMS }, (_, item) => this.#request('PUT', item));
     await Promise.all(items);
@@ -34,16 +35,16 @@ export class Load {
     this.#timer = setInterval(() => {
       const due = ((performance.now() - startedAt) / 1000) * this.perSecond;
       for (; count < due; count += 1) {
-        const request = this.#send(count).finally(() => this.#underWay.delete(request));
-        this.#underWay.add(request);
+        const request = this.#send(count).finally(() => this.#pending.delete(request));
+        this.#pending.add(request);
       }
     }, TICK_MS);
   }
 
-  /** Resolves when every request has its answer. */
+  /** Ends the load. Resolves when every request has an answer. */
   async stop(): Promise<readonly Sent[]> {
     clearInterval(this.#timer);
-    await Promise.all(this.#underWay);
+    await Promise.all(this.#pending);
     this.#agent.destroy();
     return this.#sent;
   }
@@ -61,7 +62,7 @@ export class Load {
     });
   }
 
-  /** Resolves with the status; undefined where no answer comes. */
+  /** Resolves with the status, or with undefined if there is no answer. */
   #request(method: 'PUT' | 'GET', item: number): Promise<number | undefined> {
     const url = new URL(`items/${item}`, this.url);
     return new Promise((resolve) => {

@@ -1,12 +1,13 @@
 /**
  * Creates the files of a release, in release/: `npx tsx tools/release.ts --tag=v1.2.3`. Without a tag it uses the unreleased
- * changes. Needs `terraform` and `unzip`. npm creates the bill of materials, and GitHub attests the provenance. What remains
- * by hand is the zip, which must be Terraform's own, and the notes.
+ * changes. Needs `terraform` and `unzip`. Tools create what they can: Terraform the zip, npm the bill of materials, and
+ * GitHub the provenance and the release. This program tests the zip, and copies the notes from CHANGELOG.md. Tools that
+ * generate notes from commits would describe commits, but users need descriptions of features.
  *
- *   assets/momento-key-rotator-1.2.3.zip       the function's source, the very file that Terraform uploads
+ *   assets/momento-key-rotator-1.2.3.zip       the function's source, the same file that Terraform uploads
  *   assets/momento-key-rotator-1.2.3.cdx.json  its bill of materials, in CycloneDX
- *   assets/SHA256SUMS                          of both
- *   notes.md                                   what the changelog says of this version
+ *   assets/SHA256SUMS                          the hashes of both files
+ *   notes.md                                   the section of this version in CHANGELOG.md
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -32,7 +33,7 @@ async function main(): Promise<void> {
   const { tag } = parseArgs({ options: { tag: { type: 'string' } } }).values;
   const version = readVersion();
   if (tag !== undefined && tag !== `v${version}`) {
-    throw new Error(`the tag is ${tag}, and package.json says ${version}`);
+    throw new Error(`the tag ${tag} and the version ${version} in package.json differ`);
   }
   const changes = sectionOf(readChangelog(), tag === undefined ? 'Unreleased' : version);
 
@@ -48,12 +49,12 @@ async function main(): Promise<void> {
   writeFileSync(join(assets, 'SHA256SUMS'), checksums(assets));
   writeFileSync(
     join(release, 'notes.md'),
-    `${changes}\n\nThe zip is what Terraform uploads, made with ${provider}.\n`,
+    `${changes}\n\nTerraform created the zip with ${provider}.\n`,
   );
   console.log(readFileSync(join(assets, 'SHA256SUMS'), 'utf8'));
 }
 
-/** Lets Terraform read its archive and nothing else, for which it needs no credentials. */
+/** Terraform creates the zip in a plan of only the archive. Such a plan needs no credentials. */
 function zipOfTerraform(): { zip: string; provider: string } {
   const zip = join(root, `terraform/.terraform/release-${NAME}-source.zip`);
   rmSync(zip, { force: true });
@@ -72,7 +73,7 @@ function zipOfTerraform(): { zip: string; provider: string } {
   return { zip, provider: `${name ?? 'an archive provider'} ${version ?? 'of this machine'}` };
 }
 
-/** The zip holds the files that it should, and what is built from it rotates a key. */
+/** Checks that the zip contains the expected files, and that a function built from it rotates keys. */
 async function tryZip(zip: string): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), `${NAME}-`));
   try {
@@ -82,18 +83,21 @@ async function tryZip(zip: string): Promise<void> {
       .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
       .sort();
     const expected = uploadedFiles();
-    if (files.join() !== expected.join()) throw new Error('the zip holds other files');
+    if (files.join() !== expected.join())
+      throw new Error(
+        'the zip contains more or fewer files than the patterns in terraform/source.tf match',
+      );
     const differs = expected.find(
       (file) => !readFileSync(join(folder, file)).equals(readFileSync(join(root, file))),
     );
-    if (differs !== undefined) throw new Error(`the zip holds another ${differs}`);
+    if (differs !== undefined) throw new Error(`${differs} in the zip differs from the file here`);
     await tryArtifact(folder);
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
 
-/** Development dependencies are in it, for most of them are in the bundle. */
+/** It lists development dependencies too, because the bundle contains code of many. */
 function billOfMaterials(): string {
   return execFileSync('npm', ['sbom', '--sbom-format=cyclonedx'], {
     cwd: root,
@@ -102,7 +106,7 @@ function billOfMaterials(): string {
   });
 }
 
-/** As `sha256sum --check` reads them. */
+/** In the format of `sha256sum --check`. */
 function checksums(folder: string): string {
   return readdirSync(folder)
     .sort()

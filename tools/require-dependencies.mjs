@@ -1,4 +1,4 @@
-// Says in one line why the scripts can't run after an installation without development dependencies.
+// Ends a script with one clear line if the development dependencies aren't installed.
 import { createRequire } from 'node:module';
 
 const { resolve } = createRequire(import.meta.url);

@@ -1,20 +1,13 @@
-/** Local services in place of Secret Manager and Momento: plaintext, on this machine. Not needed in production. */
+/** Emulators in place of Secret Manager and Momento: plaintext, on this machine. Not needed in production. */
 import type { CredentialProvider } from '@gomomento/sdk';
 import { googleAuthLibrary, grpc } from 'google-gax';
-import type { Settings } from './rotating-cache-client.ts';
+import type { Options, secretManager } from 'momento-rotating-client';
 
-/** Takes `host:port` of each; empty for the real one. */
-export function localServices(
-  secretManager: string,
-  momento: string,
-): Pick<Settings, 'secretManager' | 'redirect'> {
-  return {
-    ...(secretManager !== '' && { secretManager: plaintext(secretManager) }),
-    ...(momento !== '' && { redirect: (credentials) => redirected(credentials, momento) }),
-  };
-}
+type GoogleClientOptions = NonNullable<Parameters<typeof secretManager>[1]>;
 
-function plaintext(host: string): NonNullable<Settings['secretManager']> {
+/** Options of Google's client that reach an emulator at `host:port`; undefined for the real service. */
+export function localSecretManager(host: string): GoogleClientOptions | undefined {
+  if (host === '') return undefined;
   const separator = host.lastIndexOf(':');
   return {
     apiEndpoint: host.slice(0, separator),
@@ -25,15 +18,18 @@ function plaintext(host: string): NonNullable<Settings['secretManager']> {
   };
 }
 
-/** The SDK itself lets only v1 keys go elsewhere. */
-function redirected(credentials: CredentialProvider, host: string): CredentialProvider {
-  return Object.assign(credentials, {
-    getCacheEndpoint: () => host,
-    getControlEndpoint: () => host,
-    getTokenEndpoint: () => host,
-    isEndpointSecure: () => false,
-    isCacheEndpointSecure: () => false,
-    isControlEndpointSecure: () => false,
-    isTokenEndpointSecure: () => false,
-  });
+/** Sends the calls of a key to an emulator at `host:port`; undefined for the real service. */
+export function localMomento(host: string): Options['redirect'] {
+  if (host === '') return undefined;
+  // The SDK itself can redirect only v1 keys.
+  return (credentialProvider: CredentialProvider) =>
+    Object.assign(credentialProvider, {
+      getCacheEndpoint: () => host,
+      getControlEndpoint: () => host,
+      getTokenEndpoint: () => host,
+      isEndpointSecure: () => false,
+      isCacheEndpointSecure: () => false,
+      isControlEndpointSecure: () => false,
+      isTokenEndpointSecure: () => false,
+    });
 }

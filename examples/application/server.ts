@@ -1,8 +1,14 @@
-/** A service that keeps items in a Momento cache, and does not notice that its key is rotated. */
+/** A service that keeps items in a Momento cache. No request fails while its key is rotated. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import * as momento from '@gomomento/sdk';
-import { localServices } from './local-services.ts';
-import { NoKey, RotatingCacheClient, type Settings } from './rotating-cache-client.ts';
+import {
+  NoKeyError,
+  RotatingCacheClient,
+  secretManager,
+  type Options,
+  type RotationEvent,
+} from 'momento-rotating-client';
+import { localMomento, localSecretManager } from './local-services.ts';
 
 const { CacheGet, CacheSet, MomentoErrorCode } = momento;
 const ITEM_TTL_SECONDS = 3600;
@@ -22,14 +28,16 @@ interface Reply {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-const { port, settings } = readEnvironment(process.env);
-const cache = new RotatingCacheClient(settings);
+const { port, secret, options } = readEnvironment(process.env);
+const cache = new RotatingCacheClient(options);
+/** The severity of the last event of the client: a problem that lasts is logged once. */
+let severity = 'INFO';
 
 const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
   void answer(request)
     .catch((error: unknown) => explain(error, request))
     .then((reply) => {
-      // Why a probe fails is told by the one who looks for a key.
+      // The client's events explain why a probe fails.
       const isFailure = reply.status >= 500 && request.url !== '/healthz';
       if (isFailure) log('ERROR', 'a request failed', reply);
       send(response, reply);
@@ -37,7 +45,7 @@ const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, respo
 });
 server.listen(port, () => log('INFO', `listens on port ${port}`));
 process.once('SIGTERM', drain).once('SIGINT', drain);
-// The first request need not wait for the key.
+// The first request doesn't have to wait for the key.
 void health().catch(() => undefined);
 
 async function answer(request: IncomingMessage): Promise<Reply> {
@@ -54,18 +62,18 @@ async function answer(request: IncomingMessage): Promise<Reply> {
 }
 
 /**
- * Whether there is a key that works, for a probe that lets requests in. Not for one that restarts the instance, which would
- * only get the same key. From outside, Cloud Run answers this path itself.
+ * Whether there is a usable key, for a startup probe. Not for a liveness probe: a restarted instance gets the same key. From
+ * outside, Cloud Run answers this path itself.
  */
 async function health(): Promise<Reply> {
-  const answer = await cache.use((client) => client.get(settings.cache, 'healthz'));
+  const answer = await cache.use((client) => client.get(options.cache, 'healthz'));
   const code = answer instanceof CacheGet.Error ? answer.errorCode() : undefined;
   if (code !== MomentoErrorCode.AUTHENTICATION_ERROR) return { status: 200, body: { ok: true } };
   return failure(503, code, 'the cache rejects the key');
 }
 
 async function getItem(key: string): Promise<Reply> {
-  const answer = await cache.use((client) => client.get(settings.cache, key));
+  const answer = await cache.use((client) => client.get(options.cache, key));
   if (answer instanceof CacheGet.Error) return refusal(answer.errorCode());
   const item = answer instanceof CacheGet.Hit ? answer.valueUint8Array() : undefined;
   return item ? { status: 200, body: item } : failure(404, 'NO_SUCH_ITEM', 'there is no such item');
@@ -76,11 +84,11 @@ async function putItem(key: string, request: IncomingMessage): Promise<Reply> {
   if (item === undefined) {
     return failure(413, 'ITEM_TOO_LARGE', `an item has at most ${MAX_ITEM_BYTES} bytes`);
   }
-  const answer = await cache.use((client) => client.set(settings.cache, key, item));
+  const answer = await cache.use((client) => client.set(options.cache, key, item));
   return answer instanceof CacheSet.Error ? refusal(answer.errorCode()) : { status: 204 };
 }
 
-/** What is too long is read to its end, so that its sender hears of it, but not kept. */
+/** Reads a body that is too long to its end, so that the sender gets the answer, but doesn't keep it. */
 async function readBody(request: IncomingMessage): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -106,9 +114,10 @@ function refusal(code: momento.MomentoErrorCode): Reply {
 }
 
 function explain(error: unknown, request: IncomingMessage): Reply {
-  if (error instanceof NoKey) return failure(503, 'NO_KEY', 'there is no key for the cache');
+  if (error instanceof NoKeyError)
+    return failure(503, 'NO_KEY', 'there is no usable key for the cache');
   if (request.errored) return failure(400, 'INCOMPLETE', 'the request ended too early');
-  // Without its message, which may quote anything.
+  // Without the message, which might quote a secret.
   const frames = error instanceof Error ? error.stack?.match(/^ +at .*$/gm) : undefined;
   log('ERROR', 'a fault of this service', { frames });
   return failure(500, 'INTERNAL', 'a fault of this service');
@@ -133,12 +142,11 @@ function send(response: ServerResponse, { status, body, headers = {} }: Reply): 
   response.end(isItem ? body : body && JSON.stringify(body));
 }
 
-/** Lets the requests under way end, and takes no more. */
+/** Lets the requests in progress end, and accepts no more. */
 function drain(signal: NodeJS.Signals): void {
   log('INFO', `${signal}: ends after the requests that are under way`);
   server.close(() => {
-    cache.close();
-    process.exit();
+    void cache.close().finally(() => process.exit());
   });
   setTimeout(() => server.closeAllConnections(), DRAIN_MS).unref();
 }
@@ -151,13 +159,29 @@ function decode(text: string): string | undefined {
   }
 }
 
-/** Writes one line, which Cloud Run takes for a structured entry. */
+/** Logs which version is in use, and every problem once. */
+function logEvent(event: RotationEvent): void {
+  const previous = severity;
+  if (event.type === 'rejected') return;
+  const isRotated = event.type === 'rotated';
+  const hasKey = event.version !== undefined;
+  severity = isRotated ? 'INFO' : hasKey ? 'WARNING' : 'ERROR';
+  const problem = isRotated ? '' : `; ${event.error.code}: ${event.error.message}`;
+  const news = `${secret}, version in use: ${event.version ?? 'none'}${problem}`;
+  if (isRotated || severity !== previous) log(severity, news);
+}
+
+/** Writes one line, which Cloud Run reads as a structured entry. */
 function log(severity: string, message: string, fields: object = {}): void {
   process.stdout.write(`${JSON.stringify({ severity, message, ...fields })}\n`);
 }
 
-/** Ends the process with one line if anything is wrong. It quotes no value, which may be a secret in the wrong place. */
-function readEnvironment(env: NodeJS.ProcessEnv): { port: number; settings: Settings } {
+/** Ends the process with one line if a variable is invalid. It quotes no value, which might be a secret. */
+function readEnvironment(env: NodeJS.ProcessEnv): {
+  port: number;
+  secret: string;
+  options: Options;
+} {
   const problems: string[] = [];
   const read = (name: string, pattern: RegExp, expected: string, byDefault = ''): string => {
     const value = (env[name] ?? '').trim() || byDefault;
@@ -169,27 +193,25 @@ function readEnvironment(env: NodeJS.ProcessEnv): { port: number; settings: Sett
   const every = read('REREAD_EVERY', DURATION, 'a duration such as 90s, 5m or 1h', '5m');
   const endpoint = read('MOMENTO_ENDPOINT', /^[a-z0-9.-]*$/i, 'the name of a host');
   const port = read('PORT', /^\d{1,5}$/, 'a number', '8080');
-  const localSecretManager = read('SECRET_MANAGER_EMULATOR_HOST', LOOPBACK, 'localhost:PORT');
-  const localMomento = read('MOMENTO_EMULATOR_HOST', LOOPBACK, 'localhost:PORT');
+  const secretManagerHost = read('SECRET_MANAGER_EMULATOR_HOST', LOOPBACK, 'localhost:PORT');
+  const momentoHost = read('MOMENTO_EMULATOR_HOST', LOOPBACK, 'localhost:PORT');
   if (problems.length > 0) {
-    log('CRITICAL', `does not start: ${problems.join('; ')}`);
+    log('CRITICAL', `The service can't start: ${problems.join('; ')}. Correct these variables.`);
     process.exit(1);
   }
   const { Configurations, NoopMomentoLoggerFactory } = momento;
   return {
     port: Number(port),
-    settings: {
-      secret,
+    secret,
+    options: {
+      source: secretManager(secret, localSecretManager(secretManagerHost)),
       cache,
       endpoint,
-      rereadEvery: parseInt(every) * UNITS[every.at(-1) as keyof typeof UNITS],
-      client: {
-        configuration: Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory()),
-        defaultTtlSeconds: ITEM_TTL_SECONDS,
-        eagerConnectTimeout: 5,
-      },
-      log,
-      ...localServices(localSecretManager, localMomento),
+      configuration: Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory()),
+      defaultTtlSeconds: ITEM_TTL_SECONDS,
+      rereadEveryMs: parseInt(every) * UNITS[every.at(-1) as keyof typeof UNITS],
+      onEvent: logEvent,
+      redirect: localMomento(momentoHost),
     },
   };
 }

@@ -12,6 +12,8 @@ export interface Origin {
   readonly reason?: string | undefined;
   /** Of a message of Pub/Sub. */
   readonly messageId?: string | undefined;
+  /** How many secrets the message asks for, so that who waits for its lines knows when all are there. */
+  readonly requestedSecrets?: number | undefined;
 }
 
 /** The line of one run for one secret. */

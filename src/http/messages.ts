@@ -57,7 +57,7 @@ export async function receiveMessage(
       kind.kind === 'rotate'
         ? { kind: 'rotate', secrets: kind.secrets, force: true, dryRun: false }
         : parseOperatorRequest(message.data, rotator.secrets, clock.now());
-    origin = { ...origin, reason: request.reason };
+    origin = { ...origin, reason: request.reason, requestedSecrets: request.secrets.length };
     if (request.kind !== 'compromise' && clock.now() - message.publishedAt > MAX_AGE) {
       log({ ...tooOld(message), ...origin });
       return ignored('the message is older than an hour');

@@ -1,5 +1,5 @@
 /** The errors of Momento's services. They contain known codes, never the text of a remote service. */
-import { certificateError, networkCode } from '../connection-errors';
+import { certificateError, networkCode, unreachable } from '../connection-errors';
 import { isoTime } from '../duration';
 import { RotationError, type RotationErrorOptions } from '../errors';
 
@@ -50,12 +50,9 @@ export function connectionFailed({
       outcomeUnknown,
     });
   }
-  const code = known ?? 'no connection';
   return unavailable(
     host,
-    proxy === undefined
-      ? `couldn't be reached (${code})`
-      : `couldn't be reached through the proxy ${proxy} (${code})`,
+    unreachable(text, proxy),
     {},
     `Check the host's name, and the network, DNS and proxy settings of the function.`,
   );

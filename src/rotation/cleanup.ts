@@ -92,7 +92,7 @@ export async function applyCleanup(run: Run, plan: CleanupPlan): Promise<Cleanup
   const remaining = versions.map((version): Version =>
     disabledNow.has(version.number) ? { ...version, state: 'DISABLED' } : version,
   );
-  const revoked = await revokeKeys(run, keys.revoke, (keyIds) => lookUp(run, keyIds, remaining));
+  const revoked = await revokeOrphans(run, keys.revoke, remaining);
   return {
     disable: disabled.done,
     destroy: destroyed.done,
@@ -186,84 +186,74 @@ async function lookUp(
   }
 }
 
-interface Batch {
+/** Revokes orphaned keys, and looks references up again before each batch. The next run continues. */
+async function revokeOrphans(
+  run: Run,
+  keyIds: readonly string[],
+  versions: readonly Version[],
+): Promise<KeyPlan> {
+  if (keyIds.length === 0) return NO_KEYS;
+  let last: LookUp = { orphans: [], failures: [], warnings: [] };
+  const recheck = async (ids: readonly string[]) => {
+    last = await lookUp(run, ids, versions);
+    return last.failures.length + last.warnings.length > 0 ? undefined : last.orphans;
+  };
+  const { revoked, errors } = await run.timings.measure('revoke', () =>
+    revokeKeys(run, keyIds, recheck),
+  );
+  const failures = errors.map((error): Failure => ({ step: 'revoke', error: notRevoked(error) }));
+  return { revoke: revoked, failures: [...last.failures, ...failures], warnings: last.warnings };
+}
+
+export interface Revoked {
   readonly revoked: readonly string[];
-  readonly failures: readonly Failure[];
-  readonly warnings: readonly string[];
-  /** Whether the next batch would fail for the same reason. */
-  readonly isLast: boolean;
+  readonly errors: readonly RotationError[];
 }
 
 /**
- * Revokes keys in batches, until a batch fails for a reason that concerns all keys, or until the run's deadline. The next
- * run continues.
+ * Revokes keys in batches, until a batch fails for a reason that concerns all keys, or until the run's deadline.
  *
- * @param recheck looks references up again, right before each batch: a person can store an old payload again at any time
+ * @param recheck called right before each batch: an operator can store an old payload again at any time. Returns those keys
+ *   of the batch that can still be revoked, or undefined to end the revocation
  */
 export async function revokeKeys(
-  run: Run,
+  { session, clock, deadlines }: Pick<Run, 'session' | 'clock' | 'deadlines'>,
   keyIds: readonly string[],
-  recheck: (keyIds: readonly string[]) => Promise<LookUp>,
-): Promise<KeyPlan> {
-  if (keyIds.length === 0) return NO_KEYS;
-  const { clock, deadlines, timings } = run;
-  const batches: Batch[] = [];
-  await timings.measure('revoke', async () => {
-    for (let start = 0; start < keyIds.length; start += REVOKE_BATCH) {
-      const batch = await revokeBatch(run, keyIds.slice(start, start + REVOKE_BATCH), recheck);
-      batches.push(batch);
-      if (batch.isLast || clock.monotonic() > deadlines.end) break;
-    }
-  });
-  return {
-    revoke: batches.flatMap(({ revoked }) => revoked),
-    failures: batches.flatMap(({ failures }) => failures),
-    warnings: batches.flatMap(({ warnings }) => warnings),
-  };
-}
-
-/** Revokes a batch, and repeats transient failures. */
-async function revokeBatch(
-  { session, deadlines }: Run,
-  keyIds: readonly string[],
-  recheck: (keyIds: readonly string[]) => Promise<LookUp>,
-): Promise<Batch> {
+  recheck: (keyIds: readonly string[]) => Promise<readonly string[] | undefined>,
+): Promise<Revoked> {
   const revoked: string[] = [];
-  let remaining = keyIds;
-  let last: LookUp = { orphans: [], failures: [], warnings: [] };
-  const result = (error?: RotationError): Batch => ({
-    revoked,
-    failures: [
-      ...last.failures,
-      ...(error === undefined ? [] : [{ step: 'revoke' as const, error: notRevoked(error) }]),
-    ],
-    warnings: last.warnings,
-    // An error that concerns one key doesn't stop the revocation of the others.
-    isLast:
-      last.failures.length + last.warnings.length > 0 ||
-      (error !== undefined && (error.retryable || error.refused)),
-  });
+  const errors: RotationError[] = [];
+  let remaining: readonly string[] = [];
+  let isOver = false as boolean;
   const attempt = async (limits: CallLimits): Promise<void> => {
     const outcomes = await session.revoke(
       remaining,
       async (ids) => {
-        last = await recheck(ids);
-        return last.orphans;
+        const revocable = await recheck(ids);
+        isOver = revocable === undefined;
+        return revocable ?? [];
       },
       limits,
     );
-    const isFailed = (keyId: string): boolean => outcomes.get(keyId) instanceof RotationError;
+    const failures = remaining.map((keyId) => outcomes.get(keyId));
     revoked.push(...remaining.filter((keyId) => outcomes.get(keyId) === true));
-    remaining = remaining.filter(isFailed);
-    const [first] = remaining.map((keyId) => outcomes.get(keyId));
-    if (first instanceof RotationError) throw first;
+    remaining = remaining.filter((keyId) => outcomes.get(keyId) instanceof RotationError);
+    const error = failures.find((outcome) => outcome instanceof RotationError);
+    if (error !== undefined) throw error;
   };
-  try {
-    await deadlines.retry(attempt, { quotaRetryFor: QUOTA_RETRY_FOR });
-    return result();
-  } catch (thrown) {
-    return result(toRotationError(thrown));
+  for (let start = 0; start < keyIds.length && !isOver; start += REVOKE_BATCH) {
+    remaining = keyIds.slice(start, start + REVOKE_BATCH);
+    try {
+      await deadlines.retry(attempt, { quotaRetryFor: QUOTA_RETRY_FOR });
+    } catch (thrown) {
+      const error = toRotationError(thrown);
+      errors.push(error);
+      // An error that concerns one key doesn't stop the revocation of the others.
+      isOver ||= error.retryable || error.refused;
+    }
+    isOver ||= clock.monotonic() > deadlines.end;
   }
+  return { revoked, errors };
 }
 
 interface Changed {

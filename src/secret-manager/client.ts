@@ -3,6 +3,7 @@ import { SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import { PassThroughClient } from 'google-auth-library';
 import { grpc } from 'google-gax';
 import { systemClock, withDeadline } from '../clock';
+import { grpcLogger } from '../connection-errors';
 import { MINUTE, SECOND } from '../duration';
 import { proxyFor } from '../proxy';
 import type { SecretName } from '../secret-name';
@@ -40,8 +41,7 @@ function universeDomain(): string {
   return process.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN ?? 'googleapis.com';
 }
 
-// grpc-js would write lines that aren't structured, and with GRPC_TRACE the proxy's password.
-grpc.setLogger({});
+grpc.setLogger(grpcLogger);
 
 /** A client, and the calls that use it. */
 class Connection {

@@ -1,6 +1,6 @@
 /** Translates failed calls. Google's texts could quote a secret, so errors contain only known words of them. */
 import { grpc } from 'google-gax';
-import { certificateError, networkCode } from '../connection-errors';
+import { certificateError, networkCode, unreachable } from '../connection-errors';
 import { RotationError, toRotationError, type RotationErrorOptions } from '../errors';
 import type { Permission } from '../rotation/ports';
 import type { SecretName } from '../secret-name';
@@ -272,19 +272,12 @@ function outage(error: unknown, code: grpc.status, call: FailedCall): RotationEr
       options: { cause: error, outcomeUnknown: true },
     });
   }
-  const cause = networkCode(text) ?? 'no connection';
   return (
     certificateError(host, text, { cause: error }) ??
-    unavailable(
-      call,
-      proxy === undefined
-        ? `couldn't be reached (${cause})`
-        : `couldn't be reached through the proxy ${proxy} (${cause})`,
-      {
-        action: `Check that the function can reach ${proxy === undefined ? host : `the proxy ${proxy}, and that it admits ${host}`}.`,
-        options: { cause: error },
-      },
-    )
+    unavailable(call, unreachable(text, proxy), {
+      action: `Check that the function can reach ${proxy === undefined ? host : `the proxy ${proxy}, and that it admits ${host}`}.`,
+      options: { cause: error },
+    })
   );
 }
 

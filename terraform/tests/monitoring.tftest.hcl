@@ -73,9 +73,10 @@ run "the_metrics_read_the_functions_lines" {
       secret     = "EXTRACT(jsonPayload.secret)"
       outcome    = "EXTRACT(jsonPayload.outcome)"
       error_code = "EXTRACT(jsonPayload.error.code)"
+      help       = "EXTRACT(jsonPayload.error.help)"
       trigger    = "EXTRACT(jsonPayload.trigger)"
     })
-    error_message = "Runs aren't counted by secret, outcome, error code and trigger."
+    error_message = "Runs aren't counted by secret, outcome, error code, its page and trigger."
   }
 
   assert {
@@ -117,7 +118,7 @@ run "the_alerts" {
       kind => alert.conditions[0].condition_prometheus_query_language[0].query
       } == {
       failed_run = join("", [
-        "sum by (secret, outcome, error_code) (sum_over_time(logging_googleapis_com:user_rotator_runs{",
+        "sum by (secret, outcome, error_code, help) (sum_over_time(logging_googleapis_com:user_rotator_runs{",
         "monitored_resource=\"cloud_run_revision\", outcome=~\"failed|incomplete\"}[3600s])) > 0",
       ])
       # Two recovered runs of an hourly schedule have six failed calls as well, but also a success.
@@ -155,7 +156,7 @@ run "the_alerts" {
       alert.severity == (kind == "failed_run" ? "ERROR" : "CRITICAL") &&
       alert.alert_strategy[0].auto_close == "86400s" && length(alert.documentation[0].links) == 0 &&
       alert.conditions[0].condition_prometheus_query_language[0].disable_metric_validation &&
-      strcontains(alert.documentation[0].content, "docs/runbook.md in the rotator's repository") &&
+      strcontains(alert.documentation[0].content, "docs/operate/runbook.md in the rotator's repository") &&
       (strcontains(alert.documentation[0].content, "`WATCH`") || kind == "failed_job") &&
       length(alert.documentation[0].content) > 100 && length(alert.documentation[0].content) < 8192
     ])
@@ -175,7 +176,7 @@ run "alerts_of_their_own" {
       dashboard             = false
       notification_channels = ["projects/p/notificationChannels/1"]
       auto_close            = "3600s"
-      runbook_url           = "https://example.com/runbook"
+      repository_url        = "https://example.com/rotator/"
       no_rotation_days      = 3
       expiry_days           = 7
       alerts = {
@@ -201,11 +202,21 @@ run "alerts_of_their_own" {
 
   assert {
     condition = (
-      google_monitoring_alert_policy.created["failed_run"].documentation[0].links[0].url ==
-      "https://example.com/runbook#$${metric.label.error_code}" &&
-      google_monitoring_alert_policy.created["expiry"].documentation[0].links[0].url == "https://example.com/runbook"
+      {
+        for link in google_monitoring_alert_policy.created["failed_run"].documentation[0].links :
+        link.display_name => link.url
+        } == {
+        "Runbook"    = "https://example.com/rotator/docs/operate/runbook.md#alerts"
+        "Error code" = "https://example.com/rotator/$${metric.label.help}"
+      } &&
+      google_monitoring_alert_policy.created["expiry"].documentation[0].links[*].url ==
+      tolist(["https://example.com/rotator/docs/operate/runbook.md#alerts"]) &&
+      strcontains(
+        google_monitoring_alert_policy.created["failed_run"].documentation[0].content,
+        "https://example.com/rotator/docs/operate/error-codes.md"
+      )
     )
-    error_message = "An alert doesn't link to the runbook at its error code."
+    error_message = "An alert doesn't link to the runbook and to the entry of its error code."
   }
 
   assert {

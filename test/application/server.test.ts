@@ -263,7 +263,7 @@ describe('no request fails', () => {
     },
     'when somebody stores what is no key': async () => {
       services.secretManager.addVersion(secret, 'this is no key');
-      await until(() => application.output.includes('holds no key'));
+      await until(() => application.output.includes('PAYLOAD_INVALID'));
       await nextRequests();
       const next = rotate();
       await newestInUse();

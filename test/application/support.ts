@@ -5,11 +5,13 @@ import type { Call, Moment } from '../../emulators/faults';
 import type { MomentoEmulator } from '../../emulators/momento';
 import type { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { startServices, type Services } from '../../emulators/services';
-import { localServices } from '../../examples/application/local-services';
+import { localMomento, localSecretManager } from '../../emulators/clients';
 import {
   RotatingCacheClient,
-  type Settings,
-} from '../../examples/application/rotating-cache-client';
+  secretManager,
+  type Options,
+  type RotationEvent,
+} from '../../packages/momento-rotating-client/src/index';
 
 export const MINUTE = 60_000;
 export const REREAD_EVERY = 5 * MINUTE;
@@ -19,13 +21,16 @@ export const CHANNELS = 2;
 export const CONNECTIONS = CHANNELS + 1;
 
 /** What is not as usual about a client. */
-export type Changes = Partial<Settings> & { timeoutMs?: number };
+export type Changes = Partial<Options> & { timeoutMs?: number };
+
+/** An event without its text; the version is the one in use. */
+export type Noted = Pick<RotationEvent, 'type' | 'version'> & { code?: string };
 
 /** The local services with, for each test, a secret and connections of its own, and a clock that stands still. */
-export class World {
+export class TestBed {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
-  readonly logged: { severity: string; message: string }[] = [];
+  readonly events: RotationEvent[] = [];
   /** Where the keys that were taken into use would have been used. */
   readonly endpoints: string[] = [];
   readonly #services: Services;
@@ -45,8 +50,8 @@ export class World {
     this.#toMomento = new CountingProxy(this.momento.host);
   }
 
-  static async start(): Promise<World> {
-    return new World(await startServices());
+  static async start(): Promise<TestBed> {
+    return new TestBed(await startServices());
   }
 
   now = (): number => this.#now;
@@ -63,7 +68,7 @@ export class World {
       faults.forget();
     }
     this.secretManager.staleLatest = 0;
-    this.logged.length = 0;
+    this.events.length = 0;
     this.endpoints.length = 0;
     this.#secrets += 1;
     this.#secret = `projects/p/secrets/s${this.#secrets}`;
@@ -78,7 +83,7 @@ export class World {
   }
 
   async #disconnect(): Promise<void> {
-    for (const client of this.#clients.splice(0)) client.close();
+    void Promise.all(this.#clients.splice(0).map((client) => client.close()));
     await Promise.all([this.#toSecretManager.stop(), this.#toMomento.stop()]);
   }
 
@@ -96,32 +101,34 @@ export class World {
 
   client({ timeoutMs = 15_000, ...settings }: Changes = {}): RotatingCacheClient {
     const configuration = Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory());
-    const { secretManager, redirect } = localServices(
-      this.#toSecretManager.host,
-      this.#toMomento.host,
-    );
+    const redirect = localMomento(this.#toMomento.host);
     const client = new RotatingCacheClient({
-      secret: this.#secret,
+      source: secretManager(this.#secret, localSecretManager(this.#toSecretManager.host)),
       cache: 'cache',
       endpoint: 'cell-2.momento.invalid',
-      rereadEvery: REREAD_EVERY,
-      client: {
-        configuration: configuration
-          .withNumConnections(CHANNELS)
-          .withClientTimeoutMillis(timeoutMs),
-        defaultTtlSeconds: 60,
-      },
-      log: (severity, message) => void this.logged.push({ severity, message }),
+      rereadEveryMs: REREAD_EVERY,
+      newKeyTimeoutMs: 50,
+      configuration: configuration.withNumConnections(CHANNELS).withClientTimeoutMillis(timeoutMs),
+      defaultTtlSeconds: 60,
+      onEvent: (event) => void this.events.push(event),
       now: this.now,
-      secretManager,
       redirect: (credentials) => {
         this.endpoints.push(credentials.getCacheEndpoint());
-        return redirect?.(credentials) ?? credentials;
+        return redirect(credentials);
       },
       ...settings,
     });
     this.#clients.push(client);
     return client;
+  }
+
+  /** The events so far. */
+  get noted(): Noted[] {
+    return this.events.map((event) => ({
+      type: event.type,
+      ...(event.version !== undefined && { version: event.version }),
+      ...(event.type === 'readFailed' && { code: event.error.code }),
+    }));
   }
 
   /** How often `latest` was read, or another version, since the test began. */
@@ -140,6 +147,11 @@ export class World {
   /** How many connections the clients have to Momento, or wait for. */
   get connections(): number {
     return this.#toMomento.open;
+  }
+
+  /** Ends all connections to Momento. */
+  dropConnections(): void {
+    this.#toMomento.drop();
   }
 
   /** Lets new connections to Momento wait. */
@@ -193,6 +205,11 @@ export function isItem({ method, request }: Call): boolean {
   return method === 'Get' && Buffer.from(key ?? []).toString() === 'item';
 }
 
+/** A call that verifies a new key. */
+export function isProbe(call: Call): boolean {
+  return call.method === 'Get' && !isItem(call);
+}
+
 /** Passes TCP connections on, and counts those that are open. */
 class CountingProxy {
   readonly #server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
@@ -224,8 +241,12 @@ class CountingProxy {
     return { release: () => resolve(undefined) };
   }
 
-  async stop(): Promise<void> {
+  drop(): void {
     for (const socket of this.#open) socket.destroy();
+  }
+
+  async stop(): Promise<void> {
+    this.drop();
     if (this.#server.listening) await once(this.#server.close(), 'close');
   }
 

@@ -240,7 +240,7 @@ const DIFFERENT: Readonly<
   'v2-refresh-old-key': [
     () =>
       answer(REFRESH, ({ body }) =>
-        bed.momento.account.revoke(body.previous_key_id as string, 'person'),
+        bed.momento.account.revoke(body.previous_key_id as string, 'operator'),
       ),
     'rejected',
   ],
@@ -269,7 +269,7 @@ const DIFFERENT: Readonly<
         MINT,
         (exchange) => {
           const [first] = bed.momento.account.keys(info(exchange).description);
-          bed.momento.account.revoke(first?.info.key_id ?? '', 'person');
+          bed.momento.account.revoke(first?.info.key_id ?? '', 'operator');
         },
         2,
       ),
@@ -335,6 +335,10 @@ const DIFFERENT: Readonly<
     () => code(momento(), 'ListCaches', 'PERMISSION_DENIED'),
     'PERMISSION_ERROR',
   ],
+  'v2-two-keys': [
+    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED', 2),
+    'accepted, rejected, rejected, accepted',
+  ],
   'v2-list-caches-revoked': [
     () => code(momento(), 'ListCaches', 'PERMISSION_DENIED'),
     'not within a minute',
@@ -350,7 +354,7 @@ const DIFFERENT: Readonly<
     },
     'listed without',
   ],
-  'v2-pace': [() => (bed.keyApi.callsPerSecond = 3), /^[1-9]\d*$/],
+  'v2-rate': [() => (bed.keyApi.callsPerSecond = 3), /^[1-9]\d*$/],
 
   'v1-refresh-token': [
     () => momento().inject('GenerateApiToken', 'every', { kind: 'corrupt' }),
@@ -559,7 +563,7 @@ describe('tools/conformance.ts', () => {
       'v2-v1-key': 'same',
       'v2-list-itself': 'same',
       'v2-list-caches-unknown': 'same',
-      'v2-pace': 'same',
+      'v2-rate': 'same',
       'v1-list-caches': 'same',
       'sm-permissions-no-secret': 'same',
       'sm-no-secret': 'same',
@@ -695,12 +699,12 @@ describe('tools/conformance.ts', () => {
     expect(ended).toMatchObject({ code: 1, stdout: '' });
     expect(ended.stderr).toBe(
       [
-        'conformance: nothing was checked: CONFORMANCE_MANAGEMENT_KEY must be a v2 key, or the JSON that it came in',
-        'CONFORMANCE_V1_KEY must be a v1 key, or the JSON that it came in',
-        'CONFORMANCE_SECRET must be the full name that a new secret is to have, such as projects/PROJECT/secrets/SECRET',
+        'conformance: nothing was checked: CONFORMANCE_MANAGEMENT_KEY must be a v2 key, or its JSON',
+        'CONFORMANCE_V1_KEY must be a v1 key, or its JSON',
+        'CONFORMANCE_SECRET must be the full name of a secret that this tool can create, such as projects/PROJECT/secrets/SECRET',
         'CONFORMANCE_ROLE must be the id of a role, such as r-viewer',
         'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a prefix (cache., control. or token.), a scheme, a port or a path',
-        'there are no arguments: keys come in the environment.\n',
+        'arguments are refused: pass keys in the environment.\n',
       ].join('; '),
     );
   });

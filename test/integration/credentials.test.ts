@@ -59,7 +59,7 @@ interface Started {
   readonly proxy: ConnectProxy;
 }
 
-/** Starts the client as on Google Cloud, or with the login of a person. */
+/** Starts the client as on Google Cloud, or with the login of an operator. */
 async function withStore(
   options: { answer: Answer; login?: boolean },
   use: (started: Started) => Promise<void>,

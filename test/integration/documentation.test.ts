@@ -49,7 +49,7 @@ function rows(text: string): string[][] {
 /** Replaces the parts of an output that differ from run to run. */
 function steady(output: string): string {
   return output
-    .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d/g, 'TIME')
+    .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d|\d\d:\d\d:\d\d/g, 'TIME')
     .replaceAll(/\b([0-9a-f]{16}|[0-9a-f]{8})\b/g, 'FINGERPRINT')
     .trim();
 }
@@ -73,6 +73,15 @@ describe('the documentation', () => {
       };
     });
     expect(entries).toEqual(expected);
+  });
+
+  test('has no error code that the rotator never throws, or that no test expects', () => {
+    const textOf = (...patterns: string[]): string =>
+      globSync(patterns, { cwd: root }).map(read).join('\n');
+    const thrower = textOf('src/**/!(errors).ts', 'src/*/errors.ts');
+    const expected = textOf('test/{unit,integration}/**/!(documentation).test.ts');
+    expect(ERROR_CODES.filter((code) => !thrower.includes(`'${code}'`))).toEqual([]);
+    expect(ERROR_CODES.filter((code) => !expected.includes(code))).toEqual([]);
   });
 
   test('has a line in the runbook for every alert', () => {
@@ -113,6 +122,21 @@ describe('the documentation', () => {
     expect(policy).toEqual({ gracePeriodMs: 0, verify: true, revoke: false });
   });
 
+  test("has Terraform's names and defaults of the same settings", () => {
+    const inTerraform = new Map(
+      rows(read('terraform/README.md').split('## Outputs')[0] ?? '').map(([name, ...cells]) => [
+        name,
+        /^[a-z]+\./.test(name ?? '') ? cells[0] : cells[2],
+      ]),
+    );
+    const [table = ''] = configuration.split('## Secrets');
+    const settings = rows(table).filter(([, , name]) => name !== '–');
+    expect(settings.map(([, , name, value]) => [name, value])).toEqual(
+      settings.map(([, , name]) => [name, inTerraform.get(name)]),
+    );
+    expect(settings.length).toBeGreaterThan(9);
+  });
+
   test('has the deadlines of a run', () => {
     const seconds = (ms: number) => String(ms / 1000);
     expect(configuration).toContain(
@@ -138,6 +162,14 @@ describe('the documentation', () => {
     );
     if (page === 'README.md') expect(called).not.toHaveLength(0);
     expect(Object.keys(scripts)).toEqual(expect.arrayContaining(called));
+    const files = [...read(page).matchAll(/\b(?:npx tsx|node) ([\w/-]+\.\w+)/g)].map(
+      ([, file = '']) => file,
+    );
+    const missing = files.filter(
+      (file) =>
+        ![root, resolve(root, dirname(page))].some((folder) => existsSync(resolve(folder, file))),
+    );
+    expect(missing).toEqual([]);
   });
 
   test.each(PAGES)('%s links to files and headings that are there', (page) => {
@@ -191,12 +223,16 @@ describe('the documentation', () => {
   });
 
   test('shows lines of the demo that the demo prints', () => {
-    const [, shown = ''] = /```text\n(1\. .*?)```/s.exec(read('README.md')) ?? [];
     const real = execFileSync(process.execPath, ['--import', 'tsx', 'tools/demo.ts'], {
       cwd: root,
       encoding: 'utf8',
     });
-    expect(shown).not.toBe('');
-    expect(steady(real)).toContain(steady(shown));
+    const excerpts = ['README.md', 'docs/operate/incident-response.md'].map(
+      (page) => /```text\n(\d\. .*?)```/s.exec(read(page))?.[1] ?? '',
+    );
+    for (const excerpt of excerpts) {
+      expect(excerpt).not.toBe('');
+      expect(steady(real)).toContain(steady(excerpt));
+    }
   });
 });

@@ -113,12 +113,12 @@ describe('the tool makes no key', () => {
     args.push('--access', 'all', '--topics', 'x', '--topics', 'y', '--from', apiKey);
     args.push('--to', 'projects/p/secrets/');
     const stderr = await refused(args, '', { MOMENTO_EMULATOR_HOST: 'example.com:1' });
-    expect(stderr.replace(/\n\nnpm run[^]*/, '')).toBe(
+    expect(stderr.replace(/\n\nnpx tsx[^]*/, '')).toBe(
       [
-        'first-key: no key was made: argument 1 is none that is known',
-        'argument 2 is none that is known',
+        'first-key: no key was generated: argument 1 is unknown',
+        'argument 2 is unknown',
         '--all-caches takes no value',
-        '--cache has no value',
+        '--cache needs a value',
         '--topics is given more than once',
         '--lifetime must be more than 0: a whole number with a unit, s, m, h or d, such as 36h or 14d',
         '--access must be read, write or read-write',
@@ -126,15 +126,15 @@ describe('the tool makes no key', () => {
         '--from must be the full name of a secret',
         '--to must be the full name of a secret',
         'MOMENTO_EMULATOR_HOST must be host:port on the loopback interface, such as localhost:8085',
-        'either --all-caches or --cache NAME is needed, and not both.',
+        'give either --all-caches or --cache NAME.',
       ].join('; '),
     );
   });
 
   it.each<[string[], string]>([
-    [[], '--lifetime is missing: a key that never expires cannot be rotated'],
-    [[], '--access or --topics is needed'],
-    [['--all-caches', '--access', 'read', '--lifetime', '--to'], '--lifetime has no value'],
+    [[], "--lifetime is missing: a key that never expires can't be rotated"],
+    [[], 'give --access or --topics'],
+    [['--all-caches', '--access', 'read', '--lifetime', '--to'], '--lifetime needs a value'],
   ])('when the arguments are %j: %s', async (args, problem) => {
     expect(await refused(args)).toContain(problem);
   });
@@ -148,7 +148,7 @@ describe('the tool makes no key', () => {
     const stdin = Object.assign(Readable.from([]), { isTTY: true });
     const stderr = new Sink();
     expect(await run(FOR_ALL, bed.env, { stdin, stdout: new Sink(), stderr })).toBe(1);
-    expect(stderr.text).toContain('has to come from a file or a pipe');
+    expect(stderr.text).toContain('Pass it from a file or a pipe');
   });
 
   it.each<[string, () => string]>([
@@ -162,14 +162,14 @@ describe('the tool makes no key', () => {
 
   it.each<[string, (secret: string) => unknown]>([
     [
-      'has a version',
+      'already has a version',
       (secret) => bed.secretManager.addVersion(secret, 'x', { state: 'DESTROYED' }),
     ],
     [
       'You lack secretmanager.versions.add on',
       (secret) => bed.secretManager.grant(secret, ['secretmanager.versions.access']),
     ],
-    ['or it does not exist', (secret) => bed.secretManager.deleteSecret(secret)],
+    ["or the secret doesn't exist", (secret) => bed.secretManager.deleteSecret(secret)],
   ])("when the key couldn't be the first version: %s", async (problem, prepare) => {
     const to = emptySecret();
     prepare(to);
@@ -191,26 +191,21 @@ describe('the tool reports', () => {
   };
 
   it.each<[string, Fault | undefined, RegExp, () => string]>([
-    ['the key is no super user key', undefined, /it is no super user key/, dataOnly],
-    ['the key was revoked', undefined, /does not accept the super user key/, revoked],
+    ["the key isn't a super user key", undefined, /isn't a super user key/, dataOnly],
+    ['the key was revoked', undefined, /rejected the super user key/, revoked],
     [
       'Momento refuses',
       parseFault('INVALID_ARGUMENT before'),
-      /refused to make a key \(INVALID_ARGUMENT_ERROR\)/,
+      /refused to generate a key \(INVALID_ARGUMENT_ERROR\)/,
       superUserKey,
     ],
     [
       'the answer is lost',
       parseFault('drop after'),
-      /no clear answer \(SERVER_UNAVAILABLE\).* nobody can revoke a v1 key/s,
+      /no clear answer \(SERVER_UNAVAILABLE\).* A v1 key can't be revoked/s,
       superUserKey,
     ],
-    [
-      'the answer contains no key',
-      parseFault('corrupt'),
-      /answered something that is no key/,
-      superUserKey,
-    ],
+    ['the answer contains no key', parseFault('corrupt'), /answer contains no key/, superUserKey],
   ])('a failed call when %s', async (_, fault, expected, input) => {
     if (fault !== undefined) bed.inject('GenerateApiToken', 'every', fault);
     const to = emptySecret();
@@ -226,7 +221,7 @@ describe('the tool reports', () => {
     const ended = await firstKey([...FOR_ALL, '--to', emptySecret()], superUserKey());
     expect(ended).toMatchObject({ code: 1, stdout: '' });
     expect(ended.stderr).toMatch(
-      /could not be stored \(PERMISSION_MISSING\) and is lost; nobody can revoke it/,
+      /might not have stored it \(PERMISSION_MISSING\)\. If the secret has no version, the key is lost\. It can't be revoked/,
     );
   });
 });

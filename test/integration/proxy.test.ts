@@ -156,7 +156,7 @@ describe('the way to Secret Manager and to the token endpoint', () => {
     expect([...new Set(proxy.asked)]).toEqual(asked.map((host) => `${host}:443`));
   });
 
-  it('names the proxy that refuses the connection', async () => {
+  it('names the proxy and its answer when the proxy refuses the connection', async () => {
     // The token comes first, so it must come another way.
     const env = { ...credentials, no_proxy: TOKEN_HOST, https_proxy: `http://u:pw@${proxyHost}` };
     const login = { GCE_METADATA_HOST: await metadataServer() };
@@ -164,20 +164,20 @@ describe('the way to Secret Manager and to the token endpoint', () => {
     expect(await access({ ...env, ...withoutLogin, ...login })).toMatchObject([
       {
         code: 'SECRET_MANAGER_UNAVAILABLE',
-        problem: `Secret Manager (${HOST}) couldn't be reached through the proxy ${proxyHost} (no connection).`,
+        problem: `Secret Manager (${HOST}) couldn't be reached through the proxy ${proxyHost} (HTTP status 403).`,
         retryable: true,
         outcomeUnknown: false,
       },
     ]);
   });
 
-  it('names the proxy that does not answer', async () => {
+  it('names the proxy and the cause when the proxy does not answer', async () => {
     const gone = `127.0.0.1:${await freePort()}`;
     const env = { ...credentials, ...withoutLogin, GCE_METADATA_HOST: await metadataServer() };
     expect(await access({ ...env, https_proxy: `http://${gone}` })).toMatchObject([
       {
         code: 'SECRET_MANAGER_UNAVAILABLE',
-        problem: `Secret Manager (${HOST}) couldn't be reached through the proxy ${gone} (no connection).`,
+        problem: `Secret Manager (${HOST}) couldn't be reached through the proxy ${gone} (ECONNREFUSED).`,
         action: `Check that the function can reach the proxy ${gone}, and that it admits ${HOST}.`,
       },
     ]);

@@ -34,7 +34,10 @@ export class PushBed {
   static async start(
     bed: TestBed,
     secrets: readonly Secret[],
-    setup: Setup & { readonly maxDeliveryAttempts?: number } = {},
+    setup: Setup & {
+      readonly maxDeliveryAttempts?: number;
+      readonly onLine?: (entry: LogEntry) => void;
+    } = {},
   ): Promise<PushBed> {
     const { clock } = bed;
     const { rotator } = bed.instance(secrets, setup);
@@ -44,7 +47,11 @@ export class PushBed {
       timeoutMs: 540_000,
       traceProject: 'p',
       clock,
-      log: (entry) => void entries.push(JSON.parse(JSON.stringify(entry)) as LogEntry),
+      log: (entry) => {
+        const line = JSON.parse(JSON.stringify(entry)) as LogEntry;
+        entries.push(line);
+        setup.onLine?.(line);
+      },
     });
     const server = createServer((request, response) => serve(handler, request, response));
     await once(server.listen(0, '127.0.0.1'), 'listening');

@@ -5,6 +5,7 @@ import { inspect } from 'node:util';
 import { status } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import { systemClock } from '../../src/clock';
+import { DAY } from '../../src/duration';
 import { RotationError, toRotationError } from '../../src/errors';
 import type { Access, CallLimits, Version } from '../../src/rotation/ports';
 import { SecretManagerStore } from '../../src/secret-manager/store';
@@ -13,7 +14,6 @@ import type { Fault } from '../../emulators/faults';
 import { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { freePort } from '../server-process';
 
-const DAY = 24 * 3600 * 1000;
 const UNLIMITED = { deadline: Infinity };
 
 let emulator: SecretManagerEmulator;

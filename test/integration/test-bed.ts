@@ -303,13 +303,13 @@ export class TestBed {
     for (const { faults } of this.#emulators) faults.intercept = hook;
   }
 
-  /** Lets something happen once, around the first call of a method from now on. */
-  when(moment: `${Moment} ${string}`, act: () => unknown): void {
+  /** Does something once, around the first call of a method from now on, or injects a fault there. */
+  when(moment: `${Moment} ${string}`, act: () => ReturnType<Hook>): void {
     let isDone = false;
     this.intercept(async ({ method }, now) => {
       if (isDone || moment !== `${now} ${method}`) return;
       isDone = true;
-      await act();
+      return act();
     });
   }
 

@@ -81,7 +81,7 @@ export const ACTIONS: readonly OperatorAction[] = [
     renewals: ['mint'],
     do: ({ secretManager, momento, management }) => {
       const key = momento.account.find(keyIn(secretManager.latest(management.name)));
-      if (key !== undefined) momento.account.revoke(key.info.key_id, 'person');
+      if (key !== undefined) momento.account.revoke(key.info.key_id, 'operator');
     },
   },
 ];

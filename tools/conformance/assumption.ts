@@ -1,24 +1,24 @@
-/** What an assumption is, and what becomes of one when the services are asked. */
+/** An assumption about a service, and its check. */
 import { status } from '@grpc/grpc-js';
 import { RotationError } from '../../src/errors';
 
-/** How an assumption was known before anybody asked the real service with this tool. */
+/** The source of an assumption before this tool checked the real service. */
 export type Source =
-  /** The vendor says so, or its own clients rely on it. */
+  /** The vendor documents it, or its own clients rely on it. */
   | 'documented'
-  /** Somebody saw it at the real service. */
+  /** It was observed at the real service. */
   | 'measured'
   | 'guess';
 
 export interface Assumption<TestBed> {
-  /** Stable: people quote it in reports. */
+  /** Stable, because reports quote it. */
   readonly id: string;
-  /** What is looked at. */
+  /** The property that is checked. */
   readonly words: string;
   readonly source: Source;
-  /** The answer that the rotator counts on, or several where each is fine with it. */
+  /** The answer that the rotator expects, or several acceptable ones. */
   readonly assumed: string | readonly string[];
-  /** Finds out what is so. Nothing in the answer may be secret. */
+  /** Observes the service. The answer must not contain a secret. */
   readonly observe: (testBed: TestBed) => Promise<Observed>;
 }
 
@@ -28,14 +28,14 @@ export type Verdict = 'same' | 'DIFFERS' | 'NO ANSWER' | 'not checked';
 
 export interface Line extends Pick<Assumption<never>, 'id' | 'words' | 'source' | 'assumed'> {
   readonly verdict: Verdict;
-  /** What was seen, or why nothing was. */
+  /** The observation, or why there is none. */
   readonly observed: string;
 }
 
-/** Nobody wanted this to be checked, or gave what it takes. */
+/** The operator refused this check, or its settings are missing. */
 export class NotChecked extends Error {}
 
-/** What has to be there before a line can be checked could not be had. The message holds no secret. */
+/** A resource that the check needs couldn't be created. The message contains no secret. */
 export class Unanswered extends Error {}
 
 export async function check<TestBed>(
@@ -57,7 +57,7 @@ export async function check<TestBed>(
   }
 }
 
-/** Only what is known to hold no secret is told. */
+/** Returns only texts that contain no secret. */
 export function reasonOf(thrown: unknown): string {
   if (thrown instanceof NotChecked || thrown instanceof Unanswered) return thrown.message;
   if (thrown instanceof RotationError) return thrown.code;
@@ -66,13 +66,13 @@ export function reasonOf(thrown: unknown): string {
   return `a fault of this tool: ${thrown instanceof Error ? thrown.name : typeof thrown}`;
 }
 
-/** Of an error that a gRPC service answered. */
+/** The status of an error of a gRPC service. */
 export function statusName(thrown: unknown): string | undefined {
   const code: unknown = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
   return Object.entries(status).find(([, known]) => known === code)?.[0];
 }
 
-/** What several lines look at is made when the first of them needs it. */
+/** Creates a resource for several checks when the first of them needs it. */
 export function once<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;
   return () => (made ??= make());

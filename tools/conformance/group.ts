@@ -2,16 +2,16 @@
 import { check, NotChecked, type Assumption, type Line, type Source } from './assumption';
 import type { Target } from './target';
 
-/** Asks one service, and remembers what it made there. */
+/** Calls one service, and remembers what it created there. */
 export interface TestBed {
-  /** Removes everything that was made, and says what could not be. */
+  /** Removes everything that was created. Returns what couldn't be removed. */
   remove(): Promise<string[]>;
 }
 
 export interface Group {
   readonly title: string;
   readonly assumptions: readonly { readonly id: string; readonly source: Source }[];
-  /** Each line as it is known; after the last one, everything that was made is removed. */
+  /** Reports each result. After the last one, removes everything that was created. */
   readonly check: (
     target: Target,
     signal: AbortSignal,
@@ -22,7 +22,7 @@ export interface Group {
 export interface GroupOptions<B extends TestBed> {
   readonly title: string;
   readonly assumptions: readonly Assumption<B>[];
-  /** @throws NotChecked where what it takes is not given */
+  /** @throws NotChecked if its settings are missing */
   readonly open: (target: Target) => B;
 }
 
@@ -40,7 +40,7 @@ export function group<B extends TestBed>({ title, assumptions, open }: GroupOpti
         return [];
       }
       for (const assumption of assumptions) {
-        // `check` never throws, so what was made is removed whatever happens.
+        // `check` never throws, so everything that was created is removed.
         report(
           signal.aborted ? notChecked(assumption, 'interrupted') : await check(assumption, testBed),
         );

@@ -1,4 +1,4 @@
-/** Checks what the rotator assumes, from the environment to the exit code: one line for each assumption. */
+/** Checks the rotator's assumptions, from the environment to the exit code. Prints one line for each assumption. */
 import { createInterface } from 'node:readline';
 import type { Environment } from '../../src/config/variables';
 import { systemClock, type Clock } from '../../src/clock';
@@ -12,10 +12,10 @@ import { readTarget, startLocalTarget, type Target } from './target';
 
 export const GROUPS: readonly Group[] = [keyApi, authClient, secretManager];
 
-const LOCAL = `Against the local services, which are built on the same assumptions: this shows that the rotator and they agree, and
-nothing of the real ones. How to ask those is in docs/conformance.md.
+const LOCAL = `Against the emulators. They follow the same assumptions as the rotator, so this shows nothing about the real services.
+docs/development/conformance.md describes how to check the real services.
 `;
-const REAL = `Against the real services. Only what is made here is removed; every cost is asked for first.
+const REAL = `Against the real services. Questions precede every change, and the tool removes what it creates.
 `;
 
 export async function conformance(
@@ -26,18 +26,18 @@ export async function conformance(
 ): Promise<0 | 1> {
   const target = readTarget(env);
   const problems = Array.isArray(target) ? target : [];
-  // Not quoted: it may be a key.
-  if (args.length > 0) problems.push('there are no arguments: keys come in the environment');
+  // An argument isn't quoted, because it might be a key.
+  if (args.length > 0) problems.push('arguments are refused: pass keys in the environment');
   if (Array.isArray(target) || problems.length > 0) {
     terminal.stderr.write(`conformance: nothing was checked: ${problems.join('; ')}.\n`);
     return 1;
   }
   if (target !== undefined) {
     terminal.stdout.write(REAL);
-    const person = new Person(terminal, signal);
-    const agree = (question: string) => person.agree(question);
+    const operator = new Operator(terminal, signal);
+    const agree = (question: string) => operator.agree(question);
     const isConform = await checkAll({ ...target, clock, agree }, signal, terminal);
-    person.leave();
+    operator.leave();
     return isConform ? 0 : 1;
   }
   terminal.stdout.write(LOCAL);
@@ -49,7 +49,7 @@ export async function conformance(
   }
 }
 
-/** @returns whether everything that was checked is as it is assumed to be, and nothing is left behind */
+/** @returns whether all checked assumptions hold, and everything that was created is removed */
 export async function checkAll(
   target: Target,
   signal: AbortSignal,
@@ -87,11 +87,11 @@ function summary(lines: readonly Line[]): string {
     .map((verdict) => `${count(verdict)} ${verdict}`)
     .join(', ');
   const guesses = lines.filter(({ source }) => source === 'guess');
-  return `${lines.length} lines: ${counts}. ${guesses.length} of them are guesses today.`;
+  return `${lines.length} lines: ${counts}. ${guesses.length} assumptions are guesses today.`;
 }
 
-/** Whoever sits at the terminal. */
-class Person {
+/** The operator at the terminal. */
+class Operator {
   readonly #input;
   readonly #answers;
   readonly #output: Terminal['stderr'];
@@ -100,11 +100,11 @@ class Person {
     this.#input = createInterface({ input: stdin });
     this.#answers = this.#input[Symbol.asyncIterator]();
     this.#output = stderr;
-    // Who interrupts a question says no to it.
+    // An interruption answers the question with no.
     signal.addEventListener('abort', () => this.leave());
   }
 
-  /** Anything but a yes is a no. */
+  /** Any answer except yes is a no. */
   async agree(question: string): Promise<boolean> {
     this.#output.write(`\n${question} [y/N] `);
     const answer = await this.#answers.next();

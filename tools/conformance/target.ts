@@ -1,18 +1,18 @@
-/** Who is asked, and with what: the local services, or the real ones. */
+/** The services that are checked, emulators or real ones, and the keys for them. */
 import { reader, readServices, type Environment, type Services } from '../../src/config/variables';
 import { systemClock, type Clock } from '../../src/clock';
 import { Credential } from '../../src/momento/credential';
 import type { KeyKind } from '../../src/momento/api-key';
 import type { RateLimiterOptions } from '../../src/rate-limiter';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { startServices, type Services as LocalServices } from '../../emulators/services';
+import { startServices, type Services as Emulators } from '../../emulators/services';
 
 export interface Keys {
-  /** A v2 key that may manage keys. */
+  /** A v2 key that can manage keys. */
   readonly managementKey?: Credential | undefined;
   /** A v1 super user key. */
   readonly v1Key?: Credential | undefined;
-  /** Does not exist yet. */
+  /** A secret that doesn't exist yet. */
   readonly secret?: SecretName | undefined;
 }
 
@@ -20,15 +20,15 @@ export interface Target extends Services, Keys {
   /** The role of the v2 keys that are minted. */
   readonly role: string;
   readonly clock: Clock;
-  /** How often the key API is called; as often as the function calls it by default. */
+  /** The rate of calls to the key API. The default is the function's. */
   readonly rate?: RateLimiterOptions;
-  /** Asks whoever pays for it. */
+  /** Asks the operator, who pays for it. */
   readonly agree: (question: string) => Promise<boolean>;
 }
 
 const ROLE = 'r-viewer';
 
-/** @returns the real services, or undefined for the local ones; or what is wrong, without quoting any of it */
+/** @returns the real services; undefined for the emulators; or the problems, without quoting a value */
 export function readTarget(
   env: Environment,
 ): Omit<Target, 'agree' | 'clock'> | undefined | string[] {
@@ -38,17 +38,17 @@ export function readTarget(
     managementKey: read(
       'CONFORMANCE_MANAGEMENT_KEY',
       (text) => parseKey(text, (kind) => kind === 'v2'),
-      'a v2 key, or the JSON that it came in',
+      'a v2 key, or its JSON',
     ),
     v1Key: read(
       'CONFORMANCE_V1_KEY',
       (text) => parseKey(text, (kind) => kind !== 'v2'),
-      'a v1 key, or the JSON that it came in',
+      'a v1 key, or its JSON',
     ),
     secret: read(
       'CONFORMANCE_SECRET',
       parseSecretName,
-      'the full name that a new secret is to have, such as projects/PROJECT/secrets/SECRET',
+      'the full name of a secret that this tool can create, such as projects/PROJECT/secrets/SECRET',
     ),
   };
   const role = read(
@@ -63,10 +63,10 @@ export function readTarget(
 }
 
 export interface LocalTarget extends Target {
-  readonly services: LocalServices;
+  readonly services: Emulators;
 }
 
-/** Everything exists and nothing costs anything. The clock skips waits, but not the time limits of calls, which have a signal. */
+/** Starts the emulators. The clock skips all waits except the deadlines of calls, which have a signal. */
 export async function startLocalTarget(): Promise<LocalTarget> {
   let skipped = 0;
   const clock: Clock = {

@@ -1,43 +1,43 @@
-/** How long it takes until something has become so. */
+/** Measures how long a service needs until a condition is true. */
 import { MINUTE, SECOND } from '../../src/duration';
 import type { Clock } from '../../src/clock';
 import type { Observed } from './assumption';
 
 /**
- * Asks until the answer is the one that is waited for.
+ * Checks a condition until it is true.
  *
- * @returns after how many milliseconds it was asked for; undefined if it never was
+ * @returns when the check that was true began, in milliseconds since the first check; undefined if none was true in time
  */
 export async function wait(
   clock: Clock,
-  patienceMs: number,
-  isSo: () => Promise<boolean>,
+  limitMs: number,
+  condition: () => Promise<boolean>,
 ): Promise<number | undefined> {
   const from = clock.monotonic();
   let isFirst = true;
   for (let pause = 0.25 * SECOND; ; pause = Math.min(pause * 2, 5 * SECOND)) {
-    const askedAfter = isFirst ? 0 : clock.monotonic() - from;
-    if (await isSo()) return askedAfter;
-    if (clock.monotonic() + pause > from + patienceMs) return undefined;
+    const checkedAfter = isFirst ? 0 : clock.monotonic() - from;
+    if (await condition()) return checkedAfter;
+    if (clock.monotonic() + pause > from + limitMs) return undefined;
     isFirst = false;
     await clock.sleep(pause);
   }
 }
 
-/** `at once`, or how long it took. */
-export async function howSoon(clock: Clock, isSo: () => Promise<boolean>): Promise<string> {
-  const took = await wait(clock, MINUTE, isSo);
+/** `at once`, or the time that it took. */
+export async function howSoon(clock: Clock, condition: () => Promise<boolean>): Promise<string> {
+  const took = await wait(clock, MINUTE, condition);
   if (took === undefined) return 'not within a minute';
   return took === 0 ? 'at once' : after(took);
 }
 
-/** `within` so many seconds or minutes, with how long it took. */
+/** Whether the condition became true within a limit, with the time that it took. */
 export async function inTime(
   clock: Clock,
   limitMs: number,
-  isSo: () => Promise<boolean>,
+  condition: () => Promise<boolean>,
 ): Promise<Observed> {
-  const took = await wait(clock, limitMs, isSo);
+  const took = await wait(clock, limitMs, condition);
   const limit = limitMs < MINUTE ? `${limitMs / SECOND} s` : `${limitMs / MINUTE} min`;
   if (took === undefined) return `not within ${limit}`;
   return { is: `within ${limit}`, detail: took === 0 ? 'at once' : after(took) };

@@ -1,4 +1,4 @@
-/** Generates a v1 key with a super user key, as Momento's SDK does it. */
+/** Generates a v1 key with a super user key, through Momento's SDK. */
 import { ExpiresIn, GenerateApiKey, MomentoErrorCode, type Permissions } from '@gomomento/sdk';
 import { systemClock } from '../../src/clock';
 import { SECOND } from '../../src/duration';
@@ -6,7 +6,7 @@ import { Credential } from '../../src/momento/credential';
 import { InvalidPayload } from '../../src/momento/payload';
 import { closeAuthClient, Sdk } from '../../src/momento/sdk';
 
-/** What can be told to whoever started the tool: what happened, what it means, what to do. Nothing in it is secret. */
+/** An error for the user of this tool: problem, impact, action. The message contains no secret. */
 export class Problem extends Error {}
 
 export interface Order {
@@ -14,13 +14,13 @@ export interface Order {
   readonly permissions: Permissions;
 }
 
-/** @param payload in any form in which the rotator reads a key */
+/** @param payload in any format that the rotator reads */
 export function readSuperUserKey(payload: Uint8Array): Credential {
-  const key = parse(payload, 'The super user key cannot be read');
+  const key = parse(payload, "The super user key couldn't be read");
   if (key.kind === 'v2') {
     throw new Problem(
-      'This is a v2 key, and only a v1 key makes v1 keys. For v2 keys, give the rotator a management key and each secret a ' +
-        'role: it mints the first key itself, and nobody ever sees it.',
+      'This is a v2 key, and only a v1 key can generate v1 keys. For v2 keys, give the rotator a management key, and each ' +
+        'secret a role. Then the rotator mints the first key, and no person sees it.',
     );
   }
   return key;
@@ -50,9 +50,11 @@ export async function generate(
     validUntil: expiresAt.epoch(),
     restEndpoint: `https://api.cache.${endpoint}`,
   };
-  const key = parse(Buffer.from(JSON.stringify(json)), 'Momento answered something that is no key');
+  const key = parse(Buffer.from(JSON.stringify(json)), "Momento's answer contains no key");
   if (key.refreshToken === undefined) {
-    throw new Problem('Momento made a key without a refresh token. Nothing was stored.');
+    throw new Problem(
+      'Momento generated a key without a refresh token. Nothing was stored. Run this again.',
+    );
   }
   return key;
 }
@@ -61,23 +63,26 @@ function refusal(code: MomentoErrorCode): Problem {
   switch (code) {
     case MomentoErrorCode.AUTHENTICATION_ERROR:
       return new Problem(
-        'Momento does not accept the super user key: it has expired, or is none of its own. No key was made.',
+        'Momento rejected the super user key: it has expired, or Momento never issued it. No key was generated. Generate a ' +
+          'super user key in the Momento console.',
       );
     case MomentoErrorCode.PERMISSION_ERROR:
       return new Problem(
-        'Momento does not let this key make others: it is no super user key. No key was made. Make one of that kind in the ' +
-          'Momento console.',
+        "This key isn't a super user key, so Momento doesn't let it generate keys. No key was generated. Generate a super " +
+          'user key in the Momento console.',
       );
     case MomentoErrorCode.INVALID_ARGUMENT_ERROR:
     case MomentoErrorCode.BAD_REQUEST_ERROR:
     case MomentoErrorCode.CACHE_NOT_FOUND_ERROR:
     case MomentoErrorCode.FAILED_PRECONDITION_ERROR:
     case MomentoErrorCode.LIMIT_EXCEEDED_ERROR:
-      return new Problem(`Momento refused to make a key (${code}). No key was made.`);
+      return new Problem(
+        `Momento refused to generate a key (${code}). No key was generated. Check the options, such as the names of caches.`,
+      );
     default:
       return new Problem(
-        `Momento gave no clear answer (${code}). Run this again. It may have made a key that nobody holds; nobody can ` +
-          'revoke a v1 key, so that one ends at its own expiry.',
+        `Momento gave no clear answer (${code}). It might have generated a key that nobody received. A v1 key can't be ` +
+          'revoked, so that key stays valid until it expires. Run this again.',
       );
   }
 }

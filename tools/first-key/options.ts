@@ -1,4 +1,4 @@
-/** The options of `npx tsx tools/first-key.ts`, or every problem with them. */
+/** Parses the options of `npx tsx tools/first-key.ts`, and lists every problem with them. */
 import { parseArgs } from 'node:util';
 import {
   AllCaches,
@@ -16,17 +16,17 @@ import { parseSecretName, type SecretName } from '../../src/secret-name';
 export interface Options extends Services {
   readonly lifetimeMs: number;
   readonly permissions: Permissions;
-  /** The secret with the super user key; without one it comes on standard input. */
+  /** The secret with the super user key. Without this option, the key is read from standard input. */
   readonly from?: SecretName | undefined;
-  /** The secret whose first version the new key becomes; without one it goes to standard output. */
+  /** The secret to add the new key to. Without this option, the key is written to standard output. */
   readonly to?: SecretName | undefined;
 }
 
-export const USAGE = `npm run --silent first-key -- --lifetime 30d (--all-caches | --cache NAME ...)
+export const USAGE = `npx tsx tools/first-key.ts --lifetime 30d (--all-caches | --cache NAME ...)
     [--access read|write|read-write] [--topics subscribe|publish|publish-subscribe] [--from SECRET] [--to SECRET]
 
-The super user key comes on standard input, or with --from out of a secret: never as an argument, which other processes see.
-The new key goes to standard output, or with --to into a secret that has no version yet.
+The super user key is read from standard input, or with --from from a secret. It can't be an argument, because other processes
+see arguments. The new key is written to standard output, or with --to added to a secret that has no version yet.
 SECRET is projects/PROJECT/secrets/NAME or projects/PROJECT/locations/LOCATION/secrets/NAME.
 `;
 
@@ -53,7 +53,7 @@ const TOPICS = new Map([
   ['publish-subscribe', TopicRole.PublishSubscribe],
 ]);
 
-/** @returns what is wrong, without quoting any of it: it may be a key in the wrong place */
+/** @returns the options or the problems. No problem quotes an argument, because it might be a key in the wrong place. */
 export function parseOptions(args: readonly string[], env: Environment): Options | string[] {
   const problems: string[] = [];
   const values = readArguments(args, problems);
@@ -77,13 +77,13 @@ export function parseOptions(args: readonly string[], env: Environment): Options
   const services = readServices(reader(env, problems));
 
   if (!values.has('lifetime')) {
-    problems.push('--lifetime is missing: a key that never expires cannot be rotated');
+    problems.push("--lifetime is missing: a key that never expires can't be rotated");
   }
   if (values.has('all-caches') === values.has('cache')) {
-    problems.push('either --all-caches or --cache NAME is needed, and not both');
+    problems.push('give either --all-caches or --cache NAME');
   }
   if (!values.has('access') && !values.has('topics')) {
-    problems.push('--access or --topics is needed: without, the key could do nothing');
+    problems.push('give --access or --topics: a key without permissions is useless');
   }
   if (problems.length > 0 || lifetimeMs === undefined) return problems;
 
@@ -103,7 +103,7 @@ function forCache(
   return permissions;
 }
 
-/** The values of each option that is given. `parseArgs` alone would stop at the first problem, and quote it. */
+/** Returns the values of each option. `parseArgs` in strict mode would stop at the first problem, and quote it. */
 function readArguments(args: readonly string[], problems: string[]): Map<Name, string[]> {
   const { tokens } = parseArgs({
     args: [...args],
@@ -114,15 +114,15 @@ function readArguments(args: readonly string[], problems: string[]): Map<Name, s
   const values = new Map<Name, string[]>();
   for (const token of tokens) {
     if (token.kind !== 'option' || !isName(token.name)) {
-      problems.push(`argument ${token.index + 1} is none that is known`);
+      problems.push(`argument ${token.index + 1} is unknown`);
       continue;
     }
     const { name, value, inlineValue } = token;
     const { type, multiple = false }: { type: string; multiple?: boolean } = OPTIONS[name];
-    // `--lifetime --from`: what follows is no value, but the next option.
+    // In `--lifetime --from`, the next option follows instead of a value.
     const isLeftOut =
       value === undefined || value === '' || (!inlineValue && value.startsWith('-'));
-    if (type === 'string' && isLeftOut) problems.push(`--${name} has no value`);
+    if (type === 'string' && isLeftOut) problems.push(`--${name} needs a value`);
     if (type === 'boolean' && value !== undefined) problems.push(`--${name} takes no value`);
     if (values.has(name) && !multiple) problems.push(`--${name} is given more than once`);
     values.set(name, [...(values.get(name) ?? []), isLeftOut ? '' : value]);

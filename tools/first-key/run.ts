@@ -1,4 +1,4 @@
-/** Makes the first v1 key of a secret, with a super user key: from the arguments to the exit code. */
+/** Generates the first v1 key of a secret with a super user key: from the arguments to the exit code. */
 import { buffer } from 'node:stream/consumers';
 import type { Environment } from '../../src/config/variables';
 import { systemClock } from '../../src/clock';
@@ -13,8 +13,8 @@ import type { Terminal } from '../terminal';
 import { generate, Problem, readSuperUserKey } from './generate';
 import { parseOptions, USAGE, type Options } from './options';
 
-const DEPRECATED = `Momento has deprecated v1 keys: existing ones go on working, but support for them may be removed. For new secrets, use
-v2 keys: give the rotator a management key and the secret a role, and it mints the first key itself.
+const DEPRECATED = `Momento has deprecated v1 keys. Existing v1 keys still work, but Momento might remove them. Use v2 keys for new secrets: give
+the rotator a management key and the secret a role. Then the rotator mints the first key.
 `;
 
 export async function firstKey(
@@ -29,9 +29,9 @@ export async function firstKey(
   try {
     const options = parseOptions(args, env);
     if (Array.isArray(options)) {
-      throw new Problem(`no key was made: ${options.join('; ')}.\n\n${USAGE}`);
+      throw new Problem(`no key was generated: ${options.join('; ')}.\n\n${USAGE}`);
     }
-    await makeFirstKey(options, terminal);
+    await generateFirstKey(options, terminal);
     return 0;
   } catch (thrown) {
     terminal.stderr.write(`first-key: ${explain(thrown)}\n`);
@@ -39,24 +39,27 @@ export async function firstKey(
   }
 }
 
-async function makeFirstKey(options: Options, { stdin, stdout, stderr }: Terminal): Promise<void> {
+async function generateFirstKey(
+  options: Options,
+  { stdin, stdout, stderr }: Terminal,
+): Promise<void> {
   const { from, to, momento, secretManagerEmulator } = options;
   stderr.write(DEPRECATED);
   const store = new SecretManagerStore({ emulator: secretManagerEmulator, clock: systemClock });
-  // First of all: what cannot be stored must not be made, for nobody can revoke it.
+  // Before the key is generated: a v1 key that can't be stored can't be revoked either.
   if (to !== undefined) await checkEmpty(store, to);
   const superUserKey = readSuperUserKey(
     from === undefined ? await readInput(stdin) : await readSecret(store, from),
   );
   const key = await generate(superUserKey, options, momento.emulator);
-  const made = `A v1 key was made that expires at ${isoTime(key.expiresAt)} (fingerprint ${key.fingerprint})`;
+  const generated = `Momento generated a v1 key that expires at ${isoTime(key.expiresAt)} (fingerprint ${key.fingerprint})`;
   if (to === undefined) {
     stdout.write(`${key.serialize().toString()}\n`);
-    stderr.write(`${made}.\n`);
+    stderr.write(`${generated}.\n`);
   } else {
-    const number = await add(store, to, key, made);
+    const number = await add(store, to, key, generated);
     stderr.write(
-      `${made}. It is version ${number} of ${to.name}, which can be rotated from now on.\n`,
+      `${generated}. It is version ${number} of ${to.name}. The rotator can rotate this secret now.\n`,
     );
   }
 }
@@ -65,13 +68,13 @@ async function checkEmpty(store: SecretManagerStore, secret: SecretName): Promis
   const missing = await store.missingPermissions(secret, ['access', 'add'], limits());
   if (missing.length > 0) {
     throw new Problem(
-      `You lack ${missing.map(iamName).join(' and ')} on ${secret.name}, or it does not exist. No key was made.`,
+      `You lack ${missing.map(iamName).join(' and ')} on ${secret.name}, or the secret doesn't exist. No key was generated.`,
     );
   }
-  // By its number: that shows a version of whatever state, and at once.
+  // Access by number doesn't lag, and shows a version in any state.
   if ((await store.access(secret, 1, limits())).kind !== 'absent') {
     throw new Problem(
-      `${secret.name} has a version already, so this would not be its first key. No key was made.`,
+      `${secret.name} already has a version. No key was generated. Choose an empty secret.`,
     );
   }
 }
@@ -79,21 +82,23 @@ async function checkEmpty(store: SecretManagerStore, secret: SecretName): Promis
 function readInput(stdin: Terminal['stdin']): Promise<Buffer> {
   if (stdin.isTTY !== true) return buffer(stdin);
   throw new Problem(
-    'The super user key has to come from a file or a pipe (< FILE), or out of a secret (--from SECRET). No key was made.',
+    'The super user key is missing. No key was generated. Pass it from a file or a pipe (< FILE), or from a secret (--from SECRET).',
   );
 }
 
 async function readSecret(store: SecretManagerStore, secret: SecretName): Promise<Uint8Array> {
   const access = await store.access(secret, 'latest', limits());
   if (access.kind === 'payload') return access.payload;
-  throw new Problem(`${secret.name} has no version that can be read. No key was made.`);
+  throw new Problem(
+    `${secret.name} has no version that can be read. No key was generated. Enable a version, or choose another secret.`,
+  );
 }
 
 async function add(
   store: SecretManagerStore,
   secret: SecretName,
   key: Credential,
-  made: string,
+  generated: string,
 ): Promise<number> {
   const deadlines = new Deadlines(systemClock, limits().deadline);
   try {
@@ -101,23 +106,23 @@ async function add(
   } catch (thrown) {
     if (!(thrown instanceof RotationError)) throw thrown;
     throw new Problem(
-      `${made}, but it could not be stored (${thrown.code}) and is lost; nobody can revoke it, so it ends at its own ` +
-        'expiry. See whether the secret has a version all the same, and if not, run this again.',
+      `${generated}, but Secret Manager might not have stored it (${thrown.code}). If the secret has no version, the key is ` +
+        "lost. It can't be revoked, so it stays valid until it expires. Then run this again.",
     );
   }
 }
 
-/** For a few calls of Secret Manager. */
+/** Enough time for one call of Secret Manager and its retries. */
 function limits(): { readonly deadline: number } {
   return { deadline: systemClock.monotonic() + 2 * RETRY_FOR };
 }
 
-/** Messages of foreign errors can contain a secret, so they aren't passed on. */
+/** Never quotes foreign errors, because they can contain a secret. */
 function explain(thrown: unknown): string {
   if (thrown instanceof Problem) return thrown.message;
   if (thrown instanceof RotationError) {
-    return `No key was made. ${thrown.code}: ${thrown.message}`;
+    return `No key was generated. ${thrown.code}: ${thrown.message}`;
   }
   const name = thrown instanceof Error ? thrown.name : typeof thrown;
-  return `An unexpected ${name} stopped this. Please report it.`;
+  return `An unexpected ${name} ended this tool. Report it.`;
 }

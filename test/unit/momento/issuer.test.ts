@@ -164,7 +164,12 @@ describe("the rotator's own keys", () => {
       services.momento.issueV2Key({ description });
     }
     const expected = keys.map(({ keyInfo }) => ({ keyId: keyInfo.key_id, issuedAt: NOW + HOUR }));
-    expect(await open().ownKeys(S, limits())).toEqual({ keys: expected, skipped: 0 });
+    const managementKeyId = manager.keyInfo.key_id;
+    expect(await open().ownKeys(S, limits())).toEqual({
+      keys: expected,
+      managementKeyId,
+      skipped: 0,
+    });
   });
 
   test('come with the number of entries that could not be read', async () => {

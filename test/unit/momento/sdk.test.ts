@@ -9,6 +9,7 @@ import { createServer, type Server } from 'node:tls';
 import { promisify } from 'node:util';
 import { setLogger } from '@grpc/grpc-js';
 import { systemClock } from '../../../src/clock';
+import { grpcLogger } from '../../../src/connection-errors';
 import { toRotationError } from '../../../src/errors';
 import { callFailed, Sdk } from '../../../src/momento/sdk';
 import { refresh } from '../../../src/momento/refresh';
@@ -29,8 +30,7 @@ const V1 = {
 };
 const AUTHORITY = selfSigned([CONTROL, `cache.${ENDPOINT}`]);
 
-// It writes a line for each connection that a proxy refuses.
-setLogger({});
+setLogger(grpcLogger);
 
 let server: Server;
 let connections: number;
@@ -101,7 +101,7 @@ test('a refresh names the proxy that refuses the connection, and nothing was sen
   expect(error).toMatchObject({
     code: 'MOMENTO_UNAVAILABLE',
     outcomeUnknown: false,
-    problem: `${CONTROL} couldn't be reached through the proxy ${proxyHost} (no connection).`,
+    problem: `${CONTROL} couldn't be reached through the proxy ${proxyHost} (HTTP status 403).`,
   });
 });
 

@@ -1,15 +1,15 @@
 import type { FaultPlan } from './faults';
 
-/** What listens for a local service, and speaks its protocol. */
+/** The server of an emulator, which implements its protocol. */
 export interface Host {
   readonly faults: FaultPlan;
   /** Starts to listen on a free loopback port; returns `host:port`. */
   listen(): Promise<string>;
-  /** Ends every connection, also those with unanswered calls, and stops to listen. */
+  /** Closes every connection, also those with unanswered calls, and the server. */
   stop(): Promise<void>;
 }
 
-/** A clock, and those who follow the changes: of one service, or of all that share what they know. */
+/** A clock and listeners for changes, for one emulator or for several emulators with common state. */
 export class Ledger {
   readonly #listeners = new Set<() => void>();
 
@@ -26,8 +26,8 @@ export class Ledger {
   }
 }
 
-/** What every local service has: a clock, an address, faults, those who follow its changes, an end. */
-export abstract class LocalService {
+/** An emulator of a service: it has a clock, an address, faults and listeners for changes. */
+export abstract class Emulator {
   readonly #server: Host;
   readonly #ledger: Ledger;
   #host = '';
@@ -37,7 +37,7 @@ export abstract class LocalService {
     this.#ledger = ledger;
   }
 
-  /** The clock, in epoch milliseconds: of this service, and of those that share its state. */
+  /** The clock, in epoch milliseconds. Emulators with common state have one clock. */
   get now(): () => number {
     return this.#ledger.now;
   }
@@ -56,19 +56,21 @@ export abstract class LocalService {
   }
 
   /**
-   * Calls `listener` synchronously after every single change of state; returns how to end that. Services that share their
-   * state tell of each other's changes, and a listener that follows several of them is called once.
+   * Calls `listener` synchronously after every change of state. Emulators with common state report each other's changes,
+   * and call a listener once.
+   *
+   * @returns a function that removes the listener
    */
   onChange(listener: () => void): () => void {
     return this.#ledger.onChange(listener);
   }
 
-  /** Stops the service, whatever is still under way. */
+  /** Stops the emulator and ends all calls. */
   stop(): Promise<void> {
     return this.#server.stop();
   }
 
-  /** Starts the service on a free loopback port. */
+  /** Starts the emulator on a free loopback port. */
   protected async listen(): Promise<this> {
     this.#host = await this.#server.listen();
     return this;

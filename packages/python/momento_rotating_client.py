@@ -1,0 +1,758 @@
+"""A Momento cache client that follows its API key while the key is rotated in Google Cloud Secret Manager.
+
+Copy this file. It needs ``momento>=1.29`` and ``google-cloud-secret-manager``, and Python 3.9 or newer.
+
+Momento's SDK reads a key once, when a client is created. So each new key gets a new client. The new client connects and verifies
+the key before it gets calls. The old client is closed when its calls have ended. The rules and names are those of the npm package
+momento-rotating-client.
+
+    cache = RotatingCacheClient(
+        source=SecretManagerSource("projects/PROJECT/secrets/momento-api-key"),
+        cache="my-cache",
+        endpoint="cell-4-us-west-2-1.prod.a.momentohq.com",  # for v2 keys that are stored without an endpoint
+        configuration=Configurations.InRegion.Default.latest(),
+        default_ttl=timedelta(hours=1),
+    )
+    answer = cache.use(lambda client: client.get("my-cache", "key"))
+    cache.close()
+
+With asyncio, use RotatingCacheClientAsync: ``await cache.use(lambda client: client.get("my-cache", "key"))``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Awaitable, Callable, Optional, Protocol, Union
+
+from google.api_core import exceptions as google
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import secretmanager
+from momento import CacheClient, CacheClientAsync, CredentialProvider
+from momento.config import Configuration
+
+REJECTED = "AUTHENTICATION_ERROR"
+# Answers that Momento gives only to accepted keys. A key without access to the cache gets PERMISSION_ERROR.
+ACCEPTED = ("", "NOT_FOUND_ERROR", "LIMIT_EXCEEDED_ERROR", "PERMISSION_ERROR")
+FIRST_BACKOFF = 1.0
+LONGEST_BACKOFF = 60.0
+FIRST_PROBE_DELAY = 0.1
+LONGEST_PROBE_DELAY = 1.0
+READ_TIMEOUT = 5.0
+# A call is repeated with a newer key this often: two rotations can follow each other closely.
+ATTEMPTS = 3
+
+
+class RotatingClientError(Exception):
+    """The class of every error of this file. Messages state the problem and the action, and contain no secret."""
+
+    code = ""
+
+
+class NoKeyError(RotatingClientError):
+    """No key could be read, or Momento doesn't accept the key. ``code`` tells the cases apart."""
+
+    def __init__(self, code: str, problem: str, action: str) -> None:
+        super().__init__(f"{problem} {action}")
+        self.code = code
+
+
+class ClientClosedError(RotatingClientError):
+    """The client was used after ``close()``."""
+
+    code = "CLIENT_CLOSED"
+
+    def __init__(self) -> None:
+        super().__init__("The Momento client is closed. Create a new client, or close it later.")
+
+
+class InvalidOptionError(RotatingClientError):
+    """An option is missing or invalid."""
+
+    code = "INVALID_OPTION"
+
+
+@dataclass(frozen=True)
+class StoredPayload:
+    payload: Union[str, bytes] = field(repr=False)
+    version: Optional[int] = None
+
+
+class KeySource(Protocol):
+    """Where the key is stored. ``name`` is for errors and must not contain a secret."""
+
+    name: str
+
+    def read_newest(self) -> StoredPayload: ...
+
+    def read_version(self, version: int) -> Optional[StoredPayload]:
+        """Reads one version without lag; None if there is no such version."""
+
+
+class SecretManagerSource:
+    """A secret, ``projects/P/secrets/S``, or ``projects/P/locations/L/secrets/S`` for a regional one."""
+
+    def __init__(self, name: str, create_client: Optional[Callable[[], Any]] = None) -> None:
+        match = re.fullmatch(r"projects/[^/]+(?:/locations/([a-z0-9-]+))?/secrets/[\w-]+", name)
+        if match is None:
+            raise InvalidOptionError(
+                "The name of the secret is invalid. Use projects/PROJECT/secrets/SECRET or "
+                "projects/PROJECT/locations/LOCATION/secrets/SECRET."
+            )
+        location = match[1]
+        options = {"api_endpoint": f"secretmanager.{location}.rep.googleapis.com"} if location else None
+        self.name = name
+        self._create = create_client or (
+            lambda: secretmanager.SecretManagerServiceClient(client_options=options)
+        )
+
+    def read_newest(self) -> StoredPayload:
+        try:
+            return self._access("latest")
+        except google.NotFound:
+            raise NoKeyError(
+                "SECRET_NOT_FOUND",
+                f"{self.name} doesn't exist or has no version (NOT_FOUND).",
+                "Check its name, and let the rotator or a person add a version.",
+            ) from None
+        except google.FailedPrecondition:
+            raise NoKeyError(
+                "SECRET_VERSION_DISABLED",
+                f"The newest version of {self.name} is disabled, destroyed or encrypted with a disabled key.",
+                "Enable it, or run the rotator, which adds a new version.",
+            ) from None
+
+    def read_version(self, version: int) -> Optional[StoredPayload]:
+        try:
+            return self._access(str(version))
+        except (google.NotFound, google.FailedPrecondition):
+            return None
+
+    def _access(self, version: str) -> StoredPayload:
+        final = (google.NotFound, google.FailedPrecondition)
+        try:
+            try:
+                return self._access_once(version)
+            except (google.PermissionDenied, google.Unauthenticated, GoogleAuthError, *final):
+                raise
+            except Exception:
+                # The connection of a process that was suspended might be dead.
+                return self._access_once(version)
+        except google.PermissionDenied:
+            raise NoKeyError(
+                "SECRET_ACCESS_DENIED",
+                f"The application can't access {self.name} (PERMISSION_DENIED).",
+                "Grant roles/secretmanager.secretAccessor on the secret to the application's service account.",
+            ) from None
+        except (google.Unauthenticated, GoogleAuthError):
+            raise NoKeyError(
+                "GOOGLE_CREDENTIALS_MISSING",
+                f"There are no usable Google Cloud credentials to access {self.name}.",
+                "Run the application with a service account, or run `gcloud auth application-default login`.",
+            ) from None
+        except final:
+            raise
+        except Exception as error:
+            raise NoKeyError(
+                "SOURCE_UNAVAILABLE",
+                f"{self.name} couldn't be read ({type(error).__name__}).",
+                "The client reads it again. If this lasts, check the network and the status of Secret Manager.",
+            ) from None
+
+    def _access_once(self, version: str) -> StoredPayload:
+        client = self._create()
+        try:
+            found = client.access_secret_version(
+                name=f"{self.name}/versions/{version}", timeout=READ_TIMEOUT, retry=None
+            )
+            return StoredPayload(found.payload.data, int(found.name.rsplit("/", 1)[1]))
+        finally:
+            client.transport.close()
+
+
+class FileSource:
+    """A mounted file: a secret volume of Cloud Run, the CSI driver, GKE's add-on, External Secrets."""
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+
+    def read_newest(self) -> StoredPayload:
+        try:
+            with open(self.name, "rb") as opened:
+                return StoredPayload(opened.read())
+        except OSError as error:
+            raise NoKeyError(
+                "SECRET_NOT_FOUND" if isinstance(error, FileNotFoundError) else "SOURCE_UNAVAILABLE",
+                f"The file {self.name} couldn't be read ({type(error).__name__}).",
+                "Mount the secret at this path, and let the process read it.",
+            ) from None
+
+    def read_version(self, version: int) -> Optional[StoredPayload]:
+        return None
+
+
+@dataclass(frozen=True)
+class Key:
+    id: str = field(repr=False)
+    credential_provider: CredentialProvider = field(repr=False)
+    expires_at: float  # epoch seconds
+
+
+@dataclass(frozen=True)
+class Event:
+    """``rotated``: a key is used from now on. ``rejected``: Momento rejected a call with the key in use, once for each key.
+    ``readFailed``: a read brought no usable key, and the key in use stays in use."""
+
+    type: str
+    version: Optional[int] = None
+    previous_version: Optional[int] = None
+    error: Optional[RotatingClientError] = None
+
+
+def parse_key(payload: Union[str, bytes], payload_name: str, endpoint: Optional[str]) -> Key:
+    """Reads every payload that the rotator writes. Errors never quote the payload."""
+    text = payload.decode("utf-8", "replace") if isinstance(payload, bytes) else payload
+    text = text.strip().lstrip("\ufeff").strip()
+    fields = _object(text) if text.startswith("{") else {"apiKey": text}
+    names = ("apiKey", "authToken", "apiToken", "api_key")
+    api_key = _text(next((fields[name] for name in names if name in fields), None))
+    jwt = _text(_object(_base64(api_key)).get("api_key")) or api_key
+    claims = _object(_base64(jwt.split(".")[1] if "." in jwt else ""))
+    rest = re.match(r"https://api\.cache\.([^/]+)", _text(fields.get("restEndpoint")))
+    host = _text(fields.get("endpoint")) or (rest[1] if rest else "") or endpoint or ""
+    is_v2 = claims.get("t") == "g"
+    if is_v2 and not host:
+        raise NoKeyError(
+            "ENDPOINT_MISSING",
+            f"{payload_name} contains a v2 key without an endpoint.",
+            "Set `endpoint` to the host of your cache, such as cell-4-us-west-2-1.prod.a.momentohq.com.",
+        )
+    try:
+        provider = (
+            CredentialProvider.from_api_key_v2(api_key, host)
+            if is_v2
+            else CredentialProvider.from_disposable_token(api_key)
+        )
+    except Exception:
+        raise NoKeyError(
+            "PAYLOAD_INVALID",
+            f"{payload_name} contains no Momento API key.",
+            "Store the bare key, the JSON file of Momento's console, or the JSON of Momento's API.",
+        ) from None
+    info = fields.get("key_info")
+    told = claims.get("exp", fields.get("validUntil"))
+    if told is None and isinstance(info, dict):
+        told = info.get("expires_at_epoch_seconds")
+    return Key(f"{api_key} {host}", provider, _expiry(told))
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _base64(text: str) -> str:
+    try:
+        padded = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
+        return base64.b64decode(padded).decode("utf-8", "replace")
+    except ValueError:
+        return ""
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _expiry(value: Any) -> float:
+    try:
+        moment = float(value)
+    except (TypeError, ValueError):
+        return float("inf")
+    if moment <= 0:
+        return float("inf")
+    return moment / 1000 if moment > 1e11 else moment
+
+
+def _code(answer: Any) -> str:
+    code = getattr(answer, "error_code", None)
+    return str(getattr(code, "name", code)) if code is not None else ""
+
+
+class _Backoff:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._due_at = float("-inf")
+        self._failures = 0
+        self._failed_at = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        return self._now() >= self._due_at
+
+    def fail(self) -> None:
+        wait = min(FIRST_BACKOFF * 2**self._failures, LONGEST_BACKOFF)
+        self._failures += 1
+        self._failed_at = self._now()
+        self._due_at = self._failed_at + wait * (1 - random.random() / 5)
+
+    def shorten(self) -> None:
+        self._failures = 0
+        self._due_at = min(self._due_at, self._failed_at + FIRST_BACKOFF)
+
+    def reset(self, wait: float = 0.0) -> None:
+        self._failures = 0
+        self._due_at = self._now() + wait
+
+
+class _Generation:
+    """A key in use and its client. ``uses`` counts calls in progress, and one for being current."""
+
+    def __init__(self, key: Key, version: Optional[int], client: Any) -> None:
+        self.key, self.version, self.client = key, version, client
+        self.uses = 1
+        self.rejected = False
+        self.reported = False
+
+
+class _Rules:
+    """What both clients share: options, backoffs, and which version replaces which. Nothing here waits except ``find``."""
+
+    def __init__(
+        self,
+        source: KeySource,
+        cache: str,
+        configuration: Configuration,
+        default_ttl: timedelta,
+        endpoint: Optional[str] = None,
+        reread_every: float = 300.0,
+        new_key_timeout: float = 5.0,
+        eager_connection_timeout: float = 5.0,
+        on_event: Optional[Callable[[Event], None]] = None,
+        redirect: Callable[[CredentialProvider], CredentialProvider] = lambda same: same,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        if not cache:
+            raise InvalidOptionError("The option `cache` is missing. Set it to the name of a cache.")
+        if not re.fullmatch(r"[A-Za-z0-9.-]*", endpoint or ""):
+            raise InvalidOptionError(
+                "The option `endpoint` is invalid. Set it to a host without scheme, port or path."
+            )
+        # With a timeout of 0 the SDK (1.29) raises UnboundLocalError.
+        if min(reread_every, new_key_timeout, eager_connection_timeout) <= 0:
+            raise InvalidOptionError("A time is invalid. Set it to a number of seconds above 0.")
+        self.source, self.cache, self.endpoint = source, cache, endpoint
+        self.configuration, self.default_ttl = configuration, default_ttl
+        self.reread_every, self.new_key_timeout = reread_every, new_key_timeout
+        self.eager_connection_timeout = timedelta(seconds=eager_connection_timeout)
+        self.on_event, self.redirect, self.now = on_event, redirect, now
+        self.periodic = _Backoff(now)
+        # Separate: failed periodic reads must not delay the read that an authentication error needs.
+        self.rescue = _Backoff(now)
+        self.current: Optional[_Generation] = None
+        self.last_error: Optional[RotatingClientError] = None
+        self.closed = False
+
+    def find(self, held: Optional[_Generation]) -> Optional[tuple[Key, Optional[int]]]:
+        """The newest key; None if there is no newer version than the one in use."""
+        newest = self.source.read_newest()
+        try:
+            held_version = held.version if held else None
+            if newest.version is None or held_version is None or newest.version > held_version:
+                return self.parse(newest), newest.version
+        except NoKeyError:
+            other = self._neighbour(held, newest)
+            if other is None:
+                raise
+            return other
+        return self._neighbour(held, newest)
+
+    def _neighbour(
+        self, held: Optional[_Generation], newest: StoredPayload
+    ) -> Optional[tuple[Key, Optional[int]]]:
+        """Only after a rejection: the version that lag or an unusable newest version hides."""
+        if held is None or not held.rejected or held.version is None or newest.version is None:
+            return None
+        above = newest.version > held.version
+        candidates = (newest.version - 1, newest.version + 1) if above else (held.version + 1,)
+        for version in candidates:
+            stored = self.source.read_version(version) if version > held.version else None
+            try:
+                if stored is not None:
+                    return self.parse(stored), version
+            except NoKeyError:
+                pass  # The error of the newest version is the one to report.
+        return None
+
+    def after_rejection(self, key: Key, version: Optional[int], error: NoKeyError) -> tuple[Key, Optional[int]]:
+        """If Momento rejects the newest key: a newer one. The source might lag, or the key was replaced meanwhile."""
+        if error.code != "KEY_REJECTED":
+            raise error
+        known = _Generation(key, version, None)
+        known.rejected = True
+        try:
+            newer = self.find(known)
+        except Exception:
+            newer = None
+        return newer or (key, version)
+
+    def parse(self, stored: StoredPayload) -> Key:
+        name = self.source.name
+        payload_name = name if stored.version is None else f"Version {stored.version} of {name}"
+        key = parse_key(stored.payload, payload_name, self.endpoint)
+        return Key(key.id, self.redirect(key.credential_provider), key.expires_at)
+
+    def swap(self, held: Optional[_Generation], taken: _Generation) -> None:
+        self.current = taken
+        self.emit(Event("rotated", taken.version, held.version if held else None))
+
+    def done(self, held: Optional[_Generation], error: Optional[RotatingClientError]) -> None:
+        """Notes the result of a read."""
+        self.last_error = error
+        if error is not None:
+            self.emit(Event("readFailed", held.version if held else None, error=error))
+        if self.current is not held:
+            self.rescue.reset()
+        elif held is not None and held.rejected:
+            self.rescue.fail()
+        if error is not None:
+            self.periodic.fail()
+            return
+        left = (self.current.key.expires_at if self.current else float("inf")) - self.now()
+        wait = min(self.reread_every, max(left / 2, FIRST_BACKOFF)) if left > 0 else self.reread_every
+        # Jitter: many processes that start together must not read together.
+        self.periodic.reset(wait * (1 - random.random() / 5))
+
+    def reject(self, generation: _Generation) -> None:
+        generation.rejected = True
+        if not generation.reported:
+            generation.reported = True
+            self.emit(Event("rejected", generation.version))
+
+    def accept(self, generation: _Generation, is_reading: bool) -> None:
+        # During a read an answer proves nothing: the call might have begun before the key was revoked.
+        if not is_reading and generation.rejected and generation is self.current:
+            # Momento accepts the key after all. The next rejection must not wait for a long backoff.
+            generation.rejected = False
+            self.rescue.shorten()
+
+    def in_use(self) -> _Generation:
+        if self.closed:
+            raise ClientClosedError()
+        if self.current is None:
+            raise self.last_error or self.as_error(None)
+        return self.current
+
+    def as_error(self, error: Optional[BaseException]) -> RotatingClientError:
+        if isinstance(error, RotatingClientError):
+            return error
+        # Errors of other libraries can quote the payload.
+        return NoKeyError(
+            "SOURCE_UNAVAILABLE",
+            f"{self.source.name} couldn't be read.",
+            "The client reads it again. If this lasts, check what the source needs.",
+        )
+
+    def not_accepted(self, version: Optional[int], code: str) -> NoKeyError:
+        key = "the key" if version is None else f"the key of version {version}"
+        if code == REJECTED:
+            return NoKeyError(
+                "KEY_REJECTED",
+                f"Momento rejects {key} ({code}).",
+                "Check whether it is revoked, expired or for another endpoint. Run the rotator, or store a valid key.",
+            )
+        return NoKeyError(
+            "MOMENTO_UNAVAILABLE",
+            f"Momento couldn't verify {key} ({code}).",
+            "The client tries again. If this lasts, check the endpoint and the network.",
+        )
+
+    def emit(self, event: Event) -> None:
+        try:
+            if self.on_event is not None:
+                self.on_event(event)
+        except Exception:
+            pass  # A broken hook must not fail the calls of the application.
+
+
+class _Read:
+    """One read in progress, which any number of threads wait for."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+
+
+class RotatingCacheClient:
+    """For threads. The options are those of ``_Rules``; times are in seconds."""
+
+    def __init__(self, **options: Any) -> None:
+        self._rules = _Rules(**options)
+        self._lock = threading.RLock()
+        self._reading: Optional[_Read] = None
+        self._open: set[_Generation] = set()
+        self._all_closed = threading.Condition(self._lock)
+
+    def use(self, call: Callable[[CacheClient], Any]) -> Any:
+        """Makes one call, which must return the SDK's answer unchanged, and repeats it if Momento rejects the key."""
+        rules = self._rules
+        if rules.closed:
+            raise ClientClosedError()
+        if rules.periodic.is_due:
+            read = self._start_read()
+        else:
+            read = self._reading
+        if rules.current is None and read is not None:
+            read.done.wait()
+        for attempt in range(1, ATTEMPTS + 1):
+            with self._lock:
+                generation = rules.in_use()
+                generation.uses += 1
+            try:
+                answer = call(generation.client)
+            finally:
+                self._release(generation)
+            if _code(answer) != REJECTED:
+                rules.accept(generation, self._reading is not None)
+                return answer
+            if attempt == ATTEMPTS or not self._find_newer_than(generation):
+                return answer
+
+    def close(self) -> None:
+        """Waits for the calls in progress, then closes all clients."""
+        with self._lock:
+            if self._rules.closed:
+                return
+            self._rules.closed = True
+            current, self._rules.current = self._rules.current, None
+            if current is not None:
+                self._release(current)
+            self._all_closed.wait_for(lambda: not self._open)
+
+    def __enter__(self) -> RotatingCacheClient:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def _find_newer_than(self, rejected: _Generation) -> bool:
+        rules = self._rules
+        with self._lock:
+            rules.reject(rejected)
+            read = self._reading
+        if read is not None:
+            # It might have begun before the rotation.
+            read.done.wait()
+        with self._lock:
+            is_needed = rules.current is rejected and rules.rescue.is_due
+            read = self._start_read() if is_needed else None
+        if read is not None:
+            read.done.wait()
+        return rules.current is not None and rules.current is not rejected
+
+    def _start_read(self) -> _Read:
+        with self._lock:
+            if self._reading is None:
+                self._reading = _Read()
+                # A daemon doesn't keep a process alive that ends.
+                threading.Thread(target=self._read, args=(self._reading,), daemon=True).start()
+            return self._reading
+
+    def _read(self, read: _Read) -> None:
+        rules = self._rules
+        held = rules.current
+        error: Optional[RotatingClientError] = None
+        taken: Optional[_Generation] = None
+        try:
+            found = rules.find(held)
+            if found is not None and held is not None and found[0].id == held.key.id:
+                held.version = found[1]
+            elif found is not None:
+                taken = self._connect_newest(*found)
+        except Exception as caught:
+            error = rules.as_error(caught)
+        with self._lock:
+            self._reading = None
+            if rules.closed:
+                if taken is not None:
+                    self._release(taken)
+            else:
+                if taken is not None:
+                    rules.swap(held, taken)
+                rules.done(held, error)
+        if taken is not None and held is not None and not rules.closed:
+            self._release(held)
+        read.done.set()
+
+    def _connect_newest(self, key: Key, version: Optional[int]) -> _Generation:
+        try:
+            return self._connect(key, version)
+        except NoKeyError as error:
+            return self._connect(*self._rules.after_rejection(key, version, error))
+
+    def _connect(self, key: Key, version: Optional[int]) -> _Generation:
+        rules = self._rules
+        client = CacheClient.create(
+            rules.configuration, key.credential_provider, rules.default_ttl, rules.eager_connection_timeout
+        )
+        generation = _Generation(key, version, client)
+        with self._lock:
+            self._open.add(generation)
+        # After half of the time a newer version is looked for.
+        give_up_at = time.monotonic() + rules.new_key_timeout / 2
+        delay = FIRST_PROBE_DELAY
+        while True:
+            code = _code(client.get(rules.cache, "momento-rotating-client"))
+            if code in ACCEPTED:
+                return generation
+            if time.monotonic() + delay > give_up_at or rules.closed:
+                self._release(generation)
+                raise rules.not_accepted(version, code)
+            # A new key can be unknown to some of Momento's servers for a moment.
+            time.sleep(delay)
+            delay = min(2 * delay, LONGEST_PROBE_DELAY)
+
+    def _release(self, generation: _Generation) -> None:
+        with self._lock:
+            generation.uses -= 1
+            if generation.uses > 0:
+                return
+            self._open.discard(generation)
+            self._all_closed.notify_all()
+        # CacheClient has no close().
+        generation.client.__exit__(None, None, None)
+
+
+class RotatingCacheClientAsync:
+    """For asyncio. The options are those of ``_Rules``; times are in seconds. A source is read in a thread."""
+
+    def __init__(self, **options: Any) -> None:
+        self._rules = _Rules(**options)
+        self._reading: Optional[asyncio.Task[None]] = None
+        self._open: set[_Generation] = set()
+        self._all_closed = asyncio.Event()
+
+    async def use(self, call: Callable[[CacheClientAsync], Awaitable[Any]]) -> Any:
+        """Makes one call, which must return the SDK's answer unchanged, and repeats it if Momento rejects the key."""
+        rules = self._rules
+        if rules.closed:
+            raise ClientClosedError()
+        if rules.periodic.is_due:
+            self._start_read()
+        if rules.current is None and self._reading is not None:
+            await asyncio.shield(self._reading)
+        for attempt in range(1, ATTEMPTS + 1):
+            generation = rules.in_use()
+            generation.uses += 1
+            try:
+                answer = await call(generation.client)
+            finally:
+                await self._release(generation)
+            if _code(answer) != REJECTED:
+                rules.accept(generation, self._reading is not None)
+                return answer
+            if attempt == ATTEMPTS or not await self._find_newer_than(generation):
+                return answer
+
+    async def close(self) -> None:
+        """Waits for the calls in progress, then closes all clients."""
+        if self._rules.closed:
+            return
+        self._rules.closed = True
+        current, self._rules.current = self._rules.current, None
+        if current is not None:
+            await self._release(current)
+        while self._open:
+            self._all_closed.clear()
+            await self._all_closed.wait()
+
+    async def __aenter__(self) -> RotatingCacheClientAsync:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()
+
+    async def _find_newer_than(self, rejected: _Generation) -> bool:
+        rules = self._rules
+        rules.reject(rejected)
+        if self._reading is not None:
+            # It might have begun before the rotation.
+            await asyncio.shield(self._reading)
+        if rules.current is rejected and rules.rescue.is_due:
+            await asyncio.shield(self._start_read())
+        return rules.current is not None and rules.current is not rejected
+
+    def _start_read(self) -> asyncio.Task[None]:
+        # The caller's cancellation must not end a read that others wait for, hence shield().
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._read())
+        return self._reading
+
+    async def _read(self) -> None:
+        rules = self._rules
+        held = rules.current
+        error: Optional[RotatingClientError] = None
+        taken: Optional[_Generation] = None
+        try:
+            found = await asyncio.to_thread(rules.find, held)
+            if found is not None and held is not None and found[0].id == held.key.id:
+                held.version = found[1]
+            elif found is not None:
+                taken = await self._connect_newest(*found)
+        except Exception as caught:
+            error = rules.as_error(caught)
+        self._reading = None
+        if rules.closed:
+            if taken is not None:
+                await self._release(taken)
+            return
+        if taken is not None:
+            rules.swap(held, taken)
+        rules.done(held, error)
+        if taken is not None and held is not None:
+            await self._release(held)
+
+    async def _connect_newest(self, key: Key, version: Optional[int]) -> _Generation:
+        try:
+            return await self._connect(key, version)
+        except NoKeyError as error:
+            found = await asyncio.to_thread(self._rules.after_rejection, key, version, error)
+            return await self._connect(*found)
+
+    async def _connect(self, key: Key, version: Optional[int]) -> _Generation:
+        rules = self._rules
+        client = await CacheClientAsync.create(
+            rules.configuration, key.credential_provider, rules.default_ttl, rules.eager_connection_timeout
+        )
+        generation = _Generation(key, version, client)
+        self._open.add(generation)
+        # After half of the time a newer version is looked for.
+        give_up_at = time.monotonic() + rules.new_key_timeout / 2
+        delay = FIRST_PROBE_DELAY
+        while True:
+            code = _code(await client.get(rules.cache, "momento-rotating-client"))
+            if code in ACCEPTED:
+                return generation
+            if time.monotonic() + delay > give_up_at or rules.closed:
+                await self._release(generation)
+                raise rules.not_accepted(version, code)
+            # A new key can be unknown to some of Momento's servers for a moment.
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LONGEST_PROBE_DELAY)
+
+    async def _release(self, generation: _Generation) -> None:
+        generation.uses -= 1
+        if generation.uses > 0:
+            return
+        self._open.discard(generation)
+        self._all_closed.set()
+        # CacheClientAsync has no close().
+        await generation.client.__aexit__(None, None, None)

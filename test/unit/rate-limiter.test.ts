@@ -38,7 +38,7 @@ test('lets no window see more calls than allowed, in the order of arrival', asyn
   expect(log).toEqual(['a 0', 'b 0', 'c 1000', 'd 1000', 'e 2000']);
 });
 
-test('counts a window from when calls began, not from when they were asked for', async () => {
+test('counts a window from the begin of calls, not from their requests', async () => {
   ask('a');
   await clock.advance(600);
   ask('b');
@@ -139,7 +139,7 @@ test.each([-60_000, -7_200_000, 7_200_000])(
   },
 );
 
-test('serves nobody after the deadline when the timer is late, and takes no slot for it', async () => {
+test('begins no call after its deadline when the timer is late, and uses no slot for it', async () => {
   ask('a');
   ask('b');
   ask('late', { deadline: 1500 });
@@ -168,7 +168,7 @@ const TURN = fc.record({
   retryFor: fc.integer({ min: -100, max: 6000 }),
 });
 
-test('keeps to rate and deadlines, and answers every turn, whatever is asked for', async () => {
+test('keeps to rate and deadlines, and settles every call, for any calls', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(TURN, { maxLength: 40 }), async (turns) => {
       start({ calls: 3, windowMs: 1000 });

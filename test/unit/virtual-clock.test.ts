@@ -68,7 +68,7 @@ describe('a sleep', () => {
     await other;
   });
 
-  test('never ends when it is endless, and holds up no other', async () => {
+  test('never ends when it is endless, and delays no other', async () => {
     void clock.sleep(Infinity);
     await clock.sleep(10);
     await clock.idle();
@@ -191,7 +191,7 @@ describe('sockets', () => {
     expect(elapsed()).toBe(10);
   });
 
-  test('passes the time of an open connection that nobody uses', async () => {
+  test('passes the time of an open, unused connection', async () => {
     await connection();
     await clock.sleep(10);
     expect(elapsed()).toBe(10);

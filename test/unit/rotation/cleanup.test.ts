@@ -228,7 +228,7 @@ describe('orphaned keys', () => {
     expect([cleanup.revoke, cleanup.failures]).toEqual([[], []]);
   });
 
-  test("are revoked even if it isn't certain which version is the newest, as after a failed add", async () => {
+  test('are revoked even if the newest version is unknown after a failed add', async () => {
     const { calls } = await cleanIn({ ...MINTED, policy: { revoke: true } }, { isCertain: false });
     expect(calls).toEqual(['revoke k1', 'revoke k3', 'revoke orphan']);
   });

@@ -157,7 +157,7 @@ describe('keyInUse', () => {
   });
 });
 
-test('asks for the permissions of all later steps', async () => {
+test('checks the permissions for all later steps', async () => {
   const asked: Permission[][] = [];
   const missingPermissions = (_: unknown, wanted: readonly Permission[]) =>
     Promise.resolve(void asked.push([...wanted])).then(() => []);
@@ -210,7 +210,7 @@ test.each<[string, Plan, Expected]>([
     },
   ],
   [
-    'cleans nothing up while the newest version is disabled and blocked: an older one is all that there is',
+    'cleans nothing up when the newest version is disabled and the rotation is blocked',
     { ...CLEANS_UP, versions: [version(2), version(3), version(4, 'DISABLED')], next: BLOCKER },
     {
       status: 422,
@@ -250,7 +250,7 @@ test.each<[string, Plan, Expected]>([
     },
   ],
   [
-    'tells that applications are being rejected now when the current key is rejected, too',
+    'reports that applications are being rejected when the current key is rejected, too',
     { next: { issue: inTurn<never>(REFUSED) }, check: () => REJECTED },
     {
       status: 502,
@@ -433,7 +433,7 @@ describe('a rejected newest key that is not due', () => {
     expect(result.warnings).toEqual([expect.stringMatching(/^verify: NEWEST_KEY_REJECTED: /)]);
   });
 
-  test('says nothing about the key of a version that somebody else adds meanwhile', async () => {
+  test('is not reported when another process adds a version', async () => {
     const bed = bedWithNewer({ ...OLD, check: checks({ k4: REJECTED_BY_ISSUER }) }, MINT);
     const { result } = await bed.run();
     expect([result.outcome, result.verified]).toEqual(['superseded', undefined]);

@@ -252,14 +252,6 @@ export class TestBed {
     return live.map(({ info }) => info.key_id);
   }
 
-  revokePermission({ name }: SecretName, verb: string): void {
-    const granted = [...this.secretManager.permissions(name)];
-    this.secretManager.grant(
-      name,
-      granted.filter((permission) => permission !== `secretmanager.versions.${verb}`),
-    );
-  }
-
   /** An instance of the function, which remembers what it couldn't store. */
   instance(secrets: readonly Secret[], { policy, managementKey, ...setup }: Setup = {}): Instance {
     const { clock, momento, keyApi } = this;

@@ -45,26 +45,30 @@ run "with_application" {
 
   assert {
     condition = (
-      google_secret_manager_secret_iam_member.application.secret_id == "projects/test-project/secrets/momento-api-key" &&
+      google_secret_manager_secret_iam_member.application.secret_id ==
+      "projects/test-project/secrets/momento-api-key" &&
       google_secret_manager_secret_iam_member.application.role == "roles/secretmanager.secretAccessor" &&
       google_secret_manager_secret_iam_member.application.member == google_service_account.application.member
     )
-    error_message = "The application may read its secret."
+    error_message = "The application can read its secret."
   }
 
   assert {
     condition = toset(flatten([
       for file in fileset(path.module, "*.tf") : [
-        for block in regexall("resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")) : join(".", block)
+        for block in regexall(
+          "resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")
+        ) : join(".", block)
       ]
     ])) == toset(["google_secret_manager_secret_iam_member.application"])
-    error_message = "The application may do nothing else."
+    error_message = "The application has no other role."
   }
 
   assert {
     condition = (
       google_cloud_run_v2_service.application.template[0].service_account == google_service_account.application.email &&
-      google_cloud_run_v2_service.application.template[0].containers[0].image == "us-west1-docker.pkg.dev/test-project/images/application:1" &&
+      google_cloud_run_v2_service.application.template[0].containers[0].image ==
+      "us-west1-docker.pkg.dev/test-project/images/application:1" &&
       { for env in google_cloud_run_v2_service.application.template[0].containers[0].env : env.name => env.value } == {
         SECRET           = "projects/test-project/secrets/momento-api-key"
         CACHE            = "items"
@@ -92,7 +96,11 @@ run "complete" {
   }
 
   assert {
-    condition     = length(output.store_credential_commands) == 7 && output.store_management_key_command == "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
+    condition = (
+      length(output.store_credential_commands) == 7 &&
+      output.store_management_key_command ==
+      "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
+    )
     error_message = "The longest deployment plans."
   }
 }

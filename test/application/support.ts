@@ -27,7 +27,7 @@ export type Changes = Partial<Options> & { timeoutMs?: number };
 export type Noted = Pick<RotationEvent, 'type' | 'version'> & { code?: string };
 
 /** The local services with, for each test, a secret and connections of its own, and a clock that stands still. */
-export class World {
+export class TestBed {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
   readonly events: RotationEvent[] = [];
@@ -50,8 +50,8 @@ export class World {
     this.#toMomento = new CountingProxy(this.momento.host);
   }
 
-  static async start(): Promise<World> {
-    return new World(await startServices());
+  static async start(): Promise<TestBed> {
+    return new TestBed(await startServices());
   }
 
   now = (): number => this.#now;
@@ -149,6 +149,11 @@ export class World {
     return this.#toMomento.open;
   }
 
+  /** Ends all connections to Momento. */
+  dropConnections(): void {
+    this.#toMomento.drop();
+  }
+
   /** Lets new connections to Momento wait. */
   holdConnections(): { release: () => void } {
     return this.#toMomento.hold();
@@ -236,8 +241,12 @@ class CountingProxy {
     return { release: () => resolve(undefined) };
   }
 
-  async stop(): Promise<void> {
+  drop(): void {
     for (const socket of this.#open) socket.destroy();
+  }
+
+  async stop(): Promise<void> {
+    this.drop();
     if (this.#server.listening) await once(this.#server.close(), 'close');
   }
 

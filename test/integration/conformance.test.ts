@@ -325,6 +325,7 @@ const DIFFERENT: Readonly<
   'v2-revoke-itself': [instead(200, 403, REVOKE), '403'],
   'v2-list-caches': [v1('ListCaches', 'UNAUTHENTICATED'), 'AUTHENTICATION_ERROR'],
   'v2-list-caches-unknown': [v1('ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
+  'v2-two-keys': [v1('ListCaches', 'UNAUTHENTICATED', 2), 'accepted, rejected, rejected, accepted'],
   'v2-list-caches-revoked': [v1('ListCaches', 'PERMISSION_DENIED'), 'not within a minute'],
   'v2-expired': [instead(401, 403), '403'],
   'v2-expired-refresh': [instead(401, 403), '403'],

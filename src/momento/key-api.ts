@@ -267,7 +267,7 @@ export class KeyApi {
   ): Promise<Answer> {
     const { limiter } = this.#options;
     await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
-    // Aborting an issue would lose a key. The run reserves time for it.
+    // Aborting an issue would lose a key. The run keeps time for it.
     const isIssue = priority === PRIORITY.issue;
     return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
   }

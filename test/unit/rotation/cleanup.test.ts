@@ -345,7 +345,7 @@ describe('revocations', () => {
     [5, 10],
     [40, 40],
   ])(
-    'of n = %d keys read v = %d versions (v + n/5·v) times, apart from the check for a newer one',
+    'of n = %d keys read v = %d versions at most (v + n/5·v) times, apart from the check for a newer one',
     async (n, v) => {
       const versions = Array.from({ length: v }, (_, index) =>
         version(index + 1, index < 5 ? 'DISABLED' : 'ENABLED'),

@@ -157,7 +157,7 @@ test('applies, stores the management key and rotates when keys are minted', asyn
   const { code, output } = await clone.run(MINT, MANAGEMENT_KEY);
   expect(output).toMatch(/^ok: gcloud, curl and Terraform 1\.5\.7\nok: logged in as/);
   expect(output).toContain(
-    '\nrotated projects/my-project/secrets/momento-api-key; newest version 1; the secret is empty\n\nDone.',
+    '\nrotated projects/my-project/secrets/momento-api-key; newest version 1; the secret was empty\n\nDone.',
   );
   expect(code).toBe(0);
   expect(changes(clone.calls())).toEqual([

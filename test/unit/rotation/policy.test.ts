@@ -88,7 +88,7 @@ describe('decide', () => {
       { ...UNREADABLE, ...SEEN_TO },
       "version 5, the newest, is enabled and can't be read (FAILED_PRECONDITION)",
     ],
-    ['the secret is empty', { newest: undefined, current: undefined }, 'the secret is empty'],
+    ['the secret is empty', { newest: undefined, current: undefined }, 'the secret was empty'],
     ['a credential is unsaved', { hasUnsaved: true, ...SEEN_TO }, UNSAVED],
     [
       'a credential is unsaved and no other can be issued',

@@ -7,7 +7,7 @@ import type { CompromisedKey } from './result';
 import type { Run } from './run';
 
 /** A key that the response revokes. */
-export interface OldKey {
+interface OldKey {
   readonly keyId?: string | undefined;
   /** Undefined if no version that can be read contains the key. */
   readonly credential?: Credential | undefined;
@@ -115,13 +115,13 @@ export class OldKeys {
   }
 
   /** @returns undefined if the issuer rejects every key, and none can have been missed */
-  whyNotContained({ secret, keys: { vendor } }: Run): RotationError | undefined {
+  whyNotContained({ secret, keys: { issuer } }: Run): RotationError | undefined {
     const { open, skipped, error } = this;
     const canRetry = this.canChange || this.canReadMore;
     const unread = this.#unread;
     if (open.length + unread.length + skipped === 0 && error === undefined) return undefined;
     const problem = [
-      `Not every old key of ${secret.name} is known to be rejected by ${vendor}.`,
+      `Not every old key of ${secret.name} is known to be rejected by ${issuer}.`,
       ...this.stillWorking(),
       ...(unread.length > 0
         ? [`The keys in version ${unread.map(({ number }) => number).join(', ')} couldn't be read.`]
@@ -131,7 +131,7 @@ export class OldKeys {
     ].join(' ');
     const action = canRetry
       ? 'Repeat the request with the same time in `since`. Pub/Sub repeats a message by itself.'
-      : `Revoke the keys that still work at ${vendor}, or wait until they expire. The runbook describes each case.`;
+      : `Revoke the keys that still work at ${issuer}, or wait until they expire. The runbook describes each case.`;
     return new RotationError(canRetry ? 'NOT_CONTAINED_YET' : 'NOT_CONTAINED', { problem, action });
   }
 

@@ -7,11 +7,17 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+const folder = mkdtempSync(join(tmpdir(), 'gcloud-commands-'));
+// If the file is missing, gcloud doesn't look at the other flags.
+const variables = join(folder, 'env.yaml');
+writeFileSync(variables, 'NAME: value\n');
+
 /** The placeholders and variables of the pages that gcloud wouldn't accept. */
 const VALUES = [
   [/"?\$URI"?/g, 'https://example.com'],
   [/\$(?:PROJECT|REGION|ROTATOR|SCHEDULER|BUILDER|ROLE)\b/g, 'placeholder'],
   [/\b(?:YOUR_)?PROJECT\b/g, 'test-project'],
+  ['/tmp/env.yaml', variables],
 ];
 
 /** The command at the beginning of a text, up to the first separator outside quotes. */
@@ -33,22 +39,27 @@ const pages = execFileSync('git', ['ls-files', '*.md'], { encoding: 'utf8' }).tr
 const commands = pages.flatMap((page) =>
   commandsIn(readFileSync(page, 'utf8')).map((command) => ({ page, command_string: command })),
 );
-const folder = mkdtempSync(join(tmpdir(), 'gcloud-commands-'));
 try {
   const file = join(folder, 'commands.json');
   writeFileSync(file, JSON.stringify(commands));
-  const output = execFileSync('gcloud', ['meta', 'lint-gcloud-commands', `--commands-file=${file}`], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-    maxBuffer: 256 * 1024 * 1024,
-    env: { ...process.env, CLOUDSDK_CONFIG: folder, CLOUDSDK_CORE_DISABLE_PROMPTS: '1' },
-  });
+  const output = execFileSync(
+    'gcloud',
+    ['meta', 'lint-gcloud-commands', `--commands-file=${file}`],
+    {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      maxBuffer: 256 * 1024 * 1024,
+      env: { ...process.env, CLOUDSDK_CONFIG: folder, CLOUDSDK_CORE_DISABLE_PROMPTS: '1' },
+    },
+  );
   const invalid = JSON.parse(output).filter(({ success }) => !success);
   for (const { command_string: command, error_message: message } of invalid) {
     const { page } = commands.find(({ command_string }) => command_string === command) ?? {};
     console.error(`${page}: ${command}\n  ${message}`);
   }
-  console.log(`${commands.length} gcloud commands in ${pages.length} pages, ${invalid.length} invalid`);
+  console.log(
+    `${commands.length} gcloud commands in ${pages.length} pages, ${invalid.length} invalid`,
+  );
   if (invalid.length > 0 || commands.length === 0) process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true });

@@ -61,6 +61,14 @@ export class Topics {
     Object.assign(topic, { page: topic.page + 1, last: 0, items: [] });
   }
 
+  /** Sends the newest item to all subscribers once more. */
+  sendAgain(cache: string, name: string): void {
+    const { items, subscribers } = this.#topic(cache, name);
+    for (const item of items.slice(-1)) {
+      for (const { stream } of subscribers) stream.send(new _SubscriptionItem({ item }));
+    }
+  }
+
   /** Ends the subscriptions whose key isn't accepted any more. */
   endRejected(): void {
     for (const { subscribers } of this.#topics.values()) {

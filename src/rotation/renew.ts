@@ -87,12 +87,30 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
   const added = await timings.measure('add', () => add(run, issued));
   if ('error' in added) return end(added, added.isCertain);
   run.unsaved.discard(run.secret);
+  if (await wasRevoked(run, inspection, issued, added)) {
+    const current = { version: added, credential: issued.credential };
+    return renew(run, { ...inspection, newest: added, current });
+  }
   if (check?.verdict === 'inconclusive') {
     notes.push(`the new key was added unverified: ${check.problem}`);
   }
   notes.push(...addedWarnings(run, inspection, added));
   notes.push(...lifetimeWarnings(run, { version: added, credential: issued.credential }));
   return end({ kind: 'rotated', issued, version: added, check }, false);
+}
+
+/**
+ * Whether a compromise response in another process revoked the new key before it was stored. That response adds a version, so
+ * the numbers show that it might have happened.
+ */
+async function wasRevoked(
+  run: Run,
+  { newest }: Inspection,
+  issued: IssuedCredential,
+  added: Version,
+): Promise<boolean> {
+  if (issued.by !== 'mint' || added.number <= (newest?.number ?? 0) + 1) return false;
+  return (await verifyIssued(run, issued, undefined))?.verdict === 'rejected';
 }
 
 type Issuing =

@@ -408,7 +408,7 @@ test.each<[string, Fault]>([
   expect(push.pubsub.messagesOf(TOPIC)).toHaveLength(1);
 });
 
-test('the project comes from the variable that Cloud Shell sets', async () => {
+test('npm run request takes the project from the variable that Cloud Shell sets', async () => {
   await start([]);
   const { stderr } = await runTool('request', {
     args: ['status'],

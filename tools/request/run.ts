@@ -37,10 +37,9 @@ class Failure extends Error {}
 export async function sendRequest(
   args: readonly string[],
   env: Environment,
-  terminal: Pick<Terminal, 'stdout' | 'stderr'>,
+  { stdout, stderr }: Pick<Terminal, 'stdout' | 'stderr'>,
   surroundings: Surroundings,
 ): Promise<number> {
-  const { stdout, stderr } = terminal;
   if (args.includes('--help')) {
     stdout.write(USAGE);
     return 0;
@@ -52,7 +51,11 @@ export async function sendRequest(
   }
   try {
     const token = await accessToken(env);
-    const lines = await new Request(options, token, stderr, surroundings).result();
+    const lines = await new Request(options, token, stderr, {
+      clock: systemClock,
+      hosts: HOSTS,
+      ...surroundings,
+    }).result();
     if (lines === undefined) return 130;
     stdout.write(`${show(lines)}\n`);
     return lines.every(isSuccess) ? 0 : 1;
@@ -64,20 +67,12 @@ export async function sendRequest(
 }
 
 class Request {
-  readonly #clock: Clock;
-  readonly #signal: AbortSignal;
-  readonly #hosts: typeof HOSTS;
-
   constructor(
     private readonly options: Options,
     private readonly token: string,
     private readonly stderr: Terminal['stderr'],
-    { signal, clock = systemClock, hosts = HOSTS }: Surroundings,
-  ) {
-    this.#clock = clock;
-    this.#signal = signal;
-    this.#hosts = hosts;
-  }
+    private readonly surroundings: Required<Surroundings>,
+  ) {}
 
   /** @returns the lines that count; undefined after an interruption */
   async result(): Promise<Line[] | undefined> {
@@ -118,9 +113,10 @@ class Request {
 
   async #waitFor(messageId: string): Promise<Line[] | undefined> {
     const { project, waitMs, request } = this.options;
-    const deadline = this.#clock.monotonic() + waitMs;
+    const { clock, signal } = this.surroundings;
+    const deadline = clock.monotonic() + waitMs;
     // The hour is for a machine whose clock is wrong. Pub/Sub delivers a message for a week at most.
-    const since = this.#clock.now() - (request === undefined ? 8 * DAY : HOUR);
+    const since = clock.now() - (request === undefined ? 8 * DAY : HOUR);
     const query = {
       resourceNames: [`projects/${project}`],
       filter: [
@@ -133,8 +129,8 @@ class Request {
     };
     let announced = 0;
     for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 1.5, LONGEST_PAUSE)) {
-      await this.#clock.sleep(pause, this.#signal);
-      if (this.#signal.aborted) return undefined;
+      await clock.sleep(pause, signal);
+      if (signal.aborted) return undefined;
       const lines = await this.#read(query, deadline);
       const retried = (lines ?? []).filter(isRetried);
       for (const line of retried.slice(announced)) {
@@ -143,7 +139,7 @@ class Request {
       announced = Math.max(announced, retried.length);
       const last = lastLines(lines ?? []);
       if (isFinal(last)) return last;
-      if (this.#clock.monotonic() < deadline) continue;
+      if (clock.monotonic() < deadline) continue;
       this.#say(show(last));
       const problem = lines === undefined ? "the log can't be read" : 'the log has no final result';
       throw new Failure(
@@ -154,6 +150,7 @@ class Request {
 
   /** @returns undefined if Cloud Logging doesn't answer */
   async #read(query: object, deadline: number): Promise<Line[] | undefined> {
+    const { clock, signal } = this.surroundings;
     const lines: Line[] = [];
     let pageToken: string | undefined;
     for (;;) {
@@ -174,8 +171,8 @@ class Request {
       lines.push(...entries.map(({ jsonPayload }) => jsonPayload));
       if (nextPageToken === undefined) return lines;
       pageToken = nextPageToken;
-      await this.#clock.sleep(FIRST_PAUSE, this.#signal);
-      if (this.#signal.aborted || this.#clock.monotonic() >= deadline) return undefined;
+      await clock.sleep(FIRST_PAUSE, signal);
+      if (signal.aborted || clock.monotonic() >= deadline) return undefined;
     }
   }
 
@@ -186,8 +183,8 @@ class Request {
    * @throws RotationError without an answer
    */
   async #post(api: keyof typeof HOSTS, path: string, body: object): Promise<Answer> {
-    const clock = this.#clock;
-    const client = new HttpClient(new URL(this.#hosts[api]), { clock, timeoutMs: CALL_TIMEOUT });
+    const { clock, hosts } = this.surroundings;
+    const client = new HttpClient(new URL(hosts[api]), { clock, timeoutMs: CALL_TIMEOUT });
     const authorization = `Bearer ${this.token}`;
     const limits = { deadline: clock.monotonic() + CALL_TIMEOUT };
     try {

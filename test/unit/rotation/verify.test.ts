@@ -93,10 +93,8 @@ describe('verifyIssued', () => {
   });
 
   test('is inconclusive when the verification itself fails', async () => {
-    const { check } = await verifyIn({
-      session: { verifyNew: inTurn<never>(error('MOMENTO_UNAVAILABLE')) },
-    });
-    expect(check).toEqual({
+    const session = { verifyNew: inTurn<never>(error('MOMENTO_UNAVAILABLE')) };
+    expect((await verifyIn({ session })).check).toEqual({
       verdict: 'inconclusive',
       problem: 'the verification failed with MOMENTO_UNAVAILABLE',
     });
@@ -107,10 +105,8 @@ describe('verifyNewest', () => {
   async function verify(plan: Plan, createdAt = NOW - HOUR) {
     const { begin, clock, calls } = testBed(plan);
     const start = clock.monotonic();
-    const check = await verifyNewest(begin(), {
-      ...CURRENT,
-      version: version(4, 'ENABLED', createdAt),
-    });
+    const current = { ...CURRENT, version: version(4, 'ENABLED', createdAt) };
+    const check = await verifyNewest(begin(), current);
     return { check, calls, took: clock.monotonic() - start };
   }
 
@@ -119,21 +115,16 @@ describe('verifyNewest', () => {
   });
 
   test('asks nobody when keys are not verified', async () => {
-    expect(await verify({ policy: { verify: false } })).toEqual({
-      check: undefined,
-      calls: [],
-      took: 0,
-    });
+    const nothing = { check: undefined, calls: [], took: 0 };
+    expect(await verify({ policy: { verify: false } })).toEqual(nothing);
   });
 
   test.each<[string, number, KeyCheck]>([
     ['at once when the version is old', NOW - 10 * SECOND, REJECTED],
     ['after another attempt when the version was just added', NOW - SECOND, ACCEPTED],
   ])('takes a rejection for final %s', async (_name, createdAt, expected) => {
-    const { check } = await verify(
-      { session: { verifyNewest: inTurn(REJECTED, ACCEPTED) } },
-      createdAt,
-    );
+    const session = { verifyNewest: inTurn(REJECTED, ACCEPTED) };
+    const { check } = await verify({ session }, createdAt);
     expect(check).toEqual(expected);
   });
 });

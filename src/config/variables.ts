@@ -9,7 +9,7 @@ export interface Services {
   readonly secretManagerEmulator?: string | undefined;
 }
 
-export interface MomentoConfig {
+interface MomentoConfig {
   /** The host that verifies v2 keys whose payload names none. */
   readonly endpoint?: string | undefined;
   /** The path at which a v2 key is refreshed. */

@@ -13,7 +13,7 @@ export interface RequestContext {
 }
 
 /** Where a request came from, and its times. */
-export interface Arrival {
+interface Arrival {
   readonly origin: Origin;
   /** On the monotonic clock. */
   readonly deadline: number;
@@ -28,7 +28,7 @@ export interface Answer {
 }
 
 /** What is known about each secret then. */
-interface Outcome {
+interface Completion {
   readonly body: object;
   readonly statuses: readonly number[];
   /** Whether the same request can succeed later. */
@@ -39,7 +39,7 @@ export async function carryOut(
   request: OperatorRequest,
   { origin, ...arrival }: Arrival,
   { rotator, clock, log }: RequestContext,
-): Promise<Outcome> {
+): Promise<Completion> {
   const { secrets } = request;
   if (request.kind === 'status') {
     const reports = await rotator.status(secrets);

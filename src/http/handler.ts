@@ -12,7 +12,7 @@ import { receiveMessage } from './messages';
 import { beginsLikePush, isPush, MAX_PUSH_BYTES } from './push';
 import { parseRequest, parseScheduleTime, refuseQuery } from './request';
 
-export interface HandlerOptions extends RequestContext {
+interface HandlerOptions extends RequestContext {
   /** The function's own timeout. */
   readonly timeoutMs: number;
   /** The project in which traces are looked up. */

@@ -16,7 +16,7 @@ import { parseOperatorRequest, type OperatorRequest } from './request';
 const MAX_AGE = HOUR;
 
 /** Pub/Sub waits 600 s at most for an answer, and then delivers the message again. */
-const MAX_TIMEOUT = 570 * SECOND;
+const MAX_PUSH_TIMEOUT = 570 * SECOND;
 
 interface MessageContext extends RequestContext {
   readonly timeoutMs: number;
@@ -28,7 +28,7 @@ export async function receiveMessage(
   context: MessageContext,
 ): Promise<Answer> {
   const { rotator, timeoutMs, clock, log } = context;
-  const deadline = clock.monotonic() + Math.min(timeoutMs, MAX_TIMEOUT) - TIME_TO_ANSWER;
+  const deadline = clock.monotonic() + Math.min(timeoutMs, MAX_PUSH_TIMEOUT) - TIME_TO_ANSWER;
   let origin: Origin = { trigger: 'operator' };
   try {
     if (body instanceof RotationError) throw body;

@@ -21,12 +21,12 @@ export interface Message {
 }
 
 /** What a message asks for. `request`: its data is the JSON of a request. */
-export type MessageKind =
+type MessageKind =
   | { readonly kind: 'rotate'; readonly secrets: readonly SecretName[] }
   | { readonly kind: 'ignore'; readonly eventType: string }
   | { readonly kind: 'request' };
 
-type Fields = Readonly<Partial<Record<string, unknown>>>;
+type JsonObject = Readonly<Partial<Record<string, unknown>>>;
 
 /** The fields of requests, which no push message has. */
 const REQUEST_FIELDS = ['secrets', 'force', 'dryRun', 'compromised', 'all', 'since', 'revokeFirst'];
@@ -45,7 +45,7 @@ export function isPush(body: Buffer): boolean {
   if (!body.includes('"message"') && !body.includes('"subscription"')) return false;
   const fields = readJson(body);
   if (fields === undefined) return beginsLikePush(body);
-  if (isFields(fields.message)) return true;
+  if (isJsonObject(fields.message)) return true;
   const hasRequestField = REQUEST_FIELDS.some((name) => name in fields);
   return ('message' in fields || 'subscription' in fields) && !hasRequestField;
 }
@@ -59,7 +59,7 @@ export function parseMessage(body: Buffer): Message {
   const fields = readJson(body);
   if (fields === undefined) throw invalidRequest("the push message isn't a JSON object in UTF-8");
   const { message } = fields;
-  if (!isFields(message)) throw invalidRequest("the push message has no 'message'");
+  if (!isJsonObject(message)) throw invalidRequest("the push message has no 'message'");
   // Pub/Sub sends both spellings.
   const messageId = message.messageId ?? message.message_id;
   const publishTime = message.publishTime ?? message.publish_time;
@@ -75,7 +75,7 @@ export function parseMessage(body: Buffer): Message {
   if (!isAttributes(attributes)) {
     throw invalidRequest("the 'attributes' of the push message aren't texts");
   }
-  return { messageId, publishedAt, attributes, data: decode(message.data ?? '') };
+  return { messageId, publishedAt, attributes, data: decodeBase64(message.data ?? '') };
 }
 
 /**
@@ -103,7 +103,7 @@ export function kindOf<S extends SecretName>(
   if (rotated === undefined) {
     throw invalidRequest("the event SECRET_ROTATE has no valid attribute 'secretId'");
   }
-  const secrets = configured.filter((secret) => isSame(secret, rotated));
+  const secrets = configured.filter((secret) => isSameSecret(secret, rotated));
   if (secrets.length > 0) return { kind: 'rotate', secrets };
   throw new RotationError('SECRET_NOT_CONFIGURED', {
     problem: `Secret Manager asks to rotate ${rotated.name}, which isn't a configured secret. Nothing was done.`,
@@ -112,7 +112,7 @@ export function kindOf<S extends SecretName>(
 }
 
 /** Secret Manager's events contain the number of the project, and the configuration usually contains its id. */
-function isSame(one: SecretName, other: SecretName): boolean {
+function isSameSecret(one: SecretName, other: SecretName): boolean {
   const [a, b] = [isNumber(one.project), isNumber(other.project)];
   const canBeSameProject = a === b ? one.project === other.project : true;
   return canBeSameProject && one.id === other.id && one.location === other.location;
@@ -122,7 +122,7 @@ function isNumber(project: string): boolean {
   return /^\d+$/.test(project);
 }
 
-function decode(data: unknown): Buffer {
+function decodeBase64(data: unknown): Buffer {
   const bytes = typeof data === 'string' ? Buffer.from(data, 'base64') : undefined;
   // Buffer skips characters that aren't base64.
   if (bytes === undefined || bytes.toString('base64') !== data) {
@@ -132,17 +132,17 @@ function decode(data: unknown): Buffer {
 }
 
 function isAttributes(value: unknown): value is Record<string, string> {
-  return isFields(value) && Object.values(value).every((text) => typeof text === 'string');
+  return isJsonObject(value) && Object.values(value).every((text) => typeof text === 'string');
 }
 
-function isFields(value: unknown): value is Fields {
+function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function readJson(body: Buffer): Fields | undefined {
+function readJson(body: Buffer): JsonObject | undefined {
   try {
     const value = parseJson(body);
-    return isFields(value) ? value : undefined;
+    return isJsonObject(value) ? value : undefined;
   } catch {
     return undefined;
   }

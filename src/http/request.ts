@@ -6,7 +6,7 @@ import type { Secret } from '../rotation/ports';
 import { parseSecretName } from '../secret-name';
 import { invalidRequest } from './body';
 
-export interface RotateRequest {
+interface RotateRequest {
   readonly kind: 'rotate';
   readonly secrets: readonly Secret[];
   readonly force: boolean;
@@ -15,14 +15,14 @@ export interface RotateRequest {
   readonly reason?: string | undefined;
 }
 
-export interface StatusRequest {
+interface StatusRequest {
   readonly kind: 'status';
   readonly secrets: readonly Secret[];
   readonly reason?: string | undefined;
 }
 
 /** The keys of these secrets might be in the wrong hands. */
-export interface CompromiseRequest {
+interface CompromiseRequest {
   readonly kind: 'compromise';
   readonly secrets: readonly Secret[];
   /** A version that was created since then contains a key that isn't compromised. */
@@ -76,7 +76,7 @@ const Body = v.pipe(
   ),
 );
 
-type Fields = v.InferOutput<typeof Body>;
+type RequestFields = v.InferOutput<typeof Body>;
 
 /**
  * Refuses a query string. The fields belong in the body, and if the function ignored `?dryRun=true`, it would rotate.
@@ -122,14 +122,14 @@ export function parseOperatorRequest(
   return { ...rotate, kind: 'status' };
 }
 
-function parseFields(body: unknown): Fields {
+function parseFields(body: unknown): RequestFields {
   const parsed = v.safeParse(Body, body, { abortEarly: true });
   if (!parsed.success) throw invalidRequest(parsed.issues[0].message);
   return parsed.output;
 }
 
 function toRotateRequest(
-  { secrets, force, dryRun, reason, all, revokeFirst, since }: Fields,
+  { secrets, force, dryRun, reason, all, revokeFirst, since }: RequestFields,
   configured: readonly Secret[],
 ): RotateRequest {
   if (all || revokeFirst || since !== undefined) {
@@ -140,7 +140,7 @@ function toRotateRequest(
 
 /** A compromise response revokes keys, so it doesn't take all secrets without `all`. */
 function toCompromiseRequest(
-  { secrets, all, since: sinceText, revokeFirst, reason, dryRun, status }: Fields,
+  { secrets, all, since: sinceText, revokeFirst, reason, dryRun, status }: RequestFields,
   configured: readonly Secret[],
   now: number,
 ): CompromiseRequest {

@@ -12,7 +12,7 @@ import { REVOKE_BATCH, type CallLimits, type Version } from './ports';
 import type { Run, Step } from './run';
 
 /** How many versions of one secret are disabled or destroyed at the same time. */
-const CONCURRENCY = 8;
+const CHANGES_AT_ONCE = 8;
 
 export interface Failure {
   readonly step: Step;
@@ -224,7 +224,7 @@ async function revokeOrphans(
   return { revoke: revoked, failures: [...last.failures, ...failures], warnings: last.warnings };
 }
 
-export interface Revoked {
+interface Revoked {
   readonly revoked: readonly string[];
   readonly errors: readonly RotationError[];
 }
@@ -298,7 +298,7 @@ export async function changeVersions(
   const isDown = (): boolean =>
     errors.some(({ retryable, code }) => retryable || code === 'PERMISSION_MISSING');
   await timings.measure(step, () =>
-    mapConcurrently(CONCURRENCY, versions, async (version) => {
+    mapConcurrently(CHANGES_AT_ONCE, versions, async (version) => {
       if (isDown()) return;
       try {
         const isChanged = await deadlines.retry((limits) =>

@@ -10,7 +10,7 @@ import type { Run } from './run';
 const CLOCK_DIFFERENCE = 5 * MINUTE;
 
 /** A key that the response revokes. */
-export interface OldKey {
+interface OldKey {
   readonly keyId?: string | undefined;
   /** Undefined if no version that can be read contains the key. */
   readonly credential?: Credential | undefined;
@@ -143,7 +143,7 @@ export class OldKeys {
   }
 
   /** @returns undefined if the issuer rejects every key, and none can have been missed */
-  whyNotContained({ secret, keys: { vendor } }: Run): RotationError | undefined {
+  whyNotContained({ secret, keys: { issuer } }: Run): RotationError | undefined {
     const { open, skipped, error } = this;
     const canRetry = this.canChange || this.canReadMore;
     const unread = this.#unread;
@@ -152,7 +152,7 @@ export class OldKeys {
     const unknown = open.length + unread.length + disabled.length + skipped;
     if (unknown === 0 && error === undefined) return undefined;
     const problem = [
-      `Not every old key of ${secret.name} is known to be rejected by ${vendor}.`,
+      `Not every old key of ${secret.name} is known to be rejected by ${issuer}.`,
       ...this.stillWorking(),
       ...(unread.length > 0
         ? [`The keys in version ${unread.map(({ number }) => number).join(', ')} couldn't be read.`]
@@ -165,7 +165,7 @@ export class OldKeys {
     ].join(' ');
     const action = canRetry
       ? 'Repeat the request with the same time in `since`. Pub/Sub repeats a message by itself.'
-      : `Revoke the keys that still work at ${vendor}, or wait until they expire. The runbook describes each case.`;
+      : `Revoke the keys that still work at ${issuer}, or wait until they expire. The runbook describes each case.`;
     return new RotationError(canRetry ? 'NOT_CONTAINED_YET' : 'NOT_CONTAINED', { problem, action });
   }
 

@@ -39,7 +39,7 @@ export type Renewal =
       /** Undefined if keys aren't verified. */
       readonly check: KeyCheck | undefined;
     }
-  /** Another process or a person added a version during the run. That version stays the newest. */
+  /** Another process or an operator added a version during the run. That version stays the newest. */
   | { readonly kind: 'superseded'; readonly by: number }
   /** The old key is still in the newest version. */
   | {
@@ -337,7 +337,7 @@ function addedWarnings({ keys }: Run, { newest, current }: Inspection, added: Ve
     const { version, credential } = current;
     warnings.push(
       `the key of version ${version.number} (${credential.keyId ?? credential.fingerprint}) never expires, and the rotator ` +
-        `doesn't revoke it: revoke it at ${keys.vendor} when no application uses it`,
+        `doesn't revoke it: revoke it at ${keys.issuer} when no application uses it`,
     );
   }
   return warnings;
@@ -395,10 +395,10 @@ export function notStored(cause: RotationError): RotationError {
 function newKeyRejected({ keys }: Run, { by }: IssuedCredential, host: string): RotationError {
   return new RotationError('NEW_KEY_REJECTED', {
     problem:
-      `${keys.vendor} (${host}) rejects the key that it issued, so the key wasn't added. ` +
+      `${keys.issuer} (${host}) rejects the key that it issued, so the key wasn't added. ` +
       (by === 'mint'
         ? 'The next run mints another one.'
         : 'This instance keeps the key in memory, and its next run verifies it again.'),
-    action: `If the next run fails, too, report it to ${keys.vendor}, and store ${keys.remedy} as a new version.`,
+    action: `If the next run fails, too, report it to ${keys.issuer}, and store ${keys.newCredential} as a new version.`,
   });
 }

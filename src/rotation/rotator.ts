@@ -16,7 +16,7 @@ import { StepTimings, type Dependencies, type Run, type RunOptions } from './run
 import { failedStatus, statusOf, type StatusReport } from './status';
 import { UnsavedCredentials } from './unsaved';
 
-export interface RotatorOptions extends Dependencies {
+interface RotatorOptions extends Dependencies {
   /** All secrets that can be rotated. */
   readonly secrets: readonly Secret[];
   /** The secret that contains the management key. */
@@ -202,7 +202,7 @@ export class Rotator {
       deadlines,
       unsaved: this.#unsaved,
       timings: new StepTimings(this.#options.clock),
-      aliasOf: (canonicalName) => this.#aliasOf(secret, canonicalName, request),
+      earlierNameOf: (canonicalName) => this.#earlierNameOf(secret, canonicalName, request),
       keyIdsInOtherSecrets: async () => {
         const newest = await request.newestKeys();
         return new Set(newest.flatMap((key) => (key.secret === secret.name ? [] : key.keyId)));
@@ -276,7 +276,7 @@ export class Rotator {
    * so a secret has two names. Only Secret Manager's answers show that they are one. If it gives none about the other name,
    * the two count as different: a failure of one secret must not fail or delay another.
    */
-  async #aliasOf(
+  async #earlierNameOf(
     secret: Secret,
     canonicalName: string | undefined,
     { secrets: requested, deadlines }: Request,

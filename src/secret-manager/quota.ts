@@ -10,8 +10,8 @@ const MAX_IN_FLIGHT = 32;
 const WRITE_RATE: Rate = { calls: 8, windowMs: SECOND };
 
 /** Google counts by the minute. */
-const FIRST_PAUSE = SECOND;
-const LONGEST_PAUSE = 20 * SECOND;
+const FIRST_QUOTA_PAUSE = SECOND;
+const LONGEST_QUOTA_PAUSE = 20 * SECOND;
 
 /** Secret Manager's quotas. Each project has its own. */
 export type Quota = 'access' | 'read' | 'write';
@@ -35,7 +35,7 @@ interface Pause {
   readonly error: RotationError;
 }
 
-interface Entry {
+interface QueuedCall {
   readonly call: LimitedCall;
   readonly begin: () => void;
   readonly fail: (error: RotationError) => void;
@@ -49,7 +49,7 @@ export class CallQueue {
   readonly #random: () => number;
   readonly #pauses = new Map<string, Pause>();
   /** By priority, then by arrival. */
-  #queue: Entry[] = [];
+  #queue: QueuedCall[] = [];
   #writes: Writes = new Map();
   #inFlight = 0;
   #alarm = new AbortController();
@@ -143,7 +143,7 @@ export class CallQueue {
   #pause(quota: string, begun: number, error: RotationError): void {
     const last = this.#pauses.get(quota);
     if (last !== undefined && begun < last.until) return;
-    const lengthMs = Math.min((last?.lengthMs ?? FIRST_PAUSE / 2) * 2, LONGEST_PAUSE);
+    const lengthMs = Math.min((last?.lengthMs ?? FIRST_QUOTA_PAUSE / 2) * 2, LONGEST_QUOTA_PAUSE);
     const until = this.#clock.monotonic() + lengthMs * (0.5 + this.#random() / 2);
     this.#pauses.set(quota, { lengthMs, until, error });
   }

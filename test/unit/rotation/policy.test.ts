@@ -109,7 +109,7 @@ describe('decide', () => {
 
   test("keeps a key that isn't due by a millisecond", () => {
     expect(decide(situation({ now: DUE_AT - 1 }), LATE)).toEqual({
-      action: 'keep',
+      action: 'skip',
       outcome: 'not_due',
       reason: 'due at 2026-11-08T00:00:00.000Z',
     });
@@ -117,7 +117,7 @@ describe('decide', () => {
 
   test('keeps a key whose version was added at the scheduled time', () => {
     expect(decide(situation({ scheduledAt: NOW - 5 * DAY }), EVERY_RUN)).toEqual({
-      action: 'keep',
+      action: 'skip',
       outcome: 'already_rotated',
       reason: "version 4 was added since this run's scheduled time",
     });
@@ -291,13 +291,13 @@ describe('replaceRejected', () => {
 
 describe('visibleBlocker', () => {
   const blockerOf = (changes: Partial<Inspection> = {}, now = EXPIRES_AT) =>
-    visibleBlocker(inspection(changes), 'The vendor', 'a new key', now);
+    visibleBlocker(inspection(changes), 'The issuer', 'a new key', now);
 
   test('is KEY_EXPIRED when a key that is refreshed expired', () => {
     expect(blockerOf()).toMatchObject({
       code: 'KEY_EXPIRED',
       problem:
-        "The key of version 4 expired at 2026-11-11T00:00:00.000Z, and The vendor doesn't refresh an expired key.",
+        "The key of version 4 expired at 2026-11-11T00:00:00.000Z, and The issuer doesn't refresh an expired key.",
       action: 'Store a new key as a new version now.',
     });
   });

@@ -528,7 +528,7 @@ describe('warns', () => {
     const current = { version: version(4), credential: key('k4', Infinity) };
     const { warnings } = await renewIn({}, { current });
     expect(warnings).toEqual([
-      expect.stringMatching(/^the key of version 4 \(k4\) never expires.*The vendor/),
+      expect.stringMatching(/^the key of version 4 \(k4\) never expires.*The issuer/),
     ]);
   });
 });

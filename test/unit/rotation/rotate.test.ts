@@ -397,7 +397,7 @@ describe('a rejected newest key that is not due', () => {
       { ...MINTED, check: checks({ k4: REJECTED }), ...plan },
       { result: { outcome: 'rotated', verified: true, disabled: ['3', '4'] } },
     );
-    expect(result.reason).toBe('The vendor rejects the newest key');
+    expect(result.reason).toBe('The issuer rejects the newest key');
     expect(calls.slice(0, 2)).toEqual(['verifyNewest k4', 'issue']);
     expect(await latest()).toBe('new');
   });
@@ -468,9 +468,9 @@ test('a failed disable makes the run incomplete, and the next run continues', as
 test('warns of another configured name of the same secret, and rotates nothing', async () => {
   const { begin, calls } = testBed(CLEANS_UP);
   const asked: unknown[] = [];
-  const aliasOf = (name: string | undefined) =>
+  const earlierNameOf = (name: string | undefined) =>
     Promise.resolve(void asked.push(name)).then(() => 'projects/1/secrets/s');
-  const { result, status } = await rotate({ ...begin(), aliasOf });
+  const { result, status } = await rotate({ ...begin(), earlierNameOf });
   expect(status).toBe(200);
   expect(result).toMatchObject({
     outcome: 'not_due',

@@ -138,8 +138,8 @@ export function testBed(plan: Plan = {}) {
     close: () => undefined,
   });
   const keys: KeySource = {
-    vendor: 'The vendor',
-    remedy: 'a new key from the console',
+    issuer: 'The issuer',
+    newCredential: 'a new key from the console',
     parse: parseKey,
     open: () => session,
   };
@@ -164,7 +164,7 @@ export function testBed(plan: Plan = {}) {
       unsaved,
       deadlines: new Deadlines(clock, chosen.deadline),
       timings: new StepTimings(clock),
-      aliasOf: () => Promise.resolve(undefined),
+      earlierNameOf: () => Promise.resolve(undefined),
       keyIdsInOtherSecrets: () => Promise.resolve(plan.keyIdsInOtherSecrets ?? new Set()),
     };
   }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { status } from '@grpc/grpc-js';
 
 /** The service that an emulator stands for. */
-export type Service = 'secretmanager' | 'momento' | 'keyapi' | 'pubsub';
+export type Service = 'secretmanager' | 'momento' | 'keyapi' | 'pubsub' | 'logging';
 
 /** A fault or a hook comes before or after the effect of a call. */
 export type Moment = 'before' | 'after';

@@ -17,9 +17,25 @@ export interface Answer<Response> {
 export type Method<Request, Response> = (
   request: Request,
   metadata: grpc.Metadata,
-  /** The host that the client asked for, which need not be the address where it found it. */
+  /** The host that the client asked for, which can differ from the address where it found it. */
   authority: string,
 ) => Answer<Response>;
+
+/** The messages to one subscriber. */
+export interface Stream<Message> {
+  send(message: Message): void;
+  /** Ends the stream with an error status. */
+  fail(refusal: Refusal): void;
+  /** Calls `listener` when the subscriber ends the stream or its connection ends. */
+  onEnd(listener: () => void): void;
+}
+
+/** Begins a stream. It throws a `Refusal` for an error status. */
+export type StreamMethod<Request> = (
+  request: Request,
+  metadata: grpc.Metadata,
+  stream: Stream<object>,
+) => void;
 
 /** What is looked at before any method, also one that is not implemented. It throws a `Refusal`. */
 export type Gate = (
@@ -43,7 +59,7 @@ export class Refusal extends Error {
 /** What a service sends along with its errors. */
 export type Describe = (refusal: Refusal) => grpc.Metadata;
 
-/** Serves unary gRPC methods on a plaintext loopback port, through a plan of faults. */
+/** Serves gRPC methods, unary ones and those that answer with a stream, on a plaintext loopback port, through a plan of faults. */
 export class GrpcHost implements Host {
   readonly faults = new FaultPlan();
   readonly #service: Service;
@@ -67,6 +83,7 @@ export class GrpcHost implements Host {
     definition: grpc.ServiceDefinition,
     methods: Readonly<Record<string, Method<never, object>>>,
     gate: Gate = () => undefined,
+    streams: Readonly<Record<string, StreamMethod<never>>> = {},
   ): void {
     const gated =
       (name: string): Method<never, object> =>
@@ -77,9 +94,8 @@ export class GrpcHost implements Host {
     const unary = Object.entries(definition).filter(
       ([, { requestStream, responseStream }]) => !requestStream && !responseStream,
     );
-    this.#server.addService(
-      definition,
-      Object.fromEntries(
+    this.#server.addService(definition, {
+      ...Object.fromEntries(
         unary.map(([name]) => [
           name,
           (
@@ -88,7 +104,14 @@ export class GrpcHost implements Host {
           ): void => void this.#handle(name, gated(name), call, callback),
         ]),
       ),
-    );
+      ...Object.fromEntries(
+        Object.entries(streams).map(([name, method]) => [
+          name,
+          (call: grpc.ServerWritableStream<unknown, unknown>): void =>
+            void this.#handleStream(name, method, call),
+        ]),
+      ),
+    });
   }
 
   async listen(): Promise<string> {
@@ -155,6 +178,46 @@ export class GrpcHost implements Host {
       );
     } catch (error) {
       if (!signal.aborted) callback(this.#statusOf(error));
+    }
+  }
+
+  async #handleStream(
+    name: string,
+    method: StreamMethod<never>,
+    call: grpc.ServerWritableStream<unknown, unknown>,
+  ): Promise<void> {
+    const { signal } = this.#stopping;
+    const peer = call.getPeer();
+    const fail = (error: unknown): void => void call.emit('error', this.#statusOf(error));
+    const stream: Stream<object> = {
+      send: (message) => void call.write(message),
+      fail,
+      onEnd: (listener) => void call.on('cancelled', listener),
+    };
+    const received = this.faults.receive(this.#service, name, call.request);
+    try {
+      await this.faults.conduct(
+        received,
+        {
+          act: () => {
+            try {
+              method(call.request as never, call.metadata, stream);
+            } catch (error) {
+              fail(error);
+            }
+          },
+          // A stream goes on until somebody ends it.
+          answer: () => undefined,
+          fail: (failure) => {
+            if (failure.kind !== 'error') throw notOfGrpc(failure.kind);
+            fail(new Refusal(failure.code, 'injected by the test'));
+          },
+          drop: () => this.#sockets.get(peer)?.resetAndDestroy(),
+        },
+        signal,
+      );
+    } catch (error) {
+      if (!signal.aborted) fail(error);
     }
   }
 

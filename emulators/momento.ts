@@ -1,14 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { auth, cache, control } from '@gomomento/generated-types';
+import { auth, cache, control, pubsub } from '@gomomento/generated-types';
 import { status, type Metadata } from '@grpc/grpc-js';
 import { Account, ENDPOINT, jwt, type IssuedV2Key, type Permissions } from './account';
 import { mayUse, readOrder, type Grant } from './generated-key';
-import { GrpcHost, Refusal, type Answer } from './grpc-host';
+import { GrpcHost, Refusal, type Answer, type Stream } from './grpc-host';
 import { Emulator } from './emulator';
+import { Topics } from './topics';
 
 const { _GenerateApiTokenResponse, _RefreshApiTokenResponse } = auth.auth;
 const { _Cache, _ListCachesResponse } = control.control_client;
 const { ECacheResult, _GetResponse, _SetResponse } = cache.cache_client;
+const { _TopicValue, UnimplementedPubsubService } = pubsub.cache_client.pubsub;
+
+type PublishRequest = InstanceType<typeof pubsub.cache_client.pubsub._PublishRequest>;
+type SubscriptionRequest = InstanceType<typeof pubsub.cache_client.pubsub._SubscriptionRequest>;
 
 /** A v1 or legacy key in the formats in which its owner gets it. */
 export interface IssuedKey {
@@ -39,8 +44,8 @@ interface Key {
 }
 
 /**
- * An emulator of Momento: it generates and refreshes v1 keys, lists caches, and gets and sets items. Caches and items work with
- * the v2 keys of its account, too. Everything else is UNIMPLEMENTED.
+ * An emulator of Momento: it generates and refreshes v1 keys, lists caches, gets and sets items, publishes to topics and
+ * serves subscriptions. Caches, items and topics work with the v2 keys of its account, too. Everything else is UNIMPLEMENTED.
  */
 export class MomentoEmulator extends Emulator {
   /** Whether a refresh token can be used again. For v1 keys Momento doesn't document it. */
@@ -53,6 +58,7 @@ export class MomentoEmulator extends Emulator {
   refreshAnswer: Partial<ReturnType<typeof told>> = {};
   /** The caches that exist, empty at first. */
   caches: string[] = ['cache'];
+  readonly topics = new Topics();
 
   readonly #items = new Map<string, { value: Uint8Array; expiresAt: number }>();
   readonly #keysByInner = new Map<string, Key>();
@@ -81,6 +87,18 @@ export class MomentoEmulator extends Emulator {
       Set: (request: InstanceType<typeof cache.cache_client._SetRequest>, metadata: Metadata) =>
         this.#set(metadata, request.cache_key, request.cache_body, request.ttl_milliseconds),
     });
+    grpc.serve(
+      UnimplementedPubsubService.definition,
+      {
+        Publish: (request: PublishRequest, metadata: Metadata) => this.#publish(request, metadata),
+      },
+      undefined,
+      {
+        Subscribe: (request: SubscriptionRequest, metadata: Metadata, stream: Stream<object>) =>
+          this.#subscribe(request, metadata, stream),
+      },
+    );
+    this.onChange(() => this.topics.endRejected());
   }
 
   /** Starts the service on a free loopback port. */
@@ -151,6 +169,11 @@ export class MomentoEmulator extends Emulator {
     }
   }
 
+  /** Publishes a text to a topic, as a client would. */
+  publish(cacheName: string, topic: string, text: string): void {
+    this.topics.publish(cacheName, topic, new _TopicValue({ text }));
+  }
+
   /** Every key and refresh token that was issued, and the part of each key that clients send. */
   secrets(): string[] {
     const all = [...this.#keysByInner.values()].flatMap(({ apiKey, inner, refreshToken }) => [
@@ -207,8 +230,8 @@ export class MomentoEmulator extends Emulator {
 
   /** Admits a call with a key of any kind, and returns what the key can do. */
   #admit(metadata: Metadata): Pick<Key, 'permissions'> & Partial<Pick<Key, 'grants'>> {
-    const sent = metadata.get('authorization')[0]?.toString();
-    const admitted = this.account.admit(sent ?? '');
+    const sent = sentKey(metadata);
+    const admitted = this.account.admit(sent);
     return admitted ? { permissions: admitted.role.caches } : this.#authenticate(sent);
   }
 
@@ -286,7 +309,31 @@ export class MomentoEmulator extends Emulator {
     };
   }
 
-  /** Where an item is, for those who may use it. */
+  #publish(request: PublishRequest, metadata: Metadata): Answer<object> {
+    this.#admitToTopics(metadata, request.cache_name);
+    this.topics.publish(request.cache_name, request.topic, request.value);
+    const empty = UnimplementedPubsubService.definition.Publish.responseDeserialize(Buffer.of());
+    return { answer: empty, corrupted: empty };
+  }
+
+  #subscribe(request: SubscriptionRequest, metadata: Metadata, stream: Stream<object>): void {
+    this.#admitToTopics(metadata, request.cache_name);
+    const sent = sentKey(metadata);
+    const isAccepted = (): boolean => {
+      const key = this.#keysByInner.get(sent);
+      return key === undefined ? this.account.accepts(sent) : this.#isKnown(key);
+    };
+    this.topics.subscribe(request, stream, isAccepted);
+  }
+
+  #admitToTopics(metadata: Metadata, cacheName: string): void {
+    if (this.#admit(metadata).grants) {
+      throw new Refusal(status.PERMISSION_DENIED, 'Insufficient permissions for the topic');
+    }
+    if (!this.caches.includes(cacheName)) throw new Refusal(status.NOT_FOUND, 'Cache not found');
+  }
+
+  /** Where an item is, for calls that can use it. */
   #address(metadata: Metadata, key: Uint8Array, access: 'read' | 'write'): string {
     const { grants } = this.#admit(metadata);
     const name = String(metadata.get('cache')[0]);
@@ -303,6 +350,11 @@ export class MomentoEmulator extends Emulator {
   #lag(): { ms: number; rejections: number } {
     return { ms: this.newKeyLagMs, rejections: this.newKeyRejections };
   }
+}
+
+/** The key of a call; empty if there is none. */
+function sentKey(metadata: Metadata): string {
+  return metadata.get('authorization')[0]?.toString() ?? '';
 }
 
 /** What is answered of a key: the SDK makes of it what its owner holds. */

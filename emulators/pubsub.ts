@@ -77,7 +77,7 @@ export class PubSubEmulator extends Emulator {
   readonly #subscriptions: Subscription[] = [];
   readonly #inProgress = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
-  #ids = 11_000_000_000_000_000;
+  #ids = 2_070_000_000_000_000;
 
   private constructor(clock: PubSubClock) {
     const http = new HttpHost('pubsub');

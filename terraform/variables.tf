@@ -61,22 +61,22 @@ variable "wait_for_propagation" {
 variable "secrets" {
   description = "The rotated secrets, by their ids, or by their full names for secrets of other projects."
   type = map(object({
-    create   = optional(bool)        # default: true for an id, false for a full name
+    create   = optional(bool)        # the module creates the secret; default: true for an id, false for a full name
     location = optional(string)      # region of a regional secret
     replicas = optional(map(object({ # regions of a global secret
       kms_key = optional(string)     # CMEK of this replica
     })), {})
     kms_key             = optional(string)           # CMEK of automatic replication or of a region
     labels              = optional(map(string), {})  # added to the common labels
-    version_destroy_ttl = optional(string)           # destroyed versions can be restored this long
+    version_destroy_ttl = optional(string)           # how long destroyed versions can be restored
     deletion_protection = optional(bool, true)       # the provider refuses to delete the secret
     topics              = optional(list(string), []) # full names of topics for notifications
-    rotation_period     = optional(string)           # Secret Manager's own rotation schedule: 30d
-    role                = optional(string)           # id of the role of minted keys
-    lifetime            = optional(string)           # lifetime of minted keys: 30d
-    payload             = optional(string, "json")   # format of a first key: json or key
-    schedule            = optional(string)           # a cron line and thus a job of its own
-    no_rotation_days    = optional(number)           # days until alerts, instead of monitoring's
+    rotation_period     = optional(string)           # Secret Manager's own rotation schedule, such as 30d
+    role                = optional(string)           # id of the role of minted keys; default: the current key's
+    lifetime            = optional(string)           # lifetime of minted keys, such as 30d; default: the current key's
+    payload             = optional(string, "json")   # format of a first key, json or key
+    schedule            = optional(string)           # cron line of a job of its own
+    no_rotation_days    = optional(number)           # days until alerts; default: those of monitoring
   }))
   default  = { "momento-api-key" = {} }
   nullable = false
@@ -166,7 +166,7 @@ variable "management_key" {
   description = "The secret of the key that mints and revokes keys. null: keys are renewed by their refresh tokens."
   type = object({
     secret              = optional(string, "momento-management-key") # id, full name, or a key of secrets
-    create              = optional(bool)                             # default: true for an id, false for a full name
+    create              = optional(bool)                             # the module creates it; default: as for secrets
     deletion_protection = optional(bool, true)                       # the provider refuses to delete the secret
   })
   default = null
@@ -184,9 +184,9 @@ variable "management_key" {
 variable "rotation" {
   description = "When keys are renewed, and what happens to superseded versions."
   type = object({
-    renew_before  = optional(string, "50%") # a duration, a share, both (50%,48h), or always: every run rotates
-    grace_period  = optional(string)        # superseded versions stay enabled; default: 7d with revoke, else 1h
-    destroy_after = optional(string, "30d") # disabled versions are destroyed, or never
+    renew_before  = optional(string, "50%") # a duration, a share, both, or always, with which every run rotates
+    grace_period  = optional(string)        # how long old versions stay enabled; default: 7d with revoke, else 1h
+    destroy_after = optional(string, "30d") # when disabled versions are destroyed, or never
     verify        = optional(bool, true)    # verify a new key before it is stored
     revoke        = optional(bool, false)   # revoke minted keys that no enabled version contains
   })
@@ -213,7 +213,7 @@ variable "momento" {
   description = "Addresses of Momento, where they differ from the defaults."
   type = object({
     endpoint     = optional(string) # host that verifies v2 keys whose payload names none
-    refresh_path = optional(string) # path of the refresh; default: /api-keys/refresh
+    refresh_path = optional(string) # path of the refresh; default: the function's
   })
   default  = {}
   nullable = false
@@ -237,10 +237,10 @@ variable "momento" {
 variable "schedule" {
   description = "The common schedule of the secrets."
   type = object({
-    cron      = optional(string, "17 3 * * *") # daily, so that a failed run leaves more runs before an expiry
-    time_zone = optional(string, "Etc/UTC")    # of all jobs
-    region    = optional(string)               # of all jobs, where Cloud Scheduler isn't in region
-    paused    = optional(bool, false)          # pause all jobs; operator requests still work
+    cron      = optional(string, "17 3 * * *") # cron line of the job. Daily runs leave more runs before an expiry
+    time_zone = optional(string, "Etc/UTC")    # time zone of all jobs
+    region    = optional(string)               # of all jobs, where Cloud Scheduler isn't in region; default: region
+    paused    = optional(bool, false)          # pause all jobs. Operator requests still work
   })
   default  = {}
   nullable = false
@@ -276,9 +276,9 @@ variable "dead_letter_topic" {
 variable "function" {
   description = "The size and the reach of the function."
   type = object({
-    timeout_seconds   = optional(number, 540)                   # of one run, 120 to 570
+    timeout_seconds   = optional(number, 540)                   # timeout of a request, 120 to 570
     memory            = optional(string, "256Mi")               # 256Mi to 4Gi
-    cpu               = optional(number, 1)                     # 1 or 2; below 1, Google serves one request at a time
+    cpu               = optional(number, 1)                     # 1 or 2. Below 1, Google serves one request at a time
     ingress           = optional(string, "ALLOW_INTERNAL_ONLY") # where calls can come from
     build_worker_pool = optional(string)                        # full name of a private pool of Cloud Build
   })
@@ -310,7 +310,7 @@ variable "network" {
     network    = optional(string)           # direct VPC egress
     subnetwork = optional(string)           # direct VPC egress
     tags       = optional(list(string), []) # network tags of direct VPC egress
-    all_egress = optional(bool, false)      # all calls, not only private ranges; the VPC then needs Cloud NAT
+    all_egress = optional(bool, false)      # all calls, not only private ranges. The VPC then needs Cloud NAT
   })
   default  = {}
   nullable = false
@@ -332,9 +332,9 @@ variable "network" {
 variable "service_accounts" {
   description = "E-mail addresses of existing accounts, instead of those that the module creates."
   type = object({
-    runtime = optional(string) # runs the function and reads and writes the secrets
-    build   = optional(string) # builds the function; must be in this project
-    invoker = optional(string) # calls the function for Cloud Scheduler and Pub/Sub; must be in this project
+    runtime = optional(string) # runs the function, reads and writes the secrets; default: a new account
+    build   = optional(string) # builds the function, in this project; default: a new account
+    invoker = optional(string) # calls the function, in this project; default: a new account
   })
   default  = {}
   nullable = false
@@ -351,14 +351,14 @@ variable "source_archive" {
 variable "monitoring" {
   description = "Log-based metrics, alerts and a dashboard."
   type = object({
-    enabled               = optional(bool, true)       # false: no metrics, no alerts, no dashboard
+    enabled               = optional(bool, true)       # create metrics, alerts and the dashboard
     dashboard             = optional(bool, true)       # create the dashboard
     notification_channels = optional(list(string), []) # full names of the channels of all alerts
     auto_close            = optional(string, "86400s") # incidents without data close after this time
-    runbook_url           = optional(string)           # page that alerts link to, at the anchor of the error code
-    no_rotation_days      = optional(number, 3)        # 1 to 400; longer than the time between two runs
-    expiry_days           = optional(number, 7)        # less than renew_before, where that is a duration
-    alerts = optional(map(object({                     # by alert: see Monitoring
+    repository_url        = optional(string)           # root of this repository's pages, to which alerts link
+    no_rotation_days      = optional(number, 3)        # 1 to 400, and longer than the time between two runs
+    expiry_days           = optional(number, 7)        # less than rotation.renew_before, where that is a duration
+    alerts = optional(map(object({                     # settings of single alerts, see Monitoring
       enabled               = optional(bool, true)     # create this alert
       notification_channels = optional(list(string))   # instead of the common channels
     })), {})

@@ -1,5 +1,7 @@
 import { resolve } from 'node:path';
+import { randomBytes } from 'node:crypto';
 import { freePort, ServerProcess, type Reply } from './server-process';
+import { until } from './until';
 
 const ROOT = resolve(__dirname, '..');
 
@@ -30,6 +32,21 @@ export class FunctionProcess extends ServerProcess {
       port,
       onOutput: options.onOutput,
     }).listening();
+  }
+
+  /** The lines that it writes while something is done, at least so many. Each must be structured. */
+  async linesOf(act: () => Promise<unknown>, atLeast = 0): Promise<Record<string, unknown>[]> {
+    const before = this.output.length;
+    const lines = (): string[] => this.output.slice(before).split('\n').slice(0, -1);
+    await act();
+    await until(() => lines().length >= atLeast);
+    // A later request shows whether there are more lines.
+    const marker = randomBytes(8).toString('hex');
+    await this.request({ path: 'marker', headers: { 'function-execution-id': marker } });
+    await until(() => lines().some((line) => line.includes(marker)));
+    return lines()
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter(({ executionId }) => executionId !== marker);
   }
 
   /** Calls the function as Cloud Scheduler does. */

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-export interface Mutant {
+interface Mutant {
   /** The broken guarantee. */
   readonly name: string;
   /** In src. */
@@ -29,7 +29,7 @@ const UNSAVED = 'test/unit/rotation/unsaved.test.ts';
 const VERIFY = 'test/unit/rotation/verify.test.ts';
 const REGRESSIONS = 'test/simulation/regressions.test.ts';
 
-export const MUTANTS: readonly Mutant[] = [
+const MUTANTS: readonly Mutant[] = [
   {
     name: 'disables versions in their grace period',
     file: 'rotation/policy.ts',

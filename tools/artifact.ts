@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { startLocalWorld, V1_SECRET, V2_SECRET } from './local-services';
+import { startLocalTestBed, V1_SECRET, V2_SECRET } from './local-services';
 
 const root = resolve(__dirname, '..');
 
@@ -21,7 +21,7 @@ export async function tryArtifact(folder: string): Promise<void> {
   const [built, tested] = [folder, root].map(hashOfCode);
   if (built !== tested) throw new Error('the build in an empty folder differs from the one here');
 
-  const { rotator, stop } = await startLocalWorld({ source: folder });
+  const { rotator, stop } = await startLocalTestBed({ source: folder });
   try {
     const { status, body } = await rotator.post({ secrets: [V1_SECRET, V2_SECRET] });
     console.log(status, JSON.stringify(body));

@@ -1,55 +1,101 @@
-/** Shows rotations from beginning to end, and exits with 1 if anything is not as it says. */
+/** Shows rotations from beginning to end, and exits with 1 if anything isn't as described. */
 import { systemClock } from '../src/clock';
 import { MomentoKeys } from '../src/momento/issuer';
 import type { RotationResult } from '../src/rotation/result';
 import { parseSecretName, type SecretName } from '../src/secret-name';
 import { SecretManagerStore } from '../src/secret-manager/store';
-import { startLocalWorld, V1_SECRET, V2_SECRET, type LocalWorld } from './local-services';
+import {
+  REQUESTS_TOPIC,
+  startLocalTestBed,
+  V1_SECRET,
+  V2_SECRET,
+  type LocalTestBed,
+} from './local-services';
 
 const HOUR_MS = 3600 * 1000;
 
 async function demo(): Promise<void> {
   say('Secret Manager, Momento and the function, on this machine. No cloud account is used.');
-  const world = await startLocalWorld();
+  const bed = await startLocalTestBed();
   try {
-    await rotateV1(world);
-    await mintAndRevoke(world);
-    const secrets = world.momento.secrets();
-    const leaked = secrets.filter((text) => world.rotator.output.includes(text));
+    await rotateV1(bed);
+    await mintAndRevoke(bed);
+    await respondToLeak(bed);
+    const secrets = bed.momento.secrets();
+    const leaked = secrets.filter((text) => bed.rotator.output.includes(text));
     expect('secrets in the log', leaked.length, 0);
   } finally {
-    await world.stop();
+    await bed.stop();
   }
 }
 
 /** A key from before December 2025, which its refresh token renews. */
-async function rotateV1(world: LocalWorld): Promise<void> {
+async function rotateV1(bed: LocalTestBed): Promise<void> {
   const secret = nameOf(V1_SECRET);
   say(`\n1. A v1 key that expires tomorrow, in ${secret.name}.\n`);
-  await showVersions(world, secret);
+  await showVersions(bed, secret);
   const scheduled = new Date().toISOString();
-  expect('the outcome', (await runJob(world, secret, scheduled)).outcome, 'rotated');
-  await showVersions(world, secret);
+  expect('the outcome', (await runJob(bed, secret, scheduled)).outcome, 'rotated');
+  await showVersions(bed, secret);
   say('The same scheduled run once more, as Cloud Scheduler may send it twice.');
-  expect('the second outcome', (await runJob(world, secret, scheduled)).outcome, 'already_rotated');
+  expect('the second outcome', (await runJob(bed, secret, scheduled)).outcome, 'already_rotated');
 }
 
 /** v2 keys, which a management key makes and revokes. */
-async function mintAndRevoke(world: LocalWorld): Promise<void> {
+async function mintAndRevoke(bed: LocalTestBed): Promise<void> {
   const secret = nameOf(V2_SECRET);
   say(`\n2. An empty secret, ${secret.name}: its keys are minted, and nobody ever sees one.\n`);
-  const first = await world.earlier(2 * HOUR_MS, () => runJob(world, secret));
+  const first = await bed.earlier(2 * HOUR_MS, () => runJob(bed, secret));
   expect('the first outcome', first.outcome, 'rotated');
-  await showVersions(world, secret);
+  await showVersions(bed, secret);
   say("Two hours later, by the services' clock:");
-  const second = await runJob(world, secret);
+  const second = await runJob(bed, secret);
   expect('the second outcome', second.outcome, 'rotated');
   expect('what is revoked', second.revoked?.join(), first.keyId);
-  await showVersions(world, secret);
+  await showVersions(bed, secret);
+}
+
+/** A key leaked. An operator publishes one message. */
+async function respondToLeak(bed: LocalTestBed): Promise<void> {
+  const { secretManager, momento, pubsub } = bed;
+  const secret = nameOf(V2_SECRET);
+  say(`\n3. A key leaked: the newest one of ${secret.name}. One command:\n`);
+  const request = JSON.stringify({ secrets: [secret.id], compromised: true, reason: 'INC-42' });
+  const [, project, , topic] = REQUESTS_TOPIC.split('/');
+  say(`  gcloud pubsub topics publish ${topic} --project=${project} --message='${request}'\n`);
+  await showVersions(bed, secret);
+
+  // After each change, an application that reads `latest` must get a key that Momento accepts.
+  const newestKey = (): string => secretManager.latest(secret.name)?.toString() ?? '';
+  const leaked = newestKey();
+  const accepted: boolean[] = [];
+  const check = (): void => void accepted.push(momento.accepts(newestKey()));
+  const ends = [secretManager.onChange(check), momento.onChange(check)];
+  const messageId = pubsub.publish(REQUESTS_TOPIC, { data: request });
+  await pubsub.settled();
+  for (const end of ends) end();
+
+  const delivery = pubsub.deliveries.find((each) => each.messageId === messageId);
+  const { results } = JSON.parse(delivery?.body ?? '') as { results: [RotationResult] };
+  const [{ version, contained, compromisedKeys = [] }] = results;
+  say(
+    `Pub/Sub pushes the message. The function answers ${delivery?.status}, contained: ${contained}`,
+  );
+  for (const { keyId, rejectedAt } of compromisedKeys) {
+    say(`  Momento rejects the old key ${keyId} since ${rejectedAt?.slice(11, 19)}`);
+  }
+  say(
+    `  Version ${version} is the newest. Momento accepted the key in \`latest\` after each of ${accepted.length} changes`,
+  );
+  say('');
+  await showVersions(bed, secret);
+  expect('contained', contained, true);
+  expect('the verdict on the leaked key', momento.accepts(leaked), false);
+  expect('changes after which latest failed', accepted.filter((works) => !works).length, 0);
 }
 
 async function runJob(
-  { rotator }: LocalWorld,
+  { rotator }: LocalTestBed,
   { id }: SecretName,
   scheduleTime?: string,
 ): Promise<RotationResult> {
@@ -69,7 +115,10 @@ async function runJob(
 }
 
 /** The versions, the newest first, as an application sees them. */
-async function showVersions({ secretManager, env }: LocalWorld, secret: SecretName): Promise<void> {
+async function showVersions(
+  { secretManager, env }: LocalTestBed,
+  secret: SecretName,
+): Promise<void> {
   const store = new SecretManagerStore({ emulator: secretManager.host, clock: systemClock });
   const keys = new MomentoKeys({
     emulator: env.MOMENTO_EMULATOR_HOST,

@@ -1,5 +1,6 @@
 /** A test bed on this machine: the emulators, three secrets to rotate, and the function in a process of its own. */
 import { FunctionProcess, type StartOptions } from '../test/function-process';
+import { PubSubEmulator } from '../emulators/pubsub';
 import { startServices, type Services } from '../emulators/services';
 
 /** Contains a v1 key, as Momento's console issued it until December 2025. */
@@ -14,20 +15,24 @@ export const STUCK_SECRET = 'projects/demo/secrets/stuck-cache-key';
 /** Contains the key that mints and revokes keys. */
 const MANAGEMENT_SECRET = 'projects/demo/secrets/momento-management-key';
 
+/** For operator requests. */
+export const REQUESTS_TOPIC = 'projects/demo/topics/momento-key-rotator-requests';
+
 const DAY_MS = 24 * 3600 * 1000;
 
-export interface LocalWorld extends Services {
+export interface LocalTestBed extends Services {
   readonly rotator: FunctionProcess;
+  readonly pubsub: PubSubEmulator;
   /** Sets the clock of the emulators back while `action` runs. */
   readonly earlier: <T>(ms: number, action: () => T | Promise<T>) => Promise<T>;
 }
 
-export async function startLocalWorld(
+export async function startLocalTestBed(
   options: Omit<StartOptions, 'env'> = {},
-): Promise<LocalWorld> {
+): Promise<LocalTestBed> {
   let behindMs = 0;
   const services = await startServices({ now: () => Date.now() - behindMs });
-  const earlier: LocalWorld['earlier'] = async (ms, action) => {
+  const earlier: LocalTestBed['earlier'] = async (ms, action) => {
     behindMs = ms;
     try {
       return await action();
@@ -64,11 +69,20 @@ export async function startLocalWorld(
     await services.stop();
     throw error;
   }
+  const pubsub = await PubSubEmulator.start();
+  pubsub.createTopic(REQUESTS_TOPIC);
+  pubsub.subscribe({
+    name: 'projects/demo/subscriptions/momento-key-rotator-requests',
+    topic: REQUESTS_TOPIC,
+    pushEndpoint: rotator.url,
+  });
   return {
     ...services,
     rotator,
+    pubsub,
     earlier,
     stop: async () => {
+      await pubsub.stop();
       await rotator.stop();
       await services.stop();
     },

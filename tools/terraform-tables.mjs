@@ -18,15 +18,8 @@ const table = (columns, rows) =>
   [columns, columns.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 const description = (text) => /description += "(.*)"$/m.exec(text)?.[1] ?? '';
 
-/** A list item in lines of at most 120 characters. */
-function wrapped(text) {
-  const lines = [''];
-  for (const word of text.split(' ')) {
-    if (`${lines.at(-1)} ${word}`.length > 120) lines.push(`  ${word}`);
-    else lines[lines.length - 1] += lines.at(-1) === '' ? word : ` ${word}`;
-  }
-  return lines.join('\n');
-}
+/** Durations, shares and names of variables as code. */
+const withCode = (text) => text.replaceAll(/\b\d+(?:[smhd]\b|%)|\b[a-z.]+(?:_[a-z]+)+/g, '`$&`');
 
 function inputs() {
   const variables = blocks('variables.tf', 'variable');
@@ -38,14 +31,17 @@ function inputs() {
   ]);
   const attributes = variables.flatMap(({ name, text }) => {
     const found = [...text.matchAll(/^ {4}([a-z_]+) += optional\((.*?)(?:\)|\{) +# (.*)$/gm)];
-    if (found.length === 0) return [];
-    const items = found.map(([, attribute, type, meaning]) => {
+    return found.map(([, attribute, type, comment]) => {
       const value = /^[a-z]+(?:\([a-z]+\))?, (.*)$/.exec(type)?.[1];
-      return `\`${attribute}\`${value === undefined ? '' : ` (\`${value}\`)`}: ${meaning}`;
+      const [meaning, inWords] = comment.split('; default: ');
+      return [
+        `\`${name}.${attribute}\``,
+        value === undefined ? withCode(inWords ?? 'unset') : `\`${value}\``,
+        withCode(meaning),
+      ];
     });
-    return [wrapped(`- **${name}**: ${items.join('; ')}.`)];
   });
-  return `${table(['name', 'meaning', 'type', 'default'], rows)}\n\n${attributes.join('\n')}`;
+  return `${table(['name', 'meaning', 'type', 'default'], rows)}\n\n${table(['attribute', 'default', 'meaning'], attributes)}`;
 }
 
 function outputs() {

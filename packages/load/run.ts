@@ -87,13 +87,14 @@ async function run(fault: Fault, format: Format, plan: Plan): Promise<string[]> 
     };
     let rotatedAt = 0;
     rotate();
+    // The first key is known from the start.
+    rotatedAt = 0;
     momento.faults.intercept = async (_call, when) => {
       if (when !== 'before') return undefined;
       if (fault === 'slow') await sleep(Math.random() * 400);
-      const isUnknown = fault === 'unknown' && isStarted && Date.now() < rotatedAt + plan.unknownMs;
+      const isUnknown = fault === 'unknown' && Date.now() < rotatedAt + plan.unknownMs;
       return isUnknown ? { kind: 'error', code: status.UNAUTHENTICATED, when } : undefined;
     };
-    let isStarted = false;
 
     const [program, args] = command();
     const worker = spawn(program, args, {
@@ -120,7 +121,6 @@ async function run(fault: Fault, format: Format, plan: Plan): Promise<string[]> 
     };
     const exited = once(worker, 'exit');
     await said('ready');
-    isStarted = true;
     if (fault === 'stale') secretManager.staleLatest = 1;
     secretManager.faults.forget();
 
@@ -166,7 +166,7 @@ async function run(fault: Fault, format: Format, plan: Plan): Promise<string[]> 
     return [
       ...failures,
       ...(result.mostOpen > MOST_OPEN ? [`${result.mostOpen} clients were open`] : []),
-      // A secret without a usable newest version is read at the pace of the backoff.
+      // A secret without a usable newest version is read as often as the backoff allows.
       ...(reads > mostReads && fault !== 'garbage' ? [`${reads} reads`] : []),
       ...(leaks > 0 ? [`${leaks} secrets in the output`] : []),
     ].map((problem) => `${format}, ${fault}: ${problem}`);

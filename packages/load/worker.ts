@@ -5,7 +5,7 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CacheClient, Configurations, NoopMomentoLoggerFactory } from '@gomomento/sdk';
-import { localMomento, localSecretManager } from '../../examples/application/local-services';
+import { localMomento, localSecretManager } from '../../emulators/clients';
 import { RotatingCacheClient, secretManager } from '../momento-rotating-client/src/index';
 
 const { SECRET = '', SECRET_MANAGER_HOST = '', MOMENTO_HOST = '' } = process.env;

@@ -44,7 +44,7 @@ ACCEPTED = ("", "NOT_FOUND_ERROR", "LIMIT_EXCEEDED_ERROR", "PERMISSION_ERROR")
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
 FIRST_PROBE_DELAY = 0.1
-LONGEST_PROBE_DELAY = 1.0
+LONGEST_PROBE_DELAY = 0.5
 READ_TIMEOUT = 5.0
 # A call is repeated with a newer key this often: two rotations can follow each other closely.
 ATTEMPTS = 3
@@ -393,14 +393,17 @@ class _Rules:
                 pass  # The error of the newest version is the one to report.
         return None
 
-    def after_rejection(self, version: Optional[int], error: NoKeyError) -> Optional[tuple[Key, Optional[int]]]:
-        """If Momento rejects the newest key, it is an older one: the source lags, or the key was replaced."""
-        if error.code != "KEY_REJECTED" or version is None:
-            return None
-        newest = self.source.read_newest()
-        is_newer = newest.version is not None and newest.version > version
-        stored = newest if is_newer else self.source.read_version(version + 1)
-        return (self.parse(stored), stored.version) if stored is not None else None
+    def after_rejection(self, key: Key, version: Optional[int], error: NoKeyError) -> tuple[Key, Optional[int]]:
+        """If Momento rejects the newest key: a newer one. The source might lag, or the key was replaced meanwhile."""
+        if error.code != "KEY_REJECTED":
+            raise error
+        known = _Generation(key, version, None)
+        known.rejected = True
+        try:
+            newer = self.find(known)
+        except Exception:
+            newer = None
+        return newer or (key, version)
 
     def parse(self, stored: StoredPayload) -> Key:
         name = self.source.name
@@ -593,10 +596,7 @@ class RotatingCacheClient:
         try:
             return self._connect(key, version)
         except NoKeyError as error:
-            found = self._rules.after_rejection(version, error)
-            if found is None:
-                raise
-            return self._connect(*found)
+            return self._connect(*self._rules.after_rejection(key, version, error))
 
     def _connect(self, key: Key, version: Optional[int]) -> _Generation:
         rules = self._rules
@@ -606,7 +606,8 @@ class RotatingCacheClient:
         generation = _Generation(key, version, client)
         with self._lock:
             self._open.add(generation)
-        give_up_at = time.monotonic() + rules.new_key_timeout
+        # After half of the time a newer version is looked for.
+        give_up_at = time.monotonic() + rules.new_key_timeout / 2
         delay = FIRST_PROBE_DELAY
         while True:
             code = _code(client.get(rules.cache, "momento-rotating-client"))
@@ -723,9 +724,7 @@ class RotatingCacheClientAsync:
         try:
             return await self._connect(key, version)
         except NoKeyError as error:
-            found = await asyncio.to_thread(self._rules.after_rejection, version, error)
-            if found is None:
-                raise
+            found = await asyncio.to_thread(self._rules.after_rejection, key, version, error)
             return await self._connect(*found)
 
     async def _connect(self, key: Key, version: Optional[int]) -> _Generation:
@@ -735,7 +734,8 @@ class RotatingCacheClientAsync:
         )
         generation = _Generation(key, version, client)
         self._open.add(generation)
-        give_up_at = time.monotonic() + rules.new_key_timeout
+        # After half of the time a newer version is looked for.
+        give_up_at = time.monotonic() + rules.new_key_timeout / 2
         delay = FIRST_PROBE_DELAY
         while True:
             code = _code(await client.get(rules.cache, "momento-rotating-client"))

@@ -178,7 +178,11 @@ export class MomentoSession implements KeySession {
       (key) =>
         key.description === description && key.keyId !== manager.keyId && key.expiresAt > now,
     );
-    return { keys: own.map(({ keyId, issuedAt }) => ({ keyId, issuedAt })), skipped };
+    return {
+      keys: own.map(({ keyId, issuedAt }) => ({ keyId, issuedAt })),
+      managementKeyId: manager.keyId,
+      skipped,
+    };
   }
 
   async revoke(

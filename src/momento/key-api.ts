@@ -189,7 +189,7 @@ export class KeyApi {
     const { limiter } = this.#options;
     const priority = this.#priority(PRIORITY.revoke);
     const at = await limiter.acquire({ priority, slots, deadline });
-    return () => limiter.postpone(at, slots);
+    return () => limiter.beginNow(at, slots);
   }
 
   /** Revokes a key after `revocationTurn`. If the key is already gone, it counts as revoked. */
@@ -267,7 +267,7 @@ export class KeyApi {
   ): Promise<Answer> {
     const { limiter } = this.#options;
     await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
-    // Aborting an issue would lose a key. The run reserves time for it.
+    // Aborting an issue would lose a key. The run keeps time for it.
     const isIssue = priority === PRIORITY.issue;
     return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
   }

@@ -37,8 +37,11 @@ export interface CleanupInput {
 /** What to disable, destroy and revoke. */
 interface CleanupPlan extends VersionPlan {
   readonly input: CleanupInput;
-  /** Never rejects. Versions don't wait for it, because the issuer's list of keys can take two minutes. */
-  readonly keys: Promise<KeyPlan>;
+  /**
+   * The keys that might be orphaned, as `revoke`. Never rejects. Versions don't wait for it, because the issuer's list of keys
+   * can take two minutes.
+   */
+  readonly candidates: Promise<KeyPlan>;
 }
 
 /** Which keys to revoke. */
@@ -67,32 +70,35 @@ export function planCleanup(run: Run, input: CleanupInput): CleanupPlan {
     isCertain && inspection.unreadable.size === 0
       ? planVersions(versions, newest, run.policy, inspection.missing, run.clock.now())
       : NO_VERSIONS;
-  return { ...due, input, keys: planKeys(run, input, due.disable) };
+  return { ...due, input, candidates: listCandidates(run, input) };
 }
 
-/** The plan as a dry run reports it. */
-export async function describePlan({
-  input,
-  disable,
-  destroy,
-  keys,
-}: CleanupPlan): Promise<Cleanup> {
-  const plan: Cleanup = { disable, destroy, ...(await keys) };
+/** The plan as a dry run reports it, as if its versions were disabled already. */
+export async function describePlan(
+  run: Run,
+  { input, disable, destroy, candidates }: CleanupPlan,
+): Promise<Cleanup> {
+  const keys = await keepOrphans(run, await candidates, input.versions, disable);
+  const plan: Cleanup = { disable, destroy, ...keys };
   return isBlocked(input, plan) ? blockedCleanup(input.blocked, plan) : plan;
 }
 
 /** Applies a plan: disables, destroys, revokes. Each recheck of a key happens after the changes of versions. */
 export async function applyCleanup(run: Run, plan: CleanupPlan): Promise<Cleanup> {
   const { newest, versions } = plan.input;
-  if (plan.input.blocked !== undefined) return describePlan(plan);
+  if (plan.input.blocked !== undefined) return describePlan(run, plan);
   const disabled = await changeVersions(run, 'disable', plan.disable, newest);
   const destroyed = await changeVersions(run, 'destroy', plan.destroy, newest);
-  const keys = await plan.keys;
+  const candidates = await plan.candidates;
   const disabledNow = new Set(disabled.done.map(({ number }) => number));
   const remaining = versions.map((version): Version =>
     disabledNow.has(version.number) ? { ...version, state: 'DISABLED' } : version,
   );
-  const revoked = await revokeKeys(run, keys.revoke, (keyIds) => lookUp(run, keyIds, remaining));
+  // One batch is looked up right before it is revoked. So only several batches need a lookup before that: most candidates can
+  // be referenced, and each batch reads every version.
+  const isOneBatch = candidates.revoke.length <= REVOKE_BATCH;
+  const keys = isOneBatch ? candidates : await keepOrphans(run, candidates, remaining);
+  const revoked = await revokeOrphans(run, keys.revoke, remaining);
   return {
     disable: disabled.done,
     destroy: destroyed.done,
@@ -115,16 +121,10 @@ function blockedCleanup(blocked: Failure, { failures, warnings, liveKeys }: Clea
 }
 
 /**
- * Lists the keys of the secret, and looks up which of them are orphaned. The list is read for minted secrets without
- * `REVOKE`, too: the number of live keys shows in the log.
- *
- * @param ignore the versions that the plan disables
+ * Lists the keys of the secret that might be orphaned. The list is read for minted secrets without `REVOKE`, too: the number
+ * of live keys shows in the log.
  */
-async function planKeys(
-  run: Run,
-  { inspection, versions, keyId }: CleanupInput,
-  ignore: readonly Version[],
-): Promise<KeyPlan> {
+async function listCandidates(run: Run, { inspection, keyId }: CleanupInput): Promise<KeyPlan> {
   const { secret, session, unsaved, policy, clock, deadlines } = run;
   const { next, unreadable } = inspection;
   const isMinted = !(next instanceof RotationError) && next.by === 'mint';
@@ -142,10 +142,8 @@ async function planKeys(
           : [`${skipped} entries of the account's list of keys couldn't be read, and were skipped`],
     };
     const referenced = [keyId, unsaved.get(secret)?.credential.keyId];
-    const candidates = orphanCandidates(keys, referenced, clock.now());
-    if (!policy.revoke || candidates.length === 0 || unreadable.size > 0) return listed;
-    const { orphans, failures, warnings } = await lookUp(run, candidates, versions, ignore);
-    return { ...listed, revoke: orphans, failures, warnings: [...listed.warnings, ...warnings] };
+    if (!policy.revoke || unreadable.size > 0) return listed;
+    return { ...listed, revoke: orphanCandidates(keys, referenced, clock.now()) };
   } catch (thrown) {
     if (!policy.revoke) return NO_KEYS;
     const failure: Failure = { step: 'revoke', error: notRevoked(toRotationError(thrown)) };
@@ -154,6 +152,27 @@ async function planKeys(
       ? { ...NO_KEYS, failures: [failure] }
       : { ...NO_KEYS, warnings: failuresAsWarnings([failure]) };
   }
+}
+
+/**
+ * Keeps only those keys of a plan that no version references.
+ *
+ * @param ignore versions that count as disabled
+ */
+async function keepOrphans(
+  run: Run,
+  candidates: KeyPlan,
+  versions: readonly Version[],
+  ignore: readonly Version[] = [],
+): Promise<KeyPlan> {
+  if (candidates.revoke.length === 0) return candidates;
+  const { orphans, failures, warnings } = await lookUp(run, candidates.revoke, versions, ignore);
+  return {
+    ...candidates,
+    revoke: orphans,
+    failures: [...candidates.failures, ...failures],
+    warnings: [...candidates.warnings, ...warnings],
+  };
 }
 
 interface LookUp {
@@ -186,84 +205,74 @@ async function lookUp(
   }
 }
 
-interface Batch {
+/** Revokes orphaned keys, and looks references up again before each batch. The next run continues. */
+async function revokeOrphans(
+  run: Run,
+  keyIds: readonly string[],
+  versions: readonly Version[],
+): Promise<KeyPlan> {
+  if (keyIds.length === 0) return NO_KEYS;
+  let last: LookUp = { orphans: [], failures: [], warnings: [] };
+  const recheck = async (ids: readonly string[]) => {
+    last = await lookUp(run, ids, versions);
+    return last.failures.length + last.warnings.length > 0 ? undefined : last.orphans;
+  };
+  const { revoked, errors } = await run.timings.measure('revoke', () =>
+    revokeKeys(run, keyIds, recheck),
+  );
+  const failures = errors.map((error): Failure => ({ step: 'revoke', error: notRevoked(error) }));
+  return { revoke: revoked, failures: [...last.failures, ...failures], warnings: last.warnings };
+}
+
+export interface Revoked {
   readonly revoked: readonly string[];
-  readonly failures: readonly Failure[];
-  readonly warnings: readonly string[];
-  /** Whether the next batch would fail for the same reason. */
-  readonly isLast: boolean;
+  readonly errors: readonly RotationError[];
 }
 
 /**
- * Revokes keys in batches, until a batch fails for a reason that concerns all keys, or until the run's deadline. The next
- * run continues.
+ * Revokes keys in batches, until a batch fails for a reason that concerns all keys, or until the run's deadline.
  *
- * @param recheck looks references up again, right before each batch: a person can store an old payload again at any time
+ * @param recheck called right before each batch: an operator can store an old payload again at any time. Returns those keys
+ *   of the batch that can still be revoked, or undefined to end the revocation
  */
 export async function revokeKeys(
-  run: Run,
+  { session, clock, deadlines }: Pick<Run, 'session' | 'clock' | 'deadlines'>,
   keyIds: readonly string[],
-  recheck: (keyIds: readonly string[]) => Promise<LookUp>,
-): Promise<KeyPlan> {
-  if (keyIds.length === 0) return NO_KEYS;
-  const { clock, deadlines, timings } = run;
-  const batches: Batch[] = [];
-  await timings.measure('revoke', async () => {
-    for (let start = 0; start < keyIds.length; start += REVOKE_BATCH) {
-      const batch = await revokeBatch(run, keyIds.slice(start, start + REVOKE_BATCH), recheck);
-      batches.push(batch);
-      if (batch.isLast || clock.monotonic() > deadlines.end) break;
-    }
-  });
-  return {
-    revoke: batches.flatMap(({ revoked }) => revoked),
-    failures: batches.flatMap(({ failures }) => failures),
-    warnings: batches.flatMap(({ warnings }) => warnings),
-  };
-}
-
-/** Revokes a batch, and repeats transient failures. */
-async function revokeBatch(
-  { session, deadlines }: Run,
-  keyIds: readonly string[],
-  recheck: (keyIds: readonly string[]) => Promise<LookUp>,
-): Promise<Batch> {
+  recheck: (keyIds: readonly string[]) => Promise<readonly string[] | undefined>,
+): Promise<Revoked> {
   const revoked: string[] = [];
-  let remaining = keyIds;
-  let last: LookUp = { orphans: [], failures: [], warnings: [] };
-  const result = (error?: RotationError): Batch => ({
-    revoked,
-    failures: [
-      ...last.failures,
-      ...(error === undefined ? [] : [{ step: 'revoke' as const, error: notRevoked(error) }]),
-    ],
-    warnings: last.warnings,
-    // An error that concerns one key doesn't stop the revocation of the others.
-    isLast:
-      last.failures.length + last.warnings.length > 0 ||
-      (error !== undefined && (error.retryable || error.refused)),
-  });
+  const errors: RotationError[] = [];
+  let remaining: readonly string[] = [];
+  let isOver = false as boolean;
   const attempt = async (limits: CallLimits): Promise<void> => {
     const outcomes = await session.revoke(
       remaining,
       async (ids) => {
-        last = await recheck(ids);
-        return last.orphans;
+        const revocable = await recheck(ids);
+        isOver = revocable === undefined;
+        return revocable ?? [];
       },
       limits,
     );
-    const isFailed = (keyId: string): boolean => outcomes.get(keyId) instanceof RotationError;
+    const failures = remaining.map((keyId) => outcomes.get(keyId));
     revoked.push(...remaining.filter((keyId) => outcomes.get(keyId) === true));
-    remaining = remaining.filter(isFailed);
-    const [first] = remaining.map((keyId) => outcomes.get(keyId));
-    if (first instanceof RotationError) throw first;
+    remaining = remaining.filter((keyId) => outcomes.get(keyId) instanceof RotationError);
+    const error = failures.find((outcome) => outcome instanceof RotationError);
+    if (error !== undefined) throw error;
   };
-  try {
-    await deadlines.retry(attempt, { quotaRetryFor: QUOTA_RETRY_FOR });
-    return result();
-  } catch (thrown) {
-    return result(toRotationError(thrown));
+  for (let start = 0; start < keyIds.length && !isOver; start += REVOKE_BATCH) {
+    remaining = keyIds.slice(start, start + REVOKE_BATCH);
+    try {
+      await deadlines.retry(attempt, { quotaRetryFor: QUOTA_RETRY_FOR });
+    } catch (thrown) {
+      const error = toRotationError(thrown);
+      errors.push(error);
+      // An error that concerns one key doesn't stop the revocation of the others.
+      isOver ||= error.retryable || error.refused;
+    }
+    isOver ||= clock.monotonic() > deadlines.end;
   }
+  return { revoked, errors };
 }
 
 interface Changed {

@@ -1,10 +1,11 @@
 /** Which keys do versions contain? Before a key is revoked, no version can reference it. */
 import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
+import type { SecretName } from '../secret-name';
 import type { Deadlines } from './deadlines';
-import { getVersion, parse } from './inspect';
+import { credentialIn, getVersion, parse } from './inspect';
 import { newestVersion } from './policy';
-import type { Version } from './ports';
+import type { Access, Credential, KeySource, Secret, Version } from './ports';
 import type { Run } from './run';
 
 /** How many versions of one secret are read at the same time. */
@@ -43,17 +44,21 @@ export async function orphanedKeys(
   }
   const ignored = new Set(ignore.map(({ number }) => number));
   const numbers = remaining.filter((number) => !ignored.has(number));
-  const [references, hasNewer, elsewhere] = await Promise.all([
-    mapConcurrently(CONCURRENCY, numbers, (number) =>
-      referenceIn(context, number, listed.get(number)),
-    ),
+  const [readings, hasNewer, elsewhere] = await Promise.all([
+    mapConcurrently(CONCURRENCY, numbers, async (number) => {
+      const reading = await readVersion(context, number, listed.get(number));
+      if (reading.kind === 'invalid') throw invalidVersion(context.secret, number, reading.error);
+      return reading;
+    }),
     exists(context, newest + 1),
     context.keyIdsInOtherSecrets(),
   ]);
   if (hasNewer) return { uncertain: `version ${newest + 1} was just added` };
-  const unreadable = references.find((reference) => typeof reference === 'object');
-  if (unreadable !== undefined) return unreadable;
-  const referenced = new Set(references);
+  const referenced = new Set<string | undefined>();
+  for (const reading of readings) {
+    if (reading.kind === 'unreadable') return { uncertain: reading.problem };
+    if (reading.kind === 'key') referenced.add(reading.credential.keyId);
+  }
   return keyIds.filter((keyId) => !referenced.has(keyId) && !elsewhere.has(keyId));
 }
 
@@ -69,6 +74,32 @@ export function remainingNumbers(versions: readonly Version[]): number[] | undef
   return Array.from({ length: newest }, (_, index) => index + 1).filter(
     (number) => listed.get(number) !== 'DESTROYED',
   );
+}
+
+export interface NewestKey {
+  readonly keyId: string;
+  readonly secret: string;
+  /** Shows whether two names mean one secret. */
+  readonly canonicalName?: string | undefined;
+}
+
+/**
+ * The keys with an id in the newest versions of secrets: no run for another secret can revoke them.
+ *
+ * @param access reads `latest`; undefined if the secret can't be read
+ */
+export async function newestKeys(
+  keys: KeySource,
+  secrets: readonly Secret[],
+  access: (secret: Secret) => Promise<Access | undefined>,
+): Promise<NewestKey[]> {
+  const found = await mapConcurrently(CONCURRENCY, secrets, async (secret) => {
+    const latest = await access(secret);
+    const keyId = credentialIn(keys, latest)?.keyId;
+    if (latest?.kind !== 'payload' || keyId === undefined) return [];
+    return { keyId, secret: secret.name, canonicalName: latest.canonicalName };
+  });
+  return found.flat();
 }
 
 /** Whether a version with this number exists, in any state. Access by number doesn't lag, and a list does. */
@@ -93,36 +124,63 @@ function asCorrupt(thrown: unknown): 'corrupt' {
   throw thrown;
 }
 
-/** The id of the key in a version; undefined if the version is gone, disabled, or contains a key without an id. */
-async function referenceIn(
-  context: Context,
+/** What reading a version showed. */
+export type Reading = { readonly number: number } & (
+  | { readonly kind: 'key'; readonly credential: Credential }
+  | { readonly kind: 'disabled' | 'gone' }
+  /** The version is enabled, and its key isn't known. `retryable`: a later attempt can read it. */
+  | { readonly kind: 'unreadable'; readonly problem: string; readonly retryable: boolean }
+  /** The payload isn't a credential. */
+  | { readonly kind: 'invalid'; readonly error: RotationError }
+);
+
+/**
+ * Reads a version by its number.
+ *
+ * @param listed the version as it was listed; undefined if no list shows it
+ */
+export async function readVersion(
+  context: Pick<Context, 'secret' | 'store' | 'keys' | 'deadlines'>,
   number: number,
   listed: Version | undefined,
-): Promise<string | undefined | { readonly uncertain: string }> {
+  retrying: Parameters<Deadlines['retry']>[1] = {},
+): Promise<Reading> {
   const { secret, store, keys, deadlines } = context;
-  const access = await deadlines.retry((limits) => store.access(secret, number, limits));
+  const access = await deadlines.retry((limits) => store.access(secret, number, limits), retrying);
+  const unreadable = (problem: string, retryable: boolean): Reading => ({
+    kind: 'unreadable',
+    number,
+    problem: `version ${number} is ${problem}`,
+    retryable,
+  });
+  if (access.kind === 'payload') {
+    const credential = parse(keys, access.payload);
+    return credential instanceof RotationError
+      ? { kind: 'invalid', number, error: credential }
+      : { kind: 'key', number, credential };
+  }
   if (access.kind === 'absent') {
+    // The list and the access contradict each other, so one of them lags.
     return listed?.state === 'ENABLED'
-      ? { uncertain: `version ${number} is listed as enabled and can't be found` }
-      : undefined;
+      ? unreadable("listed as enabled and can't be found", true)
+      : { kind: 'gone', number };
   }
-  if (access.kind === 'not_readable') {
-    // If the list shows the version as disabled, the failed access confirms it. Otherwise get the version's state.
-    if (listed?.state === 'DISABLED') return undefined;
-    const assumed: Version = listed ?? { number, state: 'ENABLED', createdAt: 0 };
-    const actual = await getVersion(context, assumed);
-    return actual?.state === 'ENABLED'
-      ? { uncertain: `version ${number} is enabled and can't be read (${access.reason})` }
-      : undefined;
+  // If the list shows the version as disabled, the failed access confirms it. Otherwise get the version's state.
+  if (listed?.state === 'DISABLED') return { kind: 'disabled', number };
+  const actual = await getVersion(context, listed ?? { number, state: 'ENABLED', createdAt: 0 });
+  if (actual?.state === 'ENABLED') {
+    return unreadable(`enabled and can't be read (${access.reason})`, false);
   }
-  const credential = parse(keys, access.payload);
-  if (!(credential instanceof RotationError)) return credential.keyId;
-  throw new RotationError(
+  return { kind: actual?.state === 'DISABLED' ? 'disabled' : 'gone', number };
+}
+
+function invalidVersion({ name }: SecretName, number: number, cause: RotationError): RotationError {
+  return new RotationError(
     'KEYS_NOT_REVOKED',
     {
-      problem: `Version ${number} of ${secret.name} doesn't contain a credential that the rotator can read, so no key was revoked.`,
+      problem: `Version ${number} of ${name} doesn't contain a credential that the rotator can read, so no key was revoked.`,
       action: `Disable version ${number} if no application needs it.`,
     },
-    { cause: credential },
+    { cause },
   );
 }

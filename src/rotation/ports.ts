@@ -174,6 +174,8 @@ export interface OwnKey {
 export interface OwnKeys {
   /** Without the management key in use, which must not be revoked while others work with it. */
   readonly keys: readonly OwnKey[];
+  /** The id of the management key in use. */
+  readonly managementKeyId?: string | undefined;
   /** How many entries of the account's list couldn't be read. */
   readonly skipped: number;
 }

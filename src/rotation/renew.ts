@@ -9,7 +9,7 @@
  * orphaned, and revoked by a later run. If it ends after 3, the next run continues with the cleanup.
  */
 import { inDays, isoTime, MINUTE, SECOND } from '../duration';
-import { RotationError, toRotationError } from '../errors';
+import { deadlineExceeded, RotationError, toRotationError } from '../errors';
 import { isTransient, retry } from '../retry';
 import {
   ISSUE_RETRY_FOR,
@@ -367,19 +367,16 @@ export function isRecreated(newest: Version | undefined, added: Version): boolea
 }
 
 export function tooLateToIssue(): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: 'Too little time was left to issue a key and to store it, so no key was issued.',
-    action:
-      'Wait for the next run. If this happens in every run, raise the timeout of the function, or name fewer secrets in ' +
-      'each job.',
-  });
+  return deadlineExceeded(
+    'Too little time was left to issue a key and to store it, so no key was issued.',
+  );
 }
 
 function mintedTooLongAgo(): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The new key was minted more than ${MINTED_KEY_ADD_WITHIN / MINUTE} minutes ago, so it wasn't added: another run might take it for orphaned.`,
-    action: 'Wait for the next run, which mints another key.',
-  });
+  return deadlineExceeded(
+    `The new key was minted more than ${MINTED_KEY_ADD_WITHIN / MINUTE} minutes ago, so it wasn't added: another run might take it for orphaned.`,
+    'Wait for the next run, which mints another key.',
+  );
 }
 
 export function notStored(cause: RotationError): RotationError {

@@ -53,7 +53,7 @@ export async function rotate(run: Run): Promise<RunResult> {
 
 /** The record of a run that failed before a decision. */
 export function failedRun(failure: Failure): RunRecord {
-  return { renewed: NOT_ATTEMPTED, cleanup: NO_CLEANUP, warnings: [], failure };
+  return { ...NOTHING_DONE, failure };
 }
 
 export function resultOf(run: Run, record: RunRecord): RunResult {
@@ -63,14 +63,18 @@ export function resultOf(run: Run, record: RunRecord): RunResult {
 
 const NOT_ATTEMPTED: Renewed = { renewal: { kind: 'not_attempted' }, warnings: [], revoked: [] };
 
+export const NOTHING_DONE: RunRecord = {
+  renewed: NOT_ATTEMPTED,
+  cleanup: NO_CLEANUP,
+  warnings: [],
+};
+
 async function runSteps(run: Run): Promise<RunRecord> {
   const { policy, deadlines, timings } = run;
   if (!deadlines.canIssue) throw tooLateToIssue();
   const inspection = await timings.measure('inspect', () => inspect(run, permissionsFor(policy)));
   const alias = await run.aliasOf(inspection.canonicalName);
-  if (alias !== undefined) {
-    return { inspection, alias, renewed: NOT_ATTEMPTED, cleanup: NO_CLEANUP, warnings: [] };
-  }
+  if (alias !== undefined) return { ...NOTHING_DONE, inspection, alias };
   const unsaved = await reviewUnsaved(run, inspection);
   const { decision, check: checkBefore } = await decideAndVerify(run, inspection, unsaved.isNeeded);
   const renewed = decision.action === 'rotate' ? await renewOrPlan(run, inspection) : NOT_ATTEMPTED;
@@ -175,7 +179,7 @@ function cleanupInput(
 
 async function cleanUp(run: Run, input: CleanupInput | undefined): Promise<Cleanup> {
   if (input === undefined) return NO_CLEANUP;
-  if (run.options.dryRun) return describePlan(planCleanup(run, input));
+  if (run.options.dryRun) return describePlan(run, planCleanup(run, input));
   try {
     const limited = { ...run, deadlines: run.deadlines.before(TIME_FOR_LAST_CALLS) };
     return await applyCleanup(limited, planCleanup(limited, input));

@@ -1,11 +1,12 @@
 /** Rotates many secrets: which of them, which run joins which, what the runs of one request share. */
 import { withDeadline } from '../clock';
 import { SECOND } from '../duration';
-import { RotationError } from '../errors';
+import { deadlineExceeded, RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
-import { credentialIn, inspect, readNewestEnabled } from './inspect';
+import { inspect, readNewestEnabled } from './inspect';
+import { newestKeys, type NewestKey } from './key-usage';
 import { permissionsFor } from './policy';
 import type { KeySession, Secret, SessionOptions } from './ports';
 import { notStored } from './renew';
@@ -27,7 +28,7 @@ interface Request {
   readonly secrets: readonly Secret[];
   readonly session: KeySession;
   readonly deadlines: Deadlines;
-  readonly newestKeys: () => Promise<Map<string, string>>;
+  readonly newestKeys: () => Promise<readonly NewestKey[]>;
 }
 
 interface Running {
@@ -149,10 +150,10 @@ export class Rotator {
             compromise: options,
             hasManagementKey: managementKey !== undefined,
             otherSecrets: configured.filter(({ name }) => name !== secret.name),
-            openSession: (version) =>
-              open(secret.name === managementKey?.name ? version : undefined),
+            inSession: (version, work) =>
+              usingSession(open(secret.name === managementKey?.name ? version : undefined), work),
             onRenewed: () => renewals.get(secret.name)?.resolve(undefined),
-            renewalOf: ({ name }) => renewals.get(name)?.promise,
+            renewalOf: async (name) => renewals.get(name)?.promise,
           };
           return this.#inTurn(run, () => respond(run), onResult);
         });
@@ -182,12 +183,12 @@ export class Rotator {
   }
 
   #newRequest(secrets: readonly Secret[], session: KeySession, deadlines: Deadlines): Request {
-    let newestKeys: Promise<Map<string, string>> | undefined;
+    let found: Promise<readonly NewestKey[]> | undefined;
     return {
       secrets,
       session,
       deadlines,
-      newestKeys: () => (newestKeys ??= this.#newestKeys(deadlines)),
+      newestKeys: () => (found ??= this.#newestKeys(deadlines)),
     };
   }
 
@@ -204,26 +205,19 @@ export class Rotator {
       aliasOf: (canonicalName) => this.#aliasOf(secret, canonicalName, request),
       keyIdsInOtherSecrets: async () => {
         const newest = await request.newestKeys();
-        return new Set([...newest].filter(([name]) => name !== secret.name).map(([, id]) => id));
+        return new Set(newest.flatMap((key) => (key.secret === secret.name ? [] : key.keyId)));
       },
     };
   }
 
-  /** The ids of the keys in the newest versions, by secret. A secret that can't be read is left out. */
-  async #newestKeys(deadlines: Deadlines): Promise<Map<string, string>> {
+  /** A secret that can't be read is left out. */
+  async #newestKeys(deadlines: Deadlines): Promise<NewestKey[]> {
     const { secrets, store, keys } = this.#options;
     const limits = { deadline: deadlines.in(RETRY_FOR) };
-    const found = new Map<string, string>();
     // A secret's own newest key is referenced anyway.
-    const others = secrets.length > 1 ? secrets : [];
-    await Promise.all(
-      others.map(async (secret) => {
-        const access = await store.access(secret, 'latest', limits).catch(() => undefined);
-        const keyId = credentialIn(keys, access)?.keyId;
-        if (keyId !== undefined) found.set(secret.name, keyId);
-      }),
+    return newestKeys(keys, secrets.length > 1 ? secrets : [], (secret) =>
+      store.access(secret, 'latest', limits).catch(() => undefined),
     );
-    return found;
   }
 
   /**
@@ -357,11 +351,7 @@ async function readManagementKey(
 }
 
 function runExceededDeadline({ name }: SecretName): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The run for ${name} didn't end before its deadline.`,
-    action:
-      'Wait for the next run, which continues. If this happens in every run, raise the timeout of the function.',
-  });
+  return deadlineExceeded(`The run for ${name} didn't end before its deadline.`);
 }
 
 function notMinted({ name }: SecretName): RotationError {
@@ -372,8 +362,8 @@ function notMinted({ name }: SecretName): RotationError {
 }
 
 function statusExceededDeadline({ name }: SecretName): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
-    action: 'Repeat the request. If it fails again, check whether Secret Manager is available.',
-  });
+  return deadlineExceeded(
+    `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
+    'Repeat the request. If it fails again, check whether Secret Manager is available.',
+  );
 }

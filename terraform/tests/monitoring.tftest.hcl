@@ -73,9 +73,10 @@ run "the_metrics_read_the_functions_lines" {
       secret     = "EXTRACT(jsonPayload.secret)"
       outcome    = "EXTRACT(jsonPayload.outcome)"
       error_code = "EXTRACT(jsonPayload.error.code)"
+      help       = "EXTRACT(jsonPayload.error.help)"
       trigger    = "EXTRACT(jsonPayload.trigger)"
     })
-    error_message = "Runs aren't counted by secret, outcome, error code and trigger."
+    error_message = "Runs aren't counted by secret, outcome, error code, its page and trigger."
   }
 
   assert {
@@ -117,7 +118,7 @@ run "the_alerts" {
       kind => alert.conditions[0].condition_prometheus_query_language[0].query
       } == {
       failed_run = join("", [
-        "sum by (secret, outcome, error_code) (sum_over_time(logging_googleapis_com:user_rotator_runs{",
+        "sum by (secret, outcome, error_code, help) (sum_over_time(logging_googleapis_com:user_rotator_runs{",
         "monitored_resource=\"cloud_run_revision\", outcome=~\"failed|incomplete\"}[3600s])) > 0",
       ])
       # Two recovered runs of an hourly schedule have six failed calls as well, but also a success.
@@ -133,7 +134,8 @@ run "the_alerts" {
       ])
       no_success = join("", [
         "(sum(sum_over_time(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\", ",
-        "service_name=\"rotator\", location=\"europe-west1\", response_code_class=\"2xx\"}[259200s])) or vector(0)) < 1",
+        "service_name=\"rotator\", location=\"europe-west1\", ",
+        "response_code_class=\"2xx\"}[259200s])) or vector(0)) < 1",
       ])
       expiry = join("", [
         "sum by (secret) (sum_over_time(logging_googleapis_com:user_rotator_expiring{",
@@ -175,7 +177,7 @@ run "alerts_of_their_own" {
       dashboard             = false
       notification_channels = ["projects/p/notificationChannels/1"]
       auto_close            = "3600s"
-      runbook_url           = "https://example.com/runbook"
+      repository_url        = "https://example.com/rotator/"
       no_rotation_days      = 3
       expiry_days           = 7
       alerts = {
@@ -201,11 +203,21 @@ run "alerts_of_their_own" {
 
   assert {
     condition = (
-      google_monitoring_alert_policy.created["failed_run"].documentation[0].links[0].url ==
-      "https://example.com/runbook#$${metric.label.error_code}" &&
-      google_monitoring_alert_policy.created["expiry"].documentation[0].links[0].url == "https://example.com/runbook"
+      {
+        for link in google_monitoring_alert_policy.created["failed_run"].documentation[0].links :
+        link.display_name => link.url
+        } == {
+        "Runbook"    = "https://example.com/rotator/docs/operate/runbook.md#alerts"
+        "Error code" = "https://example.com/rotator/$${metric.label.help}"
+      } &&
+      google_monitoring_alert_policy.created["expiry"].documentation[0].links[*].url ==
+      tolist(["https://example.com/rotator/docs/operate/runbook.md#alerts"]) &&
+      strcontains(
+        google_monitoring_alert_policy.created["failed_run"].documentation[0].content,
+        "https://example.com/rotator/docs/operate/error-codes.md"
+      )
     )
-    error_message = "An alert doesn't link to the runbook at its error code."
+    error_message = "An alert doesn't link to the runbook and to the entry of its error code."
   }
 
   assert {
@@ -317,7 +329,9 @@ run "a_filter_over_20000_characters" {
   variables {
     secrets = {
       for n in range(300) : n => {
-        name = "projects/p/secrets/${join("", [for i in range(6) : "0123456789"])}-${n}", expiry_days = 7, no_rotation_days = 15
+        name             = "projects/p/secrets/${join("", [for i in range(6) : "0123456789"])}-${n}"
+        expiry_days      = 7
+        no_rotation_days = 15
       }
     }
   }
@@ -350,7 +364,8 @@ run "the_dashboard" {
   assert {
     condition = [
       for tile in jsondecode(google_monitoring_dashboard.rotations[0].dashboard_json).mosaicLayout.tiles :
-      tile.widget.xyChart.dataSets[0].timeSeriesQuery.prometheusQuery if tile.widget.title == "Rotations by trigger, per day"
+      tile.widget.xyChart.dataSets[0].timeSeriesQuery.prometheusQuery if tile.widget.title ==
+      "Rotations by trigger, per day"
       ] == [join("", [
         "sum by (trigger) (sum_over_time(logging_googleapis_com:user_rotator_runs{",
         "monitored_resource=\"cloud_run_revision\", outcome=\"rotated\"}[1d]))",

@@ -24,45 +24,45 @@ import {
   MINUTE,
   outcome,
   REREAD_EVERY,
-  World,
+  TestBed,
   type Changes,
 } from './support';
 
-// A thousand calls at once take a while where everything is in one process.
+// A thousand concurrent calls take a while because client and emulators share a process.
 jest.setTimeout(20_000);
 
-let world: World;
+let testBed: TestBed;
 
 beforeAll(async () => {
-  world = await World.start();
+  testBed = await TestBed.start();
 });
 
-beforeEach(() => world.reset());
+beforeEach(() => testBed.reset());
 
 afterEach(() => {
-  const texts = world.events.map((event) => inspect(event, { showHidden: true }));
-  expect(leaks(world.momento.secrets(), texts)).toEqual([]);
+  const texts = testBed.events.map((event) => inspect(event, { showHidden: true }));
+  expect(leaks(testBed.momento.secrets(), texts)).toEqual([]);
 });
 
-afterAll(() => world.stop());
+afterAll(() => testBed.stop());
 
-/** A client that has a key. Nothing is logged or counted before. */
+/** A client with a key. Events and calls count from here. */
 async function started(changes?: Changes): Promise<RotatingCacheClient> {
-  const client = world.client(changes);
+  const client = testBed.client(changes);
   expect(await outcome(client)).toBe('Miss');
-  world.secretManager.faults.forget();
-  world.momento.faults.forget();
-  world.events.length = 0;
+  testBed.secretManager.faults.forget();
+  testBed.momento.faults.forget();
+  testBed.events.length = 0;
   return client;
 }
 
-/** What becomes of calls that are made at once. */
+/** The outcomes of concurrent calls. */
 async function outcomes(client: RotatingCacheClient, calls: number): Promise<string[]> {
   const all = await Promise.all(Array.from({ length: calls }, () => outcome(client)));
   return [...new Set(all)];
 }
 
-/** Uses the client until something has become so, and returns what became of the calls. */
+/** Uses the client until the condition is true, and returns the outcomes. */
 async function callsUntil(
   client: RotatingCacheClient,
   condition: () => boolean,
@@ -76,30 +76,30 @@ async function callsUntil(
   return seen;
 }
 
-/** Uses the client, which is due to read the secret, until it has done so. */
+/** Uses the client until its due read has ended. */
 async function callsDuringRead(client: RotatingCacheClient): Promise<Set<string>> {
-  const reads = world.reads('latest');
-  return callsUntil(client, () => world.reads('latest') > reads && !world.isReading);
+  const reads = testBed.reads('latest');
+  return callsUntil(client, () => testBed.reads('latest') > reads && !testBed.isReading);
 }
 
-/** Uses the client for as long as a read of the secret would take to arrive. */
+/** Uses the client for as long as a read takes to arrive. */
 async function someCalls(client: RotatingCacheClient): Promise<Set<string>> {
   let calls = 0;
   return callsUntil(client, () => (calls += 1) > 50);
 }
 
-const types = (): string[] => world.noted.map(({ type }) => type);
+const types = (): string[] => testBed.noted.map(({ type }) => type);
 
-describe('the forms of a payload', () => {
-  const bare = (format: 'v1' | 'legacy'): string => world.momento.issueKey({ format }).apiKey;
-  const v2 = (): ReturnType<typeof world.momento.issueV2Key> => world.momento.issueV2Key();
+describe('reads a payload when it is', () => {
+  const bare = (format: 'v1' | 'legacy'): string => testBed.momento.issueKey({ format }).apiKey;
+  const v2 = (): ReturnType<typeof testBed.momento.issueV2Key> => testBed.momento.issueV2Key();
   const json = (fields: object): string => JSON.stringify(fields);
   const HERE = 'cell-1.momento.invalid';
   const CONFIGURED = 'cell-2.momento.invalid';
   const ELSEWHERE = 'cell-3.momento.invalid';
 
   it.each<[string, () => string, string]>([
-    ["the console's JSON, v1", () => world.momento.issueKey().consoleJson, HERE],
+    ["the console's JSON, v1", () => testBed.momento.issueKey().consoleJson, HERE],
     ['the same from an older console', () => json({ authToken: bare('v1') }), HERE],
     ["the console's JSON, legacy", () => json({ apiToken: bare('legacy') }), HERE],
     ["the console's JSON, v2", () => v2().consoleJson, HERE],
@@ -111,40 +111,40 @@ describe('the forms of a payload', () => {
     ['a bare key in white space', () => `\n${v2().apiKey}\n`, CONFIGURED],
     ['white space everywhere', () => ` ${json({ api_key: ` ${v2().apiKey}\n` })}\n`, CONFIGURED],
   ])('%s', async (_, payload, endpoint) => {
-    world.store(payload());
-    expect(await outcome(world.client())).toBe('Miss');
-    expect(world.endpoints).toEqual([`cache.${endpoint}`]);
+    testBed.store(payload());
+    expect(await outcome(testBed.client())).toBe('Miss');
+    expect(testBed.endpoints).toEqual([`cache.${endpoint}`]);
   });
 });
 
-describe('a rotation', () => {
-  it('is followed on use, when the key at hand is old enough, without waiting for it', async () => {
-    const first = world.rotate();
+describe('after a rotation the client', () => {
+  it("reads the secret on use when the key is old enough, and calls don't wait", async () => {
+    const first = testBed.rotate();
     const client = await started();
-    world.rotate();
-    world.advance(0.79 * REREAD_EVERY);
+    testBed.rotate();
+    testBed.advance(0.79 * REREAD_EVERY);
     expect(await someCalls(client)).toEqual(new Set(['Miss']));
-    expect(world.reads('latest')).toBe(0);
-    const reading = new Hold(world.secretManager, 'before', isRead);
-    world.advance(0.21 * REREAD_EVERY);
+    expect(testBed.reads('latest')).toBe(0);
+    const reading = new Hold(testBed.secretManager, 'before', isRead);
+    testBed.advance(0.21 * REREAD_EVERY);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
     await until(() => reading.calls === 1);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
     reading.release();
-    await callsUntil(client, () => world.events.length > 0);
-    expect(world.events).toEqual([{ type: 'rotated', version: 2, previousVersion: 1 }]);
+    await callsUntil(client, () => testBed.events.length > 0);
+    expect(testBed.events).toEqual([{ type: 'rotated', version: 2, previousVersion: 1 }]);
     first.revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect(world.reads('latest')).toBe(1);
+    expect(testBed.reads('latest')).toBe(1);
   });
 
-  it('gives the new key no calls before its client has connected', async () => {
-    world.rotate();
+  it('gives a new client no calls before it has connected', async () => {
+    testBed.rotate();
     const client = await started();
-    const { revoke } = world.rotate();
-    const connecting = world.holdConnections();
-    world.advance(REREAD_EVERY);
-    await callsUntil(client, () => world.connections === CONNECTIONS + CHANNELS);
+    const { revoke } = testBed.rotate();
+    const connecting = testBed.holdConnections();
+    testBed.advance(REREAD_EVERY);
+    await callsUntil(client, () => testBed.connections === CONNECTIONS + CHANNELS);
     // It would fail if the new client got one of these.
     revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
@@ -154,74 +154,76 @@ describe('a rotation', () => {
     );
   });
 
-  it('lets the calls of the old key end, then closes its client', async () => {
-    world.rotate();
+  it('closes the old client when its calls have ended', async () => {
+    testBed.rotate();
     const client = await started({ timeoutMs: 1000 });
-    world.rotate();
-    world.advance(REREAD_EVERY);
-    const item = new Hold(world.momento, 'before', isItem);
+    testBed.rotate();
+    testBed.advance(REREAD_EVERY);
+    const item = new Hold(testBed.momento, 'before', isItem);
     const underWay = outcomes(client, 200);
-    await until(() => item.calls === 200 && world.events.length > 0);
-    expect(world.connections).toBe(2 * CONNECTIONS);
+    await until(() => item.calls === 200 && testBed.events.length > 0);
+    expect(testBed.connections).toBe(2 * CONNECTIONS);
     item.release();
     expect(await underWay).toEqual(['Miss']);
-    await until(() => world.connections === CONNECTIONS);
+    await until(() => testBed.connections === CONNECTIONS);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect(world.connections).toBe(CONNECTIONS);
+    expect(testBed.connections).toBe(CONNECTIONS);
   });
 
-  it('gives the new key to clients of other kinds', async () => {
-    const keys = [world.momento.issueV2Key(), world.momento.issueV2Key()].map((key) => key.apiKey);
-    world.store(keys[0] ?? '');
+  it('returns the new credential provider when the old one is rejected', async () => {
+    const keys = [testBed.momento.issueV2Key(), testBed.momento.issueV2Key()].map(
+      (key) => key.apiKey,
+    );
+    testBed.store(keys[0] ?? '');
     const client = await started();
     const first = await client.credentialProvider();
-    world.store(keys[1] ?? '');
+    testBed.store(keys[1] ?? '');
     expect(await client.credentialProvider()).toBe(first);
     const second = await client.credentialProvider({ rejected: first });
     expect([first, second].map((key) => keys.indexOf(key.getAuthToken()))).toEqual([0, 1]);
   });
 
-  it('that adds the same key again changes nothing', async () => {
-    const { apiKey } = world.momento.issueV2Key();
-    world.store(apiKey);
+  it('keeps its connection when the new version contains the same key', async () => {
+    const { apiKey } = testBed.momento.issueV2Key();
+    testBed.store(apiKey);
     const client = await started();
-    world.store(`${apiKey}\n`);
-    world.advance(REREAD_EVERY);
+    testBed.store(`${apiKey}\n`);
+    testBed.advance(REREAD_EVERY);
     await callsDuringRead(client);
-    expect([world.connections, world.events]).toEqual([CONNECTIONS, []]);
+    expect([testBed.connections, testBed.events]).toEqual([CONNECTIONS, []]);
   });
 });
 
-describe('a key that is revoked', () => {
-  it('in the moment of its rotation costs one read, and no call', async () => {
-    const { revoke } = world.rotate();
+describe('when a key is revoked the client', () => {
+  it('reads once and fails no call when the key was rotated at the same time', async () => {
+    const { revoke } = testBed.rotate();
     const client = await started();
     const calls = outcomes(client, 1000);
-    world.rotate();
+    testBed.rotate();
     revoke();
     expect(await calls).toEqual(['Miss']);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect([world.reads('latest'), world.reads('2')]).toEqual([1, 0]);
+    expect([testBed.reads('latest'), testBed.reads('2')]).toEqual([1, 0]);
   });
 
-  it('while `latest` still means it costs one more read', async () => {
-    const { revoke } = world.rotate();
+  it('reads the next version by number when `latest` is stale', async () => {
+    const { revoke } = testBed.rotate();
     const client = await started();
-    world.secretManager.staleLatest = 1;
-    world.rotate();
+    testBed.secretManager.staleLatest = 1;
+    testBed.rotate();
     revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect([world.reads('latest'), world.reads('2')]).toEqual([1, 1]);
+    expect([testBed.reads('latest'), testBed.reads('2')]).toEqual([1, 1]);
   });
 
-  it('while the secret is being read costs one more read by number', async () => {
-    const { revoke } = world.rotate();
+  it('reads the next version by number when a read was in progress', async () => {
+    const { revoke } = testBed.rotate();
     const client = await started();
-    const reading = new Hold(world.secretManager, 'after', isRead);
-    world.advance(REREAD_EVERY);
+    const reading = new Hold(testBed.secretManager, 'after', isRead);
+    testBed.advance(REREAD_EVERY);
     expect(await outcome(client)).toBe('Miss');
     await until(() => reading.calls === 1);
-    world.rotate();
+    testBed.rotate();
     revoke();
     let answers = 0;
     const calls = Array.from({ length: 100 }, () =>
@@ -235,65 +237,65 @@ describe('a key that is revoked', () => {
     reading.release();
     const answered = await Promise.all(calls);
     expect(new Set(answered.map(({ type }) => type))).toEqual(new Set(['Miss']));
-    expect([world.reads('latest'), world.reads('2')]).toEqual([1, 1]);
+    expect([testBed.reads('latest'), testBed.reads('2')]).toEqual([1, 1]);
   });
 
-  it('without another in its place lets a herd read once, and then wait twice as long each time', async () => {
-    const { revoke } = world.rotate();
+  it('reads once for all calls and doubles the wait when there is no newer key', async () => {
+    const { revoke } = testBed.rotate();
     const client = await started();
     revoke();
     expect(await outcomes(client, 1000)).toEqual(['AUTHENTICATION_ERROR']);
-    expect(world.reads('latest')).toBe(1);
+    expect(testBed.reads('latest')).toBe(1);
     for (const [reads, seconds] of [1, 2, 4, 8].entries()) {
-      world.advance(0.79 * seconds * 1000);
+      testBed.advance(0.79 * seconds * 1000);
       expect(await someCalls(client)).toEqual(new Set(['AUTHENTICATION_ERROR']));
-      expect(world.reads('latest')).toBe(1 + reads);
-      world.advance(0.21 * seconds * 1000);
+      expect(testBed.reads('latest')).toBe(1 + reads);
+      testBed.advance(0.21 * seconds * 1000);
       expect(await outcomes(client, 10)).toEqual(['AUTHENTICATION_ERROR']);
-      expect(world.reads('latest')).toBe(2 + reads);
+      expect(testBed.reads('latest')).toBe(2 + reads);
     }
-    expect(world.noted).toEqual([{ type: 'rejected', version: 1 }]);
-    world.rotate();
-    world.advance(16_000);
+    expect(testBed.noted).toEqual([{ type: 'rejected', version: 1 }]);
+    testBed.rotate();
+    testBed.advance(16_000);
     expect(await outcomes(client, 10)).toEqual(['Miss']);
     expect(types()).toEqual(['rejected', 'rotated']);
   });
 
-  it('for a moment only is used again, and the secret is not read more often for it', async () => {
-    world.rotate();
+  it('uses the key again when Momento rejected it only for a moment', async () => {
+    testBed.rotate();
     const client = await started();
     const rejected = { kind: 'error', code: status.UNAUTHENTICATED, when: 'before' } as const;
-    for (const nth of [1, 3, 5, 7]) world.momento.faults.inject('Get', nth, rejected);
-    const seen = await callsUntil(client, () => world.momento.faults.calls.length >= 20);
+    for (const nth of [1, 3, 5, 7]) testBed.momento.faults.inject('Get', nth, rejected);
+    const seen = await callsUntil(client, () => testBed.momento.faults.calls.length >= 20);
     expect(seen).toEqual(new Set(['Miss', 'AUTHENTICATION_ERROR']));
-    expect(world.reads('latest')).toBe(1);
-    world.advance(1000);
-    world.momento.faults.forget();
+    expect(testBed.reads('latest')).toBe(1);
+    testBed.advance(1000);
+    testBed.momento.faults.forget();
     expect(await someCalls(client)).toEqual(new Set(['Miss', 'AUTHENTICATION_ERROR']));
-    expect(world.reads('latest')).toBe(2);
+    expect(testBed.reads('latest')).toBe(2);
     expect(new Set(types())).toEqual(new Set(['rejected']));
   });
 });
 
-describe('a key that expires', () => {
-  it('is replaced before that, however long the secret need not be read', async () => {
-    world.rotate(600);
-    const client = world.client({ rereadEveryMs: 1000 * MINUTE });
+describe('when a key expires the client', () => {
+  it('replaces the key before its expiry when the interval is longer', async () => {
+    testBed.rotate(600);
+    const client = testBed.client({ rereadEveryMs: 1000 * MINUTE });
     expect(await outcome(client)).toBe('Miss');
-    world.rotate();
-    world.advance(5 * MINUTE);
-    const seen = await callsUntil(client, () => world.events.length === 2);
-    world.advance(5 * MINUTE);
+    testBed.rotate();
+    testBed.advance(5 * MINUTE);
+    const seen = await callsUntil(client, () => testBed.events.length === 2);
+    testBed.advance(5 * MINUTE);
     expect([...seen, ...(await outcomes(client, 100))]).toEqual(['Miss', 'Miss']);
   });
 
-  it('before its successor comes is replaced then', async () => {
-    world.rotate(600);
+  it('replaces the key when its successor comes later', async () => {
+    testBed.rotate(600);
     const client = await started();
-    world.advance(10 * MINUTE);
+    testBed.advance(10 * MINUTE);
     expect(await outcomes(client, 10)).toEqual(['AUTHENTICATION_ERROR']);
-    world.rotate();
-    world.advance(1000);
+    testBed.rotate();
+    testBed.advance(1000);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
   });
 
@@ -302,79 +304,83 @@ describe('a key that expires', () => {
     ['validUntil in milliseconds, as a string', (expiry) => ({ validUntil: `${expiry}000` })],
     ['key_info', (expiry) => ({ key_info: { expires_at_epoch_seconds: expiry } })],
   ])('says so in %s', async (_, fields) => {
-    const { apiKey } = world.momento.issueV2Key({ lifetimeSeconds: 'never' });
-    const expiry = Math.floor(world.now() / 1000) + 600;
-    world.store(JSON.stringify({ apiKey, ...fields(expiry) }));
-    const client = world.client({ rereadEveryMs: 1000 * MINUTE });
+    const { apiKey } = testBed.momento.issueV2Key({ lifetimeSeconds: 'never' });
+    const expiry = Math.floor(testBed.now() / 1000) + 600;
+    testBed.store(JSON.stringify({ apiKey, ...fields(expiry) }));
+    const client = testBed.client({ rereadEveryMs: 1000 * MINUTE });
     await outcome(client);
     for (const minutes of [5, 6]) {
-      world.advance(minutes * MINUTE);
+      testBed.advance(minutes * MINUTE);
       await callsDuringRead(client);
     }
     // It has not expired after all, so there is no hurry any more.
-    world.advance(500 * MINUTE);
+    testBed.advance(500 * MINUTE);
     expect(await someCalls(client)).toEqual(new Set(['Miss']));
-    expect(world.reads('latest')).toBe(3);
+    expect(testBed.reads('latest')).toBe(3);
   });
 });
 
-describe('a secret', () => {
-  it('that cannot be read leaves the key at hand in use', async () => {
-    const { revoke } = world.rotate();
+describe('with its secret the client', () => {
+  it("keeps its key when the secret can't be read", async () => {
+    const { revoke } = testBed.rotate();
     const client = await started();
-    world.secretManager.faults.inject('AccessSecretVersion', 'every', {
+    testBed.secretManager.faults.inject('AccessSecretVersion', 'every', {
       kind: 'error',
       code: status.UNAVAILABLE,
       when: 'before',
     });
-    world.rotate();
-    world.advance(REREAD_EVERY);
+    testBed.rotate();
+    testBed.advance(REREAD_EVERY);
     const seen = await callsUntil(client, () => {
-      world.advance(50);
-      return world.reads('latest') >= 4;
+      testBed.advance(50);
+      return testBed.reads('latest') >= 4;
     });
     expect(seen).toEqual(new Set(['Miss']));
-    expect(world.noted[0]).toEqual({ type: 'readFailed', version: 1, code: 'SOURCE_UNAVAILABLE' });
-    world.secretManager.faults.clear();
+    expect(testBed.noted[0]).toEqual({
+      type: 'readFailed',
+      version: 1,
+      code: 'SOURCE_UNAVAILABLE',
+    });
+    testBed.secretManager.faults.clear();
     await callsUntil(client, () => {
-      world.advance(1000);
+      testBed.advance(1000);
       return types().includes('rotated');
     });
     revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
   });
 
-  it('that cannot be read once is read again at once', async () => {
-    world.rotate();
-    world.secretManager.faults.inject('AccessSecretVersion', 1, { kind: 'drop', when: 'before' });
-    expect(await outcome(world.client())).toBe('Miss');
+  it('reads again at once when one read fails', async () => {
+    testBed.rotate();
+    testBed.secretManager.faults.inject('AccessSecretVersion', 1, { kind: 'drop', when: 'before' });
+    expect(await outcome(testBed.client())).toBe('Miss');
     expect(types()).toEqual(['rotated']);
   });
 
   it.each<[string, () => string]>([
-    ['text', () => 'no key at all'],
-    ['half of a key', () => world.momento.issueV2Key().apiKey.slice(0, 99)],
-    ['half of a JSON', () => world.momento.issueKey().consoleJson.slice(0, 99)],
+    ['text', () => 'text'],
+    ['half of a key', () => testBed.momento.issueV2Key().apiKey.slice(0, 99)],
+    ['half of a JSON', () => testBed.momento.issueKey().consoleJson.slice(0, 99)],
     ['JSON without a key', () => '{"refreshToken": "a token", "validUntil": 1}'],
     ['JSON with another kind of key', () => '{"apiKey": {"a": 1}}'],
     ['a list', () => '["a"]'],
     ['bytes', () => '\u0000\ufffd'],
-    ['a key that Momento does not know', () => revoked(world.momento.issueV2Key().apiKey)],
-  ])('that holds %s leaves the key at hand in use', async (_, garbage) => {
-    world.rotate();
+    ['a key that Momento rejects', () => revoked(testBed.momento.issueV2Key().apiKey)],
+  ])('keeps its key when the secret contains %s', async (_, garbage) => {
+    testBed.rotate();
     const client = await started();
-    world.store(garbage());
-    world.advance(REREAD_EVERY);
+    testBed.store(garbage());
+    testBed.advance(REREAD_EVERY);
     const seen = await callsUntil(client, () => {
-      world.advance(50);
-      return world.reads('latest') >= 4;
+      testBed.advance(50);
+      return testBed.reads('latest') >= 4;
     });
     expect(seen).toEqual(new Set(['Miss']));
     expect(new Set(types())).toEqual(new Set(['readFailed']));
-    await until(() => world.connections === CONNECTIONS);
-    world.rotate();
+    await until(() => testBed.connections === CONNECTIONS);
+    testBed.rotate();
     await callsUntil(client, () => {
-      world.advance(1000);
+      testBed.advance(1000);
       return types().at(-1) === 'rotated';
     });
   });
@@ -385,76 +391,76 @@ describe('a secret', () => {
     ['says that the cache does not exist', status.NOT_FOUND, ['rotated']],
     ['says that there are too many calls', status.RESOURCE_EXHAUSTED, ['rotated']],
   ])('with a new key of which Momento %s', async (_, code, expected) => {
-    world.rotate();
+    testBed.rotate();
     const client = await started();
-    world.rotate();
-    world.momento.faults.intercept = (call, when) =>
+    testBed.rotate();
+    testBed.momento.faults.intercept = (call, when) =>
       isItem(call) ? undefined : { kind: 'error', code, when };
-    world.advance(REREAD_EVERY);
-    const seen = await callsUntil(client, () => world.events.length > 0);
+    testBed.advance(REREAD_EVERY);
+    const seen = await callsUntil(client, () => testBed.events.length > 0);
     expect([...seen, ...types()]).toEqual(['Miss', ...expected]);
   });
 
-  it('without a key that works lets calls fail until it has one', async () => {
-    const client = world.client();
+  it('fails calls until the secret has a key that works', async () => {
+    const client = testBed.client();
     const failures = await Promise.allSettled(Array.from({ length: 100 }, () => outcome(client)));
     expect(failures.every(({ status }) => status === 'rejected')).toBe(true);
     await expect(outcome(client)).rejects.toThrow(NoKeyError);
-    expect(world.secretManager.faults.calls).toHaveLength(1);
-    world.rotate().revoke();
-    world.advance(1000);
+    expect(testBed.secretManager.faults.calls).toHaveLength(1);
+    testBed.rotate().revoke();
+    testBed.advance(1000);
     await expect(outcome(client)).rejects.toThrow(NoKeyError);
-    world.rotate();
+    testBed.rotate();
     await expect(outcome(client)).rejects.toThrow(NoKeyError);
-    world.advance(2000);
+    testBed.advance(2000);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
     expect(new Set(types())).toEqual(new Set(['readFailed', 'rotated']));
   });
 });
 
-describe('a process', () => {
-  it('that slept while it read the secret reads it again at once', async () => {
-    world.rotate();
+describe('in its process the client', () => {
+  it('reads again at once when the process slept during a read', async () => {
+    testBed.rotate();
     const client = await started();
     const awake = Promise.withResolvers<undefined>();
     let reads = 0;
-    world.secretManager.faults.intercept = async () => {
+    testBed.secretManager.faults.intercept = async () => {
       reads += 1;
       if (reads > 1) return undefined;
       await awake.promise;
       return { kind: 'drop', when: 'before' };
     };
-    world.advance(REREAD_EVERY);
+    testBed.advance(REREAD_EVERY);
     await callsUntil(client, () => reads === 1);
-    world.advance(10 * MINUTE);
-    world.rotate();
+    testBed.advance(10 * MINUTE);
+    testBed.rotate();
     awake.resolve(undefined);
-    expect(await callsUntil(client, () => world.events.length > 0)).toEqual(new Set(['Miss']));
+    expect(await callsUntil(client, () => testBed.events.length > 0)).toEqual(new Set(['Miss']));
     expect(types()).toEqual(['rotated']);
   });
 
-  it('that ends closes what it has, and what it is about to have', async () => {
-    world.rotate();
+  it('closes all connections when it is closed during a read', async () => {
+    testBed.rotate();
     const client = await started();
-    const reading = new Hold(world.secretManager, 'before', isRead);
-    world.rotate();
-    world.advance(REREAD_EVERY);
+    const reading = new Hold(testBed.secretManager, 'before', isRead);
+    testBed.rotate();
+    testBed.advance(REREAD_EVERY);
     expect(await outcome(client)).toBe('Miss');
     await until(() => reading.calls === 1);
     await client.close();
-    await until(() => world.connections === 0);
-    world.momento.faults.forget();
+    await until(() => testBed.connections === 0);
+    testBed.momento.faults.forget();
     reading.release();
-    await until(() => world.momento.faults.calls.some(({ method }) => method === 'Get'));
-    await until(() => world.connections === 0);
+    await until(() => testBed.momento.faults.calls.some(({ method }) => method === 'Get'));
+    await until(() => testBed.connections === 0);
     await expect(outcome(client)).rejects.toThrow(ClientClosedError);
-    expect(world.events).toEqual([]);
+    expect(testBed.events).toEqual([]);
   });
 
-  it('waits for its calls when it closes the client', async () => {
-    world.rotate();
+  it('waits for its calls when it is closed', async () => {
+    testBed.rotate();
     const client = await started();
-    const item = new Hold(world.momento, 'before', isItem);
+    const item = new Hold(testBed.momento, 'before', isItem);
     const calls = outcomes(client, 50);
     await until(() => item.calls === 50);
     let isClosed = false;
@@ -464,55 +470,71 @@ describe('a process', () => {
     item.release();
     expect(await calls).toEqual(['Miss']);
     await closed;
-    await until(() => world.connections === 0);
+    await until(() => testBed.connections === 0);
   });
 });
 
-describe('the faults of the first example', () => {
-  it('failed periodic reads do not delay the read after an authentication error', async () => {
-    const { revoke } = world.rotate();
+describe('in special cases the client', () => {
+  it('reads after an authentication error at once when periodic reads failed before', async () => {
+    const { revoke } = testBed.rotate();
     const client = await started();
-    world.secretManager.faults.inject('AccessSecretVersion', 'every', {
+    testBed.secretManager.faults.inject('AccessSecretVersion', 'every', {
       kind: 'error',
       code: status.UNAVAILABLE,
       when: 'before',
     });
-    world.advance(REREAD_EVERY);
+    testBed.advance(REREAD_EVERY);
     for (let failures = 1; failures <= 6; failures += 1) {
-      await callsUntil(client, () => world.events.length === failures && !world.isReading);
-      if (failures < 6) world.advance(2 ** failures * 1000);
+      await callsUntil(client, () => testBed.events.length === failures && !testBed.isReading);
+      if (failures < 6) testBed.advance(2 ** failures * 1000);
     }
-    world.secretManager.faults.clear();
-    world.rotate();
+    testBed.secretManager.faults.clear();
+    testBed.rotate();
     revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
   });
 
-  it('a lower version never replaces a higher one', async () => {
-    const { revoke } = world.rotate();
+  it('keeps a higher version when a lower one is read', async () => {
+    const { revoke } = testBed.rotate();
     const client = await started();
-    world.secretManager.staleLatest = 1;
-    world.rotate();
+    testBed.secretManager.staleLatest = 1;
+    testBed.rotate();
     revoke();
     expect(await outcomes(client, 10)).toEqual(['Miss']);
-    world.advance(REREAD_EVERY);
+    testBed.advance(REREAD_EVERY);
     await callsDuringRead(client);
-    expect(world.noted.filter(({ type }) => type !== 'rejected')).toEqual([
+    expect(testBed.noted.filter(({ type }) => type !== 'rejected')).toEqual([
       { type: 'rotated', version: 2 },
     ]);
   });
 
-  it('a good version below an unusable newest one is found', async () => {
-    const { revoke } = world.rotate();
+  it('finds a good version when the newest one is unusable', async () => {
+    const { revoke } = testBed.rotate();
     const client = await started();
-    world.rotate();
-    world.store('no key at all');
+    testBed.rotate();
+    testBed.store('no key at all');
     revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect(world.noted.at(-1)).toEqual({ type: 'rotated', version: 2 });
+    expect(testBed.noted.at(-1)).toEqual({ type: 'rotated', version: 2 });
   });
 
-  it('middlewares are started once and closed once', async () => {
+  it('uses a version that was added while Momento rejected the newest one', async () => {
+    testBed.rotate();
+    const client = await started();
+    testBed.rotate().revoke();
+    let isAdded = false;
+    testBed.momento.faults.intercept = (call, when) => {
+      if (isAdded || when !== 'before' || !isProbe(call)) return;
+      isAdded = true;
+      testBed.rotate();
+      testBed.store('no key at all');
+    };
+    testBed.advance(REREAD_EVERY);
+    await callsUntil(client, () => testBed.events.length > 0);
+    expect(testBed.events).toEqual([{ type: 'rotated', version: 3, previousVersion: 1 }]);
+  });
+
+  it('starts and closes middlewares once when clients share them', async () => {
     const counts = { init: 0, close: 0 };
     const handler = {
       onRequestMetadata: same,
@@ -526,53 +548,53 @@ describe('the faults of the first example', () => {
       init: () => void (counts.init += 1),
       close: () => void (counts.close += 1),
     };
-    world.rotate();
+    testBed.rotate();
     const client = await started({
       configuration: Configurations.InRegion.Default.latest(
         new NoopMomentoLoggerFactory(),
       ).addMiddleware(middleware),
     });
-    world.rotate();
-    world.advance(REREAD_EVERY);
+    testBed.rotate();
+    testBed.advance(REREAD_EVERY);
     await callsUntil(client, () => types().includes('rotated'));
     expect(counts).toEqual({ init: 1, close: 0 });
     await client.close();
     expect(counts).toEqual({ init: 1, close: 1 });
   });
 
-  it('errors that the SDK throws start the read as well', async () => {
-    const { revoke } = world.rotate();
+  it('reads the secret when the SDK throws the authentication error', async () => {
+    const { revoke } = testBed.rotate();
     const configuration = Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory());
     const client = await started({ configuration: configuration.withThrowOnErrors(true) });
-    world.rotate();
+    testBed.rotate();
     revoke();
     expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect(world.reads('latest')).toBe(1);
+    expect(testBed.reads('latest')).toBe(1);
   });
 
-  it('a byte order mark is ignored', async () => {
-    world.store(`\ufeff${world.momento.issueV2Key().consoleJson}`);
-    expect(await outcome(world.client())).toBe('Miss');
+  it('ignores a byte order mark when it reads a payload', async () => {
+    testBed.store(`\ufeff${testBed.momento.issueV2Key().consoleJson}`);
+    expect(await outcome(testBed.client())).toBe('Miss');
   });
 
-  it('a key that Momento knows only later is waited for', async () => {
-    const { revoke } = world.rotate();
+  it("waits for a new key when Momento doesn't know it yet", async () => {
+    const { revoke } = testBed.rotate();
     const client = await started({ newKeyTimeoutMs: 10_000 });
-    world.rotate();
+    testBed.rotate();
     revoke();
     let rejections = 0;
-    world.momento.faults.intercept = (call, when) =>
+    testBed.momento.faults.intercept = (call, when) =>
       isProbe(call) && when === 'before' && (rejections += 1) <= 3
         ? { kind: 'error', code: status.UNAUTHENTICATED, when }
         : undefined;
     expect(await outcomes(client, 100)).toEqual(['Miss']);
-    expect(world.reads('latest') + world.reads('2')).toBe(1);
+    expect(testBed.reads('latest') + testBed.reads('2')).toBe(1);
   });
 });
 
-describe('bad input is one error that says what to do', () => {
+describe('throws one error with an action when', () => {
   const refused = (code: status) => (): void =>
-    world.secretManager.faults.inject('AccessSecretVersion', 'every', {
+    testBed.secretManager.faults.inject('AccessSecretVersion', 'every', {
       kind: 'error',
       code,
       when: 'before',
@@ -594,9 +616,15 @@ describe('bad input is one error that says what to do', () => {
       'SECRET_VERSION_DISABLED',
       /Enable it/,
     ],
-    ['no endpoint', () => void world.rotate(), { endpoint: '' }, 'ENDPOINT_MISSING', /`endpoint`/],
-    ['a wrong format', () => world.store('text'), {}, 'PAYLOAD_INVALID', /Store the bare key/],
-    ['a revoked key', () => world.rotate().revoke(), {}, 'KEY_REJECTED', /Run the rotator/],
+    [
+      'no endpoint',
+      () => void testBed.rotate(),
+      { endpoint: '' },
+      'ENDPOINT_MISSING',
+      /`endpoint`/,
+    ],
+    ['a wrong format', () => testBed.store('text'), {}, 'PAYLOAD_INVALID', /Store the bare key/],
+    ['a revoked key', () => testBed.rotate().revoke(), {}, 'KEY_REJECTED', /Run the rotator/],
     ['a missing file', () => undefined, { source: file('/none') }, 'SECRET_NOT_FOUND', /Mount/],
     [
       'a function that throws',
@@ -607,45 +635,47 @@ describe('bad input is one error that says what to do', () => {
     ],
   ])('%s', async (_, prepare, changes, code, message) => {
     prepare();
-    const error: unknown = await outcome(world.client(changes)).catch((caught: unknown) => caught);
+    const error: unknown = await outcome(testBed.client(changes)).catch(
+      (caught: unknown) => caught,
+    );
     expect(error).toBeInstanceOf(NoKeyError);
     expect(error).toMatchObject({ code, message: expect.stringMatching(message) as string });
   });
 
   it.each<[string, () => unknown]>([
     ['the name of a secret', () => secretManager('my-secret')],
-    ['an endpoint', () => world.client({ endpoint: 'https://momento.invalid' })],
-    ['a cache', () => world.client({ cache: '' })],
-    ['a time', () => world.client({ rereadEveryMs: 0 })],
+    ['an endpoint', () => testBed.client({ endpoint: 'https://momento.invalid' })],
+    ['a cache', () => testBed.client({ cache: '' })],
+    ['a time', () => testBed.client({ rereadEveryMs: 0 })],
   ])('%s that is invalid', (_, create) => {
     expect(create).toThrow(InvalidOptionError);
   });
 
-  it('an aborted signal ends the wait for a key', async () => {
-    new Hold(world.secretManager, 'before', isRead);
+  it('ends the wait for a key when the signal is aborted', async () => {
+    new Hold(testBed.secretManager, 'before', isRead);
     const abort = new AbortController();
-    const waiting = world.client().use((client) => client.get('cache', 'item'), abort);
+    const waiting = testBed.client().use((client) => client.get('cache', 'item'), abort);
     abort.abort(new Error('not needed any more'));
     await expect(waiting).rejects.toThrow('not needed any more');
   });
 });
 
-describe('other sources', () => {
-  it('a mounted file is followed', async () => {
+describe('with other sources the client', () => {
+  it('follows a mounted file when it changes', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'key-')), 'key');
-    const [first, second] = [world.momento.issueKey(), world.momento.issueKey()];
+    const [first, second] = [testBed.momento.issueKey(), testBed.momento.issueKey()];
     writeFileSync(path, first.consoleJson);
-    const client = world.client({ source: file(path) });
+    const client = testBed.client({ source: file(path) });
     expect(await outcome(client)).toBe('Miss');
     writeFileSync(path, second.consoleJson);
-    world.momento.revoke(first.apiKey);
+    testBed.momento.revoke(first.apiKey);
     expect(await outcomes(client, 100)).toEqual(['Miss']);
     expect(types()).toEqual(['rotated', 'rejected', 'rotated']);
   });
 
-  it('a function is called', async () => {
-    const { apiKey } = world.momento.issueV2Key();
-    const client = world.client({ source: () => Promise.resolve(Buffer.from(apiKey)) });
+  it('calls a function when it is the source', async () => {
+    const { apiKey } = testBed.momento.issueV2Key();
+    const client = testBed.client({ source: () => Promise.resolve(Buffer.from(apiKey)) });
     expect(await outcome(client)).toBe('Miss');
   });
 });
@@ -655,6 +685,6 @@ function same<T>(value: T): Promise<T> {
 }
 
 function revoked(apiKey: string): string {
-  world.momento.revoke(apiKey);
+  testBed.momento.revoke(apiKey);
   return apiKey;
 }

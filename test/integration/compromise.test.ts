@@ -1,9 +1,10 @@
+/** Compromise responses, by HTTP requests and by messages. */
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
 import type { Secret } from '../../src/rotation/ports';
 import type { RotationResult } from '../../src/rotation/result';
 import { leaks } from '../leaks';
-import { PushBed, TOPIC } from './push-bed';
-import { keyIn, TERMS, TestBed, type Setup } from './test-bed';
+import { DEAD_LETTERS, PushBed, TOPIC } from './push-bed';
+import { keyIn, TERMS, TestBed } from './test-bed';
 
 let bed: TestBed;
 const started: PushBed[] = [];
@@ -11,9 +12,7 @@ const started: PushBed[] = [];
 beforeAll(async () => {
   bed = await TestBed.start();
 });
-afterAll(async () => {
-  await bed.stop();
-});
+afterAll(() => bed.stop());
 afterEach(async () => {
   expect(leaks(bed.secrets, [JSON.stringify(started.map(({ entries }) => entries))])).toEqual([]);
   await Promise.all(started.splice(0).map((push) => push.stop()));
@@ -21,74 +20,308 @@ afterEach(async () => {
   bed.reset();
 });
 
-async function start(secrets: readonly Secret[], setup: Setup = {}): Promise<PushBed> {
+type Started = Parameters<typeof PushBed.start>;
+
+async function start(secrets: readonly Secret[], setup?: Started[2]): Promise<PushBed> {
+  // The versions are older than the messages.
   bed.clock.advance(SECOND);
   const push = await PushBed.start(bed, secrets, setup);
   started.push(push);
   return push;
 }
 
-/** A secret whose keys are minted, with a superseded version, and an orphaned key. */
-async function mintedSecret(setup: Setup): Promise<Secret> {
+/** A secret whose keys are minted, with a superseded version and an orphaned key. */
+async function minted(
+  managementKey = bed.managementKey(),
+  more: (secret: Secret) => readonly Secret[] = () => [],
+) {
+  const setup = { managementKey };
   const secret = bed.emptySecret(TERMS);
   await bed.rotate(secret, setup);
   bed.clock.advance(HOUR);
   await bed.rotate(secret, { ...setup, policy: { gracePeriodMs: 30 * DAY } });
   bed.mintedKey(secret, MINUTE);
   bed.watch(secret);
-  return secret;
+  const push = await start([secret, ...more(secret)], setup);
+  const respond = (request: object = {}) => responseOf(push, secret, request);
+  return { secret, push, respond, old: bed.liveKeys(secret), payload: bed.payload(secret) };
 }
 
-function management(): { managementKey: ReturnType<TestBed['managementKey']> } {
-  return { managementKey: bed.managementKey() };
-}
-
-async function respond(
-  push: PushBed,
-  request: object,
-): Promise<{ status: number; result: RotationResult }> {
-  const { status, body } = await push.post({ compromised: true, ...request });
+async function responseOf(push: PushBed, { id }: Secret, request: object = {}) {
+  const { status, body } = await push.post({ compromised: true, secrets: [id], ...request });
   const [result] = body.results ?? [];
   if (result === undefined) throw new Error(JSON.stringify(body));
-  return { status, result };
+  return { status, code: result.error?.code, message: result.error?.message, ...result };
 }
 
-describe('minted keys', () => {
-  test('every old key is revoked and rejected, and every old version is disabled', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const old = bed.liveKeys(secret);
-    expect(old).toHaveLength(3);
-    const push = await start([secret], setup);
+const contained = { contained: true } satisfies Partial<RotationResult>;
+
+describe('a response for minted keys', () => {
+  it('revokes every old key, and disables every old version', async () => {
+    const { secret, push, old } = await minted();
     const { messageId, lines } = await push.request({
       secrets: [secret.id],
       compromised: true,
       reason: 'INC-42',
     });
     expect(push.pubsub.answersTo(messageId)).toEqual([200]);
-    expect(lines).toMatchObject([
-      {
-        outcome: 'rotated',
-        contained: true,
-        reason: 'INC-42',
-        severity: 'INFO',
-        disabled: ['1', '2'],
-        compromisedKeys: old.map(() => ({ rejectedAt: expect.any(String) as string })),
-      },
-    ]);
+    expect(old).toHaveLength(3);
+    const rejected = old.map(() => ({ rejectedAt: expect.any(String) as string }));
+    const line = { outcome: 'rotated', reason: 'INC-42', severity: 'INFO', disabled: ['1', '2'] };
+    expect(lines).toMatchObject([{ ...line, ...contained, compromisedKeys: rejected }]);
     expect(bed.liveKeys(secret)).toEqual([bed.keyOf(secret).info.key_id]);
     expect(bed.states(secret)).toEqual(['DISABLED', 'DISABLED', 'ENABLED']);
   });
 
-  test('a redelivery after the add issues no other key, and ends the response', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const push = await start([secret], setup);
-    bed.inject('RevokeKey', 'every', '503 before');
-    const messageId = push.pubsub.publishRequest(TOPIC, {
-      secrets: [secret.id],
-      compromised: true,
+  it('changes nothing old when Momento rejects the new key', async () => {
+    const { secret, respond, old } = await minted();
+    bed.keyApi.newKeyRejections = 1000;
+    const { message, ...response } = await respond();
+    expect(response).toMatchObject({ status: 500, contained: false, code: 'NEW_KEY_REJECTED' });
+    expect(message).toContain('These keys might still work');
+    expect(bed.liveKeys(secret)).toEqual(old);
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
+  });
+
+  it('changes nothing old when it is unknown whether Momento accepts the new key', async () => {
+    const { secret, respond, old } = await minted();
+    // The key API verifies a key by listing keys with it.
+    bed.inject('ListKeys', 'every', '503 before');
+    const inconclusive = { status: 503, contained: false, code: 'VERIFY_INCONCLUSIVE' };
+    expect(await respond()).toMatchObject({ ...inconclusive, version: '3' });
+    expect(bed.liveKeys(secret)).toEqual(expect.arrayContaining(old));
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED', 'ENABLED']);
+  });
+
+  it("isn't contained while Momento accepts an old key, and leaves its version readable", async () => {
+    const { secret, push, respond } = await minted();
+    // The revocation is answered, and has no effect.
+    bed.inject('RevokeKey', 'every', '404 before');
+    const notYet = { status: 503, contained: false, code: 'NOT_CONTAINED_YET' };
+    expect(await respond()).toMatchObject({ ...notYet, outcome: 'incomplete' });
+    expect(push.entries).toMatchObject([{ severity: 'CRITICAL' }]);
+    // The next attempt must read these keys.
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED', 'ENABLED']);
+  });
+
+  it("doesn't revoke a key in the newest version of another secret, unless that is named too", async () => {
+    const other = bed.emptySecret(TERMS);
+    const { push, respond } = await minted(undefined, (secret) => {
+      bed.addVersion(other, bed.payload(secret));
+      return [other];
     });
+    const keyId = bed.keyOf(other).info.key_id;
+    const { compromisedKeys, ...response } = await respond();
+    expect(response).toMatchObject({ status: 500, contained: false, code: 'NOT_CONTAINED' });
+    const expiresAt = expect.any(String) as string;
+    expect(compromisedKeys).toContainEqual(expect.objectContaining({ keyId, expiresAt }));
+    const all = await push.post({ compromised: true, all: true });
+    expect(all.body.results).toMatchObject([contained, contained]);
+  });
+
+  it("lists disabled versions as not read, because their keys can't be read", async () => {
+    const { secret, respond } = await minted();
+    bed.secretManager.setState(secret.name, '1', 'DISABLED');
+    expect(await respond()).toMatchObject({ ...contained, notRead: ['1'], disabled: ['2'] });
+    expect(bed.liveKeys(secret)).toHaveLength(1);
+  });
+
+  it("isn't contained when an enabled version can't be read", async () => {
+    const { secret, respond } = await minted();
+    bed.secretManager.setKeyState(secret.name, '1', 'DISABLED');
+    const { message, ...response } = await respond();
+    expect(response).toMatchObject({ status: 500, contained: false, code: 'NOT_CONTAINED' });
+    expect(message).toContain('version 1');
+  });
+
+  it("is incomplete when an old version can't be disabled", async () => {
+    const { secret, respond } = await minted();
+    bed.inject('DisableSecretVersion', 'every', 'UNAVAILABLE before');
+    const incomplete = { outcome: 'incomplete', code: 'SECRET_MANAGER_UNAVAILABLE' };
+    expect(await respond()).toMatchObject({ ...incomplete, status: 503 });
+    expect(bed.liveKeys(secret)).toHaveLength(1);
+  });
+
+  it('issues a new key when an old payload was stored again since the request', async () => {
+    const { secret, respond, payload } = await minted();
+    const since = new Date(bed.clock.now()).toISOString();
+    bed.clock.advance(SECOND);
+    bed.addVersion(secret, payload);
+    const rotated = { outcome: 'rotated', version: '4' };
+    expect(await respond({ since })).toMatchObject({ ...contained, ...rotated });
+  });
+
+  it('starts again when another process adds a compromised key meanwhile', async () => {
+    const { secret, respond, payload } = await minted();
+    // Applications get a key that is about to be revoked until the response adds another one.
+    bed.unwatch(secret);
+    bed.when('after RevokeKey', () => void bed.secretManager.addVersion(secret.name, payload));
+    expect(await respond()).toMatchObject({ ...contained, version: '5' });
+    expect(bed.momento.accepts(keyIn(bed.payload(secret)))).toBe(true);
+  });
+
+  it('ends after three restarts when another process adds a compromised key each time', async () => {
+    const { secret, respond, payload } = await minted();
+    bed.unwatch(secret);
+    const before = bed.timesCalled('AddSecretVersion');
+    bed.intercept(({ method }, moment) => {
+      if (`${moment} ${method}` === 'after AddSecretVersion') {
+        bed.secretManager.addVersion(secret.name, payload);
+      }
+    });
+    const notYet = { status: 503, contained: false, code: 'NOT_CONTAINED_YET' };
+    expect(await respond()).toMatchObject(notYet);
+    expect(bed.timesCalled('AddSecretVersion') - before).toBe(4);
+  });
+
+  it('revokes first when the request asks for it', async () => {
+    const { secret, respond } = await minted();
+    bed.unwatch(secret);
+    const rotated = { ...contained, outcome: 'rotated' };
+    expect(await respond({ revokeFirst: true })).toMatchObject(rotated);
+    expect(bed.called.lastIndexOf('CreateKey')).toBeGreaterThan(bed.called.indexOf('RevokeKey'));
+    expect(bed.liveKeys(secret)).toHaveLength(1);
+  });
+
+  it('calls the key API before rotations that wait for the rate limiter', async () => {
+    const others = Array.from({ length: 40 }, () => bed.emptySecret(TERMS));
+    const { respond, push } = await minted(undefined, () => others);
+    const before = bed.timesCalled('CreateKey');
+    let created = Promise.resolve(Infinity);
+    bed.when('after CreateKey', () => {
+      created = respond().then(() => bed.timesCalled('CreateKey') - before);
+    });
+    await push.post({ secrets: others.map(({ id }) => id) });
+    expect(await created).toBeLessThan(others.length);
+  });
+
+  it("waits for a running rotation, and doesn't join it", async () => {
+    const { push, respond } = await minted();
+    const [rotation, response] = await Promise.all([push.post({}), respond()]);
+    expect(rotation.body.results).toMatchObject([{ outcome: 'rotated', version: '3' }]);
+    expect(response).toMatchObject({ ...contained, outcome: 'rotated', version: '4' });
+  });
+});
+
+describe('a response for the management key', () => {
+  it('replaces it, and revokes the old one with the new one', async () => {
+    const managementKey = bed.managementKey();
+    const secret: Secret = { ...managementKey, payload: 'json' };
+    const old = bed.keyOf(secret).info.key_id;
+    const push = await start([secret], { managementKey });
+    const response = await responseOf(push, secret);
+    expect(response).toMatchObject({ ...contained, status: 200, revoked: [old] });
+    expect(bed.keyOf(secret).info.key_id).not.toBe(old);
+  });
+
+  it('replaces it before the keys of other secrets', async () => {
+    const managementKey = bed.managementKey();
+    const { push } = await minted(managementKey, () => [{ ...managementKey, payload: 'json' }]);
+    const { body } = await push.post({ compromised: true, all: true });
+    expect(body.results).toMatchObject([contained, contained]);
+  });
+});
+
+describe("a response for keys that can't be revoked", () => {
+  it('replaces a v1 key, and lists its expiry', async () => {
+    const { secret, key } = bed.seed();
+    const push = await start([secret]);
+    const { messageId, lines } = await push.request({ secrets: [secret.id], compromised: true });
+    expect(push.pubsub.answersTo(messageId)).toEqual([200]);
+    const expiresAt = new Date(key.validUntil * 1000).toISOString();
+    const line = { severity: 'CRITICAL', contained: false, error: { code: 'NOT_CONTAINED' } };
+    expect(lines).toMatchObject([{ ...line, disabled: ['1'], compromisedKeys: [{ expiresAt }] }]);
+  });
+
+  it("isn't contained when it is repeated, although the old version can't be read any more", async () => {
+    const { secret } = bed.seed();
+    const push = await start([secret]);
+    const since = new Date(bed.clock.now()).toISOString();
+    const answers = [await responseOf(push, secret, { since })];
+    answers.push(await responseOf(push, secret, { since }));
+    const outcome = { status: 500, code: 'NOT_CONTAINED', contained: false, version: '2' };
+    expect(answers).toMatchObject([outcome, { ...outcome, notRead: ['1'] }]);
+  });
+
+  it('keeps a version with a v1 key enabled after the first mint, so that a repeat finds the key', async () => {
+    const setup = { managementKey: bed.managementKey() };
+    const secret = bed.emptySecret(TERMS);
+    bed.addVersion(secret, bed.momento.issueKey().consoleJson);
+    const push = await start([secret], setup);
+    const since = new Date(bed.clock.now()).toISOString();
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      const { status, contained } = await responseOf(push, secret, { since });
+      expect([status, contained]).toEqual([500, false]);
+    }
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
+  });
+
+  it('replaces a key that was stored again from a disabled version since the request', async () => {
+    const setup = { managementKey: bed.managementKey() };
+    const secret = bed.emptySecret(TERMS);
+    await bed.rotate(secret, setup);
+    const old = bed.payload(secret);
+    bed.secretManager.setState(secret.name, '1', 'DISABLED');
+    bed.clock.advance(HOUR);
+    const push = await start([secret], setup);
+    const since = new Date(bed.clock.now()).toISOString();
+    bed.clock.advance(SECOND);
+    bed.addVersion(secret, old);
+    bed.secretManager.setState(secret.name, '2', 'ENABLED');
+    expect(await responseOf(push, secret, { since })).toMatchObject({
+      contained: true,
+      version: '3',
+      outcome: 'rotated',
+    });
+  });
+
+  it('refreshes a v2 key without a management key, and lists its expiry', async () => {
+    const secret = bed.seedV2();
+    const keyId = bed.keyOf(secret).info.key_id;
+    const { status, compromisedKeys } = await responseOf(await start([secret]), secret);
+    expect(status).toBe(500);
+    expect(compromisedKeys).toMatchObject([{ keyId, expiresAt: expect.any(String) as string }]);
+  });
+});
+
+describe('a message', () => {
+  it.each([
+    ['v1', ['RefreshApiToken', 'ListCaches']],
+    ['minted', ['CreateKey', 'ListKeys', 'RevokeKey']],
+  ])(
+    'is delivered again after an outage of Momento, and names the %s keys that still work',
+    async (kind, methods) => {
+      const seeded = kind === 'v1' ? bed.seed() : undefined;
+      const { secret, push } = seeded
+        ? { ...seeded, push: await start([seeded.secret]) }
+        : await minted();
+      const versions = bed.states(secret).length;
+      for (const method of methods) bed.inject(method, 'every', 'UNAVAILABLE before');
+      const request = { secrets: [secret.id], compromised: true };
+      const messageId = push.pubsub.publishRequest(TOPIC, request);
+      await bed.clock.sleep(200 * SECOND);
+      bed.endFaults();
+      await push.pubsub.settled();
+      const answers = push.pubsub.answersTo(messageId);
+      expect([answers[0], answers.at(-1)]).toEqual([503, 200]);
+      const [first] = push.linesOf(messageId);
+      expect(first).toMatchObject({ severity: 'CRITICAL', contained: false, outcome: 'failed' });
+      const keys = first?.compromisedKeys as RotationResult['compromisedKeys'];
+      const named = keys?.map(
+        ({ keyId, fingerprint }, index) => `${keyId ?? fingerprint} in version ${index + 1}`,
+      );
+      expect(named).toHaveLength(versions);
+      expect(first?.message).toContain(`These keys might still work: ${named?.join(', ')}.`);
+      // The redelivery replaces them.
+      expect(push.linesOf(messageId).at(-1)).toMatchObject({ version: String(versions + 1) });
+    },
+  );
+
+  it('is delivered again after its key was added, and issues no other key', async () => {
+    const { secret, push } = await minted();
+    bed.inject('RevokeKey', 'every', '503 before');
+    const request = { secrets: [secret.id], compromised: true };
+    const messageId = push.pubsub.publishRequest(TOPIC, request);
     await bed.clock.sleep(100 * SECOND);
     bed.endFaults();
     await push.pubsub.settled();
@@ -100,258 +333,25 @@ describe('minted keys', () => {
     expect(bed.liveKeys(secret)).toHaveLength(1);
   });
 
-  test('nothing is revoked or disabled when Momento rejects the new key', async () => {
-    const setup = management();
-    const secret = await mintedSecret({ ...setup });
-    const old = bed.liveKeys(secret);
-    bed.keyApi.newKeyRejections = 1000;
-    const push = await start([secret], setup);
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    expect(status).toBe(500);
-    expect(result).toMatchObject({ outcome: 'failed', contained: false });
-    expect(result.error?.code).toBe('NEW_KEY_REJECTED');
-    expect(result.error?.message).toContain('These keys might still work');
-    expect(bed.liveKeys(secret)).toEqual(old);
-    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
-  });
-
-  test('it is not contained while Momento goes on accepting an old key', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const push = await start([secret], setup);
-    // The revocation is answered, and has no effect.
-    bed.intercept(({ method }, moment) =>
-      method === 'RevokeKey' && moment === 'before'
-        ? { kind: 'status', status: 404, when: 'before' }
-        : undefined,
-    );
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    expect(status).toBe(503);
-    expect(result).toMatchObject({ outcome: 'incomplete', contained: false });
-    expect(result.error?.code).toBe('NOT_CONTAINED_YET');
-    expect(push.entries).toMatchObject([{ severity: 'CRITICAL' }]);
-    // The next attempt must read these keys.
-    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED', 'ENABLED']);
-  });
-
-  test('a key that the newest version of another secret contains is left alone', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const other = bed.emptySecret(TERMS);
-    bed.addVersion(other, bed.payload(secret));
-    const shared = bed.keyOf(other).info.key_id;
-    const push = await start([secret, other], setup);
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    expect(status).toBe(500);
-    expect(result).toMatchObject({ contained: false, error: { code: 'NOT_CONTAINED' } });
-    expect(result.compromisedKeys).toContainEqual(
-      expect.objectContaining({ keyId: shared, expiresAt: expect.any(String) as string }),
-    );
-    // With both secrets in one request, nothing holds the key.
-    const all = await push.post({ compromised: true, all: true });
-    expect(all.body.results?.map(({ contained }) => contained)).toEqual([true, true]);
-  });
-
-  test('disabled versions are listed as not read', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    bed.secretManager.setState(secret.name, '1', 'DISABLED');
-    const push = await start([secret], setup);
-    const { result } = await respond(push, { secrets: [secret.id] });
-    expect(result).toMatchObject({ contained: true, notRead: ['1'], disabled: ['2'] });
-    expect(bed.liveKeys(secret)).toHaveLength(1);
-  });
-
-  test('an old payload that is put back after the request does not count as the new key', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const push = await start([secret], setup);
-    const since = new Date(bed.clock.now()).toISOString();
-    bed.clock.advance(SECOND);
-    bed.addVersion(secret, bed.payload(secret));
-    const { result } = await respond(push, { secrets: [secret.id], since });
-    expect(result).toMatchObject({ outcome: 'rotated', contained: true, version: '4' });
-  });
-
-  test('starts again when another process adds a compromised key meanwhile', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const old = bed.payload(secret);
-    const push = await start([secret], setup);
-    // Applications get a key that is about to be revoked until the response adds another one.
-    bed.unwatch(secret);
-    bed.when('after RevokeKey', () => bed.secretManager.addVersion(secret.name, old));
-    const { result } = await respond(push, { secrets: [secret.id] });
-    expect(result).toMatchObject({ contained: true, version: '5' });
-    expect(bed.momento.accepts(keyIn(bed.payload(secret)))).toBe(true);
-  });
-
-  test('ends after three restarts when another process adds a compromised key each time', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const old = bed.payload(secret);
-    const push = await start([secret], setup);
-    bed.unwatch(secret);
-    const added = () => bed.called.filter((method) => method === 'AddSecretVersion').length;
-    const before = added();
-    bed.intercept(({ method }, moment) => {
-      if (moment === 'after' && method === 'AddSecretVersion') {
-        bed.secretManager.addVersion(secret.name, old);
-      }
-    });
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    bed.endFaults();
-    expect(status).toBe(503);
-    expect(result).toMatchObject({ contained: false, error: { code: 'NOT_CONTAINED_YET' } });
-    expect(added() - before).toBe(4);
-  });
-
-  test('revokes nothing when it is not known whether Momento accepts the new key', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const old = bed.liveKeys(secret);
-    const push = await start([secret], setup);
-    // The key API verifies a key by listing keys with it.
-    bed.inject('ListKeys', 'every', '503 before');
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    bed.endFaults();
-    expect(status).toBe(503);
-    expect(result).toMatchObject({
-      contained: false,
-      version: '3',
-      error: { code: 'VERIFY_INCONCLUSIVE' },
-    });
-    expect(bed.liveKeys(secret)).toEqual(expect.arrayContaining(old));
-    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED', 'ENABLED']);
-  });
-
-  test('is not contained when an enabled version cannot be read', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const push = await start([secret], setup);
-    bed.secretManager.setKeyState(secret.name, '1', 'DISABLED');
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    expect(status).toBe(500);
-    expect(result).toMatchObject({ contained: false, error: { code: 'NOT_CONTAINED' } });
-    expect(result.error?.message).toContain('version 1');
-  });
-
-  test('is incomplete when an old version cannot be disabled', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const push = await start([secret], setup);
-    bed.inject('DisableSecretVersion', 'every', 'UNAVAILABLE before');
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    bed.endFaults();
-    expect(status).toBe(503);
-    expect(result).toMatchObject({
-      outcome: 'incomplete',
-      error: { code: 'SECRET_MANAGER_UNAVAILABLE' },
-    });
-    expect(bed.liveKeys(secret)).toHaveLength(1);
-  });
-
-  test('revokes first when the request says so', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    bed.unwatch(secret);
-    const push = await start([secret], setup);
-    const { result } = await respond(push, { secrets: [secret.id], revokeFirst: true });
-    expect(result).toMatchObject({ outcome: 'rotated', contained: true });
-    const called = bed.called;
-    expect(called.lastIndexOf('CreateKey')).toBeGreaterThan(called.indexOf('RevokeKey'));
-    expect(bed.liveKeys(secret)).toHaveLength(1);
-  });
-});
-
-describe('the management key', () => {
-  test('is replaced, and the new one revokes the old one', async () => {
-    const name = bed.managementKey();
-    const secret: Secret = { ...name, payload: 'json' };
-    const old = bed.keyOf(secret).info.key_id;
-    const push = await start([secret], { managementKey: name });
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    expect([status, result.error]).toEqual([200, undefined]);
-    expect(result).toMatchObject({ contained: true, revoked: [old] });
-    expect(bed.keyOf(secret).info.key_id).not.toBe(old);
-  });
-
-  test('is replaced before the keys of other secrets of the request', async () => {
-    const name = bed.managementKey();
-    const setup = { managementKey: name };
-    const manager: Secret = { ...name, payload: 'json' };
-    const secret = await mintedSecret(setup);
-    const push = await start([secret, manager], setup);
-    const { body } = await push.post({ compromised: true, all: true });
-    expect(body.results).toMatchObject([
-      { secret: secret.name, contained: true },
-      { secret: manager.name, contained: true },
-    ]);
-  });
-});
-
-describe('keys that cannot be revoked', () => {
-  test('a v1 key is replaced, and listed with its expiry', async () => {
-    const { secret, key } = bed.seed();
-    const push = await start([secret]);
-    const { messageId, lines } = await push.request({ secrets: [secret.id], compromised: true });
-    expect(push.pubsub.answersTo(messageId)).toEqual([200]);
-    expect(lines).toMatchObject([
-      {
-        severity: 'CRITICAL',
-        contained: false,
-        error: { code: 'NOT_CONTAINED' },
-        compromisedKeys: [{ expiresAt: new Date(key.validUntil * 1000).toISOString() }],
-      },
-    ]);
-    // A repeat must read the key, because it still works.
-    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
-    const since = new Date(bed.clock.now() - MINUTE).toISOString();
-    const { status, result } = await respond(push, { secrets: [secret.id], since });
-    expect([status, result.outcome, result.contained]).toEqual([500, 'incomplete', false]);
-  });
-
-  test('a v2 key without a management key is refreshed, and listed with its expiry', async () => {
-    const secret = bed.seedV2();
-    bed.watch(secret);
-    const old = bed.keyOf(secret).info.key_id;
-    const push = await start([secret]);
-    const { status, result } = await respond(push, { secrets: [secret.id] });
-    expect(status).toBe(500);
-    expect(result.compromisedKeys).toMatchObject([
-      { keyId: old, expiresAt: expect.any(String) as string },
-    ]);
-  });
-
-  test('when Momento is down, the message is delivered again and names the keys that still work', async () => {
+  it('is delivered again with the same id after a rotation failed', async () => {
     const { secret } = bed.seed();
     const push = await start([secret]);
     bed.inject('RefreshApiToken', 'every', 'UNAVAILABLE before');
-    const messageId = push.pubsub.publishRequest(TOPIC, {
-      secrets: [secret.id],
-      compromised: true,
-    });
-    await bed.clock.sleep(30 * SECOND);
+    const messageId = push.pubsub.publishRequest(TOPIC, { force: true });
+    await bed.clock.sleep(200 * SECOND);
     bed.endFaults();
     await push.pubsub.settled();
-    const [first] = push.linesOf(messageId);
-    expect(first).toBeDefined();
-    expect(push.pubsub.answersTo(messageId).at(-1)).toBe(200);
+    expect(push.pubsub.answersTo(messageId)).toEqual([503, 503, 200]);
+    const outcomes = push.linesOf(messageId).map(({ outcome }) => outcome);
+    expect(outcomes).toEqual(['failed', 'failed', 'rotated']);
   });
-});
 
-describe('a running rotation', () => {
-  test('is waited for and never joined', async () => {
-    const setup = management();
-    const secret = await mintedSecret(setup);
-    const push = await start([secret], setup);
-    const [rotation, response] = await Promise.all([
-      push.post({}),
-      push.post({ compromised: true, secrets: [secret.id] }),
-    ]);
-    expect(rotation.body.results).toMatchObject([{ outcome: 'rotated', version: '3' }]);
-    expect(response.body.results).toMatchObject([
-      { outcome: 'rotated', version: '4', contained: true },
-    ]);
+  it('goes to the dead-letter topic after the configured number of deliveries', async () => {
+    const { secret } = bed.seed();
+    const push = await start([secret], { maxDeliveryAttempts: 5 });
+    bed.inject('RefreshApiToken', 'every', 'UNAVAILABLE before');
+    const { messageId } = await push.request({ force: true });
+    expect(push.pubsub.answersTo(messageId)).toEqual(Array(5).fill(503));
+    expect(push.pubsub.messagesOf(DEAD_LETTERS)).toHaveLength(1);
   });
 });

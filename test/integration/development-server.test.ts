@@ -112,7 +112,7 @@ test.each([
   }
 });
 
-test.each(['start', 'local', 'demo'])(
+test.each(['start', 'local', 'demo', 'request'])(
   'npm run %s stops with one line when the development dependencies are missing',
   (script) => {
     const folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));

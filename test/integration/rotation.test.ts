@@ -1,11 +1,14 @@
-/** Rotations of v1 keys with the real clients: one case of each outcome, and what only sockets show. */
+/** Rotations of v1, v2 and minted keys by the real clients over real sockets, with faults of the network and of the services. */
 import { createHash } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
-import { DAY, HOUR, isoTime } from '../../src/duration';
+import { DAY, HOUR, isoTime, MINUTE, SECOND } from '../../src/duration';
+import type { Step } from '../../src/rotation/run';
+import { ENDPOINT } from '../../emulators/account';
+import type { HttpRequest } from '../../emulators/http-host';
 import { START } from '../virtual-clock';
-import { expiryOf, NOT_DUE, RUN_TIME, TERMS, TestBed, type Seeded } from './test-bed';
+import { NOT_DUE, REVOKE, TERMS, TestBed, type Seeded } from './test-bed';
 
 let bed: TestBed;
 
@@ -17,21 +20,20 @@ afterEach(async () => {
   bed.expectSafe();
 });
 
-/** No refresh token was used, and applications saw no change. */
-function expectUntouched({ secret }: Pick<Seeded, 'secret'>, states = ['ENABLED']): void {
-  expect(bed.timesCalled('RefreshApiToken')).toBe(0);
-  expect(bed.states(secret)).toEqual(states);
-}
-
-/** A v1 secret with a second version, which is the newest. */
-function seedTwo(): Seeded {
+/** A v1 key with a single-use refresh token, or a v2 key. */
+function seed(method: string): Pick<Seeded, 'secret'> & { expectRenewed: () => void } {
+  if (method.endsWith('Key') || method === 'ListKeys') {
+    const secret = bed.seedV2();
+    const { apiKey } = bed.keyOf(secret);
+    return { secret, expectRenewed: () => expect(bed.keyOf(secret).apiKey === apiKey).toBe(false) };
+  }
+  bed.momento.refreshTokens = 'single-use';
   const seeded = bed.seed();
-  bed.addVersion(seeded.secret);
-  return seeded;
+  return { secret: seeded.secret, expectRenewed: () => bed.expectRenewed(seeded) };
 }
 
-describe('a rotation', () => {
-  it('adds a verified key as the newest version and disables the version before', async () => {
+describe('a rotation of a v1 key', () => {
+  it('adds a verified key as the newest version, and disables the version before', async () => {
     const seeded = bed.seed();
     const { result, status, keyFingerprint, steps } = await bed.rotate(seeded.secret);
     expect(result).toEqual({
@@ -70,7 +72,7 @@ describe('a rotation', () => {
     const { secret } = bed.seed();
     const seen: string[][] = [[]];
     let blocked: (() => void)[] = [];
-    // Nobody is answered before all calls of a round have arrived.
+    // No call is answered before all calls of its round have arrived.
     const release = bed.clock.hold();
     bed.intercept(async ({ method }, at) => {
       if (at === 'after') return;
@@ -101,37 +103,6 @@ describe('a rotation', () => {
     bed.expectRenewed(seeded);
   });
 
-  it.each<['v1' | 'legacy', string]>([
-    [
-      'v1',
-      '{"apiKey":"KEY","refreshToken":"TOKEN","validUntil":SECONDS,"restEndpoint":"https://r"}',
-    ],
-    [
-      'v1',
-      '{"id":12345678901234567890,"validUntil":"SECONDS000","refreshToken":"TOKEN","apiToken":"KEY"}',
-    ],
-    [
-      'legacy',
-      '{"a":{"b":[1,null]},"endpoint":"HOST","authToken":"KEY","refreshToken":"TOKEN","validUntil":SECONDS000}',
-    ],
-  ])('keeps the format when a %s key is stored as %s', async (format, template) => {
-    const write = (key: string, token: string, host: string): string =>
-      template
-        .replace('KEY', key)
-        .replace('TOKEN', token)
-        .replace('HOST', host)
-        .replace('SECONDS', String(START / 1000 + 30 * 24 * 3600));
-    const { secret, key } = bed.seed({
-      key: { format },
-      payload: ({ apiKey, refreshToken }) => write(apiKey, refreshToken, 'elsewhere.invalid'),
-    });
-    const known = bed.momento.secrets().length;
-    expect((await bed.rotate(secret)).result.outcome).toBe('rotated');
-    const [apiKey = '', , token = ''] = bed.momento.secrets().slice(known);
-    // A matcher would print the key.
-    expect(bed.payload(secret) === write(apiKey, token, key.endpoint)).toBe(true);
-  });
-
   it('leaves no connection to Momento open', async () => {
     const toMomento: Socket[] = [];
     const collect = (message: unknown): void => {
@@ -154,95 +125,40 @@ describe('a rotation', () => {
     const open = toMomento.filter(({ destroyed }) => !destroyed);
     await Promise.all(open.map((socket) => once(socket, 'close')));
   });
-});
 
-describe('the outcome', () => {
-  it("is not_due when the renewal time isn't reached, after a verification of the newest key", async () => {
-    const seeded = bed.seed();
-    const { result, status } = await bed.rotate(seeded.secret, { policy: NOT_DUE });
-    expect(result).toEqual({
-      secret: seeded.secret.name,
-      outcome: 'not_due',
-      reason: `due at ${isoTime(START + 30 * DAY - HOUR)}`,
-      version: '1',
-      expiresAt: expiryOf(seeded.key),
-      verified: true,
-    });
-    expect(status).toBe(200);
-    expect(bed.timesCalled('ListCaches')).toBe(1);
-    expectUntouched(seeded);
-  });
-
-  it('is already_rotated when a version was added since the scheduled time', async () => {
-    const { secret } = seedTwo();
-    const { result } = await bed.rotate(secret, {}, { scheduledAt: START });
-    expect(result).toMatchObject({ outcome: 'already_rotated', verified: true, disabled: ['1'] });
-    expect(bed.timesCalled('RefreshApiToken')).toBe(0);
-  });
-
-  it('is superseded when somebody adds a version while the key is issued', async () => {
+  it('adds no version when lists and latest lag, and only an access by number finds the newest version', async () => {
     const { secret } = bed.seed();
-    bed.when('after RefreshApiToken', () => bed.addVersion(secret));
-    const { result, status } = await bed.rotate(secret);
-    expect(result).toEqual({
-      secret: secret.name,
-      outcome: 'superseded',
-      version: '2',
-      reason: 'version 2 was added by another process during the run',
-    });
-    expect(status).toBe(200);
+    bed.addVersion(secret);
+    Object.assign(bed.secretManager, { staleLists: 1, staleLatest: 1 });
+    const { result } = await bed.rotate(secret);
+    expect(result).toMatchObject({ outcome: 'superseded', version: '2' });
     expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
   });
 
-  it('is dry_run, and nothing changes, when that is requested', async () => {
-    const seeded = seedTwo();
-    const { result, status } = await bed.rotate(seeded.secret, {}, { dryRun: true });
-    expect(result).toMatchObject({
-      outcome: 'dry_run',
-      reason: 'would rotate: every run rotates',
-      version: '2',
-      disabled: ['1', '2'],
-      destroyed: [],
-    });
-    expect(status).toBe(200);
-    expect(new Set(bed.called)).toEqual(
-      new Set(['AccessSecretVersion', 'ListSecretVersions', 'TestIamPermissions']),
-    );
-    expectUntouched(seeded, ['ENABLED', 'ENABLED']);
-  });
-
-  it('is not_due with a warning for the second name when a secret is configured by id and by number', async () => {
+  it('lists every version once when pages overlap, and disables each', async () => {
     const { secret } = bed.seed();
-    const number = /^projects\/\d+/.exec(await canonicalName(secret.name))?.[0] ?? '';
-    const alias = {
-      ...secret,
-      name: secret.name.replace('projects/p', number),
-      project: number.slice(9),
-    };
-    const [first, second] = await bed.instance([secret, alias]).request();
-    expect(first?.result).toMatchObject({ outcome: 'rotated', version: '2' });
-    expect(second?.result).toMatchObject({
-      outcome: 'not_due',
-      reason: `the same secret as ${secret.name}`,
-      warnings: [expect.stringContaining('is configured twice') as string],
-    });
-    expect(bed.timesCalled('RefreshApiToken')).toBe(1);
+    for (let n = 2; n <= 5; n += 1) bed.addVersion(secret);
+    Object.assign(bed.secretManager, { maxPageSize: 3, pageOverlap: 2 });
+    const { result } = await bed.rotate(secret);
+    expect(result).toMatchObject({ version: '6', disabled: ['1', '2', '3', '4', '5'] });
+    expect(bed.timesCalled('DisableSecretVersion')).toBe(5);
   });
 
-  /** A secret's name with its project's number, from an answer of Secret Manager. */
-  async function canonicalName(name: string): Promise<string> {
-    let answered = '';
-    bed.secretManager.rewrite = (method, answer) => {
-      if (method === 'AccessSecretVersion') answered = (answer as { name: string }).name;
-      return answer;
-    };
-    await bed.rotate({ ...bed.newName(), name, payload: 'json' }, {}, { dryRun: true });
-    return answered;
-  }
-});
+  it('changes nothing when the encryption key of the newest version is disabled', async () => {
+    const { secret } = bed.seed({ isWatched: false });
+    bed.secretManager.addVersion(secret.name, bed.momento.issueKey().consoleJson);
+    bed.secretManager.setKeyState(secret.name, '2', 'DISABLED');
+    const instance = bed.instance([secret], { policy: { destroyAfterMs: 0 } });
+    const { result } = await instance.rotate();
+    expect(result.error).toMatchObject({ code: 'VERSION_UNREADABLE', step: 'inspect' });
+    expect(result.error?.message).toContain("Applications can't read the secret.");
+    expect(bed.timesCalled('RefreshApiToken')).toBe(0);
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
+    const { status } = await instance.status();
+    expect(status).toMatchObject({ state: 'UNREADABLE', error: { code: 'VERSION_UNREADABLE' } });
+  });
 
-describe('superseded versions', () => {
-  it('are destroyed with one request when the secret delays destructions', async () => {
+  it('requests a delayed destruction once', async () => {
     const { secret } = bed.seed({ versionDestroyTtlMs: DAY });
     const setup = { policy: { ...NOT_DUE, destroyAfterMs: 0 } };
     await bed.rotate(secret, setup, { force: true });
@@ -251,160 +167,288 @@ describe('superseded versions', () => {
     bed.clock.advance(2 * DAY);
     expect(bed.states(secret)).toEqual(['DESTROYED', 'ENABLED']);
   });
+});
+
+describe('a run rotates', () => {
+  // The last column is how often the method is called in the end.
+  it.each<[string, number, string, number]>([
+    ['AccessSecretVersion', 1, 'corrupt', 3],
+    // The second one looks for a newer version by its number.
+    ['AccessSecretVersion', 2, 'drop before', 3],
+    ['ListSecretVersions', 1, 'drop before', 2],
+    ['TestIamPermissions', 1, 'UNAVAILABLE before', 2],
+    ['RefreshApiToken', 1, 'UNAVAILABLE before', 2],
+    ['RefreshApiToken', 1, 'drop after', 2],
+    ['RefreshKey', 1, 'drop before', 2],
+    ['ListCaches', 1, 'UNAUTHENTICATED before', 2],
+    ['AddSecretVersion', 1, 'RESOURCE_EXHAUSTED before', 2],
+    // The version is found by its number, and not added again.
+    ['AddSecretVersion', 1, 'drop after', 1],
+    ['AddSecretVersion', 1, 'corrupt', 1],
+    ['DisableSecretVersion', 1, 'UNAVAILABLE after', 2],
+  ])('when %s, call %d, has the fault %s', async (method, nth, fault, calls) => {
+    const { secret, expectRenewed } = seed(method);
+    // Only a reusable token survives a lost answer.
+    if (`${method} ${fault}` === 'RefreshApiToken drop after') {
+      bed.momento.refreshTokens = 'reusable';
+    }
+    bed.inject(method, nth, fault);
+    const { result, status } = await bed.rotate(secret);
+    expect(result).toMatchObject({ outcome: 'rotated', verified: true, version: '2' });
+    expect(status).toBe(200);
+    expect(bed.timesCalled(method)).toBe(calls);
+    expect(bed.states(secret)).toEqual(['DISABLED', 'ENABLED']);
+    expectRenewed();
+  });
+
+  it.each([{ writesPerMinute: 1 }, { readsPerMinute: 1, accessesPerMinute: 1 }])(
+    'after the next minute begins when the quota is %j',
+    async (quotas) => {
+      const { secret } = bed.seed();
+      bed.secretManager.quotas = quotas;
+      const { result, durationMs } = await bed.rotate(secret);
+      expect(result).toMatchObject({ outcome: 'rotated', disabled: ['1'] });
+      expect(durationMs).toBeGreaterThan(30 * SECOND);
+      expect(durationMs).toBeLessThan(3 * MINUTE);
+    },
+  );
+
+  it('when Momento accepts a new v1 key 5 s late', async () => {
+    bed.momento.newKeyLagMs = 5 * SECOND;
+    const seeded = bed.seed();
+    const { result } = await bed.rotate(seeded.secret);
+    expect(result).toMatchObject({ outcome: 'rotated', verified: true, disabled: ['1'] });
+    bed.expectRenewed(seeded);
+  });
+});
+
+describe('a run fails, applications see no change, and the next run rotates', () => {
+  it.each<[string, string, string, Step, number]>([
+    ['AccessSecretVersion', 'corrupt', 'PAYLOAD_CORRUPT', 'inspect', 502],
+    ['ListSecretVersions', 'INTERNAL before', 'SECRET_MANAGER_UNAVAILABLE', 'inspect', 503],
+    ['RefreshApiToken', 'hang before', 'MOMENTO_UNAVAILABLE', 'issue', 503],
+    ['RefreshApiToken', 'RESOURCE_EXHAUSTED before', 'MOMENTO_LIMIT_EXCEEDED', 'issue', 429],
+    ['RefreshApiToken', 'PERMISSION_DENIED before', 'REFRESH_REFUSED', 'issue', 502],
+    ['RefreshKey', 'hang before', 'MOMENTO_UNAVAILABLE', 'issue', 503],
+    ['RefreshKey', 'upgrade before', 'MOMENTO_UNAVAILABLE', 'issue', 503],
+    ['RefreshKey', '429 before', 'MOMENTO_LIMIT_EXCEEDED', 'issue', 429],
+    ['RefreshKey', '405 before', 'REFRESH_PATH_UNKNOWN', 'issue', 502],
+    ['AddSecretVersion', 'UNAVAILABLE before', 'CREDENTIAL_NOT_STORED', 'add', 503],
+  ])('when %s always fails with %s: %s', async (method, fault, code, step, httpStatus) => {
+    const { secret, expectRenewed } = seed(method);
+    const instance = bed.instance([secret]);
+    bed.inject(method, 'every', fault);
+    const deadline = bed.clock.monotonic() + 3 * MINUTE;
+    const { result, status, durationMs } = await instance.rotate({ deadline });
+    expect(result).toMatchObject({ outcome: 'failed', error: { code, step } });
+    expect(result.error?.message).toMatch(/applications|Applications/);
+    expect(status).toBe(httpStatus);
+    expect(durationMs).toBeLessThanOrEqual(3 * MINUTE);
+    expect(bed.states(secret)).toEqual(['ENABLED']);
+
+    bed.endFaults();
+    const { result: next } = await instance.rotate();
+    expect(next).toMatchObject({ outcome: 'rotated', version: '2', disabled: ['1'] });
+    expectRenewed();
+  });
+
+  it('when Momento rejects the new key for hours: NEW_KEY_REJECTED', async () => {
+    bed.momento.newKeyLagMs = 10 * HOUR;
+    const seeded = bed.seed();
+    const instance = bed.instance([seeded.secret]);
+    const rejected = { outcome: 'failed', error: { code: 'NEW_KEY_REJECTED', step: 'verify' } };
+    expect((await instance.rotate()).result).toMatchObject(rejected);
+    expect(bed.states(seeded.secret)).toEqual(['ENABLED']);
+    bed.momento.newKeyLagMs = 0;
+    expect((await instance.rotate()).result).toMatchObject({ outcome: 'rotated', disabled: ['1'] });
+    bed.expectRenewed(seeded);
+  });
+});
+
+describe('a run is incomplete, and the next one finishes it without another key', () => {
+  it.each<[string, string, string, Step]>([
+    ['ListCaches', 'hang before', 'VERIFY_INCONCLUSIVE', 'verify'],
+    // The same host rejects the current key, so the host is wrong.
+    ['ListCaches', 'UNAUTHENTICATED before', 'VERIFY_INCONCLUSIVE', 'verify'],
+    ['DisableSecretVersion', 'UNAVAILABLE before', 'SECRET_MANAGER_UNAVAILABLE', 'disable'],
+  ])('when %s always fails with %s: %s', async (method, fault, code, step) => {
+    const seeded = bed.seed();
+    const setup = { policy: NOT_DUE };
+    bed.inject(method, 'every', fault);
+    const { result, status } = await bed.rotate(seeded.secret, setup, { force: true });
+    expect(result).toMatchObject({ outcome: 'incomplete', version: '2', error: { code, step } });
+    expect(result.error?.message).toContain('Applications can use the current key until');
+    expect(status).toBe(503);
+    expect(bed.states(seeded.secret)).toEqual(['ENABLED', 'ENABLED']);
+    bed.expectRenewed(seeded);
+
+    bed.endFaults();
+    const { result: next } = await bed.rotate(seeded.secret, setup);
+    expect(next).toMatchObject({ outcome: 'not_due', verified: true, disabled: ['1'] });
+    expect(bed.timesCalled('RefreshApiToken')).toBe(1);
+  });
+});
+
+it.each([
+  ['RefreshApiToken', 'INTERNAL after'],
+  ['RefreshApiToken', 'drop after'],
+  ['RefreshKey', 'drop after'],
+  ['RefreshKey', '302 after'],
+  ['RefreshKey', 'half'],
+  ['RefreshKey', 'upgrade after'],
+])('a run fails with REFRESH_ANSWER_LOST when %s has the fault %s', async (method, fault) => {
+  const { secret } = seed(method);
+  bed.inject(method, 1, fault);
+  const { result, status } = await bed.rotate(secret);
+  expect([result.error?.code, status]).toEqual(['REFRESH_ANSWER_LOST', 502]);
+  const until = isoTime(START + 30 * DAY);
+  const impact = `Applications can use the current key until ${until}.`;
+  expect(result.error?.message).toContain(impact);
+  expect(bed.states(secret)).toEqual(['ENABLED']);
+  // The token is used. With a management key the next run recovers.
+  expect((await bed.rotate(secret)).result.error?.code).toBe('REFRESH_REFUSED');
+  const setup = { managementKey: bed.managementKey() };
+  const { outcome } = (await bed.rotate({ ...secret, ...TERMS }, setup)).result;
+  expect(outcome).toBe('rotated');
+});
+
+describe('a refresh of a v2 key', () => {
+  it.each([
+    ['apiJson', 'api_key', 'refresh_token'],
+    ['consoleJson', 'apiKey', 'refreshToken'],
+  ] as const)('keeps the format when it is %s', async (format, key, token) => {
+    const secret = bed.seedV2({}, {}, format);
+    const [old, before] = [bed.keyOf(secret), bed.latest(secret)];
+    const { result } = await bed.rotate(secret);
+    const fresh = bed.keyOf(secret);
+    const rotated = { outcome: 'rotated', issuedBy: 'refresh', verified: true, disabled: ['1'] };
+    expect(result).toMatchObject({ ...rotated, keyId: fresh.info.key_id });
+    const after = bed.latest(secret);
+    expect(Object.keys(after)).toEqual(Object.keys(before));
+    expect(after).toMatchObject({ [key]: fresh.apiKey, [token]: fresh.refreshToken });
+    expect(fresh.info).toMatchObject({ role_id: old.info.role_id });
+    // The rotator revokes only keys that it minted.
+    expect(bed.momento.account.isLive(old)).toBe(true);
+  });
 
   it.each([
-    ['disable', 'DisableSecretVersion', 'ENABLED'],
-    ['destroy', 'DestroySecretVersion', 'DISABLED'],
+    ['the key API', 'no host is known', 'apiJson', {}, [1, 0]],
+    ['Momento', 'the payload names the host', 'consoleJson', {}, [0, 1]],
+    ['Momento', 'MOMENTO_ENDPOINT names the host', 'apiJson', { endpoint: ENDPOINT }, [0, 1]],
+  ] as const)('is verified by %s when %s', async (_, _when, format, setup, [lists, caches]) => {
+    // The host accepts a new key after some rejections.
+    bed.keyApi.newKeyRejections = 3;
+    const { result } = await bed.rotate(bed.seedV2({}, {}, format), setup);
+    expect(result).toMatchObject({ outcome: 'rotated', verified: true });
+    expect(bed.timesCalled('ListKeys')).toBe(lists * 4);
+    expect(bed.timesCalled('ListCaches')).toBe(caches * 4);
+  });
+
+  it('uses the path in MOMENTO_REFRESH_PATH', async () => {
+    const refreshPath = (bed.keyApi.refreshPath = '/elsewhere/refresh');
+    expect((await bed.rotate(bed.seedV2(), { refreshPath })).result.outcome).toBe('rotated');
+  });
+});
+
+describe('a mint', () => {
+  it.each([
+    ['apiJson', ['api_key', 'key_info']],
+    ['consoleJson', ['apiKey', 'restEndpoint', 'validUntil']],
+    ['apiKey', undefined],
   ] as const)(
-    'stay when somebody enables one before the call to %s it',
-    async (_, method, state) => {
-      const { secret } = seedTwo();
-      bed.secretManager.setState(secret.name, '1', state);
-      bed.when(`before ${method}`, () => bed.secretManager.setState(secret.name, '1', 'ENABLED'));
-      const setup = { policy: { ...NOT_DUE, destroyAfterMs: 0 } };
-      const { result } = await bed.rotate(secret, setup);
-      expect(result).toMatchObject({
-        outcome: 'not_due',
-        warnings: [expect.stringMatching(/^version 1 changed during the run/) as string],
-      });
-      expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
-      expect((await bed.rotate(secret, setup)).result.disabled).toEqual(['1']);
+    'stores a key without a refresh token when the format is %s',
+    async (format, names) => {
+      const secret = bed.seedV2(TERMS, { role: 'r-operator' }, format);
+      const { refreshToken = '' } = bed.keyOf(secret);
+      const { result } = await bed.rotate(secret, { managementKey: bed.managementKey() });
+      const { info, apiKey } = bed.keyOf(secret);
+      const rotated = { outcome: 'rotated', issuedBy: 'mint', verified: true, disabled: ['1'] };
+      const expiresAt = isoTime(bed.clock.now() + TERMS.lifetimeMs);
+      expect(result).toMatchObject({ ...rotated, keyId: info.key_id, expiresAt });
+      const description = `momento-key-rotator ${secret.name}`;
+      expect(info).toMatchObject({ role_id: TERMS.role, description });
+      if (names === undefined) expect(bed.payload(secret)).toBe(apiKey);
+      else expect(Object.keys(bed.latest(secret)).toSorted()).toEqual(names);
+      // The refresh token of the old key isn't used.
+      expect(bed.momento.account.refreshable(refreshToken)).toBeInstanceOf(Object);
     },
   );
 
-  it('stay when lists and latest lag, and only an access by number finds the newest version', async () => {
-    const seeded = seedTwo();
-    Object.assign(bed.secretManager, { staleLists: 1, staleLatest: 1 });
-    const { result } = await bed.rotate(seeded.secret);
-    expect(result).toMatchObject({ outcome: 'superseded', version: '2' });
-    expect(bed.states(seeded.secret)).toEqual(['ENABLED', 'ENABLED']);
-  });
-});
-
-describe('a newest version', () => {
-  it.each(['DISABLED', 'DESTROYED'] as const)(
-    'is replaced from the newest enabled one when it is %s',
-    async (state) => {
-      const { secret, key } = bed.seed({ isWatched: false });
-      bed.secretManager.addVersion(secret.name, bed.momento.issueKey().consoleJson);
-      bed.secretManager.addVersion(secret.name, key.consoleJson, { state });
-      const { result } = await bed.rotate(secret, { policy: NOT_DUE });
-      expect(result).toMatchObject({
-        outcome: 'rotated',
-        reason: `version 3, the newest, is ${state.toLowerCase()}`,
-        previousVersion: '2',
-        version: '4',
-        disabled: ['1', '2'],
-        warnings: [expect.stringContaining('version 2 is used instead') as string],
-      });
-      expect(bed.states(secret)).toEqual(['DISABLED', 'DISABLED', state, 'ENABLED']);
-      expect(bed.momento.accepts(String(bed.latest(secret).apiKey))).toBe(true);
+  it.each(['json', 'key'] as const)(
+    'stores the first key of an empty secret as %s',
+    async (payload) => {
+      const secret = bed.emptySecret({ ...TERMS, payload });
+      const { result } = await bed.rotate(secret, { managementKey: bed.managementKey() });
+      expect(result).toMatchObject({ outcome: 'rotated', version: '1', issuedBy: 'mint' });
+      const { apiKey, info } = bed.keyOf(secret);
+      if (payload === 'key') expect(bed.payload(secret)).toBe(apiKey);
+      else expect(bed.latest(secret)).toEqual({ api_key: apiKey, key_info: info });
     },
   );
 
-  it('stays, and nothing is changed, when its encryption key is disabled', async () => {
-    const { secret } = bed.seed({ isWatched: false });
-    bed.secretManager.addVersion(secret.name, bed.momento.issueKey().consoleJson);
-    bed.secretManager.setKeyState(secret.name, '2', 'DISABLED');
-    const instance = bed.instance([secret], { policy: { destroyAfterMs: 0 } });
-    const { result } = await instance.rotate();
-    expect(result.error).toMatchObject({ code: 'VERSION_UNREADABLE', step: 'inspect' });
-    expect(result.error?.message).toContain("Applications can't read the secret.");
-    expectUntouched({ secret }, ['ENABLED', 'ENABLED']);
-    const { status } = await instance.status();
-    expect(status).toMatchObject({ state: 'UNREADABLE', error: { code: 'VERSION_UNREADABLE' } });
-  });
-});
+  it.each(['drop after', 'half', 'upgrade after'])(
+    'is repeated when its answer is lost (%s), and the orphaned key is revoked after an hour',
+    async (fault) => {
+      const setup = { managementKey: bed.managementKey(), policy: REVOKE };
+      bed.inject('CreateKey', 1, fault);
+      const secret = bed.seedV2(TERMS);
+      expect((await bed.rotate(secret, setup)).result.outcome).toBe('rotated');
+      expect(bed.liveKeys(secret)).toHaveLength(2);
+      bed.clock.advance(HOUR + MINUTE);
+      bed.inject('RevokeKey', 1, 'drop after');
+      expect((await bed.rotate(secret, setup)).result.revoked).toHaveLength(2);
+      expect(bed.liveKeys(secret)).toEqual([bed.keyOf(secret).info.key_id]);
+    },
+  );
 
-describe('GET', () => {
-  it('reports a secret without changing it', async () => {
-    const { secret } = bed.seed({ createTime: START - 10 * DAY });
-    const key = bed.momento.issueKey();
-    bed.secretManager.addVersion(secret.name, key.consoleJson, { createTime: START - 10 * DAY });
-    bed.secretManager.setState(secret.name, '1', 'DISABLED');
-    const { status, httpStatus } = await bed.instance([secret], { policy: NOT_DUE }).status();
-    expect(httpStatus).toBe(200);
-    expect(status).toEqual({
-      secret: secret.name,
-      version: '2',
-      state: 'ENABLED',
-      ageSeconds: (10 * DAY) / 1000,
-      keyFingerprint: createHash('sha256').update(key.apiKey).digest('hex').slice(0, 8),
-      expiresAt: expiryOf(key),
-      timeLeftSeconds: 30 * 24 * 3600,
-      nextRenewal: isoTime(key.validUntil * 1000 - HOUR),
-      renewedBy: 'refresh',
-      enabledVersions: 1,
-      disabledVersions: 1,
-    });
-    expect(bed.called.filter((method) => !/^(Access|List|Test)/.test(method))).toEqual([]);
+  it("of 64 keys doesn't delay v1 secrets when Momento always answers 429", async () => {
+    bed.inject('CreateKey', 'every', '429 before');
+    const minted = Array.from({ length: 64 }, () => bed.emptySecret(TERMS));
+    const refreshed = [bed.seed().secret, bed.seed().secret];
+    const setup = { managementKey: bed.managementKey() };
+    const results = await bed.instance([...minted, ...refreshed], setup).request();
+    const codes = results.map(({ result }) => result.error?.code ?? result.outcome);
+    expect(codes).toEqual([
+      ...minted.map(() => 'MOMENTO_LIMIT_EXCEEDED'),
+      ...refreshed.map(() => 'rotated'),
+    ]);
+    const durations = results.slice(-2).map(({ durationMs }) => durationMs);
+    expect(Math.max(...durations)).toBeLessThan(10 * SECOND);
+    expect(results[0]?.result.error?.message).toContain('The account has 1 v2 keys.');
   });
-});
 
-describe('two processes at once', () => {
-  it('end with one newest version and no lost key when both add a version', async () => {
-    const seeded = bed.seed();
-    const { secret } = seeded;
-    const bothAdd = barrier(2);
-    const release = bed.clock.hold();
-    bed.intercept(({ method }, at) =>
-      `${at} ${method}` === 'before AddSecretVersion' ? bothAdd() : undefined,
+  it('of 12 keys lists keys once, and stays below the rate limit of the account', async () => {
+    bed.keyApi.callsPerSecond = 5;
+    const secrets = Array.from({ length: 12 }, () => bed.seedV2(TERMS, {}, 'apiKey'));
+    const setup = { managementKey: bed.managementKey(), policy: REVOKE };
+    const results = await bed.instance(secrets, setup).request();
+    expect(results.map(({ result }) => result.outcome)).toEqual(secrets.map(() => 'rotated'));
+    expect(bed.timesCalled('CreateKey')).toBe(secrets.length);
+    const pages = bed.keyApi.faults.calls.filter(
+      ({ method, request }) =>
+        method === 'ListKeys' && (request as HttpRequest).query.get('limit') === '100',
     );
-    const runs = await Promise.all([bed.rotate(secret), bed.rotate(secret)]);
-    release();
-    expect(runs.map(({ result }) => result.outcome)).toEqual(['rotated', 'rotated']);
-    expect(bed.states(secret)).toEqual(['DISABLED', 'ENABLED', 'ENABLED']);
-    expect((await bed.rotate(secret, { policy: NOT_DUE })).result.disabled).toEqual(['2']);
-    bed.expectRenewed(seeded);
+    expect(pages).toHaveLength(1);
   });
 
-  it('end with one new version when a refresh token works once', async () => {
-    bed.momento.refreshTokens = 'single-use';
-    const seeded = bed.seed();
-    const { secret } = seeded;
-    const bothRefresh = barrier(2);
-    bed.intercept(({ method }, at) =>
-      `${at} ${method}` === 'before RefreshApiToken' ? bothRefresh() : undefined,
-    );
-    const runs = await Promise.all([bed.rotate(secret), bed.rotate(secret)]);
-    expect(runs.map(({ result }) => result.outcome).toSorted()).toEqual(['rotated', 'superseded']);
-    expect(bed.states(secret)).toEqual(['DISABLED', 'ENABLED']);
-    bed.expectRenewed(seeded);
-  });
-
-  /** Lets nobody pass before so many have arrived. */
-  function barrier(size: number): () => Promise<void> {
-    let arrived = 0;
-    let open = (): void => undefined;
-    const opened = new Promise<void>((resolve) => {
-      open = resolve;
-    });
-    return () => {
-      arrived += 1;
-      if (arrived === size) open();
-      return opened;
+  it('renews the management key together with others, and revokes it when no process uses it any more', async () => {
+    const itself = bed.emptySecret({ role: 'r-operator', lifetimeMs: TERMS.lifetimeMs });
+    const description = `momento-key-rotator ${itself.name}`;
+    bed.addVersion(itself, bed.momento.issueV2Key({ role: 'r-operator', description }).apiJson);
+    const old = bed.keyOf(itself);
+    const secrets = [itself, bed.seedV2(TERMS), bed.emptySecret(TERMS)];
+    const request = async () => {
+      bed.clock.advance(2 * HOUR);
+      const setup = { managementKey: itself, policy: REVOKE };
+      const results = await bed.instance(secrets, setup).request();
+      expect(results.map(({ result }) => result.outcome)).toEqual(secrets.map(() => 'rotated'));
+      return results[0]?.result.revoked;
     };
-  }
-});
-
-test('a run ends at its deadline when a call never returns, and the next run starts', async () => {
-  const seeded = bed.seed();
-  const instance = bed.instance([seeded.secret]);
-  bed.inject('TestIamPermissions', 1, 'hang before');
-  const { result, durationMs } = await instance.rotate();
-  expect(result).toMatchObject({ outcome: 'failed', error: { code: 'DEADLINE_EXCEEDED' } });
-  expect(durationMs).toBe(RUN_TIME);
-  expect((await instance.rotate()).result.outcome).toBe('rotated');
-});
-
-test('a v1 secret moves to v2 when a role and a lifetime are configured, and is blocked without a lifetime', async () => {
-  const { secret } = bed.seed();
-  const setup = { managementKey: bed.managementKey() };
-  const without = await bed.rotate({ ...secret, role: TERMS.role }, setup);
-  expect(without.result.error?.code).toBe('LIFETIME_UNKNOWN');
-  expect(bed.timesCalled('CreateKey')).toBe(0);
-  const { result } = await bed.rotate({ ...secret, ...TERMS }, setup);
-  expect(result).toMatchObject({ outcome: 'rotated', issuedBy: 'mint', disabled: ['1'] });
-  expect(bed.latest(secret).apiKey).toBe(bed.keyOf(secret).apiKey);
-  expect(bed.latest(secret)).not.toHaveProperty('refreshToken');
+    await request();
+    // Processes that read it before might still use it.
+    expect(bed.momento.account.isLive(old)).toBe(true);
+    expect(await request()).toContain(old.info.key_id);
+    await request();
+    expect(bed.liveKeys(itself)).toHaveLength(2);
+  });
 });

@@ -146,10 +146,11 @@ test('the metrics use fields that exist in the log line', async () => {
     jsonPayload: rotator.logEntries.find((entry) => entry.outcome === outcome),
   });
   const fields = terraformMap('modules/monitoring/metrics.tf', 'rotation_fields');
-  const { error_code: errorCode = '', trigger, contained, ...always } = fields;
+  const { error_code: errorCode = '', help = '', trigger, contained, ...always } = fields;
   expect([trigger, contained]).toEqual(['jsonPayload.trigger', 'jsonPayload.contained']);
   for (const field of Object.values(always)) expect(lineOf('rotated')).toHaveProperty(field);
   expect(lineOf('failed')).toHaveProperty(errorCode, 'PERMISSION_MISSING');
+  expect(lineOf('failed')).toHaveProperty(help, 'docs/operate/error-codes.md#permission-missing');
   expect(readFileSync(resolve(root, 'terraform/modules/monitoring/metrics.tf'), 'utf8')).toContain(
     `jsonPayload.event=\\"${String(lineOf('rotated').jsonPayload?.event)}\\"`,
   );

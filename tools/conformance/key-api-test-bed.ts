@@ -18,6 +18,7 @@ import { RateLimiter } from '../../src/rate-limiter';
 import type { CallLimits } from '../../src/rotation/ports';
 import { failed, NotChecked, once, reasonOf } from './assumption';
 import type { TestBed } from './group';
+import { listCachesOnOneConnection } from './one-connection';
 import type { Target } from './target';
 
 const LIFETIME = HOUR;
@@ -213,7 +214,7 @@ export class KeyApiTestBed implements TestBed {
     return readAnswer(Page, text) ?? failed(`a page of the list could not be read (${status})`);
   }
 
-  /** What the SDK says to a v2 key. */
+  /** The SDK's answer about a v2 key. */
   async listCaches(apiKey: string): Promise<string> {
     const { endpoint = '', emulator } = this.target.momento;
     if (endpoint === '' && emulator === undefined)
@@ -225,6 +226,19 @@ export class KeyApiTestBed implements TestBed {
     } finally {
       closeCacheClient(client);
     }
+  }
+
+  /** Whether Momento accepts each key, when all calls use one connection. */
+  async onOneConnection(apiKeys: readonly string[]): Promise<string[]> {
+    const { endpoint = '', emulator } = this.target.momento;
+    if (endpoint === '' && emulator === undefined)
+      throw new NotChecked('MOMENTO_ENDPOINT is not set');
+    const origin = emulator === undefined ? `https://control.${endpoint}` : `http://${emulator}`;
+    const codes = await listCachesOnOneConnection(origin, apiKeys);
+    return codes.map((code) => {
+      if (code === 'OK' || code === 'PERMISSION_DENIED') return 'accepted';
+      return code === 'UNAUTHENTICATED' ? 'rejected' : code;
+    });
   }
 
   async remove(): Promise<string[]> {

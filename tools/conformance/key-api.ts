@@ -353,6 +353,17 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiTestBed>[] = [
     observe: (testBed) => testBed.listCaches(unknownKey()),
   },
   {
+    id: 'v2-two-keys',
+    words: 'two keys, an unknown one and the first again, on one connection',
+    source: 'guess',
+    assumed: 'accepted, accepted, rejected, accepted',
+    observe: async (testBed) => {
+      const first = (await testBed.first()).key.api_key;
+      const keys = [first, testBed.managementKey.apiKey, unknownKey(), first];
+      return (await testBed.onOneConnection(keys)).join(', ');
+    },
+  },
+  {
     id: 'v2-list-caches-revoked',
     words: 'ListCaches rejects a revoked key',
     source: 'documented',

@@ -20,3 +20,9 @@ export {
   type KeySource,
   type StoredPayload,
 } from './sources.ts';
+export {
+  subscribe,
+  type Discontinuity,
+  type RotatingSubscription,
+  type SubscribeOptions,
+} from './topics.ts';

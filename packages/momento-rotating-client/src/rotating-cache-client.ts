@@ -74,6 +74,9 @@ interface Generation {
   reported: boolean;
 }
 
+/** What decides whether another version replaces a key. */
+type Known = Pick<Generation, 'version' | 'rejected'>;
+
 interface Found {
   readonly key: Key;
   readonly version: number | undefined;
@@ -85,7 +88,7 @@ const ACCEPTED = ['', 'NOT_FOUND_ERROR', 'LIMIT_EXCEEDED_ERROR', 'PERMISSION_ERR
 const FIRST_BACKOFF_MS = 1000;
 const LONGEST_BACKOFF_MS = 60_000;
 const FIRST_PROBE_DELAY_MS = 100;
-const LONGEST_PROBE_DELAY_MS = 1000;
+const LONGEST_PROBE_DELAY_MS = 500;
 /** A call is repeated with a newer key this often: two rotations can follow each other closely. */
 const ATTEMPTS = 3;
 
@@ -183,7 +186,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     signal?.throwIfAborted();
     // Reads start on use and not by a timer, because Cloud Run gives no CPU between requests.
     if (this.#periodic.isDue) void this.#read();
-    if (this.#current === undefined) await unlessAborted(this.#reading, signal);
+    if (this.#current === undefined && this.#reading) await unlessAborted(this.#reading, signal);
   }
 
   /** Read synchronously before a call: after an `await` the generation might be closed. */
@@ -211,7 +214,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     } finally {
       this.#release(generation);
     }
-    // During a read such an answer proves nothing: the call might have begun before the key was revoked.
+    // During a read such an answer shows nothing, because the call might have begun before the key was revoked.
     const isAccepted = !outcome.rejected && this.#reading === undefined;
     if (isAccepted && generation.rejected && generation === this.#current) {
       // Momento accepts the key after all. The next rejection must not wait for a long backoff.
@@ -226,7 +229,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     if (!rejected.reported) this.#emit({ type: 'rejected', ...versionOf(rejected) });
     rejected.rejected = rejected.reported = true;
     // A read that is in progress might have begun before the rotation.
-    await unlessAborted(this.#reading, signal);
+    if (this.#reading) await unlessAborted(this.#reading, signal);
     if (this.#current === rejected && this.#rescue.isDue) {
       await unlessAborted(this.#read(), signal);
     }
@@ -279,7 +282,7 @@ export class RotatingCacheClient implements AsyncDisposable {
   }
 
   /** The newest key; undefined if there is no newer version than the one in use. */
-  async #findKey(held: Generation | undefined): Promise<Found | undefined> {
+  async #findKey(held: Known | undefined): Promise<Found | undefined> {
     const newest = await this.#source.readNewest();
     try {
       // The newest version that a source names can lag behind. A lower version never replaces a higher one.
@@ -296,10 +299,7 @@ export class RotatingCacheClient implements AsyncDisposable {
    * Only after a rejection: the version that lag or an unusable newest version hides. Access by number doesn't lag. Finds a
    * good version below an unusable newest one first.
    */
-  async #neighbour(
-    held: Generation | undefined,
-    newest: StoredPayload,
-  ): Promise<Found | undefined> {
+  async #neighbour(held: Known | undefined, newest: StoredPayload): Promise<Found | undefined> {
     if (held?.rejected !== true || held.version === undefined) return undefined;
     if (newest.version === undefined || !this.#source.readVersion) return undefined;
     const candidates =
@@ -323,28 +323,26 @@ export class RotatingCacheClient implements AsyncDisposable {
     return redirect ? { ...key, credentialProvider: redirect(key.credentialProvider) } : key;
   }
 
-  /** If Momento rejects the newest key, it is an older one: the source lags, or the key was replaced meanwhile. */
-  async #connectNewest({ key, version }: Found): Promise<Generation> {
+  /**
+   * Gives Momento half of the time to accept the key. If it doesn't, looks for a newer version: the source might lag, or the
+   * key was replaced meanwhile.
+   */
+  async #connectNewest(found: Found): Promise<Generation> {
+    const timeoutMs = (this.#options.newKeyTimeoutMs ?? 5000) / 2;
     try {
-      return await this.#connect(key, version);
+      return await this.#connect(found, timeoutMs);
     } catch (error) {
       const isRejected = error instanceof NoKeyError && error.code === 'KEY_REJECTED';
-      if (!isRejected || version === undefined) throw error;
-      const newest = await this.#source.readNewest();
-      const isNewer = (newest.version ?? 0) > version;
-      const next = isNewer ? newest : await this.#source.readVersion?.(version + 1);
-      if (next === undefined) throw error;
-      return this.#connect(this.#parse(next), next.version);
+      if (!isRejected) throw error;
+      const known = { version: found.version, rejected: true };
+      const newer = await this.#findKey(known).catch(() => undefined);
+      return this.#connect(newer ?? found, timeoutMs);
     }
   }
 
   /** Creates a client, lets it connect, and waits until Momento accepts the key. */
-  async #connect(key: Key, version: number | undefined): Promise<Generation> {
-    const {
-      defaultTtlSeconds,
-      eagerConnectTimeoutSeconds = 5,
-      newKeyTimeoutMs = 5000,
-    } = this.#options;
+  async #connect({ key, version }: Found, timeoutMs: number): Promise<Generation> {
+    const { defaultTtlSeconds, eagerConnectTimeoutSeconds = 5 } = this.#options;
     const client = await CacheClient.create({
       credentialProvider: key.credentialProvider,
       configuration: this.#configuration,
@@ -365,7 +363,7 @@ export class RotatingCacheClient implements AsyncDisposable {
       .listCaches()
       .catch(() => undefined)
       .finally(() => this.#release(generation));
-    const giveUpAt = performance.now() + newKeyTimeoutMs;
+    const giveUpAt = performance.now() + timeoutMs;
     for (let delay = FIRST_PROBE_DELAY_MS; ; delay = Math.min(2 * delay, LONGEST_PROBE_DELAY_MS)) {
       const code = await this.#probe(client);
       if (ACCEPTED.includes(code) && !this.#closing.signal.aborted) return generation;
@@ -458,12 +456,12 @@ function validate({ cache, endpoint, rereadEveryMs, newKeyTimeoutMs }: Options):
   }
 }
 
-function isNewer({ version }: StoredPayload, held: Generation | undefined): boolean {
+function isNewer({ version }: StoredPayload, held: Known | undefined): boolean {
   return version === undefined || held?.version === undefined || version > held.version;
 }
 
 /** The middleware without the hooks that start and end it. */
-function shared(middleware: Middleware): Middleware {
+export function shared(middleware: Middleware): Middleware {
   return {
     onNewRequest: (context) => middleware.onNewRequest(context),
     ...(middleware.shouldLoadLate !== undefined && { shouldLoadLate: middleware.shouldLoadLate }),
@@ -508,11 +506,11 @@ function unread(source: string): NoKeyError {
   );
 }
 
-async function unlessAborted(
-  promise: Promise<void> | undefined,
+export async function unlessAborted<T>(
+  promise: Promise<T>,
   signal: AbortSignal | undefined,
-): Promise<void> {
-  if (signal === undefined || promise === undefined) return promise;
+): Promise<T> {
+  if (signal === undefined) return promise;
   signal.throwIfAborted();
   let stop: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -520,7 +518,7 @@ async function unlessAborted(
     signal.addEventListener('abort', stop, { once: true });
   });
   try {
-    await Promise.race([promise, aborted]);
+    return await Promise.race([promise, aborted]);
   } finally {
     if (stop) signal.removeEventListener('abort', stop);
   }

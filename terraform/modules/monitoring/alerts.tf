@@ -21,7 +21,7 @@ locals {
 
   sums = {
     for kind, sum in {
-      failed_run    = { metric = "runs", by = "secret, outcome, error_code", window = "hour" }
+      failed_run    = { metric = "runs", by = "secret, outcome, error_code, help", window = "hour" }
       failed_calls  = { metric = "failed-calls", by = "job_id", window = "run" }
       good_calls    = { metric = "good-calls", by = "job_id", window = "run" }
       no_rotation   = { metric = "late", by = "secret", window = "daily" }
@@ -94,10 +94,18 @@ locals {
     : "${var.settings.expiry_days} days (short-lived keys: half of what remains when they are due)"
   )
 
+  runbook = (
+    var.settings.repository_url == null
+    ? "docs/operate/runbook.md in the rotator's repository"
+    : "${local.repository_url}/docs/operate/runbook.md"
+  )
+  repository_url = trimsuffix(coalesce(var.settings.repository_url, "-"), "/")
+
   text_values = {
     function   = var.function_name
     commands   = var.commands
-    runbook    = coalesce(var.settings.runbook_url, "docs/operate/runbook.md in the rotator's repository")
+    runbook    = local.runbook
+    codes      = replace(local.runbook, "runbook.md", "error-codes.md")
     late_since = local.late_since
     days       = local.no_success_days
     expiry     = local.expiry_days_text
@@ -143,12 +151,15 @@ resource "google_monitoring_alert_policy" "created" {
     content   = templatefile("${path.module}/alerts/${each.key}.md.tftpl", local.text_values)
 
     dynamic "links" {
-      for_each = var.settings.runbook_url[*]
+      # Google fills in the label of the incident. `help` is the path of the error code's entry.
+      for_each = var.settings.repository_url == null ? {} : merge(
+        { "Runbook" = "${local.runbook}#alerts" },
+        each.key == "failed_run" ? { "Error code" = "${local.repository_url}/$${metric.label.help}" } : {},
+      )
 
       content {
-        display_name = "Runbook"
-        # Google fills in the label of the incident.
-        url = each.key == "failed_run" ? "${links.value}#$${metric.label.error_code}" : links.value
+        display_name = links.key
+        url          = links.value
       }
     }
   }

@@ -6,6 +6,7 @@ locals {
     outcome      = "jsonPayload.outcome"
     trigger      = "jsonPayload.trigger"
     error_code   = "jsonPayload.error.code"
+    help         = "jsonPayload.error.help"
     days_left    = "jsonPayload.daysLeft"
     key_age_days = "jsonPayload.keyAgeDays"
     overdue_days = "jsonPayload.overdueDays"
@@ -19,7 +20,7 @@ locals {
     "resource.labels.location=\"${var.region}\"",
   ])
 
-  # Cloud Scheduler's line for one call. It doesn't say whether retries are left.
+  # Cloud Scheduler's line for one call. It doesn't show whether retries are left.
   scheduler_filter = join(" AND ", [
     "resource.type=\"cloud_scheduler_job\"",
     "log_id(\"cloudscheduler.googleapis.com/executions\")",
@@ -67,7 +68,7 @@ locals {
     runs = {
       description = "Runs of the rotator, one for each secret."
       filter      = local.deployment_filter
-      labels      = ["secret", "outcome", "error_code", "trigger"]
+      labels      = ["secret", "outcome", "error_code", "help", "trigger"]
     }
     days-left = {
       description = "Days until the newest key of a secret expires, as each run saw it."

@@ -49,7 +49,7 @@ variable "settings" {
     dashboard             = bool
     notification_channels = list(string)
     auto_close            = string
-    runbook_url           = optional(string)
+    repository_url        = optional(string)
     no_rotation_days      = number
     expiry_days           = number
     alerts = map(object({

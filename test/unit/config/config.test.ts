@@ -123,81 +123,51 @@ describe('reports an invalid value by what it must be', () => {
   const elsewhere = ['example.com:80', '10.0.0.1:80', '0.0.0.0:80', '128.0.0.1:80', '[::]:80'];
   const disguised = ['localhost.example.com:80', 'http://localhost:80', 'localhost:80/', '::1:80'];
 
+  const prefixed = ['cache', 'control', 'Token'].map((prefix) => `${prefix}.cell-1.prod.a.b`);
+  const noHosts = ['https://cell-1.b', 'a.b:443', 'a.b/', 'a..b', 'host', `${'a.'.repeat(130)}b`];
+  const shares = ['0', '0d', '0%', '100%', '5.5%', '05%', '%', '50%,', ',48h', '50%,0', '50%,40%'];
+  const lists = ['1h,2h', '50%,48h,1h', '50% 48h', '50%,48'];
+  const paths = ['/', 'refresh', '//host/x', '/a?b', '/a b', 'https://a.b/c', '/a/', '/../a'];
+  const emulators = [...hosts, ...elsewhere, ...disguised];
+
   test.each<[name: string, problem: string, texts: string[]]>([
-    [
-      'SECRETS',
-      'SECRETS must name at least one secret, as projects/PROJECT/secrets/SECRET',
-      ['', ' , '],
-    ],
+    ['SECRETS', 'name at least one secret, as projects/PROJECT/secrets/SECRET', ['', ' , ']],
     [
       'MANAGEMENT_KEY',
-      'MANAGEMENT_KEY must be the full name of a secret',
+      'be the full name of a secret',
       ['s', `${NAME}/versions/1`, `${NAME},${NAME}`],
     ],
     [
       'RENEW_BEFORE',
-      'RENEW_BEFORE must be a whole number with a unit, s, m, h or d, such as 36h or 14d, or a share from 1% to 99%, or both such as 50%,48h.',
-      [
-        ...[...durations, '0', '0d', '0%', '100%', '5.5%', '05%', '%'],
-        ...['50%,', ',48h', '50%,0', '50%,40%', '1h,2h', '50%,48h,1h', '50% 48h', '50%,48'],
-      ],
+      'be a whole number with a unit, s, m, h or d, such as 36h or 14d, or a share from 1% to 99%, or both such as 50%,48h.',
+      [...durations, ...shares, ...lists],
     ],
-    ['GRACE_PERIOD', 'GRACE_PERIOD must be 0 or a whole number with a unit', [...durations, '5%']],
-    [
-      'DESTROY_AFTER',
-      'DESTROY_AFTER must be 0 or a whole number with a unit',
-      [...durations, '5%'],
-    ],
-    ['VERIFY', 'VERIFY must be true or false', ['yes', '1', 'TRUE', 'off']],
-    ['REVOKE', 'REVOKE must be true or false', ['yes', '1', 'TRUE', 'on']],
+    ['GRACE_PERIOD', 'be 0 or a whole number with a unit', [...durations, '5%']],
+    ['DESTROY_AFTER', 'be 0 or a whole number with a unit', [...durations, '5%']],
+    ['VERIFY', 'be true or false', ['yes', '1', 'TRUE', 'off']],
+    ['REVOKE', 'be true or false', ['yes', '1', 'TRUE', 'on']],
     [
       'TIMEOUT',
-      'TIMEOUT must be a whole number with a unit, s, m, h or d, such as 540s, from 120s to 3600s',
+      'be a whole number with a unit, s, m, h or d, such as 540s, from 120s to 3600s',
       [...durations, '0', '119s', '1m', '3601s', '2h'],
     ],
     [
       'MOMENTO_ENDPOINT',
-      'MOMENTO_ENDPOINT must be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a prefix (cache., control. or token.), a scheme, a port or a path.',
-      [
-        'https://cell-1.prod.a.momentohq.com',
-        'cache.cell-1.prod.a.momentohq.com',
-        'control.cell-1.prod.a.momentohq.com',
-        'Token.cell-1.prod.a.momentohq.com',
-        'a.b:443',
-        'a.b/',
-        'a..b',
-        'host',
-        `${'a'.repeat(64)}.b`,
-        `${'a.'.repeat(130)}b`,
-      ],
+      'be a host such as cell-4-us-west-2-1.prod.a.momentohq.com, without a prefix (cache., control. or token.), a scheme, a port or a path.',
+      [...prefixed, ...noHosts, `${'a'.repeat(64)}.b`],
     ],
-    [
-      'MOMENTO_REFRESH_PATH',
-      'MOMENTO_REFRESH_PATH must be a path such as /api-keys/refresh',
-      [
-        '/',
-        'refresh',
-        '//host/x',
-        '/a?b',
-        '/a b',
-        'https://a.b/c',
-        '/a/',
-        '/../a',
-        '/a/..',
-        '/./a',
-      ],
-    ],
+    ['MOMENTO_REFRESH_PATH', 'be a path such as /api-keys/refresh', [...paths, '/a/..', '/./a']],
     ...['SECRET_MANAGER', 'MOMENTO', 'MOMENTO_KEY_API'].map(
       (service): [string, string, string[]] => [
         `${service}_EMULATOR_HOST`,
-        `${service}_EMULATOR_HOST must be host:port on the loopback interface, such as localhost:8085`,
-        [...hosts, ...elsewhere, ...disguised],
+        'be host:port on the loopback interface, such as localhost:8085',
+        emulators,
       ],
     ),
   ])('%s', (name, problem, texts) => {
     for (const text of texts) {
       const found = problems({ [name]: text });
-      expect([text, found]).toEqual([text, [expect.stringContaining(problem)]]);
+      expect([text, found]).toEqual([text, [expect.stringContaining(`${name} must ${problem}`)]]);
     }
   });
 
@@ -209,77 +179,42 @@ describe('reports an invalid value by what it must be', () => {
 describe('variables that contradict each other', () => {
   const REVOKES = { REVOKE: 'true', MANAGEMENT_KEY, GRACE_PERIOD: '1h' };
 
-  test.each<[string, Record<string, string>, string]>([
+  const lasting = (lifetime: string, env: object) => ({ ...minted({ lifetime }), ...env });
+  const SHORTER = `RENEW_BEFORE must be shorter than the lifetime of ${NAME}`;
+  const BOTH = { RENEW_BEFORE: '50%,48h' };
+  const EMULATOR = { GRACE_PERIOD: '0', MOMENTO_KEY_API_EMULATOR_HOST: 'localhost:1' };
+
+  test.each<[string, Record<string, string>]>([
     [
-      'destroyed before it is disabled',
-      { GRACE_PERIOD: '2d', DESTROY_AFTER: '47h' },
       'DESTROY_AFTER must not be shorter than GRACE_PERIOD',
+      { GRACE_PERIOD: '2d', DESTROY_AFTER: '47h' },
     ],
-    ['no key to revoke with', { ...REVOKES, MANAGEMENT_KEY: '' }, 'REVOKE needs MANAGEMENT_KEY'],
-    [
-      'too little time for applications',
-      { ...REVOKES, GRACE_PERIOD: '59m' },
-      'REVOKE needs a GRACE_PERIOD of at least 1h',
-    ],
-    ['an unverified newest key', { ...REVOKES, VERIFY: 'false' }, 'REVOKE needs VERIFY'],
-    [
-      'a renewal that is due as soon as the key is issued',
-      { ...minted({ lifetime: '14d' }), RENEW_BEFORE: '14d' },
-      `RENEW_BEFORE must be shorter than the lifetime of ${NAME}`,
-    ],
-    [
-      'a minimum as long as the lifetime, beside a share',
-      { ...minted({ lifetime: '2d' }), RENEW_BEFORE: '50%,48h' },
-      `RENEW_BEFORE must be shorter than the lifetime of ${NAME}`,
-    ],
-    [
-      'a grace period after the expiry, with a share',
-      { ...minted({ lifetime: '30d' }), RENEW_BEFORE: '20%,48h', GRACE_PERIOD: '145h' },
-      LONG_GRACE,
-    ],
-    [
-      'a grace period after the expiry, with a duration',
-      { ...minted({ lifetime: '30d' }), RENEW_BEFORE: '36h', GRACE_PERIOD: '37h' },
-      LONG_GRACE,
-    ],
-    [
-      'a role without a management key',
-      { ...minted({}), MANAGEMENT_KEY: ' ' },
-      'Entry 1 of SECRETS: role needs MANAGEMENT_KEY',
-    ],
-  ])('refuses %s', (_name, env, problem) => {
+    ['REVOKE needs MANAGEMENT_KEY', { ...REVOKES, MANAGEMENT_KEY: '' }],
+    ['REVOKE needs a GRACE_PERIOD of at least 1h', { ...REVOKES, GRACE_PERIOD: '59m' }],
+    ['REVOKE needs VERIFY', { ...REVOKES, VERIFY: 'false' }],
+    [SHORTER, lasting('14d', { RENEW_BEFORE: '14d' })],
+    [SHORTER, lasting('2d', BOTH)],
+    [LONG_GRACE, lasting('30d', { RENEW_BEFORE: '20%,48h', GRACE_PERIOD: '145h' })],
+    [LONG_GRACE, lasting('30d', { RENEW_BEFORE: '36h', GRACE_PERIOD: '37h' })],
+    ['Entry 1 of SECRETS: role needs MANAGEMENT_KEY', { ...minted({}), MANAGEMENT_KEY: ' ' }],
+  ])('are refused: %s (%j)', (problem, env) => {
     expect(problems(env)).toEqual([expect.stringContaining(problem)]);
   });
 
   test.each<[string, Record<string, string>]>([
     ['disabled and destroyed at once', { GRACE_PERIOD: '2d', DESTROY_AFTER: '48h' }],
     ['an hour for applications', REVOKES],
-    [
-      'no time for applications with emulators',
-      { ...REVOKES, GRACE_PERIOD: '0', MOMENTO_KEY_API_EMULATOR_HOST: 'localhost:1' },
-    ],
+    ['no time for applications with emulators', { ...REVOKES, ...EMULATOR }],
     ['a management key that is one of the secrets', { MANAGEMENT_KEY: NAME }],
+    ['a minimum that is shorter than the lifetime', lasting('49h', BOTH)],
+    ['a minimum without a lifetime', { ...minted({}), ...BOTH, GRACE_PERIOD: '30d' }],
+    ['a grace period as long as the share', lasting('30d', { ...BOTH, GRACE_PERIOD: '15d' })],
     [
-      'a minimum that is shorter than the lifetime',
-      { ...minted({ lifetime: '49h' }), RENEW_BEFORE: '50%,48h' },
+      'a grace period as long as the minimum',
+      lasting('10d', { RENEW_BEFORE: '10%,7d', GRACE_PERIOD: '7d' }),
     ],
-    [
-      'a minimum without a configured lifetime',
-      { ...minted({}), RENEW_BEFORE: '50%,48h', GRACE_PERIOD: '30d' },
-    ],
-    [
-      'a grace period as long as the share that remains',
-      { ...minted({ lifetime: '30d' }), RENEW_BEFORE: '50%,48h', GRACE_PERIOD: '15d' },
-    ],
-    [
-      'a grace period as long as the minimum that remains',
-      { ...minted({ lifetime: '10d' }), RENEW_BEFORE: '10%,7d', GRACE_PERIOD: '7d' },
-    ],
-    [
-      'a long grace period where every run rotates',
-      { ...minted({ lifetime: '1d' }), GRACE_PERIOD: '7d' },
-    ],
-  ])('accepts %s', (_name, env) => {
+    ['a long grace period when every run rotates', lasting('1d', { GRACE_PERIOD: '7d' })],
+  ])('are accepted when they agree: %s', (_name, env) => {
     expect(() => config(env)).not.toThrow();
   });
 });
@@ -306,16 +241,10 @@ test('lists every problem in one message and quotes no value', () => {
     'NODE_DEBUG',
   ];
   const wrong = Object.fromEntries(names.map((name) => [name, planted]));
-  const found = problems({
-    ...wrong,
-    MOMENTO_REFRESH_PATH: `${planted}?`,
-    SECRETS: `${planted},${planted}`,
-  });
-  const expected = [
-    'Entry 1 of SECRETS',
-    'Entry 2 of SECRETS',
-    ...names.map((name) => `${name} must`),
-  ];
+  const others = { MOMENTO_REFRESH_PATH: `${planted}?`, SECRETS: `${planted},${planted}` };
+  const found = problems({ ...wrong, ...others });
+  const entries = ['Entry 1 of SECRETS', 'Entry 2 of SECRETS'];
+  const expected = [...entries, ...names.map((name) => `${name} must`)];
   expect(found).toHaveLength(expected.length);
   expect(expected.filter((start) => !found.some((problem) => problem.startsWith(start)))).toEqual(
     [],

@@ -36,74 +36,47 @@ describe('SECRETS', () => {
     'Entry 1 of SECRETS: it must be a name, or an object with the field name and optionally role, lifetime and payload';
   const fullName =
     'the name must be a full name such as projects/PROJECT/secrets/SECRET or projects/PROJECT/locations';
+  const twice = 'SECRETS must name each secret only once';
+  const noRole = 'Entry 1 of SECRETS: role must be the id of a role, such as r-viewer';
+  const noJson = "SECRETS starts like a JSON list and isn't valid JSON";
   const entry = (fields: object) => [{ name: NAME, ...fields }];
 
-  test.each<[string, unknown, string[]]>([
-    ['nothing', '', ['SECRETS must name at least one secret']],
-    ['an empty list', '[]', ['SECRETS must name at least one secret']],
-    ['half a list', '[', ["SECRETS starts like a JSON list and isn't valid JSON"]],
-    ['what is no JSON', `['${NAME}']`, ["SECRETS starts like a JSON list and isn't valid JSON"]],
-    ['an object without a list', { name: NAME }, [fullName]],
-    ['a short name', 'momento', [`Entry 1 of SECRETS: ${fullName}`]],
-    ['another wrong name', `${NAME},,projects/p/secret/t`, [`Entry 2 of SECRETS: ${fullName}`]],
-    ['a version', `${NAME}/versions/latest`, [`Entry 1 of SECRETS: ${fullName}`]],
-    ['a name twice', `${NAME}, ${NAME}`, ['SECRETS must name each secret only once']],
-    [
-      'a name twice, in both formats',
-      [NAME, { name: NAME }],
-      ['SECRETS must name each secret only once'],
-    ],
-    ['null', [null], [shape]],
-    ['a number', [7], [shape]],
-    ['a list in the list', [[NAME]], [shape]],
-    ['a misspelt field', [{ nmae: NAME }], [shape]],
-    ['no name', [{ role: 'r' }], [shape]],
-    ['an unknown field', entry({ expiry: '30d' }), [shape]],
-    ['a field that all objects have', entry({ toString: 1 }), [shape]],
-    ['a name that is no text', [{ name: 7 }], ['Entry 1 of SECRETS: name must be text']],
-    ['a role that is no text', entry({ role: null }), ['Entry 1 of SECRETS: role must be text']],
-    [
-      'an empty role',
-      entry({ role: '' }),
-      ['Entry 1 of SECRETS: role must be the id of a role, such as r-viewer'],
-    ],
-    [
-      'a role of two lines',
-      entry({ role: 'r-a\nb' }),
-      ['Entry 1 of SECRETS: role must be the id of a role'],
-    ],
-    [
-      'a role that is too long',
-      entry({ role: 'r'.repeat(101) }),
-      ['role must be the id of a role'],
-    ],
-    [
-      'a lifetime in numbers',
-      entry({ lifetime: 30 }),
-      ['Entry 1 of SECRETS: lifetime must be text'],
-    ],
-    [
-      'a lifetime without a unit',
-      entry({ lifetime: '30' }),
-      ['lifetime must be a whole number with a unit'],
-    ],
-    ['no lifetime at all', entry({ lifetime: '0d' }), ['lifetime must be more than 0']],
+  test.each<[string, unknown, ...string[]]>([
+    ['nothing', '', 'SECRETS must name at least one secret'],
+    ['an empty list', '[]', 'SECRETS must name at least one secret'],
+    ['half a list', '[', noJson],
+    ['a list that is not JSON', `['${NAME}']`, noJson],
+    ['an object without a list', { name: NAME }, fullName],
+    ['a short name', 'momento', `Entry 1 of SECRETS: ${fullName}`],
+    ['another wrong name', `${NAME},,projects/p/secret/t`, `Entry 2 of SECRETS: ${fullName}`],
+    ['a version', `${NAME}/versions/latest`, `Entry 1 of SECRETS: ${fullName}`],
+    ['a name twice', `${NAME}, ${NAME}`, twice],
+    ['a name twice, in both formats', [NAME, { name: NAME }], twice],
+    ['null', [null], shape],
+    ['a list in the list', [[NAME]], shape],
+    ['a misspelt field', [{ nmae: NAME }], shape],
+    ['no name', [{ role: 'r' }], shape],
+    ['an unknown field', entry({ expiry: '30d' }), shape],
+    ['a field that all objects have', entry({ toString: 1 }), shape],
+    ['a name that is a number', [{ name: 7 }], 'Entry 1 of SECRETS: name must be text'],
+    ['a role that is null', entry({ role: null }), 'Entry 1 of SECRETS: role must be text'],
+    ['an empty role', entry({ role: '' }), noRole],
+    ['a role of two lines', entry({ role: 'r-a\nb' }), noRole],
+    ['a role that is too long', entry({ role: 'r'.repeat(101) }), noRole],
+    ['a lifetime in numbers', entry({ lifetime: 30 }), 'Entry 1 of SECRETS: lifetime must be text'],
+    ['a lifetime without a unit', entry({ lifetime: '30' }), 'must be a whole number with a unit'],
+    ['a lifetime of 0', entry({ lifetime: '0d' }), 'lifetime must be more than 0'],
     [
       'another format',
       entry({ payload: 'yaml' }),
-      ['Entry 1 of SECRETS: payload must be json or key'],
+      'Entry 1 of SECRETS: payload must be json or key',
     ],
     [
       'all of that at once',
       [{ name: NAME, role: 1, lifetime: '', payload: 1 }, 'x'],
-      [
-        'role must be',
-        'lifetime must be',
-        'payload must be',
-        'Entry 2 of SECRETS: the name must be',
-      ],
+      ...['role must', 'lifetime must', 'payload must', 'Entry 2 of SECRETS: the name must be'],
     ],
-  ])('not as %s', (_name, value, expected) => {
+  ])('not as %s', (_name, value, ...expected) => {
     expect(parse(value).problems).toEqual(
       expected.map((part) => expect.stringContaining(part) as string),
     );

@@ -5,6 +5,7 @@ import { inTurn, piecesIn, SECOND, version } from '../support';
 import { A, B, serve } from './serve';
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
+const TRACE_FIELD = 'logging.googleapis.com/trace';
 const ISSUED = { credential: NEW_KEY, warnings: [] };
 
 describe('POST /', () => {
@@ -60,23 +61,16 @@ describe('POST /', () => {
     expect(body.results).toMatchObject([{ outcome }]);
   });
 
+  const missingPermissions: SecretStore['missingPermissions'] = ({ name }) =>
+    Promise.resolve(name === B ? ['add'] : []);
+  const disable: SecretStore['disable'] = ({ name }) =>
+    name === B ? Promise.reject(STORE_REFUSES) : Promise.resolve(true);
+
   test.each<[string, Partial<SecretStore>, number, string]>([
-    [
-      'failed',
-      { missingPermissions: ({ name }) => Promise.resolve(name === B ? ['add'] : []) },
-      403,
-      'failed',
-    ],
-    [
-      'is incomplete',
-      {
-        disable: ({ name }) => (name === B ? Promise.reject(STORE_REFUSES) : Promise.resolve(true)),
-      },
-      503,
-      'incomplete',
-    ],
+    ['failed', { missingPermissions }, 403, 'failed'],
+    ['is incomplete', { disable }, 503, 'incomplete'],
   ])(
-    'answers with the highest status of all when one secret %s, and rotates the other',
+    'answers with the highest status when one secret %s, and rotates the other',
     async (_name, store, status, outcome) => {
       const answer = await serve({ store }).post();
       expect(answer.status).toBe(status);
@@ -124,25 +118,14 @@ describe('POST /', () => {
 
 describe('a request that is refused', () => {
   const planted = 'pLanted-Qz8';
+  const SCHEDULED = 'x-cloudscheduler-scheduletime';
 
   test.each<[string, unknown, Record<string, string>, number, ErrorCode]>([
     ['an invalid body', `{"secrets": ["${planted}"`, {}, 400, 'INVALID_REQUEST'],
     ['a list as its body', '[]', {}, 400, 'INVALID_REQUEST'],
     ['a body that is too long', ' '.repeat(16 * 1024 + 1), {}, 400, 'INVALID_REQUEST'],
-    [
-      'an invalid scheduled time',
-      {},
-      { 'x-cloudscheduler-scheduletime': planted },
-      400,
-      'INVALID_REQUEST',
-    ],
-    [
-      "a secret that isn't configured",
-      { secrets: ['a', planted] },
-      {},
-      404,
-      'SECRET_NOT_CONFIGURED',
-    ],
+    ['an invalid scheduled time', {}, { [SCHEDULED]: planted }, 400, 'INVALID_REQUEST'],
+    ['an unknown secret', { secrets: ['a', planted] }, {}, 404, 'SECRET_NOT_CONFIGURED'],
   ])('changes nothing when it has %s', async (_name, sent, headers, status, code) => {
     const { post, touched, entries } = serve();
     const answer = await post(sent, { traceparent: `00-${TRACE}-b7ad6b71-01`, ...headers });
@@ -155,9 +138,9 @@ describe('a request that is refused', () => {
         severity: 'WARNING',
         message: `${code}: ${answer.body.error?.message ?? ''}`,
         event: 'request',
-        trigger: 'x-cloudscheduler-scheduletime' in headers ? 'schedule' : 'http',
+        trigger: SCHEDULED in headers ? 'schedule' : 'http',
         error: answer.body.error,
-        'logging.googleapis.com/trace': `projects/traces/traces/${TRACE}`,
+        [TRACE_FIELD]: `projects/traces/traces/${TRACE}`,
         executionId: expect.any(String) as string,
       },
     ]);
@@ -183,16 +166,15 @@ describe('a request that is refused', () => {
     expect(touched.size).toBe(0);
   });
 
-  test.each([
-    ['POST', '/?dryRun=true'],
-    ['GET', '/?key=value'],
-    ['POST', '/?'],
-  ])('fails with 400, and changes nothing, when %s %s has a query', async (method, path) => {
-    const { call, touched } = serve();
-    const { status, body } = await call(path, { method });
-    expect([status, body.error?.code]).toEqual([400, 'INVALID_REQUEST']);
-    expect(touched.size).toBe(0);
-  });
+  test.each(['POST', 'GET'])(
+    'fails with 400, and changes nothing, when %s has a query',
+    async (method) => {
+      const { call, touched } = serve();
+      const { status, body } = await call('/?dryRun=true', { method });
+      expect([status, body.error?.code]).toEqual([400, 'INVALID_REQUEST']);
+      expect(touched.size).toBe(0);
+    },
+  );
 });
 
 describe('GET /', () => {
@@ -236,26 +218,17 @@ describe('GET /', () => {
 describe('the log', () => {
   test('has one line for each secret and run, with the trace of its request', async () => {
     const { post, entries } = serve({}, { secrets: [A] });
-    await post(
-      {},
-      {
-        'x-cloud-trace-context': `${TRACE}/123;o=1`,
-        'function-execution-id': 'abc-DEF_123',
-      },
-    );
+    const trace = { 'x-cloud-trace-context': `${TRACE}/123;o=1` };
+    await post({}, { ...trace, 'function-execution-id': 'abc-DEF_123' });
     expect(entries).toMatchObject([
       {
-        severity: 'INFO',
-        event: 'rotation',
-        secret: A,
-        outcome: 'rotated',
-        'logging.googleapis.com/trace': `projects/traces/traces/${TRACE}`,
+        ...{ severity: 'INFO', event: 'rotation', secret: A, outcome: 'rotated' },
+        [TRACE_FIELD]: `projects/traces/traces/${TRACE}`,
         executionId: 'abc-DEF_123',
       },
     ]);
   });
 
-  const TRACE_FIELD = 'logging.googleapis.com/trace';
   const OTHER_TRACE = 'f'.repeat(32);
 
   test.each<[Record<string, string>, string | undefined]>([
@@ -295,16 +268,11 @@ describe('the log', () => {
 
   test('contains no piece of a payload, and neither do answers', async () => {
     const payload = 'sEcret-payload-Zk7Xw2';
+    const stored = { ...key('k4'), serialize: () => Buffer.from(`{"name":"k4","x":"${payload}"}`) };
+    const issued = { ...NEW_KEY, serialize: () => Buffer.from(payload) };
     const plan: Plan = {
-      contents: {
-        4: { ...key('k4'), serialize: () => Buffer.from(`{"name":"k4","x":"${payload}"}`) },
-      },
-      next: {
-        issue: inTurn({
-          credential: { ...NEW_KEY, serialize: () => Buffer.from(payload) },
-          warnings: [],
-        }),
-      },
+      contents: { 4: stored },
+      next: { issue: inTurn({ credential: issued, warnings: [] }) },
     };
     const outputs: unknown[] = [];
     for (const store of [{}, { add: inTurn<never>(new Error(payload)) }]) {

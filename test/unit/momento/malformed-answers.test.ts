@@ -59,59 +59,49 @@ const anything = fc.oneof(
 const mostly = (...right: unknown[]): fc.Arbitrary<unknown> =>
   fc.oneof({ weight: 3, arbitrary: fc.constantFrom(...right) }, { weight: 1, arbitrary: anything });
 
+/** The record, with up to three fields that nobody knows. */
+const extended = (known: fc.Arbitrary<object>): fc.Arbitrary<object> =>
+  fc
+    .tuple(fc.dictionary(fc.string(), anything, { maxKeys: 3 }), known)
+    .map(([more, fields]) => ({ ...more, ...fields }));
+
+const description = fc.record({
+  key_id: mostly('key-2', 'key-9'),
+  role_id: mostly('r-viewer', 'r-owner'),
+  description: mostly('ours', null),
+  issued_at_epoch_seconds: mostly(inSeconds(NOW)),
+  expires_at_epoch_seconds: mostly(inSeconds(NOW + LIFETIME), null),
+});
 const info = fc.oneof(
   { weight: 1, arbitrary: anything },
-  {
-    weight: 4,
-    arbitrary: fc
-      .tuple(
-        fc.record({
-          key_id: mostly('key-2', 'key-9'),
-          role_id: mostly('r-viewer', 'r-owner'),
-          description: mostly('ours', null),
-          issued_at_epoch_seconds: mostly(inSeconds(NOW)),
-          expires_at_epoch_seconds: mostly(inSeconds(NOW + LIFETIME), null),
-        }),
-        fc.dictionary(fc.string(), anything, { maxKeys: 3 }),
-      )
-      .map(([known, more]) => ({ ...more, ...known })),
-  },
+  { weight: 4, arbitrary: extended(description) },
 );
 
 const keys = mostly(
-  KEY,
-  ` ${KEY}\n`,
-  `\uFEFF${KEY}`,
-  v2Key('key-2'),
-  v2Key('key-2', NOW - 1),
-  jwt({ t: 'g' }),
+  ...[KEY, ` ${KEY}\n`, `\uFEFF${KEY}`, v2Key('key-2'), v2Key('key-2', NOW - 1), jwt({ t: 'g' })],
   v1Key(SECRET),
 );
 
-const answers = fc
-  .tuple(
-    fc.record({
-      api_key: keys,
-      refresh_token: mostly(v2RefreshToken('key-2'), v2RefreshToken('key-9'), ` ${SECRET} `),
-      key_info: info,
-      previous_key_id: mostly('key-1', 'key-0'),
-    }),
-    fc.dictionary(fc.string(), anything, { maxKeys: 3 }),
-  )
-  .map(([known, more]) => ({ ...more, ...known }));
+const answers = extended(
+  fc.record({
+    api_key: keys,
+    refresh_token: mostly(v2RefreshToken('key-2'), v2RefreshToken('key-9'), ` ${SECRET} `),
+    key_info: info,
+    previous_key_id: mostly('key-1', 'key-0'),
+  }),
+);
 
 /** The value after its way through JSON: a field that is undefined is missing. */
 function sent(value: object): Record<string, unknown> {
   return JSON.parse(JSON.stringify(value)) as Record<string, unknown>;
 }
 
-type Outcome = { readonly issued: IssuedKey } | { readonly error: RotationError };
-
-function outcome(action: () => IssuedKey): Outcome {
+/** The key that was issued, or the error. */
+function outcome(action: () => IssuedKey): IssuedKey | RotationError {
   try {
-    return { issued: action() };
+    return action();
   } catch (thrown) {
-    return { error: checked(thrown) };
+    return checked(thrown);
   }
 }
 
@@ -142,35 +132,28 @@ function usableKey(value: unknown): string | undefined {
 
 const CONSOLE = { apiKey: V2.api_key, refreshToken: V2.refresh_token, validUntil: V1.validUntil };
 
-test('a refresh of a v2 key', () => {
+test('a refresh of a v2 key stores every usable key', () => {
   fc.assert(
     fc.property(answers, fc.constantFrom(V2, CONSOLE), (generated, payload) => {
       const answer = sent(generated);
       const result = outcome(() => acceptV2(parse(payload), answer, NOW));
       const apiKey = usableKey(answer.api_key);
-      if ('issued' in result) {
-        checkStored(result.issued, apiKey ?? 'a key that is not usable');
-      } else {
-        expect(result.error).toMatchObject({ code: 'ISSUED_CREDENTIAL_INVALID', retryable: false });
+      if (result instanceof RotationError) {
+        expect(result).toMatchObject({ code: 'ISSUED_CREDENTIAL_INVALID', retryable: false });
         // The expiry of a key that doesn't contain one is in its description.
-        const isExpired = result.error.problem.includes('already expired');
-        expect(apiKey === undefined || isExpired).toBe(true);
+        expect(apiKey === undefined || result.problem.includes('already expired')).toBe(true);
+      } else {
+        checkStored(result, apiKey ?? 'a key that is not usable');
       }
     }),
     { numRuns: 1000 },
   );
 });
 
-test('a refresh of a v1 key', () => {
+test('a refresh of a v1 key stores every usable key', () => {
+  const key = v1Key(SECRET);
   const texts = fc.oneof(
-    fc.constantFrom(
-      v1Key(SECRET),
-      ` ${v1Key(SECRET)}\n`,
-      v1Key(` ${SECRET}\n`),
-      '',
-      SECRET,
-      jwt({ t: 'g' }),
-    ),
+    fc.constantFrom(key, ` ${key}\n`, v1Key(` ${SECRET}\n`), '', SECRET, jwt({ t: 'g' })),
     fc.string(),
   );
   const times = fc.oneof(fc.constantFrom(undefined, 0, NaN, Infinity, -1, NOW), fc.integer());
@@ -180,14 +163,14 @@ test('a refresh of a v1 key', () => {
       const answer = { apiKey, refreshToken, endpoint, expiresAt };
       const result = outcome(() => acceptV1(parse(V1), answer, NOW));
       const isUsable = readKey(trimKey(apiKey)) !== undefined;
-      expect('issued' in result).toBe(isUsable);
-      if ('issued' in result) checkStored(result.issued, trimKey(apiKey));
+      expect(result instanceof RotationError).toBe(!isUsable);
+      if (!(result instanceof RotationError)) checkStored(result, trimKey(apiKey));
     }),
     { numRuns: 1000 },
   );
 });
 
-test('a mint', async () => {
+test('a mint stores every usable key', async () => {
   await fc.assert(
     fc.asyncProperty(answers, async (generated) => {
       const answer = sent(generated);
@@ -196,12 +179,8 @@ test('a mint', async () => {
         count: () => Promise.resolve(undefined),
         mint: () => Promise.resolve(answer),
       };
-      const secret = {
-        ...secretName('projects/p/secrets/s'),
-        payload: 'json',
-        role: 'r-viewer',
-        lifetimeMs: LIFETIME,
-      } as const;
+      const terms = { payload: 'json', role: 'r-viewer', lifetimeMs: LIFETIME } as const;
+      const secret = { ...secretName('projects/p/secrets/s'), ...terms };
       const next = mint(secret, undefined, account, () => NOW) as NextKey;
       try {
         const issued = await next.issue(limits());
@@ -245,7 +224,7 @@ describe('over HTTP', () => {
     'deflate without its header': (body) => deflateRawSync(body),
   };
 
-  test('an answer in any encoding, whole or damaged', async () => {
+  test('decodes an answer in any encoding, or fails when it is damaged', async () => {
     const body = Buffer.from(JSON.stringify({ ...V2, api_key: KEY }));
     const damage = fc.option(fc.tuple(fc.nat(body.length), fc.nat(255)), { nil: undefined });
     const names = fc.constantFrom(...Object.keys(ENCODERS));
@@ -268,16 +247,10 @@ describe('over HTTP', () => {
     );
   });
 
-  const entries = fc.array(
-    fc.oneof(
-      anything,
-      info,
-      fc.nat(5).map((n) => keyInfo({ key_id: `key-${n}` })),
-    ),
-    { maxLength: 8 },
-  );
+  const plainEntry = fc.nat(5).map((n) => keyInfo({ key_id: `key-${n}` }));
+  const entries = fc.array(fc.oneof(anything, info, plainEntry), { maxLength: 8 });
 
-  test('a list of keys with any entries', async () => {
+  test('lists every valid key among any entries', async () => {
     await fc.assert(
       fc.asyncProperty(entries, async (generated) => {
         server.answers(http(200, { key_info: generated }));
@@ -294,7 +267,7 @@ describe('over HTTP', () => {
     );
   });
 
-  test('a list of keys that is anything', async () => {
+  test('fails with MOMENTO_UNAVAILABLE when a list is invalid', async () => {
     const page = fc.oneof(
       anything,
       fc.record({ key_info: fc.oneof(entries, anything), next_token: mostly('again', '') }),
@@ -314,20 +287,18 @@ describe('over HTTP', () => {
   });
 });
 
-test('a payload', () => {
+test('reads any payload, or fails with PAYLOAD_INVALID', () => {
+  const consoleJson = { apiKey: keys, refreshToken: anything, validUntil: anything };
+  const json = fc.oneof(
+    anything,
+    answers,
+    info.map((key_info) => ({ ...V2, key_info })),
+    fc.record({ ...consoleJson, endpoint: anything }),
+  );
   const payloads = fc.oneof(
     fc.uint8Array(),
     fc.string().map((text) => Buffer.from(text)),
-    fc
-      .oneof(
-        anything,
-        answers,
-        info.map((key_info) => ({ ...V2, key_info })),
-      )
-      .map((value) => Buffer.from(JSON.stringify(value ?? null))),
-    fc
-      .record({ apiKey: keys, refreshToken: anything, validUntil: anything, endpoint: anything })
-      .map((value) => Buffer.from(JSON.stringify(value))),
+    json.map((value) => Buffer.from(JSON.stringify(value ?? null))),
   );
   fc.assert(
     fc.property(payloads, (payload) => {

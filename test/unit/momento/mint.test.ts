@@ -52,8 +52,8 @@ class Account implements Minter {
   }
 }
 
-function current(payload: string | object, createdAt = NOW - 5 * DAY) {
-  return { version: version(4, 'ENABLED', createdAt), credential: parse(payload) };
+function current(payload: string | object | undefined) {
+  return payload === undefined ? undefined : { version: version(4), credential: parse(payload) };
 }
 
 const LIMITS = { deadline: 1234 };
@@ -86,77 +86,57 @@ describe('a mint request', () => {
   const V1 = { apiKey: v1Key(SECRET), validUntil: inSeconds(NOW + 2 * DAY), refreshToken: 'old' };
   const configured = { role: 'r-set', lifetimeMs: 7 * DAY };
 
-  test.each<[string, Partial<Secret>, object | string | undefined, string, number, number]>([
-    ['the first key', configured, undefined, 'r-set', 7, 0],
-    ['a configured role and lifetime, whatever the key had', configured, API_JSON, 'r-set', 7, 0],
-    ['those of the payload', {}, API_JSON, 'r-viewer', 10, 0],
-    ['a configured role, the lifetime of the payload', { role: 'r-set' }, API_JSON, 'r-set', 10, 0],
-    ['the role of the payload, a lifetime', { lifetimeMs: DAY }, API_JSON, 'r-viewer', 1, 0],
-    ['those of the list', {}, BARE, 'r-listed', 30, 1],
-    ['a configured role, the lifetime of the list', { role: 'r-set' }, BARE, 'r-set', 30, 1],
-    ['the role of the list, a lifetime', { lifetimeMs: DAY }, BARE, 'r-listed', 1, 1],
+  const issuedLate = { issued_at_epoch_seconds: inSeconds(NOW) + 9 };
+  const short = { expires_at_epoch_seconds: inSeconds(NOW + 40 * HOUR) };
+  const v1Since = v1Key(jwt({ iat: inSeconds(NOW - 12 * DAY) }));
+  const v2Since = { iat: inSeconds(NOW - DAY), exp: inSeconds(NOW + DAY) };
+  const never = keyInfo({ expires_at_epoch_seconds: undefined });
+  const another = keyInfo({ key_id: 'key-0' });
+  const SHORT = { api_key: v2Key('key-1', NOW + 40 * HOUR), key_info: keyInfo(short) };
+
+  /** Role, lifetime in days, and how often the keys are listed. */
+  type Terms = [string, number, number];
+  const ROLE = { role: 'r-set' };
+  const A_DAY = { lifetimeMs: DAY };
+
+  test.each<[string, Partial<Secret>, object | string | undefined, Terms]>([
+    ['a first key', configured, undefined, ['r-set', 7, 0]],
+    [
+      'role and lifetime as configured, whatever the key had',
+      configured,
+      API_JSON,
+      ['r-set', 7, 0],
+    ],
+    ['those of the payload', {}, API_JSON, ['r-viewer', 10, 0]],
+    ['a configured role and the lifetime of the payload', ROLE, API_JSON, ['r-set', 10, 0]],
+    ['the role of the payload and a configured lifetime', A_DAY, API_JSON, ['r-viewer', 1, 0]],
+    ['those of the list', {}, BARE, ['r-listed', 30, 1]],
+    ['a configured role and the lifetime of the list', ROLE, BARE, ['r-set', 30, 1]],
+    ['the role of the list and a configured lifetime', A_DAY, BARE, ['r-listed', 1, 1]],
     [
       'the lifetime that was meant, not what was left of it when the key was made',
       {},
-      {
-        api_key: v2Key('key-1', NOW + 10 * DAY),
-        key_info: keyInfo({ issued_at_epoch_seconds: inSeconds(NOW) + 9 }),
-      },
-      'r-viewer',
-      10,
-      0,
+      { ...API_JSON, key_info: keyInfo(issuedLate) },
+      ['r-viewer', 10, 0],
+    ],
+    ['the lifetime in a v1 key', ROLE, { ...V1, apiKey: v1Since }, ['r-set', 14, 0]],
+    ['the lifetime in a v2 key', ROLE, jwt({ t: 'g', jti: 'key-1', ...v2Since }), ['r-set', 2, 0]],
+    ['a lifetime of hours, although its version is older', {}, SHORT, ['r-viewer', 40 / 24, 0]],
+    [
+      'a configured lifetime instead of none',
+      A_DAY,
+      { api_key: v2Key('key-1'), key_info: never },
+      ['r-viewer', 1, 0],
     ],
     [
-      'the lifetime of a v1 key that says when it was issued',
-      { role: 'r-set' },
-      { ...V1, apiKey: v1Key(jwt({ iat: inSeconds(NOW - 12 * DAY) })) },
-      'r-set',
-      14,
-      0,
-    ],
-    [
-      'the lifetime of a v2 key that says when it was issued',
-      { role: 'r-set' },
-      jwt({ t: 'g', jti: 'key-1', iat: inSeconds(NOW - DAY), exp: inSeconds(NOW + DAY) }),
-      'r-set',
-      2,
-      0,
-    ],
-    [
-      'a lifetime of hours, although its version is older',
+      'those of the list, when the payload describes another key',
       {},
-      {
-        api_key: v2Key('key-1', NOW + 40 * HOUR),
-        key_info: keyInfo({ expires_at_epoch_seconds: inSeconds(NOW + 40 * HOUR) }),
-      },
-      'r-viewer',
-      40 / 24,
-      0,
+      { ...API_JSON, key_info: another },
+      ['r-listed', 30, 1],
     ],
-    [
-      'a lifetime for a key that never expires',
-      { lifetimeMs: DAY },
-      { api_key: v2Key('key-1'), key_info: keyInfo({ expires_at_epoch_seconds: undefined }) },
-      'r-viewer',
-      1,
-      0,
-    ],
-    [
-      'those of the list, where the payload describes another key',
-      {},
-      { ...API_JSON, key_info: keyInfo({ key_id: 'key-0' }) },
-      'r-listed',
-      30,
-      1,
-    ],
-  ])('%s', async (_name, changes, payload, role, days, lists) => {
+  ])('has %s', async (_name, changes, payload, [role, days, lists]) => {
     const momento = new Account(LISTED);
-    const credential = await issue(
-      secret(changes),
-      payload === undefined ? undefined : current(payload),
-      momento,
-      now,
-    );
+    const credential = await issue(secret(changes), current(payload), momento, now);
     const expiresAt = NOW + days * DAY;
     expect(momento.requests).toEqual([
       { secret: NAME, role, description: `momento-key-rotator ${NAME}`, expiresAt },
@@ -174,9 +154,11 @@ describe('a mint request', () => {
   });
 });
 
-describe('what is not known before anything is made', () => {
+describe('a mint without known terms', () => {
   const never = v2Key('key-1');
   const v1 = (days: number) => ({ apiKey: v1Key(SECRET), validUntil: inSeconds(NOW + days * DAY) });
+
+  const late = { ...v1(2), apiKey: v1Key(jwt({ iat: inSeconds(NOW + 3 * DAY) })) };
 
   test.each<[string, string, Partial<Secret>, object | string | undefined]>([
     ['no version', 'ROLE_UNKNOWN', { lifetimeMs: DAY }, undefined],
@@ -187,43 +169,25 @@ describe('what is not known before anything is made', () => {
     ['a v2 key without an id', 'ROLE_UNKNOWN', {}, jwt({ t: 'g', exp: inSeconds(NOW + DAY) })],
     // The age of its version says nothing about the age of a key that somebody stored again.
     ['a v1 key that does not say when it was issued', 'LIFETIME_UNKNOWN', { role: 'r-set' }, v1(2)],
-    [
-      'a v1 key that says to be issued after its expiry',
-      'LIFETIME_UNKNOWN',
-      { role: 'r-set' },
-      { ...v1(2), apiKey: v1Key(jwt({ iat: inSeconds(NOW + 3 * DAY) })) },
-    ],
-  ])('%s: %s stands in the way', (_name, code, changes, payload) => {
-    const obstacle = mint(
-      secret(changes),
-      payload === undefined ? undefined : current(payload),
-      new Account(),
-      now,
-    );
-    expect(obstacle).toMatchObject({ code, refused: false, retryable: false });
-    expect((obstacle as RotationError).message).toContain(NAME);
+    ['a v1 key that was issued after its expiry', 'LIFETIME_UNKNOWN', { role: 'r-set' }, late],
+  ])('%s: %s blocks the mint', (_name, code, changes, payload) => {
+    const blocker = mint(secret(changes), current(payload), new Account(), now);
+    expect(blocker).toMatchObject({ code, refused: false, retryable: false });
+    expect((blocker as RotationError).message).toContain(NAME);
   });
 
+  const listedForEver = listed('key-1', { expiresAt: Infinity });
+  const issuedLate = listed('key-1', { issuedAt: NOW + 20 * DAY });
+
   test.each<[string, string, ListedKey[], Partial<Secret>]>([
-    ['a key that is not in the list', 'ROLE_UNKNOWN', [], {}],
-    ['a key that is not in the list, a role', 'LIFETIME_UNKNOWN', [], { role: 'r-set' }],
-    [
-      'a key that never expires by the list',
-      'LIFETIME_UNKNOWN',
-      [listed('key-1', { expiresAt: Infinity })],
-      {},
-    ],
-    [
-      'a key that expires before it is issued',
-      'LIFETIME_UNKNOWN',
-      [listed('key-1', { issuedAt: NOW + 20 * DAY })],
-      {},
-    ],
-  ])('%s: %s, and nothing is made', async (_name, code, keys, changes) => {
+    ['an unlisted key', 'ROLE_UNKNOWN', [], {}],
+    ['an unlisted key, a role', 'LIFETIME_UNKNOWN', [], { role: 'r-set' }],
+    ['a key that never expires by the list', 'LIFETIME_UNKNOWN', [listedForEver], {}],
+    ['a key that expires before it is issued', 'LIFETIME_UNKNOWN', [issuedLate], {}],
+  ])('%s: fails with %s, and mints nothing', async (_name, code, keys, changes) => {
     const momento = new Account(keys);
-    await expect(issue(secret(changes), current(BARE), momento, now)).rejects.toMatchObject({
-      code,
-    });
+    const issued = issue(secret(changes), current(BARE), momento, now);
+    await expect(issued).rejects.toMatchObject({ code });
     expect(momento.requests).toEqual([]);
   });
 });
@@ -251,23 +215,15 @@ describe('an answer without the key that was requested', () => {
     ['a key for a moment', (minted) => expiring(minted, NOW + HOUR)],
     ['a key for years', (minted) => expiring(minted, NOW + 400 * DAY)],
     ['a key for ever', (minted) => expiring(minted, undefined)],
-    [
-      'a key that is too long to be stored',
-      (minted) => ({ ...minted, api_key: `${minted.api_key}${'x'.repeat(65_536)}` }),
-    ],
+    ['a key that is too long', (minted) => ({ api_key: minted.api_key + 'x'.repeat(65_536) })],
   ])('is not stored: %s', async (_name, change) => {
-    const result: Promise<unknown> = issue(
-      secret(TERMS),
-      current(API_JSON),
-      new Account([], change),
-      now,
-    );
+    const account = new Account([], change);
+    const result: Promise<unknown> = issue(secret(TERMS), current(API_JSON), account, now);
+    const problem = /^Momento's answer to the mint contains no usable key: /;
     await expect(result).rejects.toMatchObject({
       code: 'ISSUED_CREDENTIAL_INVALID',
       outcomeUnknown: true,
-      problem: expect.stringMatching(
-        /^Momento's answer to the mint contains no usable key: /,
-      ) as string,
+      problem: expect.stringMatching(problem) as string,
     });
     await expect(result).rejects.not.toThrow(SECRET);
   });
@@ -279,12 +235,8 @@ describe('a usable key', () => {
       ...expiring(minted, NOW + 9 * DAY),
       refresh_token: 'that nobody requested',
     }));
-    const { credential, warnings } = await nextKey(
-      secret(TERMS),
-      current(API_JSON),
-      momento,
-      now,
-    ).issue(LIMITS);
+    const next = nextKey(secret(TERMS), current(API_JSON), momento, now);
+    const { credential, warnings } = await next.issue(LIMITS);
     expect(credential.expiresAt).toBe(NOW + 9 * DAY);
     expect(written(credential)).not.toHaveProperty('refresh_token');
     expect(warnings).toEqual([]);
@@ -343,7 +295,7 @@ describe('an error of a mint', () => {
     return momento;
   };
 
-  test('at a limit tells how many keys the account has', async () => {
+  test('contains the number of keys of the account when a limit is exceeded', async () => {
     const parts = { problem: 'Too many.', action: 'Wait.' };
     const error = new RotationError('MOMENTO_LIMIT_EXCEEDED', parts, { retryAfterMs: 7 });
     await expect(issue(secret(TERMS), undefined, failing(error), now)).rejects.toMatchObject({
@@ -353,7 +305,7 @@ describe('an error of a mint', () => {
     });
   });
 
-  test('of another kind stays as it is', async () => {
+  test('is unchanged when no limit is exceeded', async () => {
     const error = new RotationError('MINT_REFUSED', { problem: 'Refused.', action: 'Act.' });
     await expect(issue(secret(TERMS), undefined, failing(error), now)).rejects.toBe(error);
     const next = nextKey(secret(TERMS), undefined, new Account(), now);

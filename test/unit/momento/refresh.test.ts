@@ -5,7 +5,6 @@ import { RefreshRefused } from '../../../src/momento/key-api';
 import { acceptV1, refresh } from '../../../src/momento/refresh';
 import { Sdk } from '../../../src/momento/sdk';
 import { DAY, jwt, NOW, secretName, testClock, thrownBy, v1Key } from '../support';
-import { ManualClock, settled } from '../manual-clock';
 import { inSeconds, keyInfo, parse, SECRET, v2Key, v2RefreshToken, written } from './support';
 
 const NAME = 'projects/p/secrets/s';
@@ -32,7 +31,8 @@ test('a refresh that has begun in time goes on after the latest time to begin', 
 });
 
 test("a refresh doesn't wait for refreshes at a host without an answer", async () => {
-  const sdk = new Sdk(new ManualClock(), undefined);
+  const clock = testClock();
+  const sdk = new Sdk(clock, undefined);
   const answer = new RefreshApiKey.Error(new UnknownError('late', undefined));
   jest.spyOn(sdk, 'authClient').mockImplementation((credential) => {
     const isSilent = sdk.host(credential).endsWith('silent.example.com');
@@ -42,10 +42,9 @@ test("a refresh doesn't wait for refreshes at a host without an answer", async (
   const limits = { deadline: Infinity };
   const silent = parse({ ...V1, apiKey: v1Key(SECRET, 'silent.example.com') });
   for (let call = 0; call < 100; call += 1) sdk.refresh(silent, limits).catch(() => undefined);
-  let isDone = false;
-  void sdk.refresh(parse(V1), limits).finally(() => (isDone = true));
-  await settled();
-  expect(isDone).toBe(true);
+  const start = clock.monotonic();
+  expect(await sdk.refresh(parse(V1), limits)).toBe(answer);
+  expect(clock.monotonic()).toBe(start);
 });
 
 describe('the answer to a refresh of a v1 key', () => {
@@ -106,13 +105,8 @@ describe('the answer to a refresh of a v1 key', () => {
     expect(warnings).toEqual([]);
   });
 
-  test.each([
-    ['no key', ''],
-    ['a cut key', answer.apiKey.slice(0, -5)],
-    ['a key of white space', v1Key(' ')],
-    ['a key without an endpoint', v1Key('another', '')],
-  ])('is final and unusable with %s', (_name, apiKey) => {
-    expect(thrownBy(() => accept({ apiKey }))).toMatchObject({
+  test('is final and unusable with a cut key', () => {
+    expect(thrownBy(() => accept({ apiKey: answer.apiKey.slice(0, -5) }))).toMatchObject({
       code: 'ISSUED_CREDENTIAL_INVALID',
       retryable: false,
       outcomeUnknown: true,
@@ -157,10 +151,8 @@ describe('the answer to a refresh of a v2 key', () => {
   });
 
   test('is stored without white space around key and token', async () => {
-    const { credential, warnings } = await issue({
-      api_key: `\uFEFF${answer.api_key}\n`,
-      refresh_token: ` ${answer.refresh_token}\r\n`,
-    });
+    const [api_key, refresh_token] = [`\uFEFF${answer.api_key}\n`, ` ${answer.refresh_token}\r\n`];
+    const { credential, warnings } = await issue({ api_key, refresh_token });
     expect(written(credential)).toEqual(stored);
     expect(warnings).toEqual([]);
   });
@@ -230,19 +222,14 @@ describe('the answer to a refresh of a v2 key', () => {
   test.each<[string, object, string]>([
     ['no key', { api_key: undefined }, "'api_key' is missing"],
     ['null in its place', { api_key: null }, "'api_key' isn't a string"],
-    ['a number in its place', { api_key: 7 }, "'api_key' isn't a string"],
-    ['an empty key', { api_key: '' }, "'api_key' isn't a v2 key"],
     ['a v1 key', { api_key: v1Key(SECRET) }, "'api_key' isn't a v2 key"],
     ['another text', { api_key: SECRET }, "'api_key' isn't a v2 key"],
     ['an expired key', { api_key: v2Key('key-2', NOW - DAY) }, 'already expired'],
     ['a key that is too long', { api_key: `${V2.api_key}${'x'.repeat(66_000)}` }, 'bytes long'],
   ])('is final and unusable with %s', async (_name, changes, problem) => {
     const error = (await issue(changes).catch((thrown: unknown) => thrown)) as RotationError;
-    expect(error).toMatchObject({
-      code: 'ISSUED_CREDENTIAL_INVALID',
-      retryable: false,
-      outcomeUnknown: true,
-    });
+    const expected = { code: 'ISSUED_CREDENTIAL_INVALID', retryable: false, outcomeUnknown: true };
+    expect(error).toMatchObject(expected);
     expect(error.problem).toContain(problem);
     expect(error.message).not.toContain(SECRET.slice(0, 7));
   });
@@ -255,67 +242,24 @@ describe('a refused refresh', () => {
     error: RotationError,
     context: { answerLost: boolean; now: number },
   ) => {
-    const means = {
-      sdk: new Sdk(systemClock, undefined),
-      api: { refresh: () => Promise.reject(error) },
-      now: () => NOW,
-    };
-    return refresh(secretName(NAME), parse(payload), means).refusal(error, context);
+    const api = { refresh: () => Promise.reject(error) };
+    const services = { sdk: new Sdk(systemClock, undefined), api, now: () => NOW };
+    return refresh(secretName(NAME), parse(payload), services).refusal(error, context);
   };
   const status = (code: number) => new RefreshRefused(`HTTP ${code}`, `Reason of ${code}.`);
   const sdkCode = new RefreshRefused('AUTHENTICATION_ERROR', 'Reason.');
 
   test.each<[string, string, object, RotationError, boolean, number, string]>([
-    [
-      'v2, used token',
-      'REFRESH_REFUSED',
-      V2,
-      status(403),
-      false,
-      NOW,
-      '(HTTP 403). Reason of 403.',
-    ],
-    [
-      'v2, used token after a lost answer',
-      'REFRESH_ANSWER_LOST',
-      V2,
-      status(403),
-      true,
-      NOW,
-      "can't be recovered",
-    ],
-    [
-      'v2, revoked key',
-      'REFRESH_REFUSED',
-      V2,
-      status(401),
-      false,
-      NOW,
-      '(HTTP 401). Reason of 401.',
-    ],
-    [
-      'v2, revoked key after a lost answer',
-      'REFRESH_REFUSED',
-      V2,
-      status(401),
-      true,
-      NOW,
-      'HTTP 401',
-    ],
-    ['v2, expired key', 'KEY_EXPIRED', V2, status(401), false, soon, new Date(soon).toISOString()],
-    [
-      'v2, expired key after a lost answer',
-      'KEY_EXPIRED',
-      V2,
-      status(403),
-      true,
-      soon,
-      'expired at',
-    ],
-    ['v1', 'REFRESH_REFUSED', V1, sdkCode, false, NOW, '(AUTHENTICATION_ERROR). Reason.'],
-    ['v1 after a lost answer', 'REFRESH_ANSWER_LOST', V1, sdkCode, true, NOW, 'probably used'],
-    ['v1, expired key', 'KEY_EXPIRED', V1, sdkCode, false, soon, 'expired at'],
-  ])('%s: %s', (_name, code, payload, error, answerLost, now, text) => {
+    ['a used v2 token', 'REFRESH_REFUSED', V2, status(403), false, NOW, 'Reason of 403.'],
+    ['a lost v2 answer', 'REFRESH_ANSWER_LOST', V2, status(403), true, NOW, "can't be recovered"],
+    ['a revoked v2 key', 'REFRESH_REFUSED', V2, status(401), false, NOW, '401). Reason of 401.'],
+    ['that after a lost answer', 'REFRESH_REFUSED', V2, status(401), true, NOW, 'HTTP 401'],
+    ['an expired v2 key', 'KEY_EXPIRED', V2, status(401), false, soon, '2026-11-11T00:00:00.000Z'],
+    ['that after a lost answer', 'KEY_EXPIRED', V2, status(403), true, soon, 'expired at'],
+    ['a v1 key', 'REFRESH_REFUSED', V1, sdkCode, false, NOW, '(AUTHENTICATION_ERROR). Reason.'],
+    ['a lost v1 answer', 'REFRESH_ANSWER_LOST', V1, sdkCode, true, NOW, 'probably used'],
+    ['an expired v1 key', 'KEY_EXPIRED', V1, sdkCode, false, soon, 'expired at'],
+  ])('of %s fails with %s', (_name, code, payload, error, answerLost, now, text) => {
     const refused = refusal(payload, error, { answerLost, now });
     expect(refused.code).toBe(code);
     expect(refused.problem).toContain(text);
@@ -325,7 +269,7 @@ describe('a refused refresh', () => {
     expect(refused.action).toContain(mint);
   });
 
-  test('stays as it is if it is no refusal of this kind', () => {
+  test('is unchanged if the refresh path is unknown', () => {
     const error = new RotationError('REFRESH_PATH_UNKNOWN', { problem: 'No.', action: 'Act.' });
     expect(refusal(V2, error, { answerLost: true, now: NOW })).toBe(error);
   });

@@ -40,8 +40,8 @@ function secret(role?: string): Secret {
   };
 }
 
-function current(payload: string | object) {
-  return { version: version(4), credential: parse(payload) };
+function current(payload: string | object | undefined) {
+  return payload === undefined ? undefined : { version: version(4), credential: parse(payload) };
 }
 
 describe('how the next key is obtained', () => {
@@ -51,6 +51,8 @@ describe('how the next key is obtained', () => {
   const noToken = without(V1, 'refreshToken');
   const noTokenV2 = without(V2, 'refresh_token');
   const consoleV2 = { apiKey: V2.api_key, refreshToken: V2.refresh_token, validUntil };
+
+  const notItsToken = { ...V2, refresh_token: v2RefreshToken('key-2') };
 
   type Row = [string, object | string | undefined, string | undefined, Key, string];
 
@@ -75,45 +77,26 @@ describe('how the next key is obtained', () => {
     ['a v2 key without a token', noTokenV2, undefined, 'one', 'mint'],
     ['a bare v2 key', V2.api_key, undefined, 'none', 'KEY_NOT_REFRESHABLE'],
     ['a bare v2 key', V2.api_key, undefined, 'one', 'mint'],
-    [
-      'a v2 key beside the token of another',
-      { ...V2, refresh_token: v2RefreshToken('key-2') },
-      undefined,
-      'none',
-      'KEY_NOT_REFRESHABLE',
-    ],
-    [
-      'a v2 key with an opaque token',
-      { ...V2, refresh_token: SECRET },
-      undefined,
-      'none',
-      'refresh',
-    ],
+    ["another key's token", notItsToken, undefined, 'none', 'KEY_NOT_REFRESHABLE'],
+    ['an opaque token', { ...V2, refresh_token: SECRET }, undefined, 'none', 'refresh'],
 
     ...[
       without(V1, 'validUntil'),
       { ...V1, validUntil: null },
       { ...V1, validUntil: 0 },
       { api_key: V1.apiKey, refresh_token: V1.refreshToken },
-    ].flatMap((payload): Row[] => {
-      return [
-        ['a v1 key without an expiry', payload, undefined, 'one', 'PAYLOAD_INVALID'],
-        ['a v1 key without an expiry', payload, 'r-set', 'one', 'mint'],
-      ];
-    }),
+    ].flatMap((payload): Row[] => [
+      ['a v1 key without an expiry', payload, undefined, 'one', 'PAYLOAD_INVALID'],
+      ['a v1 key without an expiry', payload, 'r-set', 'one', 'mint'],
+    ]),
 
     ['no version', undefined, undefined, 'none', 'ROLE_UNKNOWN'],
     ['no version', undefined, undefined, 'one', 'ROLE_UNKNOWN'],
     ['no version and a role', undefined, 'r-set', 'one', 'mint'],
     ['no version and a role', undefined, 'r-set', 'broken', 'MANAGEMENT_KEY_INVALID'],
   ])('%s (%#): role %s, management key %s', async (_name, payload, role, key, expected) => {
-    const made = await nextKey(
-      secret(role),
-      payload === undefined ? undefined : current(payload),
-      services(
-        key === 'none' ? {} : { managementKey: () => Promise.resolve(MANAGEMENT_KEYS[key]) },
-      ),
-    );
+    const one = { managementKey: () => Promise.resolve(MANAGEMENT_KEYS[key as 'one']) };
+    const made = await nextKey(secret(role), current(payload), services(key === 'none' ? {} : one));
     expect(made instanceof RotationError ? made.code : made.by).toBe(expected);
   });
 });
@@ -122,11 +105,8 @@ test.each([
   [V2.api_key, 'set MANAGEMENT_KEY, so that keys are minted'],
   [V1.apiKey, "set MANAGEMENT_KEY and the secret's 'role', so that keys are minted"],
 ])('a key without a refresh token is blocked with the ways out (%#)', async (payload, way) => {
-  const { problem, action } = (await nextKey(
-    secret(),
-    current(payload),
-    services(),
-  )) as RotationError;
+  const blocker = await nextKey(secret(), current(payload), services());
+  const { problem, action } = blocker as RotationError;
   expect(problem).toContain('projects/p/secrets/s');
   expect(problem).toContain('contains no refresh token');
   expect(action).toContain('with its refresh token');

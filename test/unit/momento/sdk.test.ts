@@ -18,7 +18,7 @@ import { selfSigned } from '../../certificate';
 import { ConnectProxy } from '../../connect-proxy';
 import { MomentoEmulator } from '../../../emulators/momento';
 import { ManualClock } from '../manual-clock';
-import { DAY, NOW, secretName, v1Key } from '../support';
+import { DAY, NOW, SECOND, secretName, v1Key } from '../support';
 import { inSeconds, limits, parse, SECRET, v2Key } from './support';
 
 const ENDPOINT = 'cell-1.example.com';
@@ -86,7 +86,7 @@ test.each([
   expect(proxy.asked).toContain(`${CONTROL}:443`);
 });
 
-test('a refresh over a connection that is not trusted is final, and nothing was sent', async () => {
+test('a refresh fails for good, and sends nothing, when the certificate is not trusted', async () => {
   process.env.https_proxy = `http://${proxyHost}`;
   const error = await failedRefresh();
   expect(error).toMatchObject({ code: 'CERTIFICATE_NOT_TRUSTED', outcomeUnknown: false });
@@ -121,16 +121,15 @@ const error = (message: string) => ({
   innerException: () => new Error(message),
 });
 
+const LOST = 'lost the connection before its answer was complete';
+
 test.each([
-  ['14 UNAVAILABLE: Connection dropped', 'lost the connection before its answer was complete.'],
-  [
-    '14 UNAVAILABLE: read ECONNRESET',
-    'lost the connection before its answer was complete (ECONNRESET).',
-  ],
+  ['14 UNAVAILABLE: Connection dropped', `${LOST}.`],
+  ['14 UNAVAILABLE: read ECONNRESET', `${LOST} (ECONNRESET).`],
   ['4 DEADLINE_EXCEEDED: Deadline exceeded after 60.001s', "didn't answer in time."],
   ['14 UNAVAILABLE: Received HTTP status code 502', 'answered HTTP 502.'],
   ['14 UNAVAILABLE: self-signed certificate ECONNREFUSED', 'answered SERVER_UNAVAILABLE.'],
-])('%s means: host %s', (message, problem) => {
+])('%s is reported as: host %s', (message, problem) => {
   const failure = callFailed('host', error(message));
   expect(failure.problem).toBe(`host ${problem}`);
   expect(failure).toMatchObject({ code: 'MOMENTO_UNAVAILABLE', outcomeUnknown: true });
@@ -145,7 +144,7 @@ test('a check that fails leaves no client behind', async () => {
   timers.mockRestore();
 });
 
-test('no text of a server is passed on', () => {
+test('an error contains no text of a server', () => {
   for (const message of [
     `14 UNAVAILABLE: ${SECRET}`,
     `14 UNAVAILABLE: No connection established. Last error: ${SECRET}`,
@@ -156,50 +155,41 @@ test('no text of a server is passed on', () => {
 });
 
 describe('silence', () => {
-  test('ends a check after 10 s, and a refresh after 60 s', async () => {
+  const tenMinutes = 600 * SECOND;
+
+  test.each([
+    ['ListCaches', tenMinutes, 10 * SECOND],
+    ['ListCaches', 3 * SECOND, 3 * SECOND],
+    ['RefreshApiToken', tenMinutes, 60 * SECOND],
+  ] as const)('ends %s, with %d ms left, after %d ms', async (method, left, expected) => {
     const momento = await MomentoEmulator.start();
     const clock = new ManualClock();
     const sdk = new Sdk(clock, momento.host);
     const credential = parse(momento.issueKey().consoleJson);
-    const deadline = { deadline: clock.monotonic() + 600_000 };
-    for (const [method, call, ms] of [
-      ['ListCaches', () => sdk.check(credential, '', deadline), 10_000],
-      ['RefreshApiToken', () => sdk.refresh(credential, deadline), 60_000],
-    ] as const) {
-      const arrived = new Promise<void>((resolve) => {
-        momento.faults.intercept = () => {
-          resolve();
-          return { kind: 'hang', when: 'before' };
-        };
-      });
-      momento.faults.inject(method, 'every', { kind: 'hang', when: 'before' });
-      let isOver = false;
-      const answer = call()
-        .catch(toRotationError)
-        .finally(() => (isOver = true));
-      await arrived;
-      await clock.advance(ms - 1);
-      expect(isOver).toBe(false);
-      await clock.advance(1);
-      expect(await answer).toMatchObject(
-        method === 'ListCaches'
-          ? { verdict: 'inconclusive', problem: `${momento.host} didn't answer in time` }
-          : { code: 'MOMENTO_UNAVAILABLE', outcomeUnknown: true },
-      );
-    }
-    await momento.stop();
-  });
-
-  test("ends a call at the run's deadline", async () => {
-    const momento = await MomentoEmulator.start();
-    momento.faults.inject('ListCaches', 'every', { kind: 'hang', when: 'before' });
-    const clock = new ManualClock();
-    const credential = parse(momento.issueKey().consoleJson);
-    const answer = new Sdk(clock, momento.host).check(credential, '', {
-      deadline: clock.monotonic() + 3_000,
+    const arrived = new Promise<void>((resolve) => {
+      momento.faults.intercept = () => {
+        resolve();
+        return { kind: 'hang', when: 'before' };
+      };
     });
-    await clock.advance(3_000);
-    expect(await answer).toMatchObject({ verdict: 'inconclusive' });
+    const isCheck = method === 'ListCaches';
+    const deadline = { deadline: clock.monotonic() + left };
+    let isOver = false;
+    const answer = (
+      isCheck ? sdk.check(credential, '', deadline) : sdk.refresh(credential, deadline)
+    )
+      .catch(toRotationError)
+      .finally(() => (isOver = true));
+    await arrived;
+    await clock.advance(expected - 1);
+    expect(isOver).toBe(false);
+    await clock.advance(1);
+    const problem = `${momento.host} didn't answer in time`;
+    expect(await answer).toMatchObject(
+      isCheck
+        ? { verdict: 'inconclusive', problem }
+        : { code: 'MOMENTO_UNAVAILABLE', outcomeUnknown: true },
+    );
     await momento.stop();
   });
 
@@ -220,19 +210,15 @@ describe('silence', () => {
       }
       process.exit();
     `;
-    const { stdout } = await promisify(execFile)(
-      process.execPath,
-      ['--import', 'tsx', '--input-type=module', '--eval', calls],
-      {
-        env: {
-          ...process.env,
-          NODE_EXTRA_CA_CERTS: authority,
-          // It would replace the authorities for gRPC.
-          GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: '',
-          https_proxy: `http://${proxyHost}`,
-        },
-      },
-    );
+    const env = {
+      ...process.env,
+      NODE_EXTRA_CA_CERTS: authority,
+      // It would replace the authorities for gRPC.
+      GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: '',
+      https_proxy: `http://${proxyHost}`,
+    };
+    const parameters = ['--import', 'tsx', '--input-type=module', '--eval', calls];
+    const { stdout } = await promisify(execFile)(process.execPath, parameters, { env });
     await rm(folder, { recursive: true });
     expect(stdout.trim().split('\n')).toEqual(Array(3).fill(`${CONTROL} didn't answer in time`));
     expect(connections).toBe(3);

@@ -2,6 +2,7 @@ import { RotationError } from '../../../src/errors';
 import { inspect, readNewestEnabled } from '../../../src/rotation/inspect';
 import type {
   Access,
+  KeySession,
   Permission,
   SecretStore,
   Version,
@@ -12,6 +13,7 @@ import { error, key, QUOTA, STORE_REFUSES, testBed, UNAVAILABLE, type Plan } fro
 
 const ALL: Permission[] = ['access', 'list', 'add', 'disable'];
 const NOT_READABLE: Access = { kind: 'not_readable', reason: 'FAILED_PRECONDITION' };
+const CORRUPT = error('PAYLOAD_CORRUPT');
 const ABSENT: Access = { kind: 'absent' };
 
 function payloadOf(number: number): Access {
@@ -75,12 +77,12 @@ describe('fails', () => {
     missingPermissions: inTurn(missing),
   });
 
+  const denied = { ...lacks('access'), access: inTurn<never>(STORE_REFUSES) };
+  const list = inTurn<never>(error('SECRET_NOT_FOUND'));
+  const absent = { ...lacks(...ALL), access: inTurn(ABSENT), list };
+
   test.each<[string, Partial<SecretStore>, string]>([
-    [
-      'the payload is corrupt',
-      { access: inTurn<never>(error('PAYLOAD_CORRUPT')) },
-      'PAYLOAD_CORRUPT',
-    ],
+    ['a payload is corrupt', { access: inTurn<never>(CORRUPT) }, 'PAYLOAD_CORRUPT'],
     ['the list is refused', { list: inTurn<never>(STORE_REFUSES) }, 'SECRET_MANAGER_REFUSED'],
     ['the quota stays used up', { list: inTurn<never>(QUOTA) }, 'SECRET_MANAGER_QUOTA_EXCEEDED'],
     [
@@ -88,16 +90,8 @@ describe('fails', () => {
       { missingPermissions: inTurn<never>(UNAVAILABLE) },
       UNAVAILABLE.code,
     ],
-    [
-      'a permission is missing that a failed call needed',
-      { ...lacks('access'), access: inTurn<never>(STORE_REFUSES) },
-      'PERMISSION_MISSING',
-    ],
-    [
-      "the secret doesn't exist, so that all permissions are missing",
-      { ...lacks(...ALL), access: inTurn(ABSENT), list: inTurn<never>(error('SECRET_NOT_FOUND')) },
-      'SECRET_NOT_FOUND',
-    ],
+    ['a permission is missing that a failed call needed', denied, 'PERMISSION_MISSING'],
+    ["a secret doesn't exist, so that all permissions are missing", absent, 'SECRET_NOT_FOUND'],
     ['something unexpected happens', { list: inTurn<never>(new TypeError('planted')) }, 'INTERNAL'],
   ])('when %s', async (_name, store, code) => {
     await expect(inspectIn({ store })).rejects.toMatchObject({ code });
@@ -110,21 +104,17 @@ describe('fails', () => {
 });
 
 describe('returns the blocker of the next key', () => {
+  const lacksDisable = { missingPermissions: inTurn<Permission[]>(['disable']) };
+  const unusable = [version(1, 'DESTROYED'), version(2, 'DISABLED')];
+  const role = { secret: { role: 'r' } };
+
   test.each<[string, Plan, string]>([
-    [
-      'a permission is missing',
-      { store: { missingPermissions: inTurn<Permission[]>(['disable']) } },
-      'PERMISSION_MISSING',
-    ],
+    ['a permission is missing', { store: lacksDisable }, 'PERMISSION_MISSING'],
     ['the secret is empty and has no role', { versions: [] }, 'NO_VERSION'],
-    [
-      'no version is enabled',
-      { versions: [version(1, 'DESTROYED'), version(2, 'DISABLED')] },
-      'NO_ENABLED_VERSION',
-    ],
+    ['no version is enabled', { versions: unusable }, 'NO_ENABLED_VERSION'],
     [
       'no version is enabled, even with a role',
-      { versions: [version(2, 'DISABLED')], secret: { role: 'r' } },
+      { versions: unusable, ...role },
       'NO_ENABLED_VERSION',
     ],
     ["the payload isn't a credential", { contents: { 4: '?' } }, 'PAYLOAD_INVALID'],
@@ -202,7 +192,7 @@ describe('lagging reads', () => {
     expect(newest).toEqual({ number: 5, state: 'ENABLED', createdAt: NOW, unlisted: true });
   });
 
-  test('asks for the version itself, and takes a disabled one for disabled though a list shows it enabled', async () => {
+  test('gets the version itself when a list shows a disabled version as enabled', async () => {
     const { begin, versions } = testBed({
       versions: [version(3), version(4, 'DISABLED')],
       store: { list: inTurn<VersionList>({ versions: [version(3), version(4)] }) },
@@ -224,20 +214,17 @@ describe('an unreadable newest version', () => {
     const found = await inspectIn(unreadable());
     expect(found).toMatchObject({
       newest: { number: 4, state: 'ENABLED' },
-      readable: undefined,
-      current: undefined,
       unreadable: new Map([[4, 'FAILED_PRECONDITION']]),
-      next: {
-        code: 'VERSION_UNREADABLE',
-        problem:
-          "Version 4 of projects/p/secrets/s is enabled, and the function can't read it (FAILED_PRECONDITION).",
-      },
-      warnings: [
-        expect.stringContaining(
-          "version 4, the newest, is enabled and can't be read (FAILED_PRECONDITION)",
-        ),
-      ],
+      next: { code: 'VERSION_UNREADABLE' },
     });
+    // Never a refresh with the used token of an older version.
+    expect([found.readable, found.current]).toEqual([undefined, undefined]);
+    expect((found.next as RotationError).problem).toBe(
+      "Version 4 of projects/p/secrets/s is enabled, and the function can't read it (FAILED_PRECONDITION).",
+    );
+    expect(found.warnings.join()).toContain(
+      "version 4, the newest, is enabled and can't be read (FAILED_PRECONDITION)",
+    );
   });
 
   test("doesn't block a minted secret", async () => {
@@ -254,15 +241,11 @@ describe('an unreadable newest version', () => {
       const versions = [version(3), version(4, 'ENABLED', NOW - ageMs)];
       const plan = { ...unreadable({ by: 'mint' }), versions, unreadable: [3, 4] };
       const memory = testBed(plan).environment.store;
-      const { next } = await inspectIn({
-        ...plan,
-        store: {
-          access: async (...parameters) => {
-            const access = await memory.access(...parameters);
-            return access.kind === 'not_readable' ? { ...access, isDenied } : access;
-          },
-        },
-      });
+      const access: SecretStore['access'] = async (...parameters) => {
+        const read = await memory.access(...parameters);
+        return read.kind === 'not_readable' ? { ...read, isDenied } : read;
+      };
+      const { next } = await inspectIn({ ...plan, store: { access } });
       expect(next instanceof RotationError && next.code).toBe(blocks && 'VERSION_UNREADABLE');
     },
   );
@@ -273,31 +256,19 @@ describe('an unreadable newest version', () => {
     ['nothing when no version can be read', [4, 3, 2], undefined],
   ])('takes format and terms from %s', async (_name, hidden, expected) => {
     const asked: (number | undefined)[] = [];
-    const plan = {
-      ...unreadable({ by: 'mint' }),
-      versions: [version(2), version(3), version(4)],
-      unreadable: hidden,
-    };
+    const versions = [version(2), version(3), version(4)];
+    const plan = { ...unreadable({ by: 'mint' }), versions, unreadable: hidden };
     const { session } = testBed(plan).begin();
-    await inspectIn({
-      ...plan,
-      session: {
-        nextKey: (secret, current) => {
-          asked.push(current?.version.number);
-          return session.nextKey(secret, current);
-        },
-      },
-    });
+    const nextKey: KeySession['nextKey'] = (secret, current) => {
+      asked.push(current?.version.number);
+      return session.nextKey(secret, current);
+    };
+    await inspectIn({ ...plan, session: { nextKey } });
     expect(asked).toEqual([expected]);
   });
 
   test('blocks a minted secret whose next key is unknown', async () => {
     expect(await blockerIn(unreadable(error('ROLE_UNKNOWN')))).toBe('VERSION_UNREADABLE');
-  });
-
-  test('never leads to a refresh with the used token of an older version', async () => {
-    const found = await inspectIn(unreadable({ by: 'refresh' }));
-    expect(found).toMatchObject({ current: undefined, next: { code: 'VERSION_UNREADABLE' } });
   });
 
   test("is assumed when the function isn't allowed to get the version itself", async () => {
@@ -313,76 +284,46 @@ describe('the age of the key', () => {
   /** When version 4, the newest, was created. */
   const NEWEST = NOW - 5 * DAY;
 
+  const SAYS = { 4: key('k4', undefined, NOW - HOUR) };
+  const TWICE = { 3: key('k2'), 4: key('k2') };
+  const GONE = [version(2, 'DISABLED'), version(4)];
+  const INVALID = { 2: '?', 3: '?' };
+  const minimum: Plan['policy'] = { renewBefore: { minimumMs: HOUR } };
+  const lifetime = { lifetimeMs: 30 * DAY };
+
   test.each<[string, Plan, number | undefined, number]>([
-    [
-      'is certain when the key says when it was issued',
-      { policy: SHARE, contents: { 4: key('k4', undefined, NOW - HOUR) } },
-      NOW - HOUR,
-      NEWEST,
-    ],
-    [
-      'is certain when a lifetime is configured',
-      { policy: SHARE, secret: { lifetimeMs: 30 * DAY } },
-      NOW - 20 * DAY,
-      NEWEST,
-    ],
-    [
-      'is at least that of the older version that contains the same key',
-      { versions, policy: SHARE, contents: PUT_BACK },
-      undefined,
-      NOW - 7 * DAY,
-    ],
-    [
-      'is at least that of the oldest of several versions that contain the same key',
-      { versions, policy: SHARE, contents: { 3: key('k2'), 4: key('k2') } },
-      undefined,
-      NOW - 7 * DAY,
-    ],
-    [
-      "is the version's when older versions don't contain the key",
-      { versions, policy: SHARE },
-      undefined,
-      NEWEST,
-    ],
-    [
-      "is the version's when the older version can't be read any more",
-      { versions: [version(2, 'DISABLED'), version(4)], policy: SHARE, contents: PUT_BACK },
-      undefined,
-      NEWEST,
-    ],
-    [
-      "is the version's when an older version is no credential",
-      { versions, policy: SHARE, contents: { 2: '?', 3: '?' } },
-      undefined,
-      NEWEST,
-    ],
-    [
-      "isn't looked up for a minimum",
-      { versions, policy: { renewBefore: { minimumMs: HOUR } }, contents: PUT_BACK },
-      undefined,
-      NEWEST,
-    ],
-    ["isn't looked up when every run rotates", { versions, contents: PUT_BACK }, undefined, NEWEST],
-  ])('%s', async (_name, plan, issuedAt, storedSince) => {
+    ['when the key says it', { policy: SHARE, contents: SAYS }, NOW - HOUR, NEWEST],
+    ['when a lifetime is configured', { policy: SHARE, secret: lifetime }, NOW - 20 * DAY, NEWEST],
+  ])('is certain %s', async (_name, plan, issuedAt, storedSince) => {
     expect(await inspectIn(plan)).toMatchObject({ issuedAt, storedSince });
+  });
+
+  test.each<[string, Plan, number]>([
+    ['an older version with the same key', { policy: SHARE, contents: PUT_BACK }, NOW - 7 * DAY],
+    ['the oldest version with the same key', { policy: SHARE, contents: TWICE }, NOW - 7 * DAY],
+    ["the version, if older ones don't contain the key", { policy: SHARE }, NEWEST],
+    [
+      "the version, if the older one can't be read any more",
+      { versions: GONE, policy: SHARE, contents: PUT_BACK },
+      NEWEST,
+    ],
+    ['the version, if older ones are invalid', { policy: SHARE, contents: INVALID }, NEWEST],
+    ['the version, unlooked for, for a minimum', { policy: minimum, contents: PUT_BACK }, NEWEST],
+    ['the version, unlooked for, when every run rotates', { contents: PUT_BACK }, NEWEST],
+  ])('is at least that of %s', async (_name, plan, storedSince) => {
+    const found = await inspectIn({ versions, ...plan });
+    expect([found.issuedAt, found.storedSince]).toEqual([undefined, storedSince]);
   });
 
   test('is searched in five older versions at most, and no failure matters', async () => {
     const many = Array.from({ length: 12 }, (_, index) => version(index + 1));
     const memory = testBed({ versions: many }).environment.store;
     const read = new Set<number | 'latest'>();
-    const found = await inspectIn({
-      versions: many,
-      policy: SHARE,
-      store: {
-        access: (secret, number, limits) => {
-          read.add(number);
-          return number === 9
-            ? Promise.reject(STORE_REFUSES)
-            : memory.access(secret, number, limits);
-        },
-      },
-    });
+    const access: SecretStore['access'] = (secret, number, limits) => {
+      read.add(number);
+      return number === 9 ? Promise.reject(STORE_REFUSES) : memory.access(secret, number, limits);
+    };
+    const found = await inspectIn({ versions: many, policy: SHARE, store: { access } });
     expect(found.issuedAt).toBeUndefined();
     expect([...read]).toEqual(['latest', 7, 8, 9, 10, 11]);
   });
@@ -394,18 +335,16 @@ describe('readNewestEnabled', () => {
     return payload === undefined ? undefined : Buffer.from(payload).toString();
   };
 
+  const disabled = version(4, 'DISABLED');
+
   test.each<[string, Plan, string | undefined]>([
     ['returns the payload of latest', { contents: { 4: 'latest' } }, 'latest'],
     [
       'returns the newest enabled payload when latest is disabled',
-      { versions: [version(3), version(4, 'DISABLED')], contents: { 3: 'older' } },
+      { versions: [version(3), disabled], contents: { 3: 'older' } },
       'older',
     ],
-    [
-      'returns nothing when no version is enabled',
-      { versions: [version(4, 'DISABLED')] },
-      undefined,
-    ],
+    ['returns nothing when no version is enabled', { versions: [disabled] }, undefined],
     ['returns nothing when the secret is empty', { versions: [] }, undefined],
   ])('%s', async (_name, plan, payload) => {
     expect(await read(plan)).toBe(payload);

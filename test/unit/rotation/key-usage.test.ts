@@ -34,36 +34,31 @@ test('returns the keys that no enabled version contains', async () => {
   expect(await orphansIn()).toEqual(['k1', 'k2', 'orphan']);
 });
 
+const ENABLED = [version(2), version(3), version(4)];
+const UNLISTED = VERSIONS.filter(({ number }) => number !== 3);
+const PUT_BACK = { contents: { 3: key('k2') } };
+const ONLY_4 = ['k1', 'k2', 'k3', 'orphan'];
+
 test.each<[string, Plan, Version[] | undefined, readonly string[]]>([
+  ['counts a key that was stored again', PUT_BACK, undefined, ['k1', 'k3', 'orphan']],
   [
-    'counts a key that was stored again',
-    { contents: { 3: key('k2') } },
-    undefined,
-    ['k1', 'k3', 'orphan'],
-  ],
-  [
-    'counts a version that a lagging list shows as disabled',
-    { versions: [version(2), version(3), version(4)] },
+    'counts a version that a list shows disabled',
+    { versions: ENABLED },
     VERSIONS,
     ['k1', 'orphan'],
   ],
-  [
-    'counts a version that no list shows',
-    { contents: { 3: key('k2') } },
-    VERSIONS.filter(({ number }) => number !== 3),
-    ['k1', 'k3', 'orphan'],
-  ],
+  ['counts a version that no list shows', PUT_BACK, UNLISTED, ['k1', 'k3', 'orphan']],
   [
     'counts no version that is gone and was listed as disabled',
     { versions: [version(4)] },
     [version(3, 'DISABLED'), version(4)],
-    ['k1', 'k2', 'k3', 'orphan'],
+    ONLY_4,
   ],
   [
     'counts no version that became disabled',
     { versions: [version(3, 'DISABLED'), version(4)] },
     [version(3), version(4)],
-    ['k1', 'k2', 'k3', 'orphan'],
+    ONLY_4,
   ],
 ])('%s', async (_name, plan, listed, expected) => {
   expect(await orphansIn(plan, listed)).toEqual(expected);
@@ -73,37 +68,22 @@ test('ignores versions that a dry run would disable', async () => {
   expect(await orphansIn({}, VERSIONS, [version(3)])).toEqual(['k1', 'k2', 'k3', 'orphan']);
 });
 
+const UNREADABLE = "version 3 is enabled and can't be read (FAILED_PRECONDITION)";
+const NEWER = 'version 5 was just added';
+const withNewer = (state: Version['state']) => ({ versions: [...VERSIONS, version(5, state)] });
+const denied = { get: inTurn<never>(error('PERMISSION_MISSING')) };
+
 test.each<[string, Plan, Version[] | undefined, string]>([
-  [
-    "an enabled version can't be read",
-    { unreadable: [3] },
-    undefined,
-    "version 3 is enabled and can't be read (FAILED_PRECONDITION)",
-  ],
-  [
-    "an enabled version that no list shows can't be read",
-    { unreadable: [3] },
-    VERSIONS.filter(({ number }) => number !== 3),
-    "version 3 is enabled and can't be read (FAILED_PRECONDITION)",
-  ],
+  ["an enabled version can't be read", { unreadable: [3] }, undefined, UNREADABLE],
+  ["an unlisted enabled version can't be read", { unreadable: [3] }, UNLISTED, UNREADABLE],
   [
     "a version can't be read and the function isn't allowed to get it",
-    { unreadable: [3], store: { get: inTurn<never>(error('PERMISSION_MISSING')) } },
+    { unreadable: [3], store: denied },
     undefined,
-    "version 3 is enabled and can't be read (FAILED_PRECONDITION)",
+    UNREADABLE,
   ],
-  [
-    'a newer version exists',
-    { versions: [...VERSIONS, version(5)] },
-    VERSIONS,
-    'version 5 was just added',
-  ],
-  [
-    'a newer version exists in any state',
-    { versions: [...VERSIONS, version(5, 'DISABLED')] },
-    VERSIONS,
-    'version 5 was just added',
-  ],
+  ['a newer version exists', withNewer('ENABLED'), VERSIONS, NEWER],
+  ['a newer version exists in any state', withNewer('DISABLED'), VERSIONS, NEWER],
 ])('is uncertain when %s', async (_name, plan, listed, uncertain) => {
   expect(await orphansIn(plan, listed)).toEqual({ uncertain });
 });
@@ -169,15 +149,11 @@ test.each([
 
 test('never takes a key for orphaned that an enabled version contains, whatever the list shows', async () => {
   const state = fc.constantFrom('ENABLED' as const, 'DISABLED' as const, 'DESTROYED' as const);
+  const content = fc.constantFrom(...KEYS);
+  const one = fc.record({ state, content, isUnreadable: fc.boolean() });
   const arbitrary = fc.record({
     /** The versions from 1, with the key in each. */
-    actual: fc.array(
-      fc.record({ state, content: fc.constantFrom(...KEYS), isUnreadable: fc.boolean() }),
-      {
-        minLength: 1,
-        maxLength: 6,
-      },
-    ),
+    actual: fc.array(one, { minLength: 1, maxLength: 6 }),
     /** Which of them the list shows, perhaps in an older state. */
     listed: fc.array(fc.record({ index: fc.nat({ max: 5 }), isLagging: fc.boolean() })),
   });
@@ -201,12 +177,12 @@ test('never takes a key for orphaned that an enabled version contains, whatever 
         expect(orphans).toHaveProperty('uncertain');
         return;
       }
-      const isHeld = (keyId: string) =>
+      const isReferenced = (keyId: string) =>
         actual.some(
           (each) => each.state === 'ENABLED' && !each.isUnreadable && each.content === keyId,
         );
       if ('uncertain' in orphans) expect(unreadable).not.toEqual([]);
-      else for (const keyId of orphans) expect(isHeld(keyId)).toBe(false);
+      else for (const keyId of orphans) expect(isReferenced(keyId)).toBe(false);
     }),
   );
 });

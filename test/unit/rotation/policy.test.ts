@@ -265,41 +265,22 @@ describe('replaceRejected', () => {
   const young = { version: version(4, 'ENABLED', NOW - HOUR + 1), credential: key('k4') };
   const inAnHour = { version: version(4, 'ENABLED', NOW - HOUR), credential: key('k4') };
   type Listed = Parameters<typeof replaceRejected>[2];
+  const WRONG_HOST =
+    "the account's list shows it as valid, so cache.example.com is probably the wrong host";
+  const UNKNOWN = "the account's list of keys couldn't be read";
+  const YOUNG = 'it is younger than an hour';
+  const REFRESHED = "its keys aren't minted";
 
   test.each<[string, Inspection, boolean, Listed, true | string]>([
     ['the list lacks the key', old, false, 'absent', true],
     ['the list shows it expired', old, false, 'expired', true],
     ["the issuer's own API rejected it", old, true, 'unknown', true],
     ['the version is an hour old', { ...old, current: inAnHour }, true, 'unknown', true],
-    [
-      'the list shows a valid key',
-      old,
-      false,
-      'valid',
-      "the account's list shows it as valid, so cache.example.com is probably the wrong host",
-    ],
-    [
-      "the list couldn't be read",
-      old,
-      false,
-      'unknown',
-      "the account's list of keys couldn't be read",
-    ],
-    [
-      'the version is younger than an hour',
-      { ...old, current: young },
-      true,
-      'absent',
-      'it is younger than an hour',
-    ],
-    ["the secret's keys are refreshed", inspection(), true, 'absent', "its keys aren't minted"],
-    [
-      'no key can be minted',
-      inspection({ next: BLOCKER }),
-      true,
-      'absent',
-      "its keys aren't minted",
-    ],
+    ['the list shows a valid key', old, false, 'valid', WRONG_HOST],
+    ["the list couldn't be read", old, false, 'unknown', UNKNOWN],
+    ['the version is younger than an hour', { ...old, current: young }, true, 'absent', YOUNG],
+    ["the secret's keys are refreshed", inspection(), true, 'absent', REFRESHED],
+    ['no key can be minted', inspection({ next: BLOCKER }), true, 'absent', REFRESHED],
   ])('when %s', (_name, found, byIssuer, listed, expected) => {
     const check = { verdict: 'rejected', host: 'cache.example.com', byIssuer } as const;
     expect(replaceRejected(found, check, listed, NOW)).toEqual(
@@ -367,19 +348,11 @@ describe('planVersions', () => {
   const INCOMPLETE: Version = { ...version(3), incomplete: true };
 
   test.each<[string, Version[], number, number[], Version?]>([
-    ['plans nothing for the only version', [NEWEST], 0, []],
-    ['disables all but the newest, oldest first', VERSIONS, 0, [1, 2, 3]],
-    ['disables versions whose grace period is over', VERSIONS, 6 * DAY, [1, 2]],
+    ['disables versions whose grace period is over, oldest first', VERSIONS, 6 * DAY, [1, 2]],
     ['keeps a version until the last millisecond', VERSIONS, 6 * DAY + 1, [1]],
-    ['keeps all within the grace period', VERSIONS, 8 * DAY, []],
-    ['disables enabled versions only', [version(1, 'DISABLED'), version(2, 'DESTROYED')], 0, []],
-    ['leaves a version that is newer than the newest', [...VERSIONS, version(5)], 0, [1, 2, 3]],
-    ['disables a superseded version that no list shows', [version(2), UNLISTED], 0, [2, 3]],
     ['counts from a destroyed next version', [version(1), version(2, 'DESTROYED')], 7 * DAY, [1]],
-    ['disables once when a version is listed twice', [version(3), version(3)], 0, [3]],
-    ['keeps the grace period of a version listed twice', [version(3), version(3)], 6 * DAY, []],
-    ['plans nothing when the newest is listed twice', [NEWEST, NEWEST], 0, []],
     ['plans nothing for a disabled copy of the newest', [version(4, 'DISABLED'), NEWEST], 0, []],
+    ['disables a superseded version that no list shows', [version(2), UNLISTED], 0, [2, 3]],
     ["leaves a version that couldn't be read", [INCOMPLETE, version(2)], 0, [2]],
     ["disables at once when the store's clock is ahead", [NEWEST], 0, [4], AHEAD],
     ["keeps the grace period when the store's clock is ahead", [NEWEST], HOUR, [], AHEAD],
@@ -400,7 +373,6 @@ describe('planVersions', () => {
   test.each<[string, Version[], number | undefined, number[]]>([
     ['destroys nothing unless that is configured', DISABLED, undefined, []],
     ['destroys disabled versions, oldest first', [...DISABLED, version(3)], 0, [1, 2]],
-    ['destroys versions that were superseded long enough ago', DISABLED, 7 * DAY, [1]],
     ['keeps a disabled version until the last millisecond', DISABLED, 7 * DAY + 1, []],
     ['leaves a version whose destruction is scheduled', [SCHEDULED], 0, []],
     ['leaves a disabled copy of the newest', [version(4, 'DISABLED')], 0, []],
@@ -425,7 +397,7 @@ describe('planVersions', () => {
     expect(numbers(planVersions(versions, NEWEST, policy, missing, NOW))).toEqual(expected);
   });
 
-  test('plans what is due and nothing else, whatever a list contains', () => {
+  test('plans exactly the due versions, for any list', () => {
     const time = fc.oneof(
       fc.integer({ min: NOW - 30 * DAY, max: NOW + 2 * DAY }),
       fc.constantFrom(0, 8.64e15),
@@ -487,18 +459,15 @@ describe('planVersions', () => {
 
 describe('orphanCandidates', () => {
   test.each([
-    ['takes an old key that nothing references', 'orphan', 2 * HOUR, ['orphan']],
-    ['leaves a referenced key', 'referenced', 300 * DAY, []],
     ['leaves a key that another run might be about to add', 'young', HOUR, []],
     ['takes a key that is older than an hour', 'old', HOUR + 1, ['old']],
-    ['leaves a key from the future', 'early', -HOUR, []],
   ])('%s', (_name, keyId, age, expected) => {
     expect(orphanCandidates([ownKey(keyId, age)], ['referenced', undefined], NOW)).toEqual(
       expected,
     );
   });
 
-  test('takes exactly the unreferenced keys older than an hour, whatever the list contains', () => {
+  test('takes exactly the unreferenced keys older than an hour, for any list', () => {
     const id = fc.constantFrom('a', 'b', 'c', 'd', 'e');
     const keys = fc.array(
       fc.record({ keyId: id, issuedAt: fc.integer({ min: NOW - 3 * HOUR, max: NOW + HOUR }) }),

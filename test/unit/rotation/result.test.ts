@@ -75,22 +75,12 @@ test('a rotation is about the new key', () => {
 
 test('a key that was not stored is not in the result: it is about the key that applications have', () => {
   const failure = error('CREDENTIAL_NOT_STORED');
-  const { result, status, keyAgeDays } = resultOf(
-    {},
-    { kind: 'not_stored', error: failure, isCertain: false },
-  );
-  expect(result).toMatchObject({
-    outcome: 'failed',
-    version: '4',
-    keyId: 'k4',
-    error: { step: 'add', retryable: true },
-  });
-  expect([status, keyAgeDays, result.issuedBy, result.previousVersion]).toEqual([
-    503,
-    5,
-    undefined,
-    undefined,
-  ]);
+  const notStored: Renewal = { kind: 'not_stored', error: failure, isCertain: false };
+  const run = resultOf({}, notStored);
+  expect(run).toMatchObject({ status: 503, keyAgeDays: 5 });
+  expect(run.result).toMatchObject({ outcome: 'failed', version: '4', keyId: 'k4' });
+  expect(run.result.error).toMatchObject({ step: 'add', retryable: true });
+  expect([run.result.issuedBy, run.result.previousVersion]).toEqual([undefined, undefined]);
 });
 
 test('a key without an expiry has none', () => {
@@ -99,12 +89,8 @@ test('a key without an expiry has none', () => {
 
 test('a run that found nothing knows nothing', () => {
   const run = testBed({ policy: NOT_DUE }).begin();
-  expect(
-    toResult(run, failedRun({ step: 'inspect', error: STORE_REFUSES }), NOW, {
-      durationMs: 0,
-      steps: {},
-    }),
-  ).toEqual({
+  const record = failedRun({ step: 'inspect', error: STORE_REFUSES });
+  expect(toResult(run, record, NOW, { durationMs: 0, steps: {} })).toEqual({
     result: {
       secret: 'projects/p/secrets/s',
       outcome: 'failed',
@@ -142,10 +128,8 @@ test('is incomplete with 503, whatever its code, when only the cleanup failed', 
 
 test('reports the first failure as its error, and later ones as warnings', () => {
   const cleanup = { ...NO_CLEANUP, failures: [{ step: 'disable', error: STORE_REFUSES } as const] };
-  const { result } = resultOf({
-    cleanup,
-    decision: { action: 'block', error: error('ROLE_UNKNOWN') },
-  });
+  const decision = { action: 'block', error: error('ROLE_UNKNOWN') } as const;
+  const { result } = resultOf({ cleanup, decision });
   expect(result).toMatchObject({
     outcome: 'failed',
     error: { code: 'ROLE_UNKNOWN' },
@@ -159,12 +143,9 @@ test('has each warning once, from every step', () => {
   expect(resultOf({ renewed, cleanup, warnings: ['a'] }).result.warnings).toEqual(['a', 'b', 'c']);
 });
 
-test('lists a key that the run minted in vain among the revoked ones', () => {
-  const renewed = {
-    renewal: { kind: 'superseded', by: 5 } as const,
-    warnings: [],
-    revoked: ['new'],
-  };
+test('lists a key that the run minted and revoked among the revoked ones', () => {
+  const renewal: Renewal = { kind: 'superseded', by: 5 };
+  const renewed = { renewal, warnings: [], revoked: ['new'] };
   const { result } = resultOf({ renewed, cleanup: { ...NO_CLEANUP, revoke: ['k1'] } });
   expect(result.revoked).toEqual(['new', 'k1']);
 });
@@ -197,69 +178,47 @@ describe('describeImpact', () => {
     version: version(4),
     credential: key('k4', expiresAt),
   });
-  type State = Partial<Inspection> & { rotated?: boolean };
-  const UNREADABLE = { unreadable: new Map([[4, 'reason']]), current: undefined };
+  const unreadable = { unreadable: new Map([[4, 'reason']]), current: undefined };
+  const recovered = { ...unreadable, current: keyWith(EXPIRES_AT), rotated: true };
+  const UNKNOWN = "It isn't known whether applications are affected.";
   const UNTIL = 'Applications can use the current key until 2026-11-11T00:00:00.000Z.';
+  const REJECTED_NOW = 'Applications are being rejected now';
+  const EXPIRED = `${REJECTED_NOW}: the key expired at 2026-11-01T00:00:00.000Z.`;
+  const FOREVER = 'Applications can use the current key, which never expires.';
+  const DISABLED = 'Applications that read latest get an error.';
+  const INVALID = "Applications can't use the newest version.";
 
-  test.each<[string, State | undefined, KeyCheck | undefined, string]>([
+  test.each<
     [
-      "the state isn't known",
-      undefined,
-      undefined,
-      "It isn't known whether applications are affected.",
-    ],
+      string,
+      (Partial<Inspection> & { rotated?: boolean }) | undefined,
+      KeyCheck | undefined,
+      string,
+    ]
+  >([
+    ["the state isn't known", undefined, undefined, UNKNOWN],
     ['the key is accepted', {}, ACCEPTED, UNTIL],
     ['nothing is known about the key', {}, undefined, UNTIL],
     ['the answer is inconclusive', {}, INCONCLUSIVE, UNTIL],
-    ['the key is rejected', {}, REJECTED, 'Applications are being rejected now.'],
+    ['the key is rejected', {}, REJECTED, `${REJECTED_NOW}.`],
+    ['the key expired', { current: keyWith(NOW) }, undefined, EXPIRED],
+    ['the key never expires', { current: keyWith(Infinity) }, ACCEPTED, FOREVER],
     [
-      'the key expired',
-      { current: keyWith(NOW) },
-      undefined,
-      'Applications are being rejected now: the key expired at 2026-11-01T00:00:00.000Z.',
-    ],
-    [
-      'the key never expires',
-      { current: keyWith(Infinity) },
-      ACCEPTED,
-      'Applications can use the current key, which never expires.',
-    ],
-    [
-      'the secret is empty',
+      'a secret is empty',
       { newest: undefined, current: undefined },
       undefined,
       'The secret is empty.',
     ],
-    [
-      'the newest version is disabled',
-      { newest: version(5, 'DISABLED') },
-      ACCEPTED,
-      'Applications that read latest get an error.',
-    ],
-    [
-      'the newest version is unreadable',
-      UNREADABLE,
-      undefined,
-      "Applications can't read the secret.",
-    ],
-    [
-      "the newest version isn't a credential",
-      { current: undefined },
-      undefined,
-      "Applications can't use the newest version.",
-    ],
+    ['the newest version is disabled', { newest: version(5, 'DISABLED') }, ACCEPTED, DISABLED],
+    ['the newest is unreadable', unreadable, undefined, "Applications can't read the secret."],
+    ["the newest version isn't a credential", { current: undefined }, undefined, INVALID],
     [
       'a rotation replaced a disabled version',
       { newest: version(3, 'DISABLED'), rotated: true },
       ACCEPTED,
       UNTIL,
     ],
-    [
-      'a rotation replaced an unreadable version',
-      { ...UNREADABLE, current: keyWith(EXPIRES_AT), rotated: true },
-      ACCEPTED,
-      UNTIL,
-    ],
+    ['a rotation replaced an unreadable version', recovered, ACCEPTED, UNTIL],
     ['a rotation filled an empty secret', { newest: undefined, rotated: true }, ACCEPTED, UNTIL],
   ])('when %s', (_name, state, check, expected) => {
     expect(describeImpact(state && { ...inspection, ...state }, check, NOW)).toBe(expected);

@@ -1,8 +1,9 @@
 import type { Inspection } from '../../../src/rotation/inspect';
 import type { RenewalPolicy } from '../../../src/rotation/policy';
-import type { KeyCheck, KeySession, NextKey, Permission } from '../../../src/rotation/ports';
+import type { KeyCheck, NextKey, Permission } from '../../../src/rotation/ports';
 import type { Renewal } from '../../../src/rotation/renew';
 import { keyInUse, rotate } from '../../../src/rotation/rotate';
+import type { RunOptions } from '../../../src/rotation/run';
 import { DAY, inTurn, MINUTE, NOW, SECOND, version } from '../support';
 import {
   ACCEPTED,
@@ -22,19 +23,69 @@ import {
   type Plan,
 } from './test-bed';
 
+const KEYS = ['k2', 'k3', 'k4'].map((name) => ownKey(name));
 /** Version 3 was left enabled by an earlier run, and 2 was disabled long ago. */
 const LEFT_OVER: Plan = { versions: [version(2, 'DISABLED'), version(3), version(4)] };
 const ALL: Partial<RenewalPolicy> = { destroyAfterMs: 0, revoke: true };
-const KEYS = ['k2', 'k3', 'k4'].map((name) => ownKey(name));
+/** A run cleans up everything that it can. */
+const CLEANS_UP: Plan = { ...LEFT_OVER, policy: ALL, ownKeys: KEYS };
+const CLEANUP = ['disable 3', 'destroy 2', 'revoke k2', 'revoke k3'];
 const MINT: Partial<NextKey> = { by: 'mint' };
 const BLOCKER = error('KEY_NOT_REFRESHABLE');
+const LACKS = (...missing: Permission[]): Plan['store'] => ({
+  missingPermissions: inTurn(missing),
+});
+const REJECTED_NOW = 'Applications are being rejected now.';
+const UNTIL = 'Applications can use the current key until 2026-11-11T00:00:00.000Z.';
+
 const checks =
   (answers: Record<string, KeyCheck>): Plan['check'] =>
   (keyId = '') =>
     answers[keyId] ?? ACCEPTED;
+const failed = (code: string, step: string) => ({ outcome: 'failed', error: { code, step } });
+const incomplete = (code: string, step: string) => ({
+  outcome: 'incomplete',
+  error: { code, step },
+});
+const ROTATED = { outcome: 'rotated', version: '5' };
+const NO_LATEST = expect.stringContaining('applications that read latest get an error') as string;
+
+interface Expected {
+  /** By default 200. */
+  readonly status?: number;
+  readonly result: object;
+  /** All calls, or those with an effect. */
+  readonly calls?: readonly string[];
+  readonly effects?: readonly string[];
+  /** Texts in the error's message. */
+  readonly message?: readonly string[];
+  readonly latest?: string;
+}
+
+async function check(plan: Plan, expected: Expected, options?: Partial<RunOptions>) {
+  const bed = testBed(plan);
+  const run = await bed.run(options);
+  const { status = 200, result } = expected;
+  expect(run).toMatchObject({ status, result });
+  if (expected.calls) expect(run.calls).toEqual(expected.calls);
+  if (expected.effects) expect(effects(run.calls)).toEqual(expected.effects);
+  for (const text of expected.message ?? []) expect(run.result.error?.message).toContain(text);
+  if (expected.latest !== undefined) expect(await bed.latest()).toBe(expected.latest);
+  return { ...bed, ...run };
+}
+
+/** A test bed in which somebody adds version 5 while the key is issued. */
+function bedWithNewer(plan: Plan, next: Partial<NextKey>) {
+  const issue = () => {
+    bed.versions.set(5, version(5));
+    return Promise.resolve({ credential: NEW_KEY, warnings: [] });
+  };
+  const bed = testBed({ ...plan, next: { ...next, issue } });
+  return bed;
+}
 
 test('inspects, issues, verifies, adds, disables, destroys and revokes, in this order', async () => {
-  const { run, latest } = testBed({ ...LEFT_OVER, policy: ALL, ownKeys: KEYS });
+  const { run, latest } = testBed(CLEANS_UP);
   const { result, status, calls, steps } = await run();
   expect(status).toBe(200);
   expect(result).toEqual({
@@ -52,25 +103,11 @@ test('inspects, issues, verifies, adds, disables, destroys and revokes, in this 
     revoked: ['k2', 'k3', 'k4'],
   });
   expect(calls).toEqual([
-    'issue',
-    'verifyNew new',
-    'add new',
-    'disable 3',
-    'disable 4',
-    'destroy 2',
-    'revoke k2',
-    'revoke k3',
-    'revoke k4',
+    ...['issue', 'verifyNew new', 'add new', 'disable 3', 'disable 4', 'destroy 2'],
+    ...['revoke k2', 'revoke k3', 'revoke k4'],
   ]);
-  expect(Object.keys(steps)).toEqual([
-    'inspect',
-    'issue',
-    'verify',
-    'add',
-    'disable',
-    'destroy',
-    'revoke',
-  ]);
+  const order = ['inspect', 'issue', 'verify', 'add', 'disable', 'destroy', 'revoke'];
+  expect(Object.keys(steps)).toEqual(order);
   expect(await latest()).toBe('new');
 });
 
@@ -93,542 +130,328 @@ test('mints the first key of an empty secret', async () => {
 
 describe('keyInUse', () => {
   const { inspection } = testBed();
-  const { current, newest } = inspection;
   const rotated = (number: number): Renewal => ({
     kind: 'rotated',
     issued: { credential: NEW_KEY, by: 'refresh', issuedAt: 0, newestAtIssue: 4 },
     version: version(number),
     check: ACCEPTED,
   });
-  const failed = error('INTERNAL');
+  const failure = error('INTERNAL');
+  const none: Renewal = { kind: 'not_attempted' };
+  const notIssued: Renewal = { kind: 'not_renewed', step: 'issue', error: failure };
+  const notStored: Renewal = { kind: 'not_stored', error: failure, isCertain: true };
+  const empty = { newest: undefined, current: undefined };
 
   test.each<[string, Renewal, Partial<Inspection>, string | undefined]>([
     ['the new one after a rotation', rotated(5), {}, 'new'],
     ['unknown when the secret was recreated', rotated(4), {}, undefined],
-    ['the current one without an attempt', { kind: 'not_attempted' }, {}, 'k4'],
-    [
-      'the current one when none was issued',
-      { kind: 'not_renewed', step: 'issue', error: failed },
-      {},
-      'k4',
-    ],
-    [
-      "unknown when the newest version can't be read",
-      { kind: 'not_attempted' },
-      { newest: version(5, 'DISABLED') },
-      undefined,
-    ],
-    [
-      'unknown when the newest version has no key',
-      { kind: 'not_attempted' },
-      { current: undefined },
-      undefined,
-    ],
+    ['the current one without an attempt', none, {}, 'k4'],
+    ['the current one when none was issued', notIssued, {}, 'k4'],
+    ['unknown when the newest is disabled', none, { newest: version(5, 'DISABLED') }, undefined],
+    ['unknown when the newest version has no key', none, { current: undefined }, undefined],
     ['unknown when somebody added a version', { kind: 'superseded', by: 5 }, {}, undefined],
-    [
-      'unknown when an add failed',
-      { kind: 'not_stored', error: failed, isCertain: true },
-      {},
-      undefined,
-    ],
-    [
-      'unknown in an empty secret',
-      { kind: 'not_attempted' },
-      { newest: undefined, current: undefined },
-      undefined,
-    ],
+    ['unknown when an add failed', notStored, {}, undefined],
+    ['unknown in an empty secret', none, empty, undefined],
   ])('is %s', (_name, renewal, changes, expected) => {
-    expect([current, newest]).not.toContain(undefined);
     expect(keyInUse({ ...inspection, ...changes }, renewal)?.credential.fingerprint).toBe(expected);
   });
 });
 
-describe('inspect', () => {
-  test('failed: nothing is changed', async () => {
-    const { result, status, calls } = await testBed({
-      ...LEFT_OVER,
-      store: { list: inTurn<never>(STORE_REFUSES) },
-    }).run();
-    expect(status).toBe(502);
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      error: { code: STORE_REFUSES.code, step: 'inspect', retryable: false },
-    });
-    expect(result.error?.message).toBe(
-      "Test: SECRET_MANAGER_REFUSED. It isn't known whether applications are affected. Repair the test.",
-    );
-    expect(calls).toEqual([]);
-  });
-
-  test('asks for the permissions of all later steps', async () => {
-    const asked: Permission[][] = [];
-    const missingPermissions = (_: unknown, wanted: readonly Permission[]) =>
-      Promise.resolve(void asked.push([...wanted])).then(() => []);
-    await testBed({ policy: { destroyAfterMs: DAY }, store: { missingPermissions } }).run();
-    expect(asked).toEqual([['access', 'list', 'add', 'disable', 'destroy']]);
-  });
-
-  test("doesn't begin when too little time is left to issue a key", async () => {
-    const { run, clock } = testBed();
-    const { result, status, calls } = await run({ deadline: clock.monotonic() + 90 * SECOND - 1 });
-    expect(status).toBe(504);
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      error: { code: 'DEADLINE_EXCEEDED', retryable: true },
-    });
-    expect(calls).toEqual([]);
-  });
+test('checks the permissions for all later steps', async () => {
+  const asked: Permission[][] = [];
+  const missingPermissions = (_: unknown, wanted: readonly Permission[]) =>
+    Promise.resolve(void asked.push([...wanted])).then(() => []);
+  await testBed({ policy: { destroyAfterMs: DAY }, store: { missingPermissions } }).run();
+  expect(asked).toEqual([['access', 'list', 'add', 'disable', 'destroy']]);
 });
 
-describe('decide', () => {
-  test.each([
-    ['not_due', NOT_DUE, {}],
-    ['already_rotated', {}, { scheduledAt: NOW - 6 * DAY }],
-  ])('%s: verifies the newest key, then cleans up', async (outcome, policy, options) => {
-    const { run } = testBed({ ...LEFT_OVER, policy: { ...policy, ...ALL }, ownKeys: KEYS });
-    const { result, status, calls } = await run(options);
-    expect(status).toBe(200);
-    expect(calls).toEqual(['verifyNewest k4', 'disable 3', 'destroy 2', 'revoke k2', 'revoke k3']);
-    expect(result).toMatchObject({
-      outcome,
-      version: '4',
-      keyId: 'k4',
-      verified: true,
-      disabled: ['3'],
-      destroyed: ['2'],
-    });
-    expect(result.issuedBy).toBeUndefined();
-  });
-
-  test.each([{}, NOT_DUE])('blocked under %j: fails, and cleans up', async (policy) => {
-    const { run } = testBed({
-      ...LEFT_OVER,
-      policy: { ...policy, ...ALL },
-      ownKeys: KEYS,
-      next: BLOCKER,
-    });
-    const { result, status, calls } = await run();
-    expect(status).toBe(422);
-    expect(calls).toEqual(['verifyNewest k4', 'disable 3', 'destroy 2', 'revoke k2', 'revoke k3']);
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      version: '4',
-      expiresAt: '2026-11-11T00:00:00.000Z',
-      error: { code: 'KEY_NOT_REFRESHABLE', step: 'inspect', retryable: false },
-    });
-  });
-
-  test('blocked by a missing permission: uses no token, and does what is permitted', async () => {
-    const store = { missingPermissions: inTurn<Permission[]>(['disable']) };
-    const { result, status, calls } = await testBed({
-      ...LEFT_OVER,
-      policy: ALL,
-      ownKeys: KEYS,
-      store,
-    }).run();
-    expect(status).toBe(403);
-    expect(result).toMatchObject({ outcome: 'failed', error: { code: 'PERMISSION_MISSING' } });
-    expect(effects(calls)).toEqual(['destroy 2', 'revoke k2']);
-  });
-
-  test('recovers a disabled newest version, with a warning', async () => {
-    const { run, latest } = testBed({
-      versions: [version(3), version(4, 'DISABLED')],
-      policy: NOT_DUE,
-    });
-    const { result } = await run();
-    expect(result).toMatchObject({
-      outcome: 'rotated',
-      version: '5',
-      previousVersion: '3',
-      disabled: ['3'],
-    });
-    expect(result.warnings).toEqual([
-      expect.stringContaining('applications that read latest get an error'),
-    ]);
-    expect(await latest()).toBe('new');
-  });
-
-  test('cleans nothing up while the newest version is disabled and blocked: an older one is all that there is', async () => {
-    const versions = [version(2), version(3), version(4, 'DISABLED')];
-    const { calls, result } = await testBed({
-      versions,
-      policy: ALL,
-      ownKeys: KEYS,
-      next: BLOCKER,
-    }).run();
-    expect(calls).toEqual([]);
-    expect(result.error?.message).toContain('Applications that read latest get an error.');
-  });
+test.each([
+  ['not_due', NOT_DUE, {}],
+  ['already_rotated', {}, { scheduledAt: NOW - 6 * DAY }],
+])('%s: verifies the newest key, then cleans up', async (outcome, policy, options) => {
+  const plan = { ...CLEANS_UP, policy: { ...policy, ...ALL } };
+  const known = { version: '4', keyId: 'k4', verified: true, disabled: ['3'], destroyed: ['2'] };
+  const expected = { result: { outcome, ...known } };
+  const { result, calls } = await check(plan, expected, options);
+  expect(calls).toEqual(['verifyNewest k4', ...CLEANUP]);
+  expect(result.issuedBy).toBeUndefined();
 });
 
-describe('an unreadable newest version', () => {
-  const UNREADABLE: Plan = { ...LEFT_OVER, unreadable: [4], policy: ALL, ownKeys: KEYS };
-
-  test('blocks a refreshed secret, and nothing is cleaned up', async () => {
-    const { result, status, calls } = await testBed(UNREADABLE).run();
-    expect(status).toBe(409);
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      version: '4',
-      error: { code: 'VERSION_UNREADABLE' },
-    });
-    expect(result.error?.message).toContain(
-      "(FAILED_PRECONDITION). Applications can't read the secret.",
-    );
-    expect(calls).toEqual([]);
-  });
-
-  test('of a minted secret is replaced, and nothing is cleaned up', async () => {
-    const { run, latest } = testBed({ ...UNREADABLE, next: MINT });
-    const { result, status, calls } = await run();
-    expect(status).toBe(200);
-    expect(result).toMatchObject({
-      outcome: 'rotated',
-      version: '5',
-      warnings: [expect.stringContaining('FAILED_PRECONDITION')],
-    });
-    expect(effects(calls)).toEqual(['issue', 'add new']);
-    expect(await latest()).toBe('new');
-  });
+test.each<[string, Plan, Expected]>([
+  [
+    'changes nothing when the inspection fails',
+    { ...CLEANS_UP, store: { list: inTurn<never>(STORE_REFUSES) } },
+    { status: 502, result: failed('SECRET_MANAGER_REFUSED', 'inspect'), calls: [] },
+  ],
+  ...[{}, NOT_DUE].map((policy): [string, Plan, Expected] => [
+    'cleans up when the rotation is blocked, due or not',
+    { ...CLEANS_UP, policy: { ...policy, ...ALL }, next: BLOCKER },
+    {
+      status: 422,
+      result: { ...failed('KEY_NOT_REFRESHABLE', 'inspect'), version: '4' },
+      calls: ['verifyNewest k4', ...CLEANUP],
+    },
+  ]),
+  [
+    'uses no token, and does what is permitted, when a permission is missing',
+    { ...CLEANS_UP, store: LACKS('disable') },
+    {
+      status: 403,
+      result: failed('PERMISSION_MISSING', 'inspect'),
+      effects: ['destroy 2', 'revoke k2'],
+    },
+  ],
+  [
+    'recovers a disabled newest version',
+    { versions: [version(3), version(4, 'DISABLED')], policy: NOT_DUE },
+    {
+      result: { ...ROTATED, previousVersion: '3', disabled: ['3'], warnings: [NO_LATEST] },
+      latest: 'new',
+    },
+  ],
+  [
+    'cleans nothing up when the newest version is disabled and the rotation is blocked',
+    { ...CLEANS_UP, versions: [version(2), version(3), version(4, 'DISABLED')], next: BLOCKER },
+    {
+      status: 422,
+      result: failed('KEY_NOT_REFRESHABLE', 'inspect'),
+      message: ['Applications that read latest get an error.'],
+      calls: [],
+    },
+  ],
+  [
+    'cleans nothing up when the newest version of a refreshed secret is unreadable',
+    { ...CLEANS_UP, unreadable: [4] },
+    {
+      status: 409,
+      result: { ...failed('VERSION_UNREADABLE', 'inspect'), version: '4' },
+      message: ["(FAILED_PRECONDITION). Applications can't read the secret."],
+      calls: [],
+    },
+  ],
+  [
+    'replaces the unreadable newest version of a minted secret, and cleans nothing up',
+    { ...CLEANS_UP, unreadable: [4], next: MINT },
+    {
+      result: { ...ROTATED, warnings: [expect.stringContaining('FAILED_PRECONDITION')] },
+      effects: ['issue', 'add new'],
+      latest: 'new',
+    },
+  ],
+  [
+    'verifies the current key and cleans up when the issue is refused',
+    { ...LEFT_OVER, next: { issue: inTurn<never>(REFUSED) } },
+    {
+      status: 502,
+      result: { ...failed('REFRESH_REFUSED', 'issue'), verified: true, disabled: ['3'] },
+      calls: ['issue', 'verifyNewest k4', 'disable 3'],
+      message: [UNTIL],
+      latest: 'k4',
+    },
+  ],
+  [
+    'reports that applications are being rejected when the current key is rejected, too',
+    { next: { issue: inTurn<never>(REFUSED) }, check: () => REJECTED },
+    {
+      status: 502,
+      result: { ...failed('REFRESH_REFUSED', 'issue'), verified: false },
+      message: [REJECTED_NOW],
+    },
+  ],
+  [
+    'verifies the current key and cleans up when the new key is rejected',
+    { ...LEFT_OVER, check: checks({ new: REJECTED }) },
+    {
+      status: 502,
+      result: { ...failed('NEW_KEY_REJECTED', 'verify'), version: '4', disabled: ['3'] },
+      calls: expect.arrayContaining(['verifyNewest k4']) as string[],
+      effects: ['issue', 'disable 3'],
+      latest: 'k4',
+    },
+  ],
+  ...[
+    { check: () => INCONCLUSIVE },
+    { session: { verifyNew: inTurn<never>(new Error('planted')) } },
+    { check: () => REJECTED },
+  ].map((plan): [string, Plan, Expected] => [
+    "adds a key that couldn't be verified, because it must not be lost, and cleans nothing up",
+    { ...CLEANS_UP, ...plan },
+    {
+      status: 503,
+      result: { ...incomplete('VERIFY_INCONCLUSIVE', 'verify'), version: '5', verified: false },
+      effects: ['issue', 'add new'],
+      latest: 'new',
+    },
+  ]),
+  [
+    "only warns of a key that couldn't be verified when no cleanup is due",
+    { check: () => INCONCLUSIVE, policy: { gracePeriodMs: DAY } },
+    {
+      result: { outcome: 'rotated', verified: false, warnings: [expect.any(String)] },
+    },
+  ],
+  [
+    'fails no run for an inconclusive answer about a key that is not due',
+    { policy: NOT_DUE, check: () => INCONCLUSIVE },
+    { result: { outcome: 'not_due', verified: false } },
+  ],
+  [
+    'leaves cleanup to the next run after an inconclusive answer about a key that is not due',
+    { ...LEFT_OVER, policy: NOT_DUE, check: () => INCONCLUSIVE },
+    {
+      status: 503,
+      result: incomplete('VERIFY_INCONCLUSIVE', 'verify'),
+      message: ["of version 4: cache.example.com couldn't be reached (ECONNREFUSED)."],
+      effects: [],
+    },
+  ],
+  [
+    'verifies and reports nothing when VERIFY is off',
+    { ...LEFT_OVER, policy: { verify: false } },
+    {
+      result: { outcome: 'rotated', verified: undefined, warnings: undefined },
+      calls: ['issue', 'add new', 'disable 3', 'disable 4'],
+    },
+  ],
+  [
+    'still revokes orphaned keys, of earlier runs too, when the add fails',
+    { ...CLEANS_UP, next: MINT, addFails: [STORE_REFUSES], ownKeys: [...KEYS, ownKey('earlier')] },
+    {
+      status: 502,
+      result: { ...failed('SECRET_MANAGER_REFUSED', 'add'), revoked: ['new', 'k2', 'earlier'] },
+      effects: ['issue', 'add new', 'revoke new', 'revoke k2', 'revoke earlier'],
+    },
+  ],
+  [
+    'revokes only the new key when the add fails and the current key is rejected',
+    { ...CLEANS_UP, next: MINT, addFails: [STORE_REFUSES], check: checks({ k4: REJECTED }) },
+    { status: 502, result: { revoked: ['new'] } },
+  ],
+  [
+    'cleans nothing up in a secret that was recreated',
+    { ...CLEANS_UP, store: { add: inTurn(version(1)) } },
+    {
+      result: { outcome: 'rotated', warnings: [expect.stringContaining('was recreated')] },
+      effects: ['issue', 'add new'],
+    },
+  ],
+])('%s (%#)', async (_name, plan, expected) => {
+  await check(plan, expected);
 });
 
-describe('issue', () => {
-  const refuses: Plan['next'] = { issue: inTurn<never>(REFUSED) };
-
-  test('refused: fails, verifies the current key, and cleans up', async () => {
-    const { run, latest } = testBed({ ...LEFT_OVER, next: refuses });
-    const { result, status, calls, keyFingerprint } = await run();
-    expect(status).toBe(502);
-    expect(calls).toEqual(['issue', 'verifyNewest k4', 'disable 3']);
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      version: '4',
-      verified: true,
-      disabled: ['3'],
-      error: { code: 'REFRESH_REFUSED', step: 'issue' },
-    });
-    expect(result.error?.message).toContain(
-      'Applications can use the current key until 2026-11-11T00:00:00.000Z.',
-    );
-    expect([await latest(), keyFingerprint]).toEqual(['k4', 'k4']);
-  });
-
-  test('refused, and the current key is rejected, too: tells that applications are being rejected now', async () => {
-    const { result, calls } = await testBed({ next: refuses, check: () => REJECTED }).run();
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      verified: false,
-      error: { code: 'REFRESH_REFUSED' },
-    });
-    expect(result.error?.message).toContain('Applications are being rejected now.');
-    expect(calls).toContain('verifyNewest k4');
-  });
-
-  test("doesn't begin after an inspection that took too long", async () => {
-    const bed = testBed({
-      store: { list: () => bed.clock.sleep(10_001).then(() => ({ versions: [version(4)] })) },
-    });
-    const { result, calls } = await bed.run({ deadline: bed.clock.monotonic() + 100 * SECOND });
-    expect(result.error).toMatchObject({ code: 'DEADLINE_EXCEEDED', step: 'issue' });
-    expect(effects(calls)).toEqual([]);
-  });
-
-  test('with an unexpected error: INTERNAL, and only the log gets the cause', async () => {
-    const cause = new TypeError('planted');
-    const run = await testBed({ next: { issue: inTurn<never>(cause) } }).run();
-    expect(run).toMatchObject({ status: 500, cause });
-    expect(run.result.error).toMatchObject({ code: 'INTERNAL', step: 'issue' });
-    expect(JSON.stringify(run.result)).not.toContain('planted');
-  });
-});
-
-describe('verify', () => {
-  test('rejected: fails, verifies the current key, and cleans up', async () => {
-    const { run, latest } = testBed({ ...LEFT_OVER, check: checks({ new: REJECTED }) });
-    const { result, status, calls, steps, durationMs } = await run();
-    expect(status).toBe(502);
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      version: '4',
-      disabled: ['3'],
-      error: { code: 'NEW_KEY_REJECTED', step: 'verify' },
-    });
-    expect(effects(calls)).toEqual(['issue', 'disable 3']);
-    expect(calls).toContain('verifyNewest k4');
-    expect(steps.verify).toBe(durationMs);
-    expect(await latest()).toBe('k4');
-  });
-
-  test.each<[string, Plan]>([
-    ['inconclusive', { check: () => INCONCLUSIVE }],
-    ['failed', { session: { verifyNew: inTurn<never>(new Error('planted')) } }],
-    ['rejected, as is the current key by the same host', { check: () => REJECTED }],
-  ])('%s: adds the key, which must not be lost, and cleans nothing up', async (_name, plan) => {
-    const { run, latest } = testBed({ ...LEFT_OVER, policy: ALL, ownKeys: KEYS, ...plan });
-    const { result, status, calls } = await run();
-    expect(status).toBe(503);
-    expect(result).toMatchObject({
-      outcome: 'incomplete',
-      version: '5',
-      verified: false,
-      error: { code: 'VERIFY_INCONCLUSIVE', step: 'verify', retryable: true },
-    });
-    expect(effects(calls)).toEqual(['issue', 'add new']);
-    expect(await latest()).toBe('new');
-  });
-
-  test('inconclusive, with nothing due: only a warning', async () => {
-    const { result, status } = await testBed({
-      check: () => INCONCLUSIVE,
-      policy: { gracePeriodMs: DAY },
-    }).run();
-    expect(status).toBe(200);
-    expect(result).toMatchObject({ outcome: 'rotated', verified: false });
-    expect(result.warnings).toHaveLength(1);
-  });
-
-  test.each<[string, Partial<NextKey>, string[], string[] | undefined]>([
-    ['a refreshed key stays unsaved', { by: 'refresh' }, ['issue'], undefined],
-    ['a minted key is revoked', MINT, ['issue', 'revoke new'], ['new']],
-  ])(
-    'with a newer version: superseded, nothing is cleaned up, and %s',
-    async (_name, next, expected, revoked) => {
-      const issue = () => {
-        bed.versions.set(5, version(5));
-        return Promise.resolve({ credential: NEW_KEY, warnings: [] });
-      };
-      const bed = testBed({ ...LEFT_OVER, policy: ALL, next: { ...next, issue } });
-      const { result, status, calls, keyFingerprint } = await bed.run();
-      expect(status).toBe(200);
-      expect(result).toEqual({
-        secret: 'projects/p/secrets/s',
-        outcome: 'superseded',
-        reason: 'version 5 was added by another process during the run',
-        version: '5',
-        revoked,
-      });
-      expect(effects(calls)).toEqual(expected);
-      expect(keyFingerprint).toBeUndefined();
+test('keeps a refreshed credential, and disables nothing, when the add fails', async () => {
+  const { unsaved } = await check(
+    { ...LEFT_OVER, addFails: [STORE_REFUSES] },
+    {
+      status: 503,
+      result: { ...failed('CREDENTIAL_NOT_STORED', 'add'), version: '4', keyId: 'k4' },
+      message: [UNTIL],
+      effects: ['issue', 'add new'],
     },
   );
-
-  test('off: asks nobody, and reports no verification', async () => {
-    const { result, calls } = await testBed({ ...LEFT_OVER, policy: { verify: false } }).run();
-    expect(calls).toEqual(['issue', 'add new', 'disable 3', 'disable 4']);
-    expect([result.verified, result.warnings]).toEqual([undefined, undefined]);
-  });
+  expect(unsaved.get(SECRET)?.credential).toBe(NEW_KEY);
 });
 
+test("doesn't begin when too little time is left to issue a key", async () => {
+  const { run, clock } = testBed();
+  const { result, status, calls } = await run({ deadline: clock.monotonic() + 90 * SECOND - 1 });
+  expect([status, result.error?.code, calls]).toEqual([504, 'DEADLINE_EXCEEDED', []]);
+});
+
+test.each<[string, Partial<NextKey>, string[], string[] | undefined]>([
+  ['a refreshed key stays unsaved', { by: 'refresh' }, ['issue'], undefined],
+  ['a minted key is revoked', MINT, ['issue', 'revoke new'], ['new']],
+])(
+  'is superseded by a newer version, cleans nothing up, and %s',
+  async (_, next, expected, revoked) => {
+    const { status, result, calls, keyFingerprint } = await bedWithNewer(CLEANS_UP, next).run();
+    expect(status).toBe(200);
+    expect(result).toEqual({
+      secret: 'projects/p/secrets/s',
+      outcome: 'superseded',
+      reason: 'version 5 was added by another process during the run',
+      version: '5',
+      revoked,
+    });
+    expect(effects(calls)).toEqual(expected);
+    expect(keyFingerprint).toBeUndefined();
+  },
+);
+
 describe('a rejected newest key that is not due', () => {
-  const OLD = { versions: [version(3), version(4)], policy: NOT_DUE };
-  const MINTED_AND_REJECTED: Plan = { next: MINT, check: () => REJECTED };
-  const listed = (state: Awaited<ReturnType<KeySession['listedState']>>) => ({
-    listedState: inTurn(state),
-  });
+  const OLD: Plan = { versions: [version(3), version(4)], policy: NOT_DUE };
+  const MINTED: Plan = { ...OLD, next: MINT };
+  const YOUNG = [version(3), version(4, 'ENABLED', NOW - 59 * MINUTE)];
+  const unlisted = { listedState: inTurn<never>(STORE_REFUSES) };
+  const byIssuer = () => REJECTED_BY_ISSUER;
 
   test.each<[string, Plan]>([
-    ['the list of keys lacks it', { check: checks({ k4: REJECTED }), session: listed('absent') }],
-    ['the list shows it expired', { check: checks({ k4: REJECTED }), session: listed('expired') }],
+    ['the list of keys lacks it', { session: { listedState: inTurn('absent' as const) } }],
+    ['the list shows it expired', { session: { listedState: inTurn('expired' as const) } }],
     [
-      "the issuer's own API rejects it, without a look at the list",
-      {
-        check: checks({ k4: REJECTED_BY_ISSUER }),
-        session: { listedState: inTurn<never>(STORE_REFUSES) },
-      },
+      "the issuer's own API rejects it, whatever the list shows",
+      { check: checks({ k4: REJECTED_BY_ISSUER }), session: unlisted },
     ],
   ])('of a minted secret is replaced when %s', async (_name, plan) => {
-    const { run, latest } = testBed({ ...OLD, next: MINT, ...plan });
-    const { result, calls } = await run();
-    expect(result).toMatchObject({
-      outcome: 'rotated',
-      reason: 'The vendor rejects the newest key',
-      verified: true,
-      disabled: ['3', '4'],
-    });
+    const { result, calls, latest } = await check(
+      { ...MINTED, check: checks({ k4: REJECTED }), ...plan },
+      { result: { outcome: 'rotated', verified: true, disabled: ['3', '4'] } },
+    );
+    expect(result.reason).toBe('The vendor rejects the newest key');
     expect(calls.slice(0, 2)).toEqual(['verifyNewest k4', 'issue']);
     expect(await latest()).toBe('new');
   });
 
   test.each<[string, Plan, string]>([
-    [
-      'the list shows a valid key',
-      { next: MINT, check: () => REJECTED, session: listed('valid') },
-      'cache.example.com is probably the wrong host',
-    ],
-    [
-      "the list can't be read",
-      { ...MINTED_AND_REJECTED, session: { listedState: inTurn<never>(STORE_REFUSES) } },
-      "couldn't be read",
-    ],
-    [
-      'the version is younger than an hour',
+    ['the list shows it valid', MINTED, 'cache.example.com is probably the wrong host'],
+    ["the list can't be read", { ...MINTED, session: unlisted }, "couldn't be read"],
+    ['it is too young', { ...MINTED, versions: YOUNG, check: byIssuer }, 'younger than an hour'],
+    ['keys are refreshed', { ...OLD, check: byIssuer }, "its keys aren't minted"],
+  ])('fails the run, which changes nothing, when %s', async (_name, plan, reason) => {
+    const { result } = await check(
+      { check: () => REJECTED, ...plan },
       {
-        next: MINT,
-        check: () => REJECTED_BY_ISSUER,
-        versions: [version(3), version(4, 'ENABLED', NOW - 59 * MINUTE)],
+        status: 409,
+        result: { ...failed('NEWEST_KEY_REJECTED', 'verify'), verified: false },
+        message: [reason, REJECTED_NOW],
+        effects: [],
       },
-      'it is younger than an hour',
-    ],
-    [
-      "the secret's keys are refreshed",
-      { check: () => REJECTED_BY_ISSUER, session: listed('absent') },
-      "its keys aren't minted",
-    ],
-  ])(
-    'fails with NEWEST_KEY_REJECTED, and nothing is cleaned up or issued, when %s',
-    async (_name, plan, reason) => {
-      const { result, status, calls } = await testBed({ ...OLD, ...plan }).run();
-      expect(status).toBe(409);
-      expect(result).toMatchObject({
-        outcome: 'failed',
-        verified: false,
-        error: { code: 'NEWEST_KEY_REJECTED', step: 'verify', retryable: false },
-      });
-      expect(result.error?.message).toContain(reason);
-      expect(result.error?.message).toContain('Applications are being rejected now.');
-      expect(result.error?.message).toMatch(/Check that \S+\.example\.com is the right host/);
-      expect(effects(calls)).toEqual([]);
-    },
-  );
+    );
+    expect(result.error?.message).toMatch(/Check that \S+\.example\.com is the right host/);
+  });
 
   test('of a refreshed secret that is due is refreshed first', async () => {
-    const { result } = await testBed({ check: checks({ k4: REJECTED }) }).run();
-    expect(result.outcome).toBe('rotated');
+    const plan = { check: checks({ k4: REJECTED }) };
+    await check(plan, { result: { outcome: 'rotated' } });
   });
 
   test("doesn't hide another blocker", async () => {
-    const { result } = await testBed({
-      ...OLD,
-      next: error('ROLE_UNKNOWN'),
-      check: () => REJECTED,
-    }).run();
-    expect(result.error?.code).toBe('ROLE_UNKNOWN');
-    expect(result.error?.message).toContain('Applications are being rejected now.');
+    const { result } = await check(
+      { ...OLD, next: error('ROLE_UNKNOWN'), check: () => REJECTED },
+      { status: 422, result: failed('ROLE_UNKNOWN', 'inspect'), message: [REJECTED_NOW] },
+    );
     expect(result.warnings).toEqual([expect.stringMatching(/^verify: NEWEST_KEY_REJECTED: /)]);
   });
 
-  test('says nothing about the key of a version that somebody else adds meanwhile', async () => {
-    const issue = () => {
-      bed.versions.set(5, version(5));
-      return Promise.resolve({ credential: NEW_KEY, warnings: [] });
-    };
-    const bed = testBed({
-      ...OLD,
-      check: checks({ k4: REJECTED_BY_ISSUER }),
-      next: { by: 'mint', issue },
-    });
+  test('is not reported when another process adds a version', async () => {
+    const bed = bedWithNewer({ ...OLD, check: checks({ k4: REJECTED_BY_ISSUER }) }, MINT);
     const { result } = await bed.run();
     expect([result.outcome, result.verified]).toEqual(['superseded', undefined]);
   });
 
   test('whose replacement fails is still reported as rejected', async () => {
-    const { result } = await testBed({
-      ...OLD,
-      next: { by: 'mint', issue: inTurn<never>(error('MINT_REFUSED')) },
-      check: () => REJECTED_BY_ISSUER,
-    }).run();
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      verified: false,
-      error: { code: 'MINT_REFUSED' },
-    });
-    expect(result.error?.message).toContain('Applications are being rejected now.');
-  });
-});
-
-test('an inconclusive answer about a key that is not due is no error when nothing is due', async () => {
-  const { result, status } = await testBed({ policy: NOT_DUE, check: () => INCONCLUSIVE }).run();
-  expect(status).toBe(200);
-  expect(result).toMatchObject({ outcome: 'not_due', verified: false });
-});
-
-test('an inconclusive answer about a key that is not due leaves cleanup to the next run', async () => {
-  const { run } = testBed({ ...LEFT_OVER, policy: NOT_DUE, check: () => INCONCLUSIVE });
-  const { result, status, calls } = await run();
-  expect(status).toBe(503);
-  expect(result).toMatchObject({ outcome: 'incomplete', error: { code: 'VERIFY_INCONCLUSIVE' } });
-  expect(result.error?.message).toContain(
-    "about the key of version 4: cache.example.com couldn't be reached (ECONNREFUSED).",
-  );
-  expect(effects(calls)).toEqual([]);
-});
-
-describe('add', () => {
-  test('failed: keeps a refreshed credential, and disables nothing', async () => {
-    const { run, unsaved } = testBed({ ...LEFT_OVER, addFails: [STORE_REFUSES] });
-    const { result, status, calls } = await run();
-    expect(status).toBe(503);
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      version: '4',
-      keyId: 'k4',
-      error: { code: 'CREDENTIAL_NOT_STORED', step: 'add', retryable: true },
-    });
-    expect(result.error?.message).toContain(
-      'Applications can use the current key until 2026-11-11T00:00:00.000Z.',
+    const next = { ...MINT, issue: inTurn<never>(error('MINT_REFUSED')) };
+    const result = { ...failed('MINT_REFUSED', 'issue'), verified: false };
+    await check(
+      { ...OLD, next, check: byIssuer },
+      { status: 502, result, message: [REJECTED_NOW] },
     );
-    expect(effects(calls)).toEqual(['issue', 'add new']);
-    expect(unsaved.get(SECRET)?.credential).toBe(NEW_KEY);
-  });
-
-  test('failed: still revokes orphaned keys, of earlier runs too', async () => {
-    const { run } = testBed({
-      ...LEFT_OVER,
-      policy: ALL,
-      next: MINT,
-      addFails: [STORE_REFUSES],
-      ownKeys: [...KEYS, ownKey('earlier')],
-    });
-    const { result, status, calls } = await run();
-    expect(status).toBe(502);
-    expect(result).toMatchObject({
-      outcome: 'failed',
-      error: { code: STORE_REFUSES.code, step: 'add' },
-      revoked: ['new', 'k2', 'earlier'],
-    });
-    expect(effects(calls)).toEqual([
-      'issue',
-      'add new',
-      'revoke new',
-      'revoke k2',
-      'revoke earlier',
-    ]);
-  });
-
-  test('failed, and the current key is rejected: revokes nothing but the new key', async () => {
-    const { run } = testBed({
-      ...LEFT_OVER,
-      policy: ALL,
-      next: MINT,
-      addFails: [STORE_REFUSES],
-      ownKeys: KEYS,
-      check: checks({ k4: REJECTED }),
-    });
-    expect((await run()).result.revoked).toEqual(['new']);
-  });
-
-  test('in a secret that was recreated: nothing is cleaned up', async () => {
-    const { run } = testBed({
-      ...LEFT_OVER,
-      policy: ALL,
-      ownKeys: KEYS,
-      store: { add: inTurn(version(1)) },
-    });
-    const { result, calls } = await run();
-    expect(result).toMatchObject({
-      outcome: 'rotated',
-      warnings: [expect.stringContaining('the secret was recreated')],
-    });
-    expect(effects(calls)).toEqual(['issue', 'add new']);
   });
 });
 
 test('a failed disable makes the run incomplete, and the next run continues', async () => {
-  const { run } = testBed({
-    store: { disable: inTurn<boolean>(STORE_REFUSES, true) },
-    policy: NOT_DUE,
-  });
+  const store = { disable: inTurn<boolean>(STORE_REFUSES, true) };
+  const { run } = testBed({ store, policy: NOT_DUE });
   const first = await run({ force: true });
   expect(first.status).toBe(503);
   expect(first.result).toMatchObject({
@@ -642,57 +465,54 @@ test('a failed disable makes the run incomplete, and the next run continues', as
   expect(second.result).toMatchObject({ outcome: 'not_due', disabled: ['4'] });
 });
 
-describe('another configured name of the same secret', () => {
-  test('is reported with a warning, and not rotated', async () => {
-    const { begin, calls } = testBed({ ...LEFT_OVER, policy: ALL, ownKeys: KEYS });
-    const asked: unknown[] = [];
-    const aliasOf = (name: string | undefined) =>
-      Promise.resolve(void asked.push(name)).then(() => 'projects/1/secrets/s');
-    const { result, status } = await rotate({ ...begin(), aliasOf });
-    expect(status).toBe(200);
-    expect(result).toMatchObject({
-      outcome: 'not_due',
-      reason: 'the same secret as projects/1/secrets/s',
-      warnings: [expect.stringContaining('this secret is configured twice')],
-    });
-    expect(asked).toEqual(['projects/1/secrets/s']);
-    expect(calls).toEqual([]);
+test('warns of another configured name of the same secret, and rotates nothing', async () => {
+  const { begin, calls } = testBed(CLEANS_UP);
+  const asked: unknown[] = [];
+  const aliasOf = (name: string | undefined) =>
+    Promise.resolve(void asked.push(name)).then(() => 'projects/1/secrets/s');
+  const { result, status } = await rotate({ ...begin(), aliasOf });
+  expect(status).toBe(200);
+  expect(result).toMatchObject({
+    outcome: 'not_due',
+    reason: 'the same secret as projects/1/secrets/s',
+    warnings: [expect.stringContaining('this secret is configured twice')],
   });
+  expect(asked).toEqual(['projects/1/secrets/s']);
+  expect(calls).toEqual([]);
 });
 
 describe('a dry run', () => {
   const VERSIONS = [version(1, 'DISABLED'), version(2), version(3), version(4)];
-  const dryRun = (plan: Plan) => testBed({ versions: VERSIONS, ...plan }).run({ dryRun: true });
+  const EXPIRED = { 4: key('k4', NOW - 1) };
+  const REVOKES = { ...NOT_DUE, revoke: true };
+  const orphans = ['k1', 'k2', 'k4', 'orphan'].map((name) => ownKey(name));
+
+  function checkDry(plan: Plan, expected: Expected) {
+    const options = { dryRun: true };
+    return check({ versions: VERSIONS, ...plan }, { ...expected, effects: [] }, options);
+  }
 
   test.each<[string, Plan, object]>([
     [
-      'would rotate',
+      'rotate',
       { policy: { destroyAfterMs: 0 } },
       {
         reason: 'would rotate: every run rotates',
         issuedBy: 'refresh',
-        disabled: ['2', '3', '4'],
-        destroyed: ['1'],
-        revoked: [],
+        ...{ disabled: ['2', '3', '4'], destroyed: ['1'], revoked: [] },
       },
     ],
     [
-      'would not rotate',
-      {
-        policy: { ...NOT_DUE, revoke: true },
-        ownKeys: ['k1', 'k2', 'k4', 'orphan'].map((name) => ownKey(name)),
-      },
+      'not rotate',
+      { policy: REVOKES, ownKeys: orphans },
       {
         reason: 'would not rotate: due at 2026-11-10T23:00:00.000Z',
         verified: true,
-        disabled: ['2', '3'],
-        destroyed: [],
-        revoked: ['k1', 'k2', 'orphan'],
+        ...{ disabled: ['2', '3'], destroyed: [], revoked: ['k1', 'k2', 'orphan'] },
       },
     ],
-  ])('reports that a run %s, and changes nothing', async (_name, plan, expected) => {
-    const { result, status, calls } = await dryRun(plan);
-    expect(status).toBe(200);
+  ])('reports that a run would %s, and changes nothing', async (_name, plan, expected) => {
+    const { result } = await checkDry(plan, { result: {} });
     expect(result).toEqual({
       secret: SECRET.name,
       outcome: 'dry_run',
@@ -701,74 +521,37 @@ describe('a dry run', () => {
       expiresAt: '2026-11-11T00:00:00.000Z',
       ...expected,
     });
-    expect(effects(calls)).toEqual([]);
   });
 
-  test('reports that a first key would be minted', async () => {
-    const { result } = await dryRun({ versions: [], secret: { role: 'r' }, next: MINT });
-    expect(result).toMatchObject({
-      outcome: 'dry_run',
-      reason: 'would rotate: the secret is empty',
-      issuedBy: 'mint',
-      disabled: [],
-    });
+  test.each<[string, Plan, object]>([
+    [
+      'that a first key would be minted',
+      { versions: [], secret: { role: 'r' }, next: MINT },
+      { reason: 'would rotate: the secret is empty', issuedBy: 'mint', disabled: [] },
+    ],
+    [
+      "no cleanup when the newest key isn't verified",
+      { policy: { ...NOT_DUE, ...ALL }, ownKeys: KEYS, check: () => INCONCLUSIVE },
+      {
+        ...{ disabled: [], destroyed: [], revoked: [] },
+        warnings: [expect.stringMatching(/^verify: VERIFY_INCONCLUSIVE: /)],
+      },
+    ],
+  ])('reports %s', async (_name, plan, result) => {
+    await checkDry(plan, { result: { outcome: 'dry_run', ...result } });
   });
 
   test.each<[string, Plan, number, string]>([
-    [
-      'a missing permission',
-      { store: { missingPermissions: inTurn<Permission[]>(['add']) } },
-      403,
-      'PERMISSION_MISSING',
-    ],
+    ['a missing permission', { store: LACKS('add') }, 403, 'PERMISSION_MISSING'],
     ["a key that can't be renewed", { next: BLOCKER }, 422, 'KEY_NOT_REFRESHABLE'],
-    [
-      'an expired key, which a real run would try once',
-      { contents: { 4: key('k4', NOW - 1) } },
-      422,
-      'KEY_EXPIRED',
-    ],
-    [
-      'a rejected newest key',
-      { policy: NOT_DUE, check: () => REJECTED },
-      409,
-      'NEWEST_KEY_REJECTED',
-    ],
-    [
-      'a failed list',
-      { store: { list: inTurn<never>(STORE_REFUSES) } },
-      502,
-      'SECRET_MANAGER_REFUSED',
-    ],
-  ])('reports %s', async (_name, plan, expected, code) => {
-    const { result, status, calls } = await dryRun(plan);
-    expect([result.outcome, result.error?.code, status]).toEqual(['failed', code, expected]);
-    expect(effects(calls)).toEqual([]);
-  });
-
-  test('reports no expiry as a blocker when the key is minted anew', async () => {
-    const { result } = await dryRun({ next: MINT, contents: { 4: key('k4', NOW - 1) } });
-    expect(result).toMatchObject({
-      outcome: 'dry_run',
-      reason: expect.stringContaining('the key expired') as string,
-    });
+    ['an expired key, which a real run would try once', { contents: EXPIRED }, 422, 'KEY_EXPIRED'],
+    ['a rejected key', { policy: NOT_DUE, check: () => REJECTED }, 409, 'NEWEST_KEY_REJECTED'],
+    ['a failed list', { store: { list: inTurn<never>(STORE_REFUSES) } }, 502, STORE_REFUSES.code],
+  ])('fails for %s', async (_name, plan, status, code) => {
+    await checkDry(plan, { status, result: { outcome: 'failed', error: { code } } });
   });
 
   test('reports what would be cleaned up when a rotation is blocked', async () => {
-    expect((await dryRun({ next: BLOCKER })).result).toMatchObject({
-      version: '4',
-      disabled: ['2', '3'],
-    });
-  });
-
-  test("reports no cleanup when the newest key isn't verified", async () => {
-    const { result, status } = await dryRun({
-      policy: { ...NOT_DUE, ...ALL },
-      ownKeys: KEYS,
-      check: () => INCONCLUSIVE,
-    });
-    expect(status).toBe(200);
-    expect(result).toMatchObject({ outcome: 'dry_run', disabled: [], destroyed: [], revoked: [] });
-    expect(result.warnings).toEqual([expect.stringMatching(/^verify: VERIFY_INCONCLUSIVE: /)]);
+    await checkDry({ next: BLOCKER }, { status: 422, result: { disabled: ['2', '3'] } });
   });
 });

@@ -39,11 +39,11 @@ async function verifyIn(plan: Plan, { age = 0, isFirst = false } = {}) {
 }
 
 describe('verifyIssued', () => {
-  test('asks once when the key is accepted', async () => {
+  test('verifies once when the key is accepted', async () => {
     expect(await verifyIn({})).toEqual({ check: ACCEPTED, calls: ['verifyNew new'], took: 0 });
   });
 
-  test('asks nobody when keys are not verified', async () => {
+  test('makes no call when VERIFY is off', async () => {
     const { check, calls } = await verifyIn({ policy: { verify: false } });
     expect([check, calls]).toEqual([undefined, []]);
   });
@@ -52,7 +52,7 @@ describe('verifyIssued', () => {
     ['a new key is rejected at first', [REJECTED, REJECTED, REJECTED, REJECTED, ACCEPTED]],
     ['an answer is inconclusive at first', [INCONCLUSIVE, INCONCLUSIVE, ACCEPTED]],
     ['answers differ', [INCONCLUSIVE, REJECTED, INCONCLUSIVE, ACCEPTED]],
-  ])('asks again when %s', async (_name, checks) => {
+  ])('verifies again when %s', async (_name, checks) => {
     expect((await verifyIn({ session: answers(inTurn(...checks)) })).check).toEqual(ACCEPTED);
   });
 
@@ -93,10 +93,8 @@ describe('verifyIssued', () => {
   });
 
   test('is inconclusive when the verification itself fails', async () => {
-    const { check } = await verifyIn({
-      session: { verifyNew: inTurn<never>(error('MOMENTO_UNAVAILABLE')) },
-    });
-    expect(check).toEqual({
+    const session = { verifyNew: inTurn<never>(error('MOMENTO_UNAVAILABLE')) };
+    expect((await verifyIn({ session })).check).toEqual({
       verdict: 'inconclusive',
       problem: 'the verification failed with MOMENTO_UNAVAILABLE',
     });
@@ -107,33 +105,26 @@ describe('verifyNewest', () => {
   async function verify(plan: Plan, createdAt = NOW - HOUR) {
     const { begin, clock, calls } = testBed(plan);
     const start = clock.monotonic();
-    const check = await verifyNewest(begin(), {
-      ...CURRENT,
-      version: version(4, 'ENABLED', createdAt),
-    });
+    const current = { ...CURRENT, version: version(4, 'ENABLED', createdAt) };
+    const check = await verifyNewest(begin(), current);
     return { check, calls, took: clock.monotonic() - start };
   }
 
-  test('asks about the newest key', async () => {
+  test('verifies the newest key', async () => {
     expect(await verify({})).toEqual({ check: ACCEPTED, calls: ['verifyNewest k4'], took: 0 });
   });
 
-  test('asks nobody when keys are not verified', async () => {
-    expect(await verify({ policy: { verify: false } })).toEqual({
-      check: undefined,
-      calls: [],
-      took: 0,
-    });
+  test('makes no call when VERIFY is off', async () => {
+    const nothing = { check: undefined, calls: [], took: 0 };
+    expect(await verify({ policy: { verify: false } })).toEqual(nothing);
   });
 
   test.each<[string, number, KeyCheck]>([
     ['at once when the version is old', NOW - 10 * SECOND, REJECTED],
     ['after another attempt when the version was just added', NOW - SECOND, ACCEPTED],
   ])('takes a rejection for final %s', async (_name, createdAt, expected) => {
-    const { check } = await verify(
-      { session: { verifyNewest: inTurn(REJECTED, ACCEPTED) } },
-      createdAt,
-    );
+    const session = { verifyNewest: inTurn(REJECTED, ACCEPTED) };
+    const { check } = await verify({ session }, createdAt);
     expect(check).toEqual(expected);
   });
 });

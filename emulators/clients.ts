@@ -1,0 +1,32 @@
+/**
+ * Connects the package's client to the emulators. The example application has its own copy: what it installs must match its
+ * own modules, because Google's client accepts only credentials of the same copy of grpc-js.
+ */
+import type { CredentialProvider } from '@gomomento/sdk';
+import { googleAuthLibrary, grpc, type ClientOptions } from 'google-gax';
+
+/** Options of Google's client that reach an emulator at `host:port`. */
+export function localSecretManager(host: string): ClientOptions {
+  const separator = host.lastIndexOf(':');
+  return {
+    apiEndpoint: host.slice(0, separator),
+    port: Number(host.slice(separator + 1)),
+    sslCreds: grpc.credentials.createInsecure(),
+    // Otherwise the client looks for a metadata server.
+    authClient: new googleAuthLibrary.PassThroughClient(),
+  };
+}
+
+/** Sends the calls of a key to an emulator at `host:port`. The SDK itself can redirect only v1 keys. */
+export function localMomento(host: string): (key: CredentialProvider) => CredentialProvider {
+  return (key) =>
+    Object.assign(key, {
+      getCacheEndpoint: () => host,
+      getControlEndpoint: () => host,
+      getTokenEndpoint: () => host,
+      isEndpointSecure: () => false,
+      isCacheEndpointSecure: () => false,
+      isControlEndpointSecure: () => false,
+      isTokenEndpointSecure: () => false,
+    });
+}

@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# Stands in for gcloud, terraform, curl and sleep, by the name of the link that calls it. It appends its arguments and its
+# environment to $STUB/calls, and answers from the table below. Files in $STUB change the answers:
+#   fail      lines of patterns; a call that matches one fails
+#   answers   lines of "pattern=>answer", which go before the table; "!CODE text" fails with that text
+#   before    a pattern; the first call that matches it interrupts its process group, as Ctrl-C in a terminal does
+#   after     the same, once the call has had its effect
+# "versions" and "log" are what Secret Manager and Cloud Logging contain.
+set -euo pipefail
+export LC_ALL=C
+call="${0##*/} $*"
+printf '%s\n' "$call" >>"$STUB/calls"
+env >>"$STUB/environment"
+# The header with the token arrives through standard input.
+[[ ${0##*/} != curl || $(cat) == 'Authorization: Bearer token' ]]
+
+matches() { # matches PATTERN: is it a part of the call?
+  [[ -n $1 && $call == *"$1"* ]]
+}
+if [[ -e $STUB/before ]] && matches "$(cat "$STUB/before")"; then
+  rm "$STUB/before"
+  kill -INT 0
+fi
+if [[ -e $STUB/after ]] && matches "$(cat "$STUB/after")"; then
+  rm "$STUB/after"
+  trap 'kill -INT 0' EXIT
+fi
+if [[ -e $STUB/fail ]]; then
+  while IFS= read -r pattern; do
+    if matches "$pattern"; then
+      echo 'ERROR: stub' >&2
+      exit 1
+    fi
+  done <"$STUB/fail"
+fi
+if [[ -e $STUB/answers ]]; then
+  while IFS= read -r line; do
+    answer=${line#*=>}
+    matches "${line%%=>*}" || continue
+    if [[ $answer == '!'* ]]; then
+      echo "ERROR: ${answer#* }" >&2
+      code=${answer%% *}
+      exit "${code#!}"
+    fi
+    [[ -z $answer ]] || printf '%s\n' "$answer"
+    exit
+  done <"$STUB/answers"
+fi
+
+case $call in
+  'sleep '*) ;;
+  'curl '*)
+    # Google repeats the permissions that the caller has.
+    grep -o '{"permissions.*}' <<<"$call"
+    ;;
+  'gcloud config get-value account') echo operator@example.com ;;
+  'gcloud config get-value project') echo my-project ;;
+  'gcloud auth '*'print-access-token') echo token ;;
+  'gcloud projects describe '*) echo "$3 ACTIVE" ;;
+  'gcloud billing projects describe '*) echo True ;;
+  'gcloud resource-manager org-policies describe '*) ;;
+  'terraform version') printf 'Terraform v1.5.7\non linux_amd64\n' ;;
+  'terraform -chdir=terraform init '*) ;;
+  'terraform -chdir=terraform apply'*) echo 'Apply complete! Resources: 50 added, 0 changed, 0 destroyed.' ;;
+  'terraform -chdir=terraform output -raw management_key') echo projects/my-project/secrets/momento-management-key ;;
+  'terraform -chdir=terraform output -raw requests_topic') echo projects/my-project/topics/momento-key-rotator-requests ;;
+  'terraform -chdir=terraform output -raw function_name') echo momento-key-rotator ;;
+  'terraform -chdir=terraform output -json secret_names')
+    echo '{"momento-api-key":"projects/my-project/secrets/momento-api-key"}'
+    ;;
+  'gcloud secrets versions access 1 '*)
+    if [[ ! -s $STUB/versions ]]; then
+      echo 'ERROR: (gcloud.secrets.versions.access) NOT_FOUND: Secret Version [versions/1] not found.' >&2
+      exit 1
+    fi
+    cat "$STUB/versions"
+    ;;
+  'gcloud secrets versions add '*)
+    cat >>"$STUB/versions"
+    echo "Created version [1] of the secret [$4]." >&2
+    ;;
+  'gcloud pubsub topics publish '*)
+    echo 'rotated||rotated projects/my-project/secrets/momento-api-key; newest version 1; the secret is empty' >"$STUB/log"
+    echo 4711
+    ;;
+  'gcloud logging read '*) cat "$STUB/log" 2>/dev/null || true ;;
+  *)
+    echo "The stub has no answer to: $call" >&2
+    exit 99
+    ;;
+esac

@@ -1,0 +1,580 @@
+/** Runs deploy.sh with stubs of gcloud, Terraform, curl and sleep: test/deploy/stub.sh. */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+const root = resolve(__dirname, '../..');
+const script = readFileSync(join(root, 'deploy.sh'), 'utf8');
+
+const MANAGEMENT_KEY = 'eyJhbGciOiJIUzI1NiJ9.not-a-real-management-key';
+const CREDENTIAL = JSON.stringify({ apiKey: 'not-a-real-key', refreshToken: 'not-a-real-token' });
+const MINT = ['--role=r-abcdefg', '--yes'];
+const REFRESH = ['--refresh', '--yes'];
+
+const CTRL_C = '\x03';
+const CTRL_D = '\x04';
+
+const STUBBED = ['gcloud', 'terraform', 'curl', 'sleep'];
+const SYSTEM = [
+  ...[
+    'bash',
+    'cat',
+    'cut',
+    'dirname',
+    'env',
+    'grep',
+    'head',
+    'mv',
+    'rm',
+    'sed',
+    'sort',
+    'stty',
+    'tr',
+  ],
+];
+const found = (program: string): string =>
+  spawnSync('bash', ['-c', `command -v ${program}`], { encoding: 'utf8' }).stdout.trim();
+const PATHS = Object.fromEntries(SYSTEM.map((program) => [program, found(program)]));
+
+interface Ended {
+  readonly code: number | null;
+  readonly output: string;
+}
+
+/** A clone of the repository, and what the stubs read and write. */
+class Clone {
+  readonly folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
+  readonly settings = join(this.folder, 'terraform/terraform.tfvars');
+
+  constructor() {
+    for (const folder of ['terraform', 'bin', 'stub']) mkdirSync(join(this.folder, folder));
+    copyFileSync(join(root, 'deploy.sh'), join(this.folder, 'deploy.sh'));
+    for (const [name, path] of Object.entries(PATHS))
+      symlinkSync(path, join(this.folder, 'bin', name));
+    for (const name of STUBBED) this.link(name);
+  }
+
+  link(name: string): void {
+    symlinkSync(join(root, 'test/deploy/stub.sh'), join(this.folder, 'bin', name));
+  }
+
+  unlink(name: string): void {
+    rmSync(join(this.folder, 'bin', name));
+  }
+
+  /** Writes a file that changes the stubs' answers. */
+  stub(file: string, ...lines: string[]): void {
+    writeFileSync(join(this.folder, 'stub', file), lines.map((line) => `${line}\n`).join(''));
+  }
+
+  read(file: string): string {
+    const path = join(this.folder, 'stub', file);
+    return existsSync(path) ? readFileSync(path, 'utf8') : '';
+  }
+
+  /** The calls of the stubs since the last question. */
+  calls(): string[] {
+    const calls = this.read('calls').split('\n').slice(0, -1);
+    this.stub('calls');
+    return calls;
+  }
+
+  get environment(): Record<string, string> {
+    return { PATH: join(this.folder, 'bin'), STUB: join(this.folder, 'stub'), HOME: this.folder };
+  }
+
+  async run(args: readonly string[], input = '', env: Record<string, string> = {}): Promise<Ended> {
+    const child = spawn('bash', [join(this.folder, 'deploy.sh'), ...args], {
+      env: { ...this.environment, ...env },
+      // A process group of its own, which the stub can interrupt.
+      detached: true,
+    });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => (output += text));
+    }
+    child.stdin.on('error', () => undefined).end(input);
+    const [code] = (await once(child, 'close')) as [number | null];
+    return { code, output };
+  }
+
+  /** Runs it in a terminal, and types the input when it asks for a credential. */
+  async type(args: readonly string[], input: string): Promise<Ended> {
+    const command = `trap : INT; bash ${this.folder}/deploy.sh ${args.join(' ')}; echo "code $?"; stty -a`;
+    const child = spawn(found('script'), ['-qec', command, '/dev/null'], {
+      env: { ...this.environment, SHELL: PATHS.bash ?? '' },
+    });
+    let output = '';
+    let interrupting: NodeJS.Timeout | undefined;
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      const asked = output.includes('Paste');
+      output += text;
+      if (!asked && output.includes('Paste')) {
+        child.stdin.write(input);
+        // Bash loses a signal that arrives just before it reads. People press Ctrl-C again.
+        if (input.endsWith(CTRL_C))
+          interrupting = setInterval(() => child.stdin.write(CTRL_C), 200);
+      }
+      if (output.includes('Interrupted.')) clearInterval(interrupting);
+    });
+    await once(child, 'close');
+    clearInterval(interrupting);
+    return { code: Number(/code (\d+)/.exec(output)?.[1]), output };
+  }
+}
+
+let clone: Clone;
+beforeEach(() => {
+  clone = new Clone();
+});
+afterEach(() => rmSync(clone.folder, { recursive: true }));
+
+/** The calls that change something. */
+const CHANGES = /^terraform -chdir=terraform (init|apply)|versions add|topics publish/;
+const changes = (calls: string[]): string[] =>
+  calls
+    .filter((call) => CHANGES.test(call))
+    .map((call) => call.replace('terraform -chdir=terraform', 'terraform').split(' --')[0] ?? '');
+
+const ADD_MANAGEMENT_KEY = 'gcloud secrets versions add momento-management-key';
+const PUBLISH =
+  'gcloud pubsub topics publish projects/my-project/topics/momento-key-rotator-requests';
+
+test('applies, stores the management key and rotates when keys are minted', async () => {
+  const { code, output } = await clone.run(MINT, MANAGEMENT_KEY);
+  expect(output).toMatch(/^ok: gcloud, curl and Terraform 1\.5\.7\nok: logged in as/);
+  expect(output).toContain(
+    '\nrotated projects/my-project/secrets/momento-api-key; newest version 1; the secret is empty\n\nDone.',
+  );
+  expect(code).toBe(0);
+  expect(changes(clone.calls())).toEqual([
+    'terraform init -input=false',
+    'terraform apply -auto-approve',
+    ADD_MANAGEMENT_KEY,
+    PUBLISH,
+  ]);
+  expect(clone.read('versions')).toBe(MANAGEMENT_KEY);
+  expect(readFileSync(clone.settings, 'utf8')).toBe(
+    [
+      'project_id = "my-project"',
+      'management_key = {}',
+      'rotation = { revoke = true }',
+      'secrets = { momento-api-key = { role = "r-abcdefg", lifetime = "30d" } }',
+      '',
+    ].join('\n'),
+  );
+});
+
+test('stores the key with its refresh token when keys are refreshed', async () => {
+  const { code } = await clone.run(['--region=europe-west1', ...REFRESH], CREDENTIAL);
+  expect(code).toBe(0);
+  expect(changes(clone.calls())).toContain('gcloud secrets versions add momento-api-key');
+  expect(clone.read('versions')).toBe(CREDENTIAL);
+  expect(readFileSync(clone.settings, 'utf8')).toBe(
+    'project_id = "my-project"\nregion = "europe-west1"\n',
+  );
+});
+
+test('stores and rotates nothing again when it runs a second time', async () => {
+  await clone.run(MINT, MANAGEMENT_KEY);
+  clone.calls();
+  const { code, output } = await clone.run(['--yes'], 'eyJ-another-key');
+  expect(code).toBe(0);
+  expect(output).toContain('ok: projects/my-project/secrets/momento-management-key has a version');
+  expect(changes(clone.calls())).toEqual([
+    'terraform init -input=false',
+    'terraform apply -auto-approve',
+  ]);
+  expect(clone.read('versions')).toBe(MANAGEMENT_KEY);
+});
+
+test('stores nothing when the first version is destroyed or disabled', async () => {
+  clone.stub('answers', 'versions access 1=>!1 FAILED_PRECONDITION: it is in DESTROYED state.');
+  const { code } = await clone.run(MINT, MANAGEMENT_KEY);
+  expect(code).toBe(0);
+  expect(changes(clone.calls())).not.toContain(ADD_MANAGEMENT_KEY);
+});
+
+test('uses the project and the location of each secret', async () => {
+  const names = [
+    'projects/other-project/secrets/a',
+    'projects/my-project/locations/europe-west1/secrets/b',
+  ];
+  clone.stub('answers', `secret_names=>{"a":"${names[0]}","b":"${names[1]}"}`);
+  await clone.run(REFRESH, CREDENTIAL);
+  const calls = clone.calls();
+  expect(calls).toContain('gcloud secrets versions access 1 --secret=a --project=other-project');
+  expect(calls).toContain(
+    'gcloud secrets versions access 1 --secret=b --project=my-project --location=europe-west1',
+  );
+});
+
+test('changes nothing when it only checks', async () => {
+  const { code, output } = await clone.run(['--check']);
+  expect(output).toContain('\nAll checks passed. Nothing was changed.\n');
+  expect(code).toBe(0);
+  expect(changes(clone.calls())).toEqual([]);
+  expect(globSync('terraform/*', { cwd: clone.folder })).toEqual([]);
+});
+
+test('continues with a note when Google refuses to show settings', async () => {
+  clone.stub('fail', 'billing projects describe', 'org-policies describe', 'curl');
+  const { code, output } = await clone.run(['--check']);
+  expect(output).toContain('ok: billing enabled: unknown\n');
+  expect(output).toContain('note: the permissions of operator@example.com are unknown\n');
+  expect(output).toContain(
+    'note: the organisation policy gcp.resourceLocations might limit region: unknown\n',
+  );
+  expect(code).toBe(0);
+});
+
+test('accepts an enforced organisation policy when the settings satisfy it', async () => {
+  clone.stub('answers', 'iam.disableServiceAccountCreation=>True');
+  writeFileSync(clone.settings, 'project_id = "my-project"\nservice_accounts = {}\n');
+  expect((await clone.run(['--check'])).code).toBe(0);
+});
+
+test('accepts later versions of Terraform', async () => {
+  clone.stub('answers', 'terraform version=>Terraform v1.16.5');
+  expect((await clone.run(['--check'])).code).toBe(0);
+});
+
+test('prints what the tutorial shows', async () => {
+  const checked = await clone.run(['--check']);
+  const { output } = await clone.run(MINT, MANAGEMENT_KEY);
+  const shown = [
+    ...readFileSync(join(root, 'docs/cloud-shell.md'), 'utf8').matchAll(/^```text\n(.*?)^```/gms),
+  ].map(([, text = '']) => text);
+  const ours = shown.filter((text) => !/^(https|Updated|Successfully)/.test(text));
+  expect(ours).toHaveLength(4);
+  const printed = checked.output + output;
+  for (const line of ours.flatMap((text) => text.split('\n'))) expect(printed).toContain(line);
+});
+
+test('asks for the same permissions as the documentation', () => {
+  const [, roles = ''] =
+    /## Requirements\n\n`roles\/owner`, or (.*?)\n\n/s.exec(
+      readFileSync(join(root, 'terraform/README.md'), 'utf8'),
+    ) ?? [];
+  const documented = [...roles.matchAll(/`roles\/([\w.]+)`/g)].map(([, role]) => role);
+  const [, needed = ''] = /^needed='(.*?)'/ms.exec(script) ?? [];
+  expect(
+    needed
+      .split(/\s+/)
+      .map((pair) => pair.split('=')[1])
+      .toSorted(),
+  ).toEqual(documented.toSorted());
+});
+
+interface Fault {
+  readonly code: number;
+  readonly message: string;
+  readonly action: string;
+  readonly args?: readonly string[];
+  readonly input?: string;
+  /** The call that fails. It is the last one. */
+  readonly fail?: string;
+  readonly answers?: string;
+  readonly before?: () => void;
+}
+
+const unlink = (name: string) => () => clone.unlink(name);
+const save = (text: string) => () => writeFileSync(clone.settings, text);
+
+const FAULTS: Record<string, Fault> = {
+  'an option is unknown': {
+    args: ['--fast'],
+    code: 2,
+    message: 'usage: ./deploy.sh',
+    action: '--check',
+  },
+  'an option has quotes': {
+    ...{ args: ['--role=a"b'], code: 2, message: 'An option has an invalid character.' },
+    action: './deploy.sh --help',
+  },
+  'both ways are chosen': {
+    ...{
+      args: ['--role=a', '--refresh'],
+      code: 2,
+      message: '--role and --refresh exclude each other.',
+    },
+    action: 'Choose one: docs/management-key.md',
+  },
+  'nobody can confirm': {
+    ...{ args: ['--role=a'], code: 2, message: "Standard input isn't a terminal." },
+    action: 'Add --yes',
+  },
+  'gcloud is missing': {
+    ...{ before: unlink('gcloud'), code: 10, message: "gcloud isn't installed." },
+    action: 'Install it',
+  },
+  'Terraform is missing': {
+    ...{ before: unlink('terraform'), code: 10, message: "terraform isn't installed." },
+    action: 'Install it',
+  },
+  'Terraform is too old': {
+    ...{ answers: 'terraform version=>Terraform v1.5.6', code: 11 },
+    message: 'Terraform 1.5.6 is older than 1.5.7.',
+    action: 'Update: https://developer.hashicorp.com/terraform/install',
+  },
+  "Terraform's version is unknown": {
+    ...{ answers: 'terraform version=>', code: 11 },
+    message: 'Terraform (unknown version) is older than 1.5.7.',
+    action: 'Update: https://developer.hashicorp.com/terraform/install',
+  },
+  'nobody is logged in': {
+    ...{
+      answers: 'get-value account=>',
+      code: 12,
+      message: "gcloud isn't logged in, or its login",
+    },
+    action: 'Run: gcloud auth login',
+  },
+  'the login has expired': {
+    ...{ fail: 'gcloud auth print-access-token', code: 12, message: 'or its login has expired.' },
+    action: 'Run: gcloud auth login',
+  },
+  'Terraform has no credentials': {
+    ...{ fail: 'gcloud auth application-default', code: 13 },
+    message: 'Terraform has no credentials for Google Cloud.',
+    action: 'Run: gcloud auth application-default login',
+  },
+  'no project is selected': {
+    ...{ answers: 'get-value project=>', code: 14, message: 'No project is selected.' },
+    action: 'Run: gcloud config set project PROJECT',
+  },
+  "the project can't be read": {
+    ...{ fail: 'gcloud projects describe', code: 15 },
+    message: "Project my-project doesn't exist, or operator@example.com can't read it.",
+    action: 'Run: gcloud projects list',
+  },
+  'the project was deleted': {
+    ...{ answers: 'gcloud projects describe=>my-project DELETE_REQUESTED', code: 15 },
+    message: "my-project isn't the id of an active project.",
+    action: 'Run: gcloud projects list',
+  },
+  'billing is disabled': {
+    ...{ answers: 'gcloud billing projects=>False', code: 16 },
+    message: 'Billing is disabled for my-project, so Google refuses builds.',
+    action: 'Run: gcloud billing projects link my-project --billing-account=ID',
+  },
+  'a role is missing': {
+    ...{ answers: 'curl=>{"permissions": ["run.services.setIamPolicy"]}', code: 17 },
+    message: 'operator@example.com lacks roles in my-project.',
+    action:
+      'gcloud projects add-iam-policy-binding my-project --member=user:operator@example.com --role=roles/storage.admin --condition=None',
+  },
+  'an organisation policy forbids service accounts': {
+    ...{ answers: 'iam.disableServiceAccountCreation=>True', code: 18 },
+    message: 'The organisation policy iam.disableServiceAccountCreation is enforced in my-project.',
+    action: 'Set service_accounts in terraform/terraform.tfvars: terraform/README.md#requirements',
+  },
+  'no way is chosen': {
+    ...{ args: ['--yes'], code: 19, message: "The way to renew keys isn't chosen." },
+    action: 'Add --role=ROLE_ID, or --refresh: docs/management-key.md',
+  },
+  'the folder belongs to another project': {
+    ...{ before: save('project_id = "other-project"\n'), args: ['--project=my-project', '--yes'] },
+    ...{ code: 19, message: 'terraform/terraform.tfvars doesn\'t contain "my-project".' },
+    action: 'use another clone for another deployment.',
+  },
+  'the folder has another role': {
+    ...{ before: save('project_id = "my-project"\nmanagement_key = {}\n'), code: 19 },
+    message: 'terraform/terraform.tfvars doesn\'t contain "r-abcdefg".',
+    action: 'Change that file',
+  },
+  'the folder mints and is told to refresh': {
+    ...{
+      before: save('project_id = "my-project"\nmanagement_key = {}\n'),
+      args: REFRESH,
+      code: 19,
+    },
+    message: 'terraform/terraform.tfvars has a management_key.',
+    action: 'Omit --refresh',
+  },
+  'terraform init fails': {
+    ...{ fail: 'terraform -chdir=terraform init', code: 20, message: 'terraform init failed.' },
+    action: 'Correct the cause above.',
+  },
+  'terraform apply fails': {
+    ...{ fail: 'terraform -chdir=terraform apply', code: 21, message: 'terraform apply failed.' },
+    action: 'wait ten minutes first.',
+  },
+  "an output can't be read": {
+    ...{ fail: 'output -raw requests_topic', code: 22 },
+    message: "Terraform's output requests_topic can't be read.",
+    action: './deploy.sh again.',
+  },
+  "the secrets' names can't be read": {
+    ...{ fail: 'output -json secret_names', code: 22 },
+    message: "Terraform's output secret_names can't be read.",
+    action: './deploy.sh again.',
+  },
+  "the secret can't be read": {
+    ...{ fail: 'versions access 1', code: 23 },
+    message:
+      "It isn't known whether projects/my-project/secrets/momento-management-key has a version",
+    action: 'Run: gcloud secrets versions list momento-management-key --project=my-project',
+  },
+  'the input is no management key': {
+    ...{
+      input: 'yes\n',
+      code: 24,
+      message: "The input isn't a v2 management key. Nothing was stored.",
+    },
+    action: 'Run ./deploy.sh again.',
+  },
+  'the input has no refresh token': {
+    ...{ args: REFRESH, input: '{"apiKey": "eyJ"}', code: 24 },
+    message: "The input isn't JSON with a key and its refresh token. Nothing was stored.",
+    action: 'Run ./deploy.sh again.',
+  },
+  'Secret Manager refuses the credential': {
+    ...{ fail: 'versions add', code: 25 },
+    message: "The credential wasn't stored in projects/my-project/secrets/momento-management-key.",
+    action: './deploy.sh again.',
+  },
+  "the log can't be read": {
+    ...{ fail: 'logging read', code: 26, message: "The log of my-project can't be read." },
+    action: './deploy.sh again.',
+  },
+  "the request can't be published": {
+    ...{
+      fail: 'topics publish',
+      code: 27,
+      message: "The request wasn't published to projects/my-project",
+    },
+    action: './deploy.sh again.',
+  },
+  'the rotation fails': {
+    ...{
+      answers: 'messageId=>failed|False|failed projects/my-project/secrets/s; MINT_REFUSED: a | b.',
+    },
+    ...{ code: 28, message: 'failed projects/my-project/secrets/s; MINT_REFUSED: a | b.' },
+    action: './deploy.sh again.',
+  },
+  'the request is refused': {
+    ...{ answers: 'messageId=>|False|REQUEST_INVALID: the request is invalid.', code: 28 },
+    message: 'REQUEST_INVALID: the request is invalid.',
+    action: './deploy.sh again.',
+  },
+  'no attempt succeeds in time': {
+    ...{ answers: 'messageId=>failed|True|MOMENTO_UNREACHABLE: it is down.', code: 29 },
+    message:
+      "projects/my-project/secrets/momento-api-key wasn't rotated in 15 minutes. MOMENTO_UNREACHABLE: it is down.",
+    action: 'Follow docs/operate/runbook.md#no-run-happens.',
+  },
+};
+
+/** The order of the steps that change something. A failure allows those before it. */
+const STEPS = ['init', 'apply', 'versions add', 'topics publish'];
+const STEPS_BEFORE: Record<number, number> = { 20: 1, 21: 2, 25: 3, 26: 3, 27: 4, 28: 4, 29: 4 };
+
+/** Where the management key appears, except in Secret Manager: the output, the recorded calls, and other files. */
+const exposed = (output: string): string[] =>
+  globSync('**/*', { cwd: clone.folder })
+    .filter((file) => file !== 'stub/versions' && statSync(join(clone.folder, file)).isFile())
+    .filter((file) => readFileSync(join(clone.folder, file), 'utf8').includes(MANAGEMENT_KEY))
+    .concat(output.includes(MANAGEMENT_KEY) ? ['the output'] : []);
+
+test.each(Object.entries(FAULTS))('stops when %s', async (_name, fault) => {
+  const { args = MINT, input = MANAGEMENT_KEY, fail, answers, before } = fault;
+  before?.();
+  if (fail !== undefined) clone.stub('fail', fail);
+  if (answers !== undefined) clone.stub('answers', answers);
+  const { code, output } = await clone.run(args, input);
+  expect(output).toContain(fault.message);
+  expect(output).toContain(fault.action);
+  expect(code).toBe(fault.code);
+  expect(exposed(output)).toEqual([]);
+  const calls = clone.calls();
+  if (fail !== undefined) expect(calls.at(-1)).toContain(fail);
+  const allowed = fault.code < 20 ? 0 : (STEPS_BEFORE[fault.code] ?? 2);
+  for (const call of changes(calls)) {
+    expect(STEPS.findIndex((step) => call.includes(step))).toBeLessThan(allowed);
+  }
+  expect(clone.read('versions')).toBe(allowed > 2 && fail !== 'versions add' ? input : '');
+});
+
+test('has a tested message for every exit code', () => {
+  const codes = [...script.matchAll(/\bfail (\d+) /g)].map(([, code]) => Number(code));
+  const tested = Object.values(FAULTS).map(({ code }) => code);
+  expect([...new Set(tested)].toSorted()).toEqual([...new Set(codes)].toSorted());
+});
+
+test('gives the credential only to Secret Manager when the environment exports and traces everything', async () => {
+  const { code, output } = await clone.run(MINT, MANAGEMENT_KEY, {
+    SHELLOPTS: 'allexport:xtrace',
+    // An exported variable stays exported when a script assigns it.
+    credential: 'exported',
+  });
+  expect(code).toBe(0);
+  expect(output).not.toContain(MANAGEMENT_KEY);
+  // The stub records every call's arguments and environment in files.
+  expect(clone.read('calls')).toContain('versions add');
+  expect(clone.read('environment')).toContain('STUB=');
+  expect(exposed(output)).toEqual([]);
+});
+
+describe('an interruption', () => {
+  const calls = ['curl', 'org-policies', 'versions access 1', 'sleep', 'messageId'];
+  const effects = ['init', 'apply', 'versions add', 'topics publish'];
+  test.each([
+    ...[...calls, ...effects].map((call) => ['before', call] as const),
+    ...effects.map((call) => ['after', call] as const),
+  ])('%s "%s" ends with 130, and the next run continues', async (when, call) => {
+    clone.stub(when, call);
+    const { code, output } = await clone.run(MINT, MANAGEMENT_KEY);
+    expect(output).toContain('\nInterrupted. Run ./deploy.sh again to continue.\n');
+    expect(code).toBe(130);
+    expect(exposed(output)).toEqual([]);
+    expect(clone.calls()).toContainEqual(expect.stringContaining(call));
+    const second = await clone.run(MINT, MANAGEMENT_KEY);
+    expect(second.output).toContain('\nDone.');
+    expect(second.code).toBe(0);
+    expect(clone.read('versions')).toBe(MANAGEMENT_KEY);
+  });
+});
+
+const inTerminal =
+  process.platform === 'linux' && found('script') !== '' ? describe : describe.skip;
+
+inTerminal('in a terminal', () => {
+  test('shows no credential, and reads lines of any length', async () => {
+    const credential = JSON.stringify(
+      { apiKey: 'x'.repeat(9000), refreshToken: MANAGEMENT_KEY },
+      null,
+      2,
+    );
+    const { code, output } = await clone.type(['--refresh'], `${credential}${CTRL_D}`);
+    expect(code).toBe(0);
+    expect(output).not.toContain('xxx');
+    expect(output).not.toContain(MANAGEMENT_KEY);
+    expect(output).toMatch(/ icanon .* echo /s);
+    expect(clone.read('versions')).toBe(credential);
+    // The operator confirms the plan.
+    expect(changes(clone.calls())).toContain('terraform apply');
+  });
+
+  test('shows what is typed again when it was interrupted at the question', async () => {
+    const { code, output } = await clone.type(MINT, `eyJ-half-of-a-key${CTRL_C}`);
+    expect(code).toBe(130);
+    expect(output).toContain('Interrupted.');
+    expect(output).not.toContain('half-of-a-key');
+    expect(output).toMatch(/ icanon .* echo /s);
+    expect(clone.read('versions')).toBe('');
+  });
+});

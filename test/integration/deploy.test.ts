@@ -264,6 +264,17 @@ test('prints what the tutorial shows', async () => {
   for (const line of ours.flatMap((text) => text.split('\n'))) expect(printed).toContain(line);
 });
 
+test('names pages and headings that are there', () => {
+  const targets = [...script.matchAll(/\b((?:docs|terraform)\/[\w/.-]+\.md)(?:#([\w-]+))?/g)];
+  expect(targets).not.toHaveLength(0);
+  for (const [target, page = '', anchor] of targets) {
+    const headings = readFileSync(join(root, page), 'utf8').matchAll(/^##+ (.*)$/gm);
+    const anchors = [...headings].map(([, title = '']) => title.toLowerCase().replaceAll(' ', '-'));
+    if (anchor !== undefined)
+      expect([target, anchors]).toEqual([target, expect.arrayContaining([anchor])]);
+  }
+});
+
 test('asks for the same permissions as the documentation', () => {
   const [, roles = ''] =
     /## Requirements\n\n`roles\/owner`, or (.*?)\n\n/s.exec(

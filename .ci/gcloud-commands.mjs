@@ -7,11 +7,17 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+const folder = mkdtempSync(join(tmpdir(), 'gcloud-commands-'));
+// If the file is missing, gcloud doesn't look at the other flags.
+const variables = join(folder, 'env.yaml');
+writeFileSync(variables, 'NAME: value\n');
+
 /** The placeholders and variables of the pages that gcloud wouldn't accept. */
 const VALUES = [
   [/"?\$URI"?/g, 'https://example.com'],
   [/\$(?:PROJECT|REGION|ROTATOR|SCHEDULER|BUILDER|ROLE)\b/g, 'placeholder'],
   [/\b(?:YOUR_)?PROJECT\b/g, 'test-project'],
+  ['/tmp/env.yaml', variables],
 ];
 
 /** The command at the beginning of a text, up to the first separator outside quotes. */
@@ -33,7 +39,6 @@ const pages = execFileSync('git', ['ls-files', '*.md'], { encoding: 'utf8' }).tr
 const commands = pages.flatMap((page) =>
   commandsIn(readFileSync(page, 'utf8')).map((command) => ({ page, command_string: command })),
 );
-const folder = mkdtempSync(join(tmpdir(), 'gcloud-commands-'));
 try {
   const file = join(folder, 'commands.json');
   writeFileSync(file, JSON.stringify(commands));

@@ -25,7 +25,7 @@ resource "google_project_service" "required" {
   disable_on_destroy = false
 }
 
-# Google refuses calls to a new API for about a minute (SERVICE_DISABLED).
+# Google refuses calls to a new API for about a minute (SERVICE_DISABLED). With the default Terraform waits one minute.
 resource "time_sleep" "apis" {
   count = var.enable_apis ? 1 : 0
 
@@ -33,8 +33,10 @@ resource "time_sleep" "apis" {
   triggers        = { for api, service in google_project_service.required : api => service.id }
 }
 
-# A grant takes about two minutes to propagate. A build that starts earlier fails, and Secret Manager refuses a topic to
-# which its agent can't publish. Terraform waits again only after another grant.
+# Google documents that a grant takes two minutes to propagate, sometimes seven or more. A build that starts earlier
+# fails, and Secret Manager refuses a topic to which its agent can't publish. The default of three minutes covers the
+# usual case. A longer one would delay each first apply, and a second apply repairs a build that started too early.
+# Terraform waits again only after another grant.
 resource "time_sleep" "grants" {
   create_duration = "${var.wait_for_propagation}s"
 

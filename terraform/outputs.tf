@@ -101,7 +101,8 @@ output "requests_topic" {
   description = "Full name of the topic for operator requests."
   value       = local.requests_topic
 
-  depends_on = [google_pubsub_topic.requests]
+  # Pub/Sub drops a message that is published before the subscription exists.
+  depends_on = [google_pubsub_subscription.requests]
 }
 
 output "service_accounts" {

@@ -11,6 +11,14 @@ locals {
   }
   notified_topics = toset(flatten(values(local.secret_topics)))
 
+  # The project's id, once its API can be used. A data source that depends on the pause directly is read only when
+  # applying, whenever the pause changes. Then Terraform would plan to replace the service agents' grants.
+  usable_project_id = (
+    var.enable_apis
+    ? split("/", time_sleep.apis[0].triggers["cloudresourcemanager.googleapis.com"])[0]
+    : var.project_id
+  )
+
   needs_project_number = length(local.notified_topics) > 0 || var.dead_letter_topic != null
   service_agents = {
     for service in ["secretmanager", "pubsub"] : service => join("", [
@@ -22,9 +30,7 @@ locals {
 data "google_project" "this" {
   count = local.needs_project_number ? 1 : 0
 
-  project_id = var.project_id
-
-  depends_on = [time_sleep.apis]
+  project_id = local.usable_project_id
 }
 
 resource "google_pubsub_topic" "requests" {

@@ -2,13 +2,13 @@
  * What the function does with a push message. Pub/Sub delivers a message again unless the answer is 2xx. So only failures
  * that another delivery can repair are answered with 503; all others are logged and acknowledged.
  */
-import type { Clock } from '../clock';
 import { HOUR, isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
-import type { Log, LogEntry } from '../log';
+import type { LogEntry } from '../log';
 import { TIME_TO_ANSWER } from '../rotation/deadlines';
-import type { Rotator } from '../rotation/rotator';
-import { requestLine, rotationLine, statusLine, type Origin } from './log-lines';
+import { errorReport } from '../rotation/result';
+import { carryOut, type Answer, type RequestContext } from './carry-out';
+import { requestLine, type Origin } from './log-lines';
 import { kindOf, parseMessage, type Message } from './push';
 import { parseOperatorRequest, type OperatorRequest } from './request';
 
@@ -18,24 +18,8 @@ const MAX_AGE = HOUR;
 /** Pub/Sub waits 600 s at most for an answer, and then delivers the message again. */
 const MAX_TIMEOUT = 570 * SECOND;
 
-export interface MessageContext {
-  readonly rotator: Rotator;
+interface MessageContext extends RequestContext {
   readonly timeoutMs: number;
-  readonly clock: Clock;
-  readonly log: Log;
-}
-
-/** What a request is answered with. */
-export interface Answer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
-/** A message and what it asks for. */
-interface Task {
-  readonly message: Message;
-  readonly request: OperatorRequest;
-  readonly origin: Origin;
 }
 
 /** @param body the body, or why it couldn't be read */
@@ -43,7 +27,8 @@ export async function receiveMessage(
   body: Buffer | RotationError,
   context: MessageContext,
 ): Promise<Answer> {
-  const { rotator, clock, log } = context;
+  const { rotator, timeoutMs, clock, log } = context;
+  const deadline = clock.monotonic() + Math.min(timeoutMs, MAX_TIMEOUT) - TIME_TO_ANSWER;
   let origin: Origin = { trigger: 'operator' };
   try {
     if (body instanceof RotationError) throw body;
@@ -62,47 +47,20 @@ export async function receiveMessage(
       log({ ...tooOld(message), ...origin });
       return ignored('the message is older than an hour');
     }
-    return await carryOut({ message, request, origin }, context);
+    const { publishedAt } = message;
+    const arrival = { origin, publishedAt, deadline };
+    const outcome = await carryOut(request, arrival, context);
+    return { status: statusFor(outcome), body: outcome.body };
   } catch (thrown) {
     const error = toRotationError(thrown);
-    const { code, message, retryable } = error;
     log({ ...requestLine(error, origin), severity: 'ERROR' });
-    return { status: statusFor([error]), body: { error: { code, message, retryable } } };
+    return { status: statusFor(error), body: { error: errorReport(error) } };
   }
 }
 
-async function carryOut(
-  { message, request, origin }: Task,
-  { rotator, timeoutMs, clock, log }: MessageContext,
-): Promise<Answer> {
-  const { publishedAt } = message;
-  const deadline = clock.monotonic() + Math.min(timeoutMs, MAX_TIMEOUT) - TIME_TO_ANSWER;
-  if (request.kind === 'status') {
-    const reports = await rotator.status(request.secrets);
-    for (const report of reports) log(statusLine(report, origin));
-    return {
-      status: statusFor(reports.map(({ error }) => error)),
-      body: { secrets: reports.map(({ status }) => status) },
-    };
-  }
-  const onResult = (result: Parameters<typeof rotationLine>[0]): void =>
-    log(rotationLine(result, clock.now(), origin));
-  const results =
-    request.kind === 'compromise'
-      ? await rotator.respond(
-          request.secrets,
-          { ...request, since: request.since ?? publishedAt, deadline },
-          onResult,
-        )
-      : await rotator.rotate(request.secrets, { ...request, publishedAt, deadline }, onResult);
-  return {
-    status: statusFor(results.map(({ result }) => result.error)),
-    body: { results: results.map(({ result }) => result) },
-  };
-}
-
-function statusFor(errors: readonly ({ readonly retryable: boolean } | undefined)[]): number {
-  return errors.some((error) => error?.retryable === true) ? 503 : 200;
+/** Pub/Sub delivers the message again after 503. */
+function statusFor({ retryable }: { readonly retryable: boolean }): number {
+  return retryable ? 503 : 200;
 }
 
 function ignored(reason: string): Answer {

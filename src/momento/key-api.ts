@@ -189,7 +189,7 @@ export class KeyApi {
     const { limiter } = this.#options;
     const priority = this.#priority(PRIORITY.revoke);
     const at = await limiter.acquire({ priority, slots, deadline });
-    return () => limiter.postpone(at, slots);
+    return () => limiter.beginNow(at, slots);
   }
 
   /** Revokes a key after `revocationTurn`. If the key is already gone, it counts as revoked. */

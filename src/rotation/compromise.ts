@@ -5,8 +5,7 @@
  * 2. Every other key of the secret is revoked: those in its versions, and those with its description.
  * 3. The issuer is asked until it rejects each of them, and the next version numbers are read again. If another process added
  *    a compromised key meanwhile, the response starts again.
- * 4. Every version but the newest is disabled. A version whose key still works stays enabled while another attempt can
- *    help: the next attempt must read it.
+ * 4. Every version but the newest is disabled. Versions that another attempt must read stay enabled.
  *
  * A process can end after any of these calls. The next attempt counts a version that was added since the request as the new
  * key, and continues. With `revokeFirst`, step 2 comes before step 1.
@@ -68,7 +67,7 @@ export interface CompromiseRun extends Run {
 
 /** Never throws: every failure is a result. */
 export async function respond(run: CompromiseRun): Promise<RunResult> {
-  const old = new OldKeys();
+  const old = new OldKeys(run.compromise.since);
   const verifying = { ...run, policy: { ...run.policy, verify: true } };
   let record: RunRecord | 'restart' = 'restart';
   try {
@@ -106,6 +105,7 @@ async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord 
   }
 
   // Steps 2 and 3
+  old.areListed = run.hasManagementKey && added.key.credential.keyId !== undefined;
   const newest = await timings.measure('revoke', () =>
     revokeUntilRejected(run, inspection, added.key, old),
   );
@@ -142,6 +142,7 @@ async function addedSince(
   const check = await run.timings.measure('verify', () => verifyNewest(run, current));
   if (check?.verdict === 'rejected') return undefined;
   old.addAllExcept(current);
+  old.isRepeat = true;
   const reason = `version ${newest.number} was added since the request`;
   const decision = { action: 'keep', outcome: 'already_rotated', reason } as const;
   return verified(run, { ...inspected, decision, check }, current);

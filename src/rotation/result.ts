@@ -312,11 +312,16 @@ export function describeImpact(
     : `Applications can use the current key until ${isoTime(expiresAt)}.`;
 }
 
-/** An error as the answer and the log report it. */
+/**
+ * An error as the answer and the log report it.
+ *
+ * @param impact undefined if the error isn't about one secret
+ */
 export function errorReport(
   { code, problem, action, retryable }: RotationError,
-  impact: string,
+  impact?: string,
   step?: Step,
 ): ErrorReport {
-  return { code, step, message: `${problem} ${impact} ${action}`, help: helpFor(code), retryable };
+  const message = [problem, impact, action].filter((part) => part !== undefined).join(' ');
+  return { code, step, message, help: helpFor(code), retryable };
 }

@@ -1,7 +1,7 @@
 /** Rotates many secrets: which of them, which run joins which, what the runs of one request share. */
 import { withDeadline } from '../clock';
 import { SECOND } from '../duration';
-import { RotationError } from '../errors';
+import { deadlineExceeded, RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
@@ -351,11 +351,7 @@ async function readManagementKey(
 }
 
 function runExceededDeadline({ name }: SecretName): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The run for ${name} didn't end before its deadline.`,
-    action:
-      'Wait for the next run, which continues. If this happens in every run, raise the timeout of the function.',
-  });
+  return deadlineExceeded(`The run for ${name} didn't end before its deadline.`);
 }
 
 function notMinted({ name }: SecretName): RotationError {
@@ -366,8 +362,8 @@ function notMinted({ name }: SecretName): RotationError {
 }
 
 function statusExceededDeadline({ name }: SecretName): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
-    action: 'Repeat the request. If it fails again, check whether Secret Manager is available.',
-  });
+  return deadlineExceeded(
+    `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
+    'Repeat the request. If it fails again, check whether Secret Manager is available.',
+  );
 }

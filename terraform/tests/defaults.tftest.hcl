@@ -18,7 +18,8 @@ run "a_project_id_is_enough" {
     condition = keys(google_secret_manager_secret.created) == ["momento-api-key"] && alltrue([
       for secret in values(google_secret_manager_secret.created) :
       secret.secret_id == "momento-api-key" && secret.deletion_protection && secret.version_destroy_ttl == null &&
-      length(secret.replication[0].auto) == 1 && length(secret.replication[0].auto[0].customer_managed_encryption) == 0 &&
+      length(secret.replication[0].auto) == 1 &&
+      length(secret.replication[0].auto[0].customer_managed_encryption) == 0 &&
       length(secret.replication[0].user_managed) == 0
     ])
     error_message = "By default there is one secret, replicated automatically and protected from deletion."
@@ -30,7 +31,10 @@ run "a_project_id_is_enough" {
   }
 
   assert {
-    condition     = [for job in values(google_cloud_scheduler_job.rotation) : [job.name, job.schedule, job.time_zone, job.paused]] == [["momento-key-rotator", "17 3 * * *", "Etc/UTC", false]]
+    condition = (
+      [for job in values(google_cloud_scheduler_job.rotation) : [job.name, job.schedule, job.time_zone, job.paused]] ==
+      [["momento-key-rotator", "17 3 * * *", "Etc/UTC", false]]
+    )
     error_message = "By default there is one job, daily and running."
   }
 
@@ -42,9 +46,15 @@ run "a_project_id_is_enough" {
   assert {
     condition = alltrue(concat(
       [for secret in values(google_secret_manager_secret.created) : secret.project == "test-project"],
-      [for job in values(google_cloud_scheduler_job.rotation) : job.project == "test-project" && job.region == "us-central1"],
+      [
+        for job in values(google_cloud_scheduler_job.rotation) :
+        job.project == "test-project" && job.region == "us-central1"
+      ],
       [for account in values(google_service_account.created) : account.project == "test-project"],
-      [google_cloudfunctions2_function.rotator.project == "test-project", google_cloudfunctions2_function.rotator.location == "us-central1"],
+      [
+        google_cloudfunctions2_function.rotator.project == "test-project",
+        google_cloudfunctions2_function.rotator.location == "us-central1",
+      ],
       [google_storage_bucket.source.project == "test-project", google_storage_bucket.source.location == "us-central1"],
     ))
     error_message = "Everything names its project and region itself, whatever the provider's defaults are."
@@ -58,14 +68,17 @@ run "apis_are_enabled_and_never_disabled" {
     condition = toset([for service in values(google_project_service.required) : service.service]) == toset([
       "artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "cloudfunctions.googleapis.com",
       "cloudresourcemanager.googleapis.com", "cloudscheduler.googleapis.com", "iam.googleapis.com",
-      "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com", "run.googleapis.com", "secretmanager.googleapis.com",
+      "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com", "run.googleapis.com",
+      "secretmanager.googleapis.com",
       "storage.googleapis.com",
     ])
     error_message = "Exactly the APIs that are needed are enabled."
   }
 
   assert {
-    condition     = alltrue([for service in values(google_project_service.required) : service.disable_on_destroy == false])
+    condition = (
+      alltrue([for service in values(google_project_service.required) : service.disable_on_destroy == false])
+    )
     error_message = "No API is disabled on destroy."
   }
 }
@@ -87,19 +100,30 @@ run "what_is_new_is_waited_for" {
   command = plan
 
   assert {
-    condition     = time_sleep.apis[0].create_duration == "60s" && toset(keys(time_sleep.apis[0].triggers)) == toset(keys(google_project_service.required))
+    condition = (
+      time_sleep.apis[0].create_duration == "60s" &&
+      toset(keys(time_sleep.apis[0].triggers)) == toset(keys(google_project_service.required))
+    )
     error_message = "After an API was enabled there is a wait of a minute, again only when there is another one."
   }
 
   assert {
-    condition     = time_sleep.grants.create_duration == "180s" && toset(keys(time_sleep.grants.triggers)) == toset(["roles/artifactregistry.writer", "roles/logging.logWriter", "source", "source_copy"])
-    error_message = "After the build was granted something there is a wait of three minutes, again only when there is another grant."
+    condition = (
+      time_sleep.grants.create_duration == "180s" &&
+      toset(keys(time_sleep.grants.triggers)) ==
+      toset(["roles/artifactregistry.writer", "roles/logging.logWriter", "source", "source_copy"])
+    )
+    error_message = "Terraform waits three minutes after the build's grants, and again only after another grant."
   }
 
   # depends_on leaves nothing to look at in a plan.
   assert {
     condition = alltrue([
-      for file in fileset(path.module, "*.tf") : !strcontains(replace(file("${path.module}/${file}"), "api, service in google_project_service.required", ""), "google_project_service.required")
+      for file in fileset(path.module, "*.tf") :
+      !strcontains(
+        replace(file("${path.module}/${file}"), "api, service in google_project_service.required", ""),
+        "google_project_service.required"
+      )
     ])
     error_message = "Everything waits until an API can be used, not only until it is enabled."
   }
@@ -109,7 +133,9 @@ run "outputs_say_what_to_do_next" {
   command = plan
 
   assert {
-    condition     = output.function_name == "momento-key-rotator" && output.function_uri == "https://rotator-abc123-uc.a.run.app"
+    condition = (
+      output.function_name == "momento-key-rotator" && output.function_uri == "https://rotator-abc123-uc.a.run.app"
+    )
     error_message = "The outputs name the function."
   }
 
@@ -120,7 +146,9 @@ run "outputs_say_what_to_do_next" {
 
   assert {
     condition = output.store_credential_commands == {
-      "momento-api-key" = "gcloud secrets versions add momento-api-key --project=test-project --data-file=momento.json && rm momento.json"
+      "momento-api-key" = join(" && ", [
+        "gcloud secrets versions add momento-api-key --project=test-project --data-file=momento.json", "rm momento.json"
+      ])
     }
     error_message = "An output has the command that stores the first credential."
   }
@@ -128,7 +156,10 @@ run "outputs_say_what_to_do_next" {
   assert {
     condition = startswith(
       output.watch_command,
-      "gcloud logging read 'resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"momento-key-rotator\" ",
+      join(" AND ", [
+        "gcloud logging read 'resource.type=\"cloud_run_revision\"",
+        "resource.labels.service_name=\"momento-key-rotator\" ",
+      ]),
     )
     error_message = "An output has the command that reads the logs."
   }

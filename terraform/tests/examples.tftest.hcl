@@ -45,26 +45,30 @@ run "with_application" {
 
   assert {
     condition = (
-      google_secret_manager_secret_iam_member.application.secret_id == "projects/test-project/secrets/momento-api-key" &&
+      google_secret_manager_secret_iam_member.application.secret_id ==
+      "projects/test-project/secrets/momento-api-key" &&
       google_secret_manager_secret_iam_member.application.role == "roles/secretmanager.secretAccessor" &&
       google_secret_manager_secret_iam_member.application.member == google_service_account.application.member
     )
-    error_message = "The application may read its secret."
+    error_message = "The application can read its secret."
   }
 
   assert {
     condition = toset(flatten([
       for file in fileset(path.module, "*.tf") : [
-        for block in regexall("resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")) : join(".", block)
+        for block in regexall(
+          "resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")
+        ) : join(".", block)
       ]
     ])) == toset(["google_secret_manager_secret_iam_member.application"])
-    error_message = "The application may do nothing else."
+    error_message = "The application has no other role."
   }
 
   assert {
     condition = (
       google_cloud_run_v2_service.application.template[0].service_account == google_service_account.application.email &&
-      google_cloud_run_v2_service.application.template[0].containers[0].image == "us-west1-docker.pkg.dev/test-project/images/application:1" &&
+      google_cloud_run_v2_service.application.template[0].containers[0].image ==
+      "us-west1-docker.pkg.dev/test-project/images/application:1" &&
       { for env in google_cloud_run_v2_service.application.template[0].containers[0].env : env.name => env.value } == {
         SECRET           = "projects/test-project/secrets/momento-api-key"
         CACHE            = "items"
@@ -74,6 +78,45 @@ run "with_application" {
     )
     error_message = "The application is told where its key and its cache are, and Cloud Run sets PORT."
   }
+}
+
+run "restart_on_rotation" {
+  command = plan
+
+  module {
+    source = "./examples/restart-on-rotation"
+  }
+
+  variables {
+    role                 = "r-abcdefg"
+    service              = "shop"
+    service_account      = "application@test-project.iam.gserviceaccount.com"
+    roll_out_minutes     = 30
+    grace_period_minutes = 71
+  }
+
+  assert {
+    condition     = google_workflows_workflow.restart.user_env_vars.ROLL_OUT_SECONDS == "1800"
+    error_message = "The workflow must wait for the whole roll-out."
+  }
+}
+
+run "restart_on_rotation_refuses_a_short_grace_period" {
+  command = plan
+
+  module {
+    source = "./examples/restart-on-rotation"
+  }
+
+  variables {
+    role                 = "r-abcdefg"
+    service              = "shop"
+    service_account      = "application@test-project.iam.gserviceaccount.com"
+    roll_out_minutes     = 30
+    grace_period_minutes = 70
+  }
+
+  expect_failures = [google_workflows_workflow.restart]
 }
 
 run "complete" {
@@ -92,7 +135,11 @@ run "complete" {
   }
 
   assert {
-    condition     = length(output.store_credential_commands) == 7 && output.store_management_key_command == "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
+    condition = (
+      length(output.store_credential_commands) == 7 &&
+      output.store_management_key_command ==
+      "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
+    )
     error_message = "The longest deployment plans."
   }
 }

@@ -144,9 +144,11 @@ run "where_a_policy_asks_for_private_ways" {
 
   assert {
     condition = (
-      google_cloudfunctions2_function.rotator.service_config[0].vpc_connector == "projects/network/locations/us-central1/connectors/egress" &&
+      google_cloudfunctions2_function.rotator.service_config[0].vpc_connector ==
+      "projects/network/locations/us-central1/connectors/egress" &&
       google_cloudfunctions2_function.rotator.service_config[0].vpc_connector_egress_settings == "ALL_TRAFFIC" &&
-      google_cloudfunctions2_function.rotator.build_config[0].worker_pool == "projects/builds/locations/us-central1/workerPools/pool"
+      google_cloudfunctions2_function.rotator.build_config[0].worker_pool ==
+      "projects/builds/locations/us-central1/workerPools/pool"
     )
     error_message = "Connector, egress and worker pool are passed on."
   }
@@ -168,7 +170,9 @@ run "the_source" {
     condition = (
       length(setintersection(local.source_excludes, local.source_files)) == 0 &&
       length(setintersection(local.source_excludes, ["src", "build", "emulators"])) == 0 &&
-      length(setsubtract(["terraform", "test", "tools", "docs", "README.md", "jest.config.mjs"], local.source_excludes)) == 0
+      length(
+        setsubtract(["terraform", "test", "tools", "docs", "README.md", "jest.config.mjs"], local.source_excludes)
+      ) == 0
     )
     error_message = "The archive excludes a needed file, or includes another one."
   }
@@ -179,17 +183,26 @@ run "the_source" {
   }
 
   assert {
-    condition     = google_storage_bucket_object.source.name == "source-${data.archive_file.source[0].output_sha256}.zip" && length(data.archive_file.source[0].output_sha256) == 64
+    condition = (
+      google_storage_bucket_object.source.name == "source-${data.archive_file.source[0].output_sha256}.zip" &&
+      length(data.archive_file.source[0].output_sha256) == 64
+    )
     error_message = "The object is named by the hash of its content, so that a change redeploys."
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.source.name
+    condition = (
+      google_cloudfunctions2_function.rotator.build_config[0].source[0].storage_source[0].object ==
+      google_storage_bucket_object.source.name
+    )
     error_message = "The function is built from this object."
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.build_config[0].environment_variables == tomap({ SOURCE_SHA256 = data.archive_file.source[0].output_sha256 })
+    condition = (
+      google_cloudfunctions2_function.rotator.build_config[0].environment_variables ==
+      tomap({ SOURCE_SHA256 = data.archive_file.source[0].output_sha256 })
+    )
     error_message = "A deployment that failed shows in the next plan, by the hash that the last good build has not."
   }
 
@@ -213,7 +226,8 @@ run "direct_vpc_egress" {
   assert {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].direct_vpc_network_interface[0].network == "vpc" &&
-      google_cloudfunctions2_function.rotator.service_config[0].direct_vpc_network_interface[0].subnetwork == "subnet" &&
+      google_cloudfunctions2_function.rotator.service_config[0].direct_vpc_network_interface[0].subnetwork ==
+      "subnet" &&
       google_cloudfunctions2_function.rotator.service_config[0].direct_vpc_egress == "VPC_EGRESS_PRIVATE_RANGES_ONLY" &&
       google_cloudfunctions2_function.rotator.service_config[0].vpc_connector == null
     )

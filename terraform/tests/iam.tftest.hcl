@@ -1,4 +1,4 @@
-# Who may do what, and that nobody may do more.
+# Every grant, and no other.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -42,11 +42,16 @@ variables {
 run "three_accounts_three_duties" {
   assert {
     condition = (
-      google_cloudfunctions2_function.rotator.service_config[0].service_account_email == "runtime@test-project.iam.gserviceaccount.com" &&
-      google_cloudfunctions2_function.rotator.build_config[0].service_account == "projects/test-project/serviceAccounts/build@test-project.iam.gserviceaccount.com" &&
-      alltrue([for job in values(google_cloud_scheduler_job.rotation) : job.http_target[0].oidc_token[0].service_account_email == "invoker@test-project.iam.gserviceaccount.com"])
+      google_cloudfunctions2_function.rotator.service_config[0].service_account_email ==
+      "runtime@test-project.iam.gserviceaccount.com" &&
+      google_cloudfunctions2_function.rotator.build_config[0].service_account ==
+      "projects/test-project/serviceAccounts/build@test-project.iam.gserviceaccount.com" &&
+      alltrue([
+        for job in values(google_cloud_scheduler_job.rotation) :
+        job.http_target[0].oidc_token[0].service_account_email == "invoker@test-project.iam.gserviceaccount.com"
+      ])
     )
-    error_message = "The function, its build and the jobs each have an account of their own; no default account is used."
+    error_message = "The function, its build and the jobs have accounts of their own, and not default accounts."
   }
 
   assert {
@@ -63,12 +68,11 @@ run "the_function_may_use_exactly_these_secrets" {
   assert {
     condition = toset([
       for grant in values(google_secret_manager_secret_iam_member.runtime) :
-      "${grant.project} ${grant.secret_id} ${grant.role} ${grant.member} ${length(grant.condition)}"
+      join(" ", [grant.project, grant.secret_id, grant.role, grant.member, length(grant.condition)])
       ]) == toset([
-      "test-project ours roles/secretmanager.secretAccessor serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
-      "test-project ours roles/secretmanager.secretVersionManager serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
-      "test-project theirs roles/secretmanager.secretAccessor serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
-      "test-project theirs roles/secretmanager.secretVersionManager serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+      for grant in setproduct(
+        ["ours", "theirs"], ["roles/secretmanager.secretAccessor", "roles/secretmanager.secretVersionManager"]
+      ) : "test-project ${join(" ", grant)} serviceAccount:runtime@test-project.iam.gserviceaccount.com 0"
     ])
     error_message = "The runtime account has the two roles on every global secret, ours or not."
   }
@@ -76,18 +80,21 @@ run "the_function_may_use_exactly_these_secrets" {
   assert {
     condition = toset([
       for grant in values(google_secret_manager_regional_secret_iam_member.runtime) :
-      "${grant.project} ${grant.location} ${grant.secret_id} ${grant.role} ${grant.member} ${length(grant.condition)}"
+      join(" ", [grant.project, grant.location, grant.secret_id, grant.role, grant.member, length(grant.condition)])
       ]) == toset([
-      "test-project europe-west3 regional roles/secretmanager.secretAccessor serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
-      "test-project europe-west3 regional roles/secretmanager.secretVersionManager serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
-      "test-project europe-west3 theirs_regional roles/secretmanager.secretAccessor serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
-      "test-project europe-west3 theirs_regional roles/secretmanager.secretVersionManager serviceAccount:runtime@test-project.iam.gserviceaccount.com 0",
+      for grant in setproduct(
+        ["regional", "theirs_regional"],
+        ["roles/secretmanager.secretAccessor", "roles/secretmanager.secretVersionManager"]
+      ) : "test-project europe-west3 ${join(" ", grant)} serviceAccount:runtime@test-project.iam.gserviceaccount.com 0"
     ])
     error_message = "The runtime account has the two roles on every regional secret, ours or not."
   }
 
   assert {
-    condition     = toset(values(output.permissions)) == toset([for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role])
+    condition = (
+      toset(values(output.permissions)) ==
+      toset([for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role])
+    )
     error_message = "The roles that are granted are those of the map from permission to role."
   }
 
@@ -111,15 +118,18 @@ run "the_jobs_may_call_exactly_this_function" {
       google_cloud_run_v2_service_iam_member.invoker.location == "europe-west1" &&
       google_cloud_run_v2_service_iam_member.invoker.name == "momento-key-rotator" &&
       google_cloud_run_v2_service_iam_member.invoker.role == "roles/run.invoker" &&
-      google_cloud_run_v2_service_iam_member.invoker.member == "serviceAccount:invoker@test-project.iam.gserviceaccount.com"
+      google_cloud_run_v2_service_iam_member.invoker.member ==
+      "serviceAccount:invoker@test-project.iam.gserviceaccount.com"
     )
-    error_message = "The scheduler's account may invoke the function's service."
+    error_message = "The invoker can call the function's service."
   }
 }
 
 run "the_build_may_only_build" {
   assert {
-    condition = toset([for grant in values(google_project_iam_member.build) : "${grant.project} ${grant.role} ${grant.member}"]) == toset([
+    condition = toset([
+      for grant in values(google_project_iam_member.build) : "${grant.project} ${grant.role} ${grant.member}"
+      ]) == toset([
       "test-project roles/artifactregistry.writer serviceAccount:build@test-project.iam.gserviceaccount.com",
       "test-project roles/logging.logWriter serviceAccount:build@test-project.iam.gserviceaccount.com",
     ])
@@ -129,8 +139,10 @@ run "the_build_may_only_build" {
   assert {
     condition = (
       google_project_iam_member.build_source_copy.role == "roles/storage.objectViewer" &&
-      google_project_iam_member.build_source_copy.member == "serviceAccount:build@test-project.iam.gserviceaccount.com" &&
-      google_project_iam_member.build_source_copy.condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
+      google_project_iam_member.build_source_copy.member ==
+      "serviceAccount:build@test-project.iam.gserviceaccount.com" &&
+      google_project_iam_member.build_source_copy.condition[0].expression ==
+      "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
     )
     error_message = "In the project, the build reads no buckets but those with sources of functions."
   }
@@ -139,7 +151,8 @@ run "the_build_may_only_build" {
     condition = (
       google_storage_bucket_iam_member.build_source.bucket == google_storage_bucket.source.name &&
       google_storage_bucket_iam_member.build_source.role == "roles/storage.objectViewer" &&
-      google_storage_bucket_iam_member.build_source.member == "serviceAccount:build@test-project.iam.gserviceaccount.com"
+      google_storage_bucket_iam_member.build_source.member ==
+      "serviceAccount:build@test-project.iam.gserviceaccount.com"
     )
     error_message = "The build reads the source."
   }
@@ -151,7 +164,9 @@ run "and_there_is_no_other_grant" {
   assert {
     condition = toset(flatten([
       for file in fileset(path.module, "*.tf") : [
-        for block in regexall("resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")) : join(".", block)
+        for block in regexall(
+          "resource +\"(google_[a-z0-9_]*iam_[a-z_]*)\" +\"([a-z_]+)\"", file("${path.module}/${file}")
+        ) : join(".", block)
       ]
       ])) == toset([
       "google_cloud_run_v2_service_iam_member.invoker",
@@ -170,9 +185,10 @@ run "and_there_is_no_other_grant" {
 
   assert {
     condition = alltrue([
-      for file in fileset(path.module, "*.tf") : !can(regex("allUsers|allAuthenticatedUsers|google_service_account_key", file("${path.module}/${file}")))
+      for file in fileset(path.module, "*.tf") :
+      !can(regex("allUsers|allAuthenticatedUsers|google_service_account_key", file("${path.module}/${file}")))
     ])
-    error_message = "Nobody may call without a token, and no account has a key to lose."
+    error_message = "Nobody can call without a token, and no account has a key."
   }
 }
 

@@ -26,7 +26,10 @@ run "just_long_enough" {
   }
 
   assert {
-    condition     = length(jsondecode(google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"])) == 4
+    condition = (
+      length(jsondecode(google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"])) ==
+      4
+    )
     error_message = "A lifetime that leaves time for a run and for the grace period is accepted."
   }
 }
@@ -43,7 +46,10 @@ run "just_long_enough_without_revoke" {
   }
 
   assert {
-    condition     = length(jsondecode(google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"])) == 3
+    condition = (
+      length(jsondecode(google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"])) ==
+      3
+    )
     error_message = "A lifetime that leaves time for a run is accepted."
   }
 }
@@ -58,7 +64,9 @@ run "the_minimum_is_twice_the_time_between_runs" {
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,336h"
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,336h"
+    )
     error_message = "The longest time between two runs counts, twice."
   }
 }
@@ -71,7 +79,9 @@ run "the_minimum_of_an_hourly_schedule" {
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,2h"
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,2h"
+    )
     error_message = "Runs within every hour need a minimum of two hours."
   }
 }
@@ -85,7 +95,9 @@ run "the_minimum_of_a_monthly_schedule" {
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,336h"
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,336h"
+    )
     error_message = "The minimum is two weeks at most."
   }
 }
@@ -98,7 +110,9 @@ run "no_minimum_changes_a_known_lifetime" {
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,12h"
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,12h"
+    )
     error_message = "The minimum is at most the share of the shortest lifetime."
   }
 }
@@ -111,7 +125,9 @@ run "no_minimum_where_every_lifetime_is_known" {
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%"
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%"
+    )
     error_message = "A known lifetime needs no minimum."
   }
 }
@@ -161,7 +177,10 @@ run "the_alerts_where_every_run_rotates" {
 
   variables {
     rotation = { renew_before = "always" }
-    secrets  = { day = { lifetime = "1d", schedule = "17 */6 * * *" }, two = { lifetime = "2d", schedule = "0 4,16 * * *" } }
+    secrets = {
+      day = { lifetime = "1d", schedule = "17 */6 * * *" }
+      two = { lifetime = "2d", schedule = "0 4,16 * * *" }
+    }
   }
 
   # A good key has all of its lifetime left when its run ends.

@@ -17,7 +17,12 @@ run "none_by_default" {
     condition = (
       keys(google_secret_manager_secret.created) == ["momento-api-key"] &&
       output.management_key == null && output.store_management_key_command == null &&
-      length(setintersection(keys(google_cloudfunctions2_function.rotator.service_config[0].environment_variables), ["MANAGEMENT_KEY", "REVOKE", "MOMENTO_ENDPOINT", "MOMENTO_REFRESH_PATH"])) == 0
+      length(
+        setintersection(
+          keys(google_cloudfunctions2_function.rotator.service_config[0].environment_variables),
+          ["MANAGEMENT_KEY", "REVOKE", "MOMENTO_ENDPOINT", "MOMENTO_REFRESH_PATH"]
+        )
+      ) == 0
     )
     error_message = "Without a management key nothing is there that has to do with it."
   }
@@ -45,23 +50,28 @@ run "created_empty_and_protected" {
 
   assert {
     condition = toset([
-      for key, grant in google_secret_manager_secret_iam_member.runtime : "${grant.project} ${grant.secret_id} ${grant.role}"
+      for key, grant in google_secret_manager_secret_iam_member.runtime :
+      "${grant.project} ${grant.secret_id} ${grant.role}"
       if grant.secret_id == "momento-management-key"
       ]) == toset([
       "test-project momento-management-key roles/secretmanager.secretAccessor",
       "test-project momento-management-key roles/secretmanager.viewer",
     ])
-    error_message = "The function may read the management key and see its versions, and may change nothing."
+    error_message = "The function can read the management key and list its versions, and can't change it."
   }
 
   assert {
-    condition     = length(google_secret_manager_secret_iam_member.runtime) == 4 && length(google_secret_manager_regional_secret_iam_member.runtime) == 0
+    condition = (
+      length(google_secret_manager_secret_iam_member.runtime) == 4 &&
+      length(google_secret_manager_regional_secret_iam_member.runtime) == 0
+    )
     error_message = "The rotated secret has its two grants, and the management key its own."
   }
 
   assert {
     condition = (
-      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["MANAGEMENT_KEY"] == "projects/test-project/secrets/momento-management-key" &&
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["MANAGEMENT_KEY"] ==
+      "projects/test-project/secrets/momento-management-key" &&
       jsondecode(google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"]) == [
         { name = "projects/test-project/secrets/momento-api-key", role = "r-abcdefg", lifetime = "30d" },
       ]
@@ -70,14 +80,17 @@ run "created_empty_and_protected" {
   }
 
   assert {
-    condition     = length(output.jobs) == 1 && output.jobs["common"].secrets == ["projects/test-project/secrets/momento-api-key"]
+    condition = (
+      length(output.jobs) == 1 && output.jobs["common"].secrets == ["projects/test-project/secrets/momento-api-key"]
+    )
     error_message = "No job rotates a management key that is none of secrets."
   }
 
   assert {
     condition = (
       output.management_key == "projects/test-project/secrets/momento-management-key" &&
-      output.store_management_key_command == "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
+      output.store_management_key_command ==
+      "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
     )
     error_message = "An output has the command that stores the management key."
   }
@@ -91,7 +104,10 @@ run "under_another_id_and_expendable" {
   }
 
   assert {
-    condition     = !google_secret_manager_secret.created["mint"].deletion_protection && output.management_key == "projects/test-project/secrets/mint"
+    condition = (
+      !google_secret_manager_secret.created["mint"].deletion_protection &&
+      output.management_key == "projects/test-project/secrets/mint"
+    )
     error_message = "Id and protection are as said."
   }
 }
@@ -110,9 +126,10 @@ run "there_already" {
 
   assert {
     condition = toset([
-      for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role if grant.secret_id == "theirs" && grant.project == "test-project"
+      for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role
+      if grant.secret_id == "theirs" && grant.project == "test-project"
     ]) == toset(["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"])
-    error_message = "The function may read it all the same."
+    error_message = "The function can read it nevertheless."
   }
 }
 
@@ -126,7 +143,8 @@ run "in_another_project" {
 
   assert {
     condition = toset([
-      for grant in values(google_secret_manager_secret_iam_member.runtime) : "${grant.project} ${grant.secret_id} ${grant.role}"
+      for grant in values(google_secret_manager_secret_iam_member.runtime) :
+      "${grant.project} ${grant.secret_id} ${grant.role}"
       ]) == toset([
       "test-project momento-api-key roles/secretmanager.secretAccessor",
       "test-project momento-api-key roles/secretmanager.secretVersionManager",
@@ -138,8 +156,10 @@ run "in_another_project" {
 
   assert {
     condition = (
-      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["MANAGEMENT_KEY"] == "projects/security-team/secrets/momento-api-key" &&
-      output.store_management_key_command == "gcloud secrets versions add momento-api-key --project=security-team --data-file=-"
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["MANAGEMENT_KEY"] ==
+      "projects/security-team/secrets/momento-api-key" &&
+      output.store_management_key_command ==
+      "gcloud secrets versions add momento-api-key --project=security-team --data-file=-"
     )
     error_message = "A full name is passed on as it is."
   }
@@ -154,7 +174,8 @@ run "regional_and_there_already" {
 
   assert {
     condition = toset([
-      for grant in values(google_secret_manager_regional_secret_iam_member.runtime) : "${grant.project} ${grant.location} ${grant.secret_id} ${grant.role}"
+      for grant in values(google_secret_manager_regional_secret_iam_member.runtime) :
+      "${grant.project} ${grant.location} ${grant.secret_id} ${grant.role}"
       ]) == toset([
       "test-project europe-west3 mint roles/secretmanager.secretAccessor",
       "test-project europe-west3 mint roles/secretmanager.viewer",
@@ -163,7 +184,10 @@ run "regional_and_there_already" {
   }
 
   assert {
-    condition     = output.store_management_key_command == "gcloud secrets versions add mint --project=test-project --location=europe-west3 --data-file=-"
+    condition = (
+      output.store_management_key_command ==
+      "gcloud secrets versions add mint --project=test-project --location=europe-west3 --data-file=-"
+    )
     error_message = "The command has the location of a regional secret."
   }
 }
@@ -181,7 +205,8 @@ run "one_of_those_that_are_rotated" {
     condition = (
       keys(google_secret_manager_secret.created) == ["momento-api-key"] &&
       google_secret_manager_regional_secret.created["mint"].deletion_protection &&
-      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["MANAGEMENT_KEY"] == "projects/test-project/locations/europe-west3/secrets/mint"
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["MANAGEMENT_KEY"] ==
+      "projects/test-project/locations/europe-west3/secrets/mint"
     )
     error_message = "It is created once, as secrets says."
   }
@@ -206,7 +231,9 @@ run "the_same_by_its_full_name" {
   }
 
   assert {
-    condition     = length(google_secret_manager_secret_iam_member.runtime) == 2 && length(google_secret_manager_secret.created) == 1
+    condition = (
+      length(google_secret_manager_secret_iam_member.runtime) == 2 && length(google_secret_manager_secret.created) == 1
+    )
     error_message = "A full name is recognised as that of a rotated secret."
   }
 }
@@ -231,7 +258,12 @@ run "every_setting_reaches_the_function" {
       LOG_EXECUTION_ID     = "true"
       GOOGLE_CLOUD_PROJECT = "test-project"
       SECRETS = jsonencode([
-        { name = "projects/test-project/locations/europe-west3/secrets/bare", role = "r-abcdefg", lifetime = "30d", payload = "key" },
+        {
+          name     = "projects/test-project/locations/europe-west3/secrets/bare"
+          role     = "r-abcdefg"
+          lifetime = "30d"
+          payload  = "key"
+        },
         { name = "projects/test-project/secrets/refresh" },
       ])
       MANAGEMENT_KEY       = "projects/test-project/secrets/momento-management-key"
@@ -257,7 +289,9 @@ run "a_shorter_grace_period_with_revoke" {
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["GRACE_PERIOD"] == "1h"
+    condition = (
+      google_cloudfunctions2_function.rotator.service_config[0].environment_variables["GRACE_PERIOD"] == "1h"
+    )
     error_message = "An hour is the shortest grace period with revoke."
   }
 }

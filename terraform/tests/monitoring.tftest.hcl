@@ -134,7 +134,8 @@ run "the_alerts" {
       ])
       no_success = join("", [
         "(sum(sum_over_time(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\", ",
-        "service_name=\"rotator\", location=\"europe-west1\", response_code_class=\"2xx\"}[259200s])) or vector(0)) < 1",
+        "service_name=\"rotator\", location=\"europe-west1\", ",
+        "response_code_class=\"2xx\"}[259200s])) or vector(0)) < 1",
       ])
       expiry = join("", [
         "sum by (secret) (sum_over_time(logging_googleapis_com:user_rotator_expiring{",
@@ -328,7 +329,9 @@ run "a_filter_over_20000_characters" {
   variables {
     secrets = {
       for n in range(300) : n => {
-        name = "projects/p/secrets/${join("", [for i in range(6) : "0123456789"])}-${n}", expiry_days = 7, no_rotation_days = 15
+        name             = "projects/p/secrets/${join("", [for i in range(6) : "0123456789"])}-${n}"
+        expiry_days      = 7
+        no_rotation_days = 15
       }
     }
   }
@@ -361,7 +364,8 @@ run "the_dashboard" {
   assert {
     condition = [
       for tile in jsondecode(google_monitoring_dashboard.rotations[0].dashboard_json).mosaicLayout.tiles :
-      tile.widget.xyChart.dataSets[0].timeSeriesQuery.prometheusQuery if tile.widget.title == "Rotations by trigger, per day"
+      tile.widget.xyChart.dataSets[0].timeSeriesQuery.prometheusQuery if tile.widget.title ==
+      "Rotations by trigger, per day"
       ] == [join("", [
         "sum by (trigger) (sum_over_time(logging_googleapis_com:user_rotator_runs{",
         "monitored_resource=\"cloud_run_revision\", outcome=\"rotated\"}[1d]))",

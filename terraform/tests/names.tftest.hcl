@@ -47,7 +47,10 @@ run "one_letter_is_enough" {
   }
 
   assert {
-    condition     = google_service_account.created["build"].account_id == "r-build" && google_cloudfunctions2_function.rotator.name == "r"
+    condition = (
+      google_service_account.created["build"].account_id == "r-build" &&
+      google_cloudfunctions2_function.rotator.name == "r"
+    )
     error_message = "The shortest prefix gives an account an id of at least six characters."
   }
 }
@@ -65,7 +68,8 @@ run "eighty_characters" {
       for account in values(google_service_account.created) :
       can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", account.account_id))
       ]) && length(distinct(values(google_service_account.created)[*].account_id)) == 3 && alltrue([
-      for account in values(google_service_account.created) : strcontains(account.account_id, substr(sha256(var.name), 0, 6))
+      for account in values(google_service_account.created) :
+      strcontains(account.account_id, substr(sha256(var.name), 0, 6))
     ])
     error_message = "An account's id exceeds 30 characters, or has no hash of the whole name."
   }
@@ -122,12 +126,20 @@ run "two_deployments_in_one_project" {
   }
 
   assert {
-    condition     = length(distinct([for deployment in values(output.deployments) : split("/", deployment.source_object)[2]])) == 2
+    condition = (
+      length(distinct([for deployment in values(output.deployments) : split("/", deployment.source_object)[2]])) == 2
+    )
     error_message = "Each deployment has its own bucket."
   }
 
   assert {
-    condition     = length(distinct(flatten([for deployment in values(output.deployments) : [for job in values(deployment.jobs) : job.name]]))) == 4
+    condition = (
+      length(
+        distinct(
+          flatten([for deployment in values(output.deployments) : [for job in values(deployment.jobs) : job.name]])
+        )
+      ) == 4
+    )
     error_message = "Each deployment has its own jobs."
   }
 }
@@ -144,7 +156,13 @@ run "a_prefix_that_continues_another_one" {
   }
 
   assert {
-    condition     = length(distinct(flatten([for deployment in values(output.deployments) : [for job in values(deployment.jobs) : job.name]]))) == 4
+    condition = (
+      length(
+        distinct(
+          flatten([for deployment in values(output.deployments) : [for job in values(deployment.jobs) : job.name]])
+        )
+      ) == 4
+    )
     error_message = "The job of a secret is never named like the common job of another deployment."
   }
 }

@@ -124,7 +124,9 @@ run "kms_key_of_an_existing_secret" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { create = false, kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k" } }
+    secrets = {
+      "momento-api-key" = { create = false, kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k" }
+    }
   }
 
   expect_failures = [var.secrets]
@@ -184,7 +186,11 @@ run "replicas_and_a_common_kms_key" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { replicas = { "europe-west1" = {} }, kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k" } }
+    secrets = {
+      "momento-api-key" = {
+        replicas = { "europe-west1" = {} }, kms_key = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
+      }
+    }
   }
 
   expect_failures = [var.secrets]

@@ -28,7 +28,8 @@ run "a_topic_and_a_push_subscription" {
   assert {
     condition = (
       google_pubsub_subscription.requests.push_config[0].push_endpoint == "https://rotator-abc123-uc.a.run.app" &&
-      google_pubsub_subscription.requests.push_config[0].oidc_token[0].audience == "https://rotator-abc123-uc.a.run.app" &&
+      google_pubsub_subscription.requests.push_config[0].oidc_token[0].audience ==
+      "https://rotator-abc123-uc.a.run.app" &&
       google_pubsub_subscription.requests.push_config[0].oidc_token[0].service_account_email ==
       google_service_account.created["invoker"].email
     )
@@ -130,7 +131,10 @@ run "publishers_and_dead_letters" {
     condition = (
       google_pubsub_subscription.requests.dead_letter_policy[0].dead_letter_topic == var.dead_letter_topic &&
       google_pubsub_subscription.requests.dead_letter_policy[0].max_delivery_attempts == 100 &&
-      [for grant in values(google_pubsub_topic_iam_member.dead_letters) : [grant.project, grant.topic, grant.role, grant.member]] == [
+      [
+        for grant in values(google_pubsub_topic_iam_member.dead_letters) :
+        [grant.project, grant.topic, grant.role, grant.member]
+        ] == [
         ["ops-project", "dead", "roles/pubsub.publisher", local.service_agents.pubsub]
       ] &&
       [for grant in values(google_pubsub_subscription_iam_member.dead_letters) : [grant.role, grant.member]] == [
@@ -149,16 +153,21 @@ run "secret_managers_schedule_and_topics" {
     enable_apis = false
     secrets = {
       scheduled = { rotation_period = "30d" }
-      regional  = { rotation_period = "90d", location = "europe-west3", topics = ["projects/deployments/topics/new.keys"] }
-      notified  = { topics = ["projects/test-project/topics/keys"] }
-      quiet     = {}
+      regional = {
+        rotation_period = "90d"
+        location        = "europe-west3"
+        topics          = ["projects/deployments/topics/new.keys"]
+      }
+      notified = { topics = ["projects/test-project/topics/keys"] }
+      quiet    = {}
     }
   }
 
   assert {
     condition = (
       google_secret_manager_secret.created["scheduled"].rotation[0].rotation_period == "2592000s" &&
-      google_secret_manager_secret.created["scheduled"].rotation[0].next_rotation_time == timeadd(plantimestamp(), "720h") &&
+      google_secret_manager_secret.created["scheduled"].rotation[0].next_rotation_time ==
+      timeadd(plantimestamp(), "720h") &&
       google_secret_manager_regional_secret.created["regional"].rotation[0].rotation_period == "7776000s" &&
       length(google_secret_manager_secret.created["notified"].rotation) == 0 &&
       length(google_secret_manager_secret.created["quiet"].rotation) == 0
@@ -200,7 +209,9 @@ run "secret_managers_schedule_and_topics" {
   assert {
     condition = (
       length(setsubtract(keys(google_pubsub_topic_iam_member.secret_manager), keys(time_sleep.grants.triggers))) == 0 &&
-      length(regexall("ignore_changes = \\[rotation\\[0\\].next_rotation_time\\]", file("${path.module}/secrets.tf"))) == 2
+      length(
+        regexall("ignore_changes = \\[rotation\\[0\\].next_rotation_time\\]", file("${path.module}/secrets.tf"))
+      ) == 2
     )
     error_message = "A secret gets a topic before the grant has propagated, or every plan moves the next rotation."
   }

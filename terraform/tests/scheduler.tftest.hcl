@@ -23,21 +23,29 @@ run "one_call" {
   }
 
   assert {
-    condition     = google_cloud_scheduler_job.rotation["common"].http_target[0].headers == tomap({ "Content-Type" = "application/json" })
+    condition = (
+      google_cloud_scheduler_job.rotation["common"].http_target[0].headers ==
+      tomap({ "Content-Type" = "application/json" })
+    )
     error_message = "The content type is set: Cloud Scheduler's own is octet-stream."
   }
 
   assert {
     condition = (
-      google_cloud_scheduler_job.rotation["common"].http_target[0].oidc_token[0].audience == "https://rotator-abc123-uc.a.run.app" &&
-      google_cloud_scheduler_job.rotation["common"].http_target[0].oidc_token[0].service_account_email == google_service_account.created["invoker"].email &&
+      google_cloud_scheduler_job.rotation["common"].http_target[0].oidc_token[0].audience ==
+      "https://rotator-abc123-uc.a.run.app" &&
+      google_cloud_scheduler_job.rotation["common"].http_target[0].oidc_token[0].service_account_email ==
+      google_service_account.created["invoker"].email &&
       length(google_cloud_scheduler_job.rotation["common"].http_target[0].oauth_token) == 0
     )
     error_message = "The job has an OIDC token of its own account for the function."
   }
 
   assert {
-    condition     = jsondecode(base64decode(google_cloud_scheduler_job.rotation["common"].http_target[0].body)) == { secrets = ["projects/test-project/secrets/momento-api-key"] }
+    condition = (
+      jsondecode(base64decode(google_cloud_scheduler_job.rotation["common"].http_target[0].body)) ==
+      { secrets = ["projects/test-project/secrets/momento-api-key"] }
+    )
     error_message = "The body names the secret in full and holds nothing else."
   }
 
@@ -53,7 +61,7 @@ run "one_call" {
 
   assert {
     condition     = google_cloud_scheduler_job.rotation["common"].attempt_deadline == "570s"
-    error_message = "Cloud Scheduler waits longer than the function may take."
+    error_message = "Cloud Scheduler waits longer than the function's timeout."
   }
 }
 
@@ -81,7 +89,10 @@ run "common_and_own_schedules" {
   }
 
   assert {
-    condition = { for job in values(google_cloud_scheduler_job.rotation) : job.name => jsondecode(base64decode(job.http_target[0].body)).secrets } == {
+    condition = {
+      for job in values(google_cloud_scheduler_job.rotation) :
+      job.name => jsondecode(base64decode(job.http_target[0].body)).secrets
+      } == {
       "momento-key-rotator"        = ["projects/test-project/secrets/first", "projects/test-project/secrets/second"]
       "momento-key-rotator_weekly" = ["projects/test-project/secrets/weekly"]
       "momento-key-rotator_far"    = ["projects/test-project/locations/europe-west3/secrets/far"]
@@ -92,7 +103,10 @@ run "common_and_own_schedules" {
   assert {
     condition = alltrue([
       for job in values(google_cloud_scheduler_job.rotation) :
-      job.paused && job.time_zone == "Europe/Berlin" && job.region == "europe-west3" && job.retry_config[0].retry_count == 5
+      job.paused &&
+      job.time_zone == "Europe/Berlin" &&
+      job.region == "europe-west3" &&
+      job.retry_config[0].retry_count == 5
     ])
     error_message = "Time zone, region, retries and the switch to pause hold for all jobs."
   }

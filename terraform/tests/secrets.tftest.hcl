@@ -1,4 +1,4 @@
-# The map of secrets: what is created, how, and what is left alone.
+# The map of secrets: created and existing ones.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -48,7 +48,12 @@ run "only_what_is_ours_is_created" {
   }
 
   assert {
-    condition     = alltrue([for id, secret in google_secret_manager_secret.created : secret.secret_id == id && secret.project == "test-project"])
+    condition = (
+      alltrue([
+        for id, secret in google_secret_manager_secret.created : secret.secret_id == id &&
+        secret.project == "test-project"
+      ])
+    )
     error_message = "The key in the map is the id."
   }
 }
@@ -57,7 +62,10 @@ run "every_secret_is_as_said" {
   command = plan
 
   assert {
-    condition     = google_secret_manager_secret.created["plain"].labels == tomap({ team = "platform" }) && google_secret_manager_secret.created["plain"].deletion_protection
+    condition = (
+      google_secret_manager_secret.created["plain"].labels == tomap({ team = "platform" }) &&
+      google_secret_manager_secret.created["plain"].deletion_protection
+    )
     error_message = "A secret has the common labels, and is protected."
   }
 
@@ -66,7 +74,10 @@ run "every_secret_is_as_said" {
       google_secret_manager_secret.created["tuned"].labels == tomap({ env = "prod", team = "cache" }) &&
       google_secret_manager_secret.created["tuned"].version_destroy_ttl == "604800s" &&
       google_secret_manager_secret.created["tuned"].deletion_protection == false &&
-      google_secret_manager_secret.created["tuned"].replication[0].auto[0].customer_managed_encryption[0].kms_key_name == "projects/keys/locations/global/keyRings/ring/cryptoKeys/key"
+      [
+        for replication in google_secret_manager_secret.created["tuned"].replication :
+        replication.auto[0].customer_managed_encryption[0].kms_key_name
+      ] == ["projects/keys/locations/global/keyRings/ring/cryptoKeys/key"]
     )
     error_message = "Labels of the secret win over common ones; delayed destruction, protection and CMEK are passed on."
   }
@@ -93,7 +104,8 @@ run "every_secret_is_as_said" {
       google_secret_manager_regional_secret.created["regional"].version_destroy_ttl == "129600s" &&
       google_secret_manager_regional_secret.created["regional"].deletion_protection &&
       google_secret_manager_regional_secret.created["regional"].labels == tomap({ team = "platform" }) &&
-      google_secret_manager_regional_secret.created["regional"].customer_managed_encryption[0].kms_key_name == "projects/keys/locations/europe-west3/keyRings/ring/cryptoKeys/key"
+      google_secret_manager_regional_secret.created["regional"].customer_managed_encryption[0].kms_key_name ==
+      "projects/keys/locations/europe-west3/keyRings/ring/cryptoKeys/key"
     )
     error_message = "A regional secret has its location, key, delayed destruction, labels and protection."
   }
@@ -103,7 +115,7 @@ run "the_function_gets_the_full_names" {
   command = plan
 
   assert {
-    condition = google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"] == join(",", [
+    condition = google_cloudfunctions2_function.rotator.service_config[0].environment_variables.SECRETS == join(",", [
       "projects/test-project/secrets/placed",
       "projects/test-project/secrets/plain",
       "projects/test-project/locations/europe-west3/secrets/regional",
@@ -116,8 +128,12 @@ run "the_function_gets_the_full_names" {
 
   assert {
     condition = (
-      output.store_credential_commands["regional"] == "gcloud secrets versions add regional --project=test-project --location=europe-west3 --data-file=momento.json && rm momento.json" &&
-      output.store_credential_commands["theirs"] == "gcloud secrets versions add theirs --project=test-project --data-file=momento.json && rm momento.json"
+      output.store_credential_commands["regional"] == join(" ", [
+        "gcloud secrets versions add regional --project=test-project --location=europe-west3",
+        "--data-file=momento.json && rm momento.json",
+      ]) &&
+      output.store_credential_commands["theirs"] ==
+      "gcloud secrets versions add theirs --project=test-project --data-file=momento.json && rm momento.json"
     )
     error_message = "The command that stores a credential has the location of a regional secret."
   }
@@ -134,7 +150,9 @@ run "secrets_of_other_projects" {
   }
 
   assert {
-    condition     = length(google_secret_manager_secret.created) + length(google_secret_manager_regional_secret.created) == 0
+    condition = (
+      length(google_secret_manager_secret.created) + length(google_secret_manager_regional_secret.created) == 0
+    )
     error_message = "A secret of another project is created."
   }
 
@@ -155,7 +173,10 @@ run "secrets_of_other_projects" {
   assert {
     condition = (
       output.store_credential_commands["projects/shop-project/locations/europe-west3/secrets/keys"] ==
-      "gcloud secrets versions add keys --project=shop-project --location=europe-west3 --data-file=momento.json && rm momento.json"
+      join(" ", [
+        "gcloud secrets versions add keys --project=shop-project --location=europe-west3",
+        "--data-file=momento.json && rm momento.json",
+      ])
     )
     error_message = "The command stores the credential in another project."
   }

@@ -22,11 +22,28 @@ check() { # check DESCRIPTION COMMAND...
   fi
   echo "ok: $1"
 }
+interrupt() { # interrupt TEXT: presses Ctrl-C once the output shows TEXT
+  local line pid sent=''
+  mkfifo "$work/fifo"
+  set -m # a process group of its own, which can be interrupted
+  ../deploy.sh --yes --role=r-abcdefg <<<"$key" >"$work/fifo" 2>&1 &
+  pid=$!
+  set +m
+  while IFS= read -r line; do
+    if [[ -z $sent && $line == *"$1"* ]]; then
+      sent=1
+      kill -INT -- "-$pid"
+    fi
+  done <"$work/fifo"
+  wait "$pid"
+  [[ $? == 130 && -n $sent ]]
+}
 deploy() { ../deploy.sh --yes "$@" <<<"$key" >"$work/output" 2>&1 || { cat "$work/output" && false; }; }
 has() { grep -q -- "$1" "$work/output"; }
 count() { [[ $(grep -c -- "$1" "$STUB/calls") == "$2" ]]; }
 hidden() { ! grep -rqF "$key" .. "$STUB/calls" "$STUB/environment" "$work/output"; }
 
+cp -R .. "$work/clone"
 check 'a check changes nothing' deploy --check
 check 'no state after a check' test ! -e terraform.tfstate
 check 'the first run deploys' deploy --role=r-abcdefg
@@ -39,3 +56,11 @@ check 'Terraform changed nothing' has 'Resources: 0 added, 0 changed, 0 destroye
 check 'one key was stored' count 'versions add' 1
 check 'one rotation was requested' count 'topics publish' 1
 check 'the key is in no file, argument, environment or output after the second run' hidden
+
+cd "$work/clone/terraform"
+rm "$STUB"/*
+check 'an interrupted apply ends with 130' interrupt 'Creating...'
+check 'nothing was stored' test ! -e "$STUB/versions"
+check 'the next run continues' deploy
+check 'that run stored the key' grep -qxF "$key" "$STUB/versions"
+check 'that run requested the rotation' count 'topics publish' 1

@@ -23,7 +23,7 @@ import { ASSUMPTIONS as SM } from '../../tools/conformance/secret-manager';
 import { SecretManagerTestBed } from '../../tools/conformance/secret-manager-test-bed';
 import { readTarget, type Target } from '../../tools/conformance/target';
 import { jwt } from '../../emulators/account';
-import type { FaultPlan, Hook } from '../../emulators/faults';
+import type { FaultPlan } from '../../emulators/faults';
 import { leaks } from '../leaks';
 import { TestBed } from './test-bed';
 import { Sink, runTool, type Ended } from './tool';
@@ -150,7 +150,7 @@ async function line(id: string): Promise<Line> {
 }
 
 /** Changes the nth answer (from 1; by default every one) to requests that look like this. */
-function answer(request: RegExp, change: (exchange: Exchange) => void, nth?: number): void {
+function answer(request: RegExp, change: (exchange: Exchange) => unknown, nth?: number): void {
   let seen = 0;
   proxy.change = (exchange) => {
     if (!request.test(`${exchange.method} ${exchange.path}`)) return;
@@ -163,310 +163,246 @@ const MINT = /^POST \/api-keys$/;
 const LIST = /^GET .*limit=100/;
 const REFRESH = /^POST \/api-keys\/refresh$/;
 const REVOKE = /^DELETE /;
-
-/** Another status in the place of one. */
-function instead(of: number, status: number, request = /./, nth?: number): void {
-  answer(
-    request,
-    (exchange) => (exchange.status = exchange.status === of ? status : exchange.status),
-    nth,
-  );
-}
-
-function code(
-  plan: FaultPlan,
-  method: string,
-  name: keyof typeof status,
-  nth: number | 'every' = 'every',
-): void {
-  plan.inject(method, nth, { kind: 'error', code: status[name], when: 'before' });
-}
-
-function hook(plan: FaultPlan, method: string, n: number, act: () => void, at = 'before'): void {
-  const intercept: Hook = (call, when) => {
-    if (call.method === method && call.n === n && when === at) act();
-  };
-  plan.intercept = intercept;
-}
-
-interface VersionAnswer {
-  readonly state?: string;
-  readonly versions?: readonly { readonly name: string }[];
-}
-
-/** Rewrites the answers of a method of Secret Manager's. */
-function rewrite(method: string, change: (answer: VersionAnswer) => object): void {
-  bed.secretManager.rewrite = (called, answer) => (called === method ? change(answer) : answer);
-}
-
 const ACCESS = 'AccessSecretVersion';
 const ADD = 'AddSecretVersion';
 const DESTROY = 'DestroySecretVersion';
 const LIST_VERSIONS = 'ListSecretVersions';
 
-/** From this call on, Momento's clock is five minutes ahead. */
-function later(method: string): void {
-  hook(momento(), method, 1, () => (bed.momento.now = () => bed.clock.now() + 300_000));
+type Differ = () => unknown;
+
+/** Another status in the place of one. */
+const instead = (of: number, status: number, request = /./, nth?: number): Differ => {
+  const change = (exchange: Exchange) =>
+    (exchange.status = exchange.status === of ? status : exchange.status);
+  return () => answer(request, change, nth);
+};
+/** Another body of an answer with one key. */
+const issued =
+  (request: RegExp, change: (key: Info, body: Exchange['body']) => unknown, nth?: number): Differ =>
+  () =>
+    answer(request, ({ body }) => change(body.key_info as Info, body), nth);
+/** Another description of each key in the list. */
+const listed =
+  (
+    change: (key: Partial<Info> & Pick<Info, 'description' | 'issued_at_epoch_seconds'>) => unknown,
+  ): Differ =>
+  () =>
+    answer(LIST, ({ body }) => infos(body).forEach(change));
+/** An error of a gRPC service: for every call, or for the nth. */
+const refused =
+  (plan: () => FaultPlan) =>
+  (method: string, name: keyof typeof status, nth: number | 'every' = 'every'): Differ =>
+  () =>
+    plan().inject(method, nth, { kind: 'error', code: status[name], when: 'before' });
+const corrupted =
+  (plan: () => FaultPlan, method: string, nth: number | 'every' = 'every'): Differ =>
+  () =>
+    plan().inject(method, nth, { kind: 'corrupt' });
+/** Something that happens before the nth call of a method. */
+const before =
+  (plan: () => FaultPlan, method: string, n: number, act: () => void): Differ =>
+  () =>
+    (plan().intercept = (call, when) => {
+      if (call.method === method && call.n === n && when === 'before') act();
+    });
+
+interface VersionAnswer {
+  readonly versions?: readonly { readonly name: string }[];
 }
 
-function addAnother(): void {
-  bed.secretManager.addVersion(secretInUse, 'x');
-}
+const rewritten =
+  (method: string, change: (answer: VersionAnswer) => object): Differ =>
+  () =>
+    (bed.secretManager.rewrite = (called, answer) => (called === method ? change(answer) : answer));
 
 const momento = (): FaultPlan => bed.momento.faults;
 const store = (): FaultPlan => bed.secretManager.faults;
-const info = ({ body }: Exchange): Info => body.key_info as Info;
-const infos = ({ body }: Exchange): Info[] => body.key_info as Info[];
+const v1 = refused(momento);
+const sm = refused(store);
+const infos = (body: Exchange['body']): Info[] => body.key_info as Info[];
+const revoke = (keyId = ''): void => bed.momento.account.revoke(keyId, 'operator');
+const addAnother = (): void => void bed.secretManager.addVersion(secretInUse, 'x');
+const limitPermissions = (): void => {
+  const kept = ['access', 'list', 'add'].map((name) => `secretmanager.versions.${name}`);
+  bed.secretManager.grant(secretInUse, kept);
+};
+const withProjectId = ({ name }: { name: string }) => ({
+  name: name.replace(/^projects\/\d+/, 'projects/p'),
+});
+const lagLists = (): void => void (bed.secretManager.staleLists = 1);
+const lagLatest = (): void => void (bed.secretManager.staleLatest = 1);
+const noEtags = (): void => void (bed.secretManager.hasEtags = false);
+/** From now on, Momento's clock is five minutes ahead. */
+const later = (): void => void (bed.momento.now = () => bed.clock.now() + 300_000);
 
 /** For each assumption a way in which the services differ, and the expected observation. */
 const DIFFERENT: Readonly<
-  Record<string, [differ: () => unknown, observed: string | RegExp, verdict?: Verdict]>
+  Record<string, [differ: Differ, observed: string | RegExp, verdict?: Verdict]>
 > = {
   'v2-refresh-path': [() => (bed.keyApi.refreshPath = '/refresh'), '405'],
-  'v2-refresh-unknown-path': [() => instead(405, 403), '403'],
+  'v2-refresh-unknown-path': [instead(405, 403), '403'],
   'v2-refresh-token': [
-    () => answer(MINT, ({ body }) => (body.refresh_token = jwt({ t: 'gr', akid: 'x' }))),
+    issued(MINT, (_, body) => (body.refresh_token = jwt({ t: 'gr', akid: 'x' }))),
     'another',
   ],
-  'v2-refresh-kind': [
-    () => answer(REFRESH, (exchange) => (info(exchange).role_id = 'r-x')),
-    'another role_id',
-  ],
+  'v2-refresh-kind': [issued(REFRESH, (key) => (key.role_id = 'r-x')), 'another role_id'],
   'v2-refresh-lifetime': [
-    () => answer(REFRESH, (exchange) => (info(exchange).expires_at_epoch_seconds += 3600)),
+    issued(REFRESH, (key) => (key.expires_at_epoch_seconds += 3600)),
     '3600 s longer',
   ],
-  'v2-refresh-next-token': [() => answer(REFRESH, ({ body }) => delete body.refresh_token), 'none'],
+  'v2-refresh-next-token': [issued(REFRESH, (_, body) => delete body.refresh_token), 'none'],
   'v2-refresh-old-key': [
-    () =>
-      answer(REFRESH, ({ body }) =>
-        bed.momento.account.revoke(body.previous_key_id as string, 'operator'),
-      ),
+    issued(REFRESH, (_, body) => revoke(body.previous_key_id as string)),
     'rejected',
   ],
   'v2-refresh-once': [() => (bed.momento.account.refreshTokens = 'reusable'), 'accepted'],
-  'v2-refresh-refusal': [() => instead(403, 401, REFRESH), '401'],
-  'v2-refresh-revoked': [() => instead(401, 403, REFRESH), '403'],
+  'v2-refresh-refusal': [instead(403, 401, REFRESH), '401'],
+  'v2-refresh-revoked': [instead(401, 403, REFRESH), '403'],
   'v2-refresh-previous-key': [
-    () => answer(REFRESH, ({ body }) => (body.previous_key_id = 'x')),
+    issued(REFRESH, (_, body) => (body.previous_key_id = 'x')),
     'another',
   ],
-  'v2-authorization': [() => instead(200, 403), '403'],
-  'v2-unknown-key': [() => instead(401, 403), '403'],
-  'v2-v1-key': [() => instead(401, 200), '200'],
-  'v2-other-role': [() => instead(403, 401), '401'],
-  'v2-mint-id': [() => answer(MINT, (exchange) => (info(exchange).key_id = 'x')), 'different'],
-  'v2-mint-role': [() => answer(MINT, (exchange) => (info(exchange).role_id = 'r-x')), 'another'],
+  'v2-authorization': [instead(200, 403), '403'],
+  'v2-unknown-key': [instead(401, 403), '403'],
+  'v2-v1-key': [instead(401, 200), '200'],
+  'v2-other-role': [instead(403, 401), '401'],
+  'v2-mint-id': [issued(MINT, (key) => (key.key_id = 'x')), 'different'],
+  'v2-mint-role': [issued(MINT, (key) => (key.role_id = 'r-x')), 'another'],
   'v2-mint-expiry': [
-    () => answer(MINT, (exchange) => (info(exchange).expires_at_epoch_seconds += 60)),
+    issued(MINT, (key) => (key.expires_at_epoch_seconds += 60)),
     '0 s later and 60 s later',
   ],
-  'v2-mint-no-token': [() => answer(MINT, ({ body }) => (body.refresh_token = 'x')), 'there'],
-  'v2-mint-same-description': [() => instead(200, 409, MINT, 2), '409'],
+  'v2-mint-no-token': [issued(MINT, (_, body) => (body.refresh_token = 'x')), 'there'],
+  'v2-mint-same-description': [instead(200, 409, MINT, 2), '409'],
   'v2-mint-old-key': [
-    () =>
-      answer(
-        MINT,
-        (exchange) => {
-          const [first] = bed.momento.account.keys(info(exchange).description);
-          bed.momento.account.revoke(first?.info.key_id ?? '', 'operator');
-        },
-        2,
-      ),
+    issued(
+      MINT,
+      ({ description }) => revoke(bed.momento.account.keys(description)[0]?.info.key_id),
+      2,
+    ),
     'rejected',
   ],
   'v2-mint-lag': [() => (bed.keyApi.newKeyLagMs = 60_000), 'not within 10 s'],
-  'v2-mint-unknown-role': [() => instead(404, 400), '400'],
-  'v2-mint-own-role': [() => instead(200, 403, MINT), '403'],
+  'v2-mint-unknown-role': [instead(404, 400), '400'],
+  'v2-mint-own-role': [instead(200, 403, MINT), '403'],
   'v2-list-info': [
-    () =>
-      answer(LIST, (exchange) =>
-        infos(exchange).forEach((info) => (info.issued_at_epoch_seconds += 1)),
-      ),
+    listed((key) => (key.issued_at_epoch_seconds += 1)),
     'another issued_at_epoch_seconds',
   ],
-  'v2-list-description': [
-    () =>
-      answer(LIST, (exchange) => infos(exchange).forEach((info) => (info.description = 'short'))),
-    'changed, to 5 characters',
-  ],
+  'v2-list-description': [listed((key) => (key.description = 'short')), 'changed, to 5 characters'],
   'v2-list-long-description': [
-    () =>
-      answer(LIST, (exchange) =>
-        infos(exchange).forEach((info) => (info.description = info.description.slice(0, 256))),
-      ),
+    listed((key) => (key.description = key.description.slice(0, 256))),
     'changed, to 256 characters',
   ],
   'v2-list-issued-at': [
-    () => answer(MINT, (exchange) => (info(exchange).issued_at_epoch_seconds += 600)),
+    issued(MINT, (key) => (key.issued_at_epoch_seconds += 600)),
     /^-(599|600|601) s off$/,
   ],
   'v2-list-itself': [
     () =>
-      answer(LIST, (exchange) => {
-        exchange.body.key_info = infos(exchange).filter(({ role_id }) => role_id !== 'r-operator');
+      answer(LIST, ({ body }) => {
+        body.key_info = infos(body).filter(({ role_id }) => role_id !== 'r-operator');
       }),
     'missing',
   ],
   'v2-list-pages': [
-    () => answer(/^GET .*next_token/, (exchange) => infos(exchange).shift(), 1),
+    () => answer(/^GET .*next_token/, ({ body }) => infos(body).shift(), 1),
     '1 are missing',
   ],
-  'v2-revoke': [() => instead(200, 202, REVOKE), '202'],
-  'v2-revoke-at-once': [() => instead(401, 403), 'not within a minute'],
+  'v2-revoke': [instead(200, 202, REVOKE), '202'],
+  'v2-revoke-at-once': [instead(401, 403), 'not within a minute'],
   'v2-revoke-listed': [
     () => {
       const minted: Info[] = [];
-      proxy.change = (exchange) => {
-        const request = `${exchange.method} ${exchange.path}`;
-        if (MINT.test(request)) minted.push(info(exchange));
-        if (LIST.test(request)) infos(exchange).push(...minted);
-      };
+      answer(/./, ({ method, path, body }) => {
+        if (MINT.test(`${method} ${path}`)) minted.push(body.key_info as Info);
+        if (LIST.test(`${method} ${path}`)) infos(body).push(...minted);
+      });
     },
     'listed',
   ],
-  'v2-revoke-twice': [() => instead(404, 200), '200'],
-  'v2-revoke-itself': [() => instead(200, 403, REVOKE), '403'],
-  'v2-list-caches': [
-    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED'),
-    'AUTHENTICATION_ERROR',
-  ],
-  'v2-list-caches-unknown': [
-    () => code(momento(), 'ListCaches', 'PERMISSION_DENIED'),
-    'PERMISSION_ERROR',
-  ],
-  'v2-two-keys': [
-    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED', 2),
-    'accepted, rejected, rejected, accepted',
-  ],
-  'v2-list-caches-revoked': [
-    () => code(momento(), 'ListCaches', 'PERMISSION_DENIED'),
-    'not within a minute',
-  ],
-  'v2-expired': [() => instead(401, 403), '403'],
-  'v2-expired-refresh': [() => instead(401, 403), '403'],
+  'v2-revoke-twice': [instead(404, 200), '200'],
+  'v2-revoke-itself': [instead(200, 403, REVOKE), '403'],
+  'v2-list-caches': [v1('ListCaches', 'UNAUTHENTICATED'), 'AUTHENTICATION_ERROR'],
+  'v2-list-caches-unknown': [v1('ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
+  'v2-two-keys': [v1('ListCaches', 'UNAUTHENTICATED', 2), 'accepted, rejected, rejected, accepted'],
+  'v2-list-caches-revoked': [v1('ListCaches', 'PERMISSION_DENIED'), 'not within a minute'],
+  'v2-expired': [instead(401, 403), '403'],
+  'v2-expired-refresh': [instead(401, 403), '403'],
   'v2-expired-listed': [
     () => {
       bed.keyApi.expiredKeys = 'listed';
-      answer(LIST, (exchange) =>
-        infos(exchange).forEach((info: Partial<Info>) => delete info.expires_at_epoch_seconds),
-      );
+      listed((key) => delete key.expires_at_epoch_seconds)();
     },
     'listed without',
   ],
   'v2-rate': [() => (bed.keyApi.callsPerSecond = 3), /^[1-9]\d*$/],
 
-  'v1-refresh-token': [
-    () => momento().inject('GenerateApiToken', 'every', { kind: 'corrupt' }),
-    'PAYLOAD_INVALID',
-    'NO ANSWER',
+  'v1-refresh-token': [corrupted(momento, 'GenerateApiToken'), 'PAYLOAD_INVALID', 'NO ANSWER'],
+  'v1-generate-lifetime': [
+    before(momento, 'GenerateApiToken', 1, later),
+    /^(299|300|301) s longer$/,
   ],
-  'v1-generate-lifetime': [() => later('GenerateApiToken'), /^(299|300|301) s longer$/],
-  'v1-wrong-token': [() => code(momento(), 'RefreshApiToken', 'UNAVAILABLE'), 'SERVER_UNAVAILABLE'],
-  'v1-refresh': [
-    () => momento().inject('RefreshApiToken', 'every', { kind: 'corrupt' }),
-    'ISSUED_CREDENTIAL_INVALID',
-    'NO ANSWER',
-  ],
-  'v1-refresh-lifetime': [() => later('RefreshApiToken'), /^(299|300|301) s longer$/],
+  'v1-wrong-token': [v1('RefreshApiToken', 'UNAVAILABLE'), 'SERVER_UNAVAILABLE'],
+  'v1-refresh': [corrupted(momento, 'RefreshApiToken'), 'ISSUED_CREDENTIAL_INVALID', 'NO ANSWER'],
+  'v1-refresh-lifetime': [before(momento, 'RefreshApiToken', 1, later), /^(299|300|301) s longer$/],
   'v1-refresh-lag': [
-    () => hook(momento(), 'RefreshApiToken', 1, () => (bed.momento.newKeyLagMs = 60_000)),
+    before(momento, 'RefreshApiToken', 1, () => void (bed.momento.newKeyLagMs = 60_000)),
     'not within 10 s',
   ],
-  'v1-refresh-old-key': [() => code(momento(), 'ListCaches', 'UNAUTHENTICATED'), 'rejected'],
+  'v1-refresh-old-key': [v1('ListCaches', 'UNAUTHENTICATED'), 'rejected'],
   'v1-refresh-permissions': [
-    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED', 2),
+    v1('ListCaches', 'UNAUTHENTICATED', 2),
     'AUTHENTICATION_ERROR and not PERMISSION_ERROR',
   ],
-  'v1-refresh-twice': [
-    () => code(momento(), 'RefreshApiToken', 'INTERNAL', 2),
-    'INTERNAL_SERVER_ERROR',
-  ],
-  'v1-list-caches': [() => code(momento(), 'ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
-  'v1-list-caches-data-only': [
-    () => code(momento(), 'ListCaches', 'UNAUTHENTICATED'),
-    'AUTHENTICATION_ERROR',
-  ],
-  'v1-unknown-key': [() => code(momento(), 'ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
-  'v1-expired': [() => code(momento(), 'ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
-  'v1-expired-refresh': [
-    () => code(momento(), 'RefreshApiToken', 'PERMISSION_DENIED'),
-    'PERMISSION_ERROR',
-  ],
+  'v1-refresh-twice': [v1('RefreshApiToken', 'INTERNAL', 2), 'INTERNAL_SERVER_ERROR'],
+  'v1-list-caches': [v1('ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
+  'v1-list-caches-data-only': [v1('ListCaches', 'UNAUTHENTICATED'), 'AUTHENTICATION_ERROR'],
+  'v1-unknown-key': [v1('ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
+  'v1-expired': [v1('ListCaches', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
+  'v1-expired-refresh': [v1('RefreshApiToken', 'PERMISSION_DENIED'), 'PERMISSION_ERROR'],
 
-  'sm-latest-of-none': [() => code(store(), ACCESS, 'FAILED_PRECONDITION'), 'FAILED_PRECONDITION'],
-  'sm-add-checksum': [() => store().inject(ADD, 1, { kind: 'corrupt' }), 'ignored'],
-  'sm-add-wrong-checksum': [() => code(store(), ADD, 'INTERNAL', 2), 'INTERNAL'],
-  'sm-add-largest': [
-    () => code(store(), ADD, 'INVALID_ARGUMENT', 4),
-    'SECRET_MANAGER_REFUSED',
-    'NO ANSWER',
-  ],
-  'sm-add-numbers': [() => hook(store(), ADD, 3, addAnother), '1, 3, 4'],
+  'sm-latest-of-none': [sm(ACCESS, 'FAILED_PRECONDITION'), 'FAILED_PRECONDITION'],
+  'sm-add-checksum': [corrupted(store, ADD, 1), 'ignored'],
+  'sm-add-wrong-checksum': [sm(ADD, 'INTERNAL', 2), 'INTERNAL'],
+  'sm-add-largest': [sm(ADD, 'INVALID_ARGUMENT', 4), 'SECRET_MANAGER_REFUSED', 'NO ANSWER'],
+  'sm-add-numbers': [before(store, ADD, 3, addAnother), '1, 3, 4'],
   'sm-add-time': [
     () => (bed.secretManager.now = () => bed.clock.now() + 600_000),
     /^-(599|600|601) s off$/,
   ],
-  'sm-access-number': [() => code(store(), ACCESS, 'NOT_FOUND', 2), 'nothing'],
-  'sm-access-checksum': [() => code(store(), ACCESS, 'INTERNAL', 2), 'INTERNAL', 'NO ANSWER'],
-  'sm-access-no-number': [() => hook(store(), ACCESS, 2, addAnother), 'OK'],
-  'sm-access-latest': [() => (bed.secretManager.staleLatest = 1), 'not within 5 min'],
-  'sm-list': [() => (bed.secretManager.staleLists = 1), 'not within 5 min'],
+  'sm-access-number': [sm(ACCESS, 'NOT_FOUND', 2), 'nothing'],
+  'sm-access-checksum': [sm(ACCESS, 'INTERNAL', 2), 'INTERNAL', 'NO ANSWER'],
+  'sm-access-no-number': [before(store, ACCESS, 2, addAnother), 'OK'],
+  'sm-access-latest': [lagLatest, 'not within 5 min'],
+  'sm-list': [lagLists, 'not within 5 min'],
   'sm-name': [
-    () =>
-      rewrite(LIST_VERSIONS, ({ versions = [], ...answer }) => ({
-        ...answer,
-        versions: versions.map((version) => ({
-          ...version,
-          name: version.name.replace(/^projects\/\d+/, 'projects/p'),
-        })),
-      })),
+    rewritten(LIST_VERSIONS, ({ versions = [], ...answer }) => ({
+      ...answer,
+      versions: versions.map((version) => ({ ...version, ...withProjectId(version) })),
+    })),
     'another name',
   ],
-  'sm-list-pages': [
-    () => hook(store(), LIST_VERSIONS, 2, () => (bed.secretManager.staleLists = 1)),
-    '2 entries',
-  ],
-  'sm-permissions': [
-    () =>
-      hook(store(), 'TestIamPermissions', 1, () =>
-        bed.secretManager.grant(
-          secretInUse,
-          ['access', 'list', 'add'].map((name) => `secretmanager.versions.${name}`),
-        ),
-      ),
-    'disable, destroy',
-  ],
-  'sm-permissions-no-secret': [
-    () => code(store(), 'TestIamPermissions', 'UNIMPLEMENTED'),
-    'UNIMPLEMENTED',
-  ],
-  'sm-no-secret': [() => code(store(), ACCESS, 'UNIMPLEMENTED'), 'UNIMPLEMENTED'],
-  'sm-etag-listed': [() => (bed.secretManager.hasEtags = false), 'there is no etag'],
-  'sm-disabled-access': [() => code(store(), ACCESS, 'NOT_FOUND', 2), 'NOT_FOUND'],
+  'sm-list-pages': [before(store, LIST_VERSIONS, 2, lagLists), '2 entries'],
+  'sm-permissions': [before(store, 'TestIamPermissions', 1, limitPermissions), 'disable, destroy'],
+  'sm-permissions-no-secret': [sm('TestIamPermissions', 'UNIMPLEMENTED'), 'UNIMPLEMENTED'],
+  'sm-no-secret': [sm(ACCESS, 'UNIMPLEMENTED'), 'UNIMPLEMENTED'],
+  'sm-etag-listed': [noEtags, 'there is no etag'],
+  'sm-disabled-access': [sm(ACCESS, 'NOT_FOUND', 2), 'NOT_FOUND'],
   'sm-disabled-get': [
-    () => rewrite('GetSecretVersion', (answer) => ({ ...answer, state: 'DESTROYED' })),
+    rewritten('GetSecretVersion', (answer) => ({ ...answer, state: 'DESTROYED' })),
     'DESTROYED',
   ],
-  'sm-etag-changes': [() => (bed.secretManager.hasEtags = false), 'there is none'],
-  'sm-etag-old': [() => (bed.secretManager.hasEtags = false), 'OK'],
-  'sm-destroy': [() => store().inject(DESTROY, 1, { kind: 'corrupt' }), 'STATE_UNSPECIFIED'],
-  'sm-destroyed-access': [() => code(store(), ACCESS, 'NOT_FOUND', 3), 'NOT_FOUND'],
-  'sm-destroyed-listed': [
-    () => hook(store(), DESTROY, 1, () => (bed.secretManager.staleLists = 1)),
-    'not within 5 min',
-  ],
-  'sm-destroy-delayed': [
-    () => store().inject(DESTROY, 1, { kind: 'corrupt' }),
-    'STATE_UNSPECIFIED, with no time',
-  ],
-  'sm-latest-disabled': [
-    () => hook(store(), 'DisableSecretVersion', 3, () => (bed.secretManager.staleLatest = 1)),
-    'not within 5 min',
-  ],
-  'sm-endpoint-global': [() => code(store(), ACCESS, 'NOT_FOUND'), 'NOT_FOUND'],
-  'sm-endpoint-regional': [() => code(store(), ACCESS, 'INVALID_ARGUMENT'), 'INVALID_ARGUMENT'],
-  'sm-routing-header': [() => code(store(), ACCESS, 'INTERNAL', 2), 'INTERNAL'],
+  'sm-etag-changes': [noEtags, 'there is none'],
+  'sm-etag-old': [noEtags, 'OK'],
+  'sm-destroy': [corrupted(store, DESTROY, 1), 'STATE_UNSPECIFIED'],
+  'sm-destroyed-access': [sm(ACCESS, 'NOT_FOUND', 3), 'NOT_FOUND'],
+  'sm-destroyed-listed': [before(store, DESTROY, 1, lagLists), 'not within 5 min'],
+  'sm-destroy-delayed': [corrupted(store, DESTROY, 1), 'STATE_UNSPECIFIED, with no time'],
+  'sm-latest-disabled': [before(store, 'DisableSecretVersion', 3, lagLatest), 'not within 5 min'],
+  'sm-endpoint-global': [sm(ACCESS, 'NOT_FOUND'), 'NOT_FOUND'],
+  'sm-endpoint-regional': [sm(ACCESS, 'INVALID_ARGUMENT'), 'INVALID_ARGUMENT'],
+  'sm-routing-header': [sm(ACCESS, 'INTERNAL', 2), 'INTERNAL'],
 };
 
 describe('every assumption', () => {
@@ -553,8 +489,11 @@ describe('tools/conformance.ts', () => {
     expect(exists()).toBe(false);
   });
 
-  it('creates nothing when the answers are no, and checks the other assumptions', async () => {
-    const ended = await ask(['n', '', 'of course not']);
+  it.each([
+    ['the answers are no', ['n', '', 'of course not']],
+    ['the input ends', []],
+  ])('creates nothing when %s, and checks the other assumptions', async (_, answers) => {
+    const ended = await ask(answers);
     expect(ended.code).toBe(0);
     const checked = Object.entries(ended.lines).filter(([, verdict]) => verdict !== 'not checked');
     expect(Object.fromEntries(checked)).toEqual({
@@ -577,20 +516,6 @@ describe('tools/conformance.ts', () => {
     }
   });
 
-  it('creates nothing when the input ends', async () => {
-    expect(await ask([])).toMatchObject({ code: 0 });
-    expect(ours()).toEqual([]);
-  });
-
-  it('checks only Secret Manager when no key is configured', async () => {
-    const { lines, stdout } = await ask(['y'], {
-      CONFORMANCE_MANAGEMENT_KEY: '',
-      CONFORMANCE_V1_KEY: '',
-    });
-    expect(lines).toEqual({ ...all('not checked'), ...all('same', SM) });
-    expect(stdout).toContain('observed CONFORMANCE_V1_KEY is not set');
-  });
-
   it("doesn't check ListCaches with v2 keys when the host is unknown", async () => {
     const bench = new KeyApiTestBed({ ...target(), momento: {} });
     await expect(bench.listCaches('x')).rejects.toThrow(NotChecked);
@@ -598,15 +523,14 @@ describe('tools/conformance.ts', () => {
   });
 
   it.each(['projects/p', 'projects/p/locations/europe-west4'])(
-    'creates and deletes its secret when the parent is %s',
+    'checks only Secret Manager, and deletes its secret in %s, when no key is configured',
     async (parent) => {
       const { name } = bed.newName(parent);
-      const changes = {
-        CONFORMANCE_MANAGEMENT_KEY: '',
-        CONFORMANCE_V1_KEY: '',
-        CONFORMANCE_SECRET: name,
-      };
-      expect(await ask(['y'], changes)).toMatchObject({ code: 0, lines: all('same', SM) });
+      const keys = { CONFORMANCE_MANAGEMENT_KEY: '', CONFORMANCE_V1_KEY: '' };
+      const ended = await ask(['y'], { ...keys, CONFORMANCE_SECRET: name });
+      const lines = { ...all('not checked'), ...all('same', SM) };
+      expect(ended).toMatchObject({ code: 0, lines });
+      expect(ended.stdout).toContain('observed CONFORMANCE_V1_KEY is not set');
       expect(bed.secretManager.versions(name)).toEqual([]);
     },
   );

@@ -7,9 +7,11 @@ import { parse } from 'yaml';
 import { parseConfig } from '../../src/config/config';
 import { CHECKED_SETTINGS } from '../../src/config/environment';
 import { ERROR_CODES, RotationError } from '../../src/errors';
+import { parseOperatorRequest, parseRequest } from '../../src/http/request';
 import { REFRESH_PATH } from '../../src/momento/key-api';
 import { TIME_TO_ANSWER, TIME_TO_ISSUE_AND_ADD } from '../../src/rotation/deadlines';
 import { OUTCOMES } from '../../src/rotation/result';
+import { parseSecretName } from '../../src/secret-name';
 import { variablesRead } from './variables';
 
 const root = resolve(__dirname, '../..');
@@ -170,6 +172,79 @@ describe('the documentation', () => {
         ![root, resolve(root, dirname(page))].some((folder) => existsSync(resolve(folder, file))),
     );
     expect(missing).toEqual([]);
+  });
+
+  test.each(PAGES)('%s names only outputs and variables that Terraform has', (page) => {
+    const modules = ['terraform', ...globSync('terraform/examples/*', { cwd: root })];
+    const text = modules
+      .flatMap((folder) => globSync(`${folder}/*.tf`, { cwd: root }))
+      .map(read)
+      .join('\n');
+    const named = (pattern: RegExp): string[] =>
+      [...read(page).matchAll(pattern)].map(([, name = '']) => name);
+    const outputs = named(/terraform output (?:-raw |-json )?(\w+)/g);
+    const variables = named(/-var '?(\w+)=/g);
+    expect(outputs.filter((name) => !text.includes(`output "${name}"`))).toEqual([]);
+    expect(variables.filter((name) => !text.includes(`variable "${name}"`))).toEqual([]);
+    if (page === 'README.md') expect(outputs.length * variables.length).toBeGreaterThan(0);
+  });
+
+  test('has only commands in the README that CI runs, plans or validates', () => {
+    const commands = [...read('README.md').matchAll(/^ *```sh\n(.*?)^ *```/gms)].flatMap(
+      ([, block = '']) => block.trim().split(/\n *| && /),
+    );
+    const [, tried = ''] = /## Try it.*?```sh\n(.*?)```/s.exec(read('README.md')) ?? [];
+    const isChecked = (command: string): boolean =>
+      tried.split('\n').includes(command) ||
+      /^terraform (init|output|apply)\b/.test(command) ||
+      (command.startsWith('cd ') && existsSync(resolve(root, command.slice(3)))) ||
+      command.startsWith('gcloud ');
+    expect(commands.filter((command) => !isChecked(command))).toEqual([]);
+    expect(tried).toBe('npm ci\nnpm run demo\n');
+    expect(read('.ci/run')).toMatch(/check 'README, try it' .*README\.md/);
+  });
+
+  test('has examples of requests that the function accepts', () => {
+    const page = read('docs/reference/requests.md');
+    const configured = [
+      parseSecretName('projects/p/secrets/momento-api-key'),
+      parseSecretName('projects/p/secrets/S'),
+    ]
+      .filter((name) => name !== undefined)
+      .map((name) => ({ ...name, payload: 'json' as const }));
+    const [, body = ''] = /```json\n(.*?)```/s.exec(page) ?? [];
+    expect(parseRequest(Buffer.from(body), configured, 0)).toMatchObject({ kind: 'rotate' });
+    const messages = [
+      ...[...page.matchAll(/^\| `(\{.*?\})` \|/gm)].map(([, text = '']) => text),
+      ...[...page.matchAll(/--message='(.*?)'/g)].map(([, text = '']) => text),
+    ];
+    expect(messages.length).toBeGreaterThanOrEqual(5);
+    for (const message of messages) {
+      expect(parseOperatorRequest(Buffer.from(message), configured, 0)).toHaveProperty('kind');
+    }
+  });
+
+  test('has valid JSON in every example', () => {
+    for (const page of PAGES) {
+      const blocks = [...read(page).matchAll(/^ *```json\n(.*?)^ *```/gms)];
+      for (const [, block = ''] of blocks) expect(() => JSON.parse(block) as unknown).not.toThrow();
+    }
+  });
+
+  test('has a line of the log with the fields of the code', () => {
+    const [, block = ''] =
+      /```json\n(.*?)```/s.exec(read('docs/reference/logs-and-metrics.md')) ?? [];
+    const code = [
+      'src/http/log-lines.ts',
+      'src/rotation/result.ts',
+      'src/rotation/run.ts',
+      'src/log.ts',
+    ]
+      .map(read)
+      .join('\n');
+    const { steps, ...fields } = JSON.parse(block) as { steps: object };
+    const names = [...Object.keys(fields), ...Object.keys(steps)];
+    expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(code))).toEqual([]);
   });
 
   test.each(PAGES)('%s links to files and headings that are there', (page) => {

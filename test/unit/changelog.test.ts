@@ -39,7 +39,7 @@ describe('the section of a version', () => {
   });
 
   test.each(['1.1', '1.1.0-rc', '2.0.0', ''])('fails when there is none for %j', (version) => {
-    expect(() => sectionOf(CHANGELOG, version)).toThrow('says nothing');
+    expect(() => sectionOf(CHANGELOG, version)).toThrow('has no text about');
   });
 });
 
@@ -53,8 +53,8 @@ describe('a release', () => {
   });
 
   test('fails when nothing changed, or when the version exists', () => {
-    expect(() => released(after, '1.3.0', '2027-03-01')).toThrow('nothing of Unreleased');
-    expect(() => released(CHANGELOG, '1.1.0', '2027-03-01')).toThrow('released already');
+    expect(() => released(after, '1.3.0', '2027-03-01')).toThrow('has no text about Unreleased');
+    expect(() => released(CHANGELOG, '1.1.0', '2027-03-01')).toThrow('already has a section');
   });
 });
 

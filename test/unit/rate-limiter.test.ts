@@ -197,10 +197,10 @@ test('keeps to rate and deadlines, and settles every call, for any calls', async
   );
 });
 
-test('counts the calls of a postponed turn from when they begin', async () => {
+test('counts the calls of a turn from when they begin', async () => {
   const at = await limiter.acquire({ deadline: Infinity, priority: 0, slots: 2 });
   await clock.advance(900);
-  limiter.postpone(at, 2);
+  limiter.beginNow(at, 2);
   ask('next');
   await clock.advance(5000);
   expect(log).toEqual(['next 1900']);

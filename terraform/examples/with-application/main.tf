@@ -26,11 +26,11 @@ resource "google_service_account" "application" {
   account_id   = "cache-application"
   display_name = "The application that uses the cache"
 
-  # Which enables the API that makes accounts, and waits until it can be used.
+  # The module enables IAM's API and waits until it can be used.
   depends_on = [module.momento_key_rotator]
 }
 
-# It reads exactly this secret: not the management key, and not what another application uses.
+# The application can read this secret only. It can't read the management key or another application's secret.
 resource "google_secret_manager_secret_iam_member" "application" {
   project   = var.project_id
   secret_id = module.momento_key_rotator.secret_names[local.secret]
@@ -38,9 +38,9 @@ resource "google_secret_manager_secret_iam_member" "application" {
   member    = google_service_account.application.member
 }
 
-# The application reads the secret itself, by Secret Manager's API. So it takes a new key into use within REREAD_EVERY,
-# or at once when Momento rejects the old one; it connects with it before it lets the old one go; and where a version
-# holds a key that does not work, it keeps the one that does.
+# The application reads the secret through Secret Manager's API. So it uses a new key within REREAD_EVERY, or at once
+# when Momento rejects the old one. It connects with the new key before it closes the old client. If a version contains
+# no working key, it keeps the old one.
 #
 # The alternative is a volume that Cloud Run mounts, with `version = "latest"`:
 #
@@ -55,26 +55,25 @@ resource "google_secret_manager_secret_iam_member" "application" {
 #     }
 #   }
 #
-# Each read of the file then gets the newest version, and the application needs no client for Secret Manager. What that
-# costs: no event tells that the file has changed, so the application still has to read it again and to make a new
-# Momento client, as examples/application does; `latest` may lag after a rotation, and a file cannot be asked for a
-# version by its number; and no revision can be deployed before the first key is there. A secret in an environment
-# variable is no alternative at all: it stays what it was when the instance started.
+# Each read of the file gets the newest version, and the application needs no client for Secret Manager. But no event
+# reports a changed file, so the application must still read it again and create a new Momento client. `latest` can lag
+# after a rotation, and a file has no version number. No revision can be deployed before the first key exists. A secret
+# in an environment variable is unsuitable, because its value stays the same until the instance ends.
 resource "google_cloud_run_v2_service" "application" {
   project  = var.project_id
   location = var.region
   name     = "cache-application"
 
-  # It keeps nothing that could be lost.
+  # The service has no data of its own.
   deletion_protection = false
 
   template {
     service_account = google_service_account.application.email
 
-    # No probe asks GET /healthz, which says 503 until there is a key: the first revision, which is deployed before the
-    # first key is minted, would fail. Cloud Run waits until the port is open, which the application needs no key for.
-    # With a key in place, a startup probe keeps revisions away that cannot use it; a liveness probe would only restart
-    # instances, and a restart gives them the same key.
+    # There is no probe of GET /healthz, which returns 503 until a key exists. With one, the first revision would fail,
+    # because it is deployed before the first key is minted. Cloud Run waits until the port is open. Once a key exists,
+    # a startup probe keeps out revisions that can't use it. A liveness probe would only restart instances with the same
+    # key.
     containers {
       image = var.image
 
@@ -88,19 +87,19 @@ resource "google_cloud_run_v2_service" "application" {
         value = var.cache
       }
 
-      # Much shorter than the grace period, after which the old key ends.
+      # Much shorter than the grace period, after which the old key is revoked.
       env {
         name  = "REREAD_EVERY"
         value = "5m"
       }
 
-      # A v2 key does not say where its cache is.
+      # A v2 key doesn't contain the endpoint of its cache.
       env {
         name  = "MOMENTO_ENDPOINT"
         value = var.momento_endpoint
       }
 
-      # Cloud Run hands this to the application as PORT, which may not be set here.
+      # Cloud Run sets PORT to this number, and refuses PORT here.
       ports {
         container_port = 8080
       }

@@ -381,8 +381,8 @@ describe('a revocation', () => {
   test('waits once for all keys, and rechecks them right before', async () => {
     const events: unknown[] = [];
     const acquire = (call: RateLimitedCall) => Promise.resolve(events.push(call));
-    const postpone = (at: number, slots: number) => void events.push({ at, slots });
-    const session = open({ limiter: { acquire, postpone } as unknown as RateLimiter });
+    const beginNow = (at: number, slots: number) => void events.push({ at, slots });
+    const session = open({ limiter: { acquire, beginNow } as unknown as RateLimiter });
     const keys = [own(), own(), own()];
     const [kept = '', ...others] = keys.map(({ keyInfo: { key_id } }) => key_id);
     const deadline = limits();

@@ -285,6 +285,20 @@ describe('a newer version', () => {
     expect(took).toBeLessThanOrEqual(30 * SECOND);
   });
 
+  test('that was added before the new one has a revoked minted key replaced', async () => {
+    let added = 5;
+    const bed = testBed({
+      next: MINT,
+      store: { add: () => Promise.resolve(version((added += 1))) },
+      // A compromise response of another process added version 5, and revoked the first new key.
+      check: () => (added === 6 && issues() === 1 ? REJECTED : ACCEPTED),
+    });
+    const issues = () => bed.calls.filter((call) => call === 'issue').length;
+    const { renewal } = await renew(bed.begin(), bed.inspection);
+    expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 7 }, check: ACCEPTED });
+    expect(issues()).toBe(2);
+  });
+
   test('has no key without an id revoked', async () => {
     const issue = inTurn<IssuedKey>({ credential: { ...NEW_KEY, keyId: undefined }, warnings: [] });
     expect((await renewIn({ ...THEIRS, next: { by: 'mint', issue } })).revoked).toEqual([]);

@@ -43,7 +43,12 @@ test('takes the later time of a version that is listed with two', () => {
   const other = entry(1, { createTime: { seconds: 500 } });
   const none = entry(1, { createTime: null });
   expect(list(other, entry(1)).versions).toMatchObject([{ createdAt: 500 * SECOND }]);
-  expect(list(entry(1), none).versions).toMatchObject([{ createdAt: 100 * SECOND }]);
+  for (const entries of [
+    [entry(1), none],
+    [none, entry(1)],
+  ]) {
+    expect(list(...entries).versions).toMatchObject([{ createdAt: 100 * SECOND }]);
+  }
 });
 
 test('keeps a version without a known state, as enabled and incomplete', () => {

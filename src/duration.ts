@@ -7,10 +7,10 @@ export const DAY = 24 * HOUR;
 
 const UNITS = { s: SECOND, m: MINUTE, h: HOUR, d: DAY };
 
-/** What `parseDuration` takes, for messages. */
+/** The texts that `parseDuration` reads, for messages. */
 export const DURATION = 'a whole number with a unit, s, m, h or d, such as 36h or 14d';
 
-/** Reads a duration such as `36h`, or `0`; undefined if it is none. */
+/** Reads a duration such as `36h`, or `0`; undefined for any other text. */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0;
   const [, amount, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];

@@ -73,9 +73,9 @@ export function helpFor(code: ErrorCode): string {
  * the secret, and `describeImpact` adds it where that is known.
  */
 interface ErrorParts {
-  /** What went wrong, with public names only: secret, role, host, status, Google's reason. */
+  /** A sentence with public names only: secret, role, host, status, Google's reason. */
   readonly problem: string;
-  /** What the operator must do, as an imperative. */
+  /** An imperative for the operator. */
   readonly action: string;
 }
 
@@ -134,7 +134,7 @@ export class RotationError extends Error {
   }
 }
 
-/** @param action what to do unless the next run simply has more time */
+/** @param action by default, the next run might have more time */
 export function deadlineExceeded(
   problem: string,
   action = 'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',

@@ -4,7 +4,7 @@ export interface SecretName {
   readonly name: string;
   readonly project: string;
   readonly location?: string | undefined;
-  /** The last part: the secret's short name. */
+  /** The last part, the short name. */
   readonly id: string;
 }
 

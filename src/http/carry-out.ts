@@ -21,13 +21,13 @@ interface Arrival {
   readonly publishedAt?: number | undefined;
 }
 
-/** What a request is answered with. */
+/** The answer to a request. */
 export interface Answer {
   readonly status: number;
   readonly body: unknown;
 }
 
-/** What is known about each secret then. */
+/** The results of all secrets. HTTP and Pub/Sub derive different statuses from them. */
 interface Completion {
   readonly body: object;
   readonly statuses: readonly number[];

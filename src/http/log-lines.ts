@@ -12,7 +12,7 @@ export interface Origin {
   readonly reason?: string | undefined;
   /** Of a message of Pub/Sub. */
   readonly messageId?: string | undefined;
-  /** How many secrets the message asks for, so that who waits for its lines knows when all are there. */
+  /** How many lines follow for the message: one for each secret. */
   readonly requestedSecrets?: number | undefined;
 }
 
@@ -34,7 +34,7 @@ export function rotationLine(run: RunResult, now: number, origin: Origin): LogEn
     durationMs: run.durationMs,
     steps: run.steps,
     ...origin,
-    // The operator's reason goes first, and the rotator's own is kept beside it.
+    // If the operator gave a reason, `decision` is the rotator's own.
     reason: origin.reason ?? result.reason,
     ...(origin.reason !== undefined && { decision: result.reason }),
     ...(cause !== undefined && { stack: stackFrames(cause) }),

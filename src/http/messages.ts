@@ -96,7 +96,7 @@ export interface Message {
   readonly data: Buffer;
 }
 
-/** What a message asks for. `request`: its data is the JSON of a request. */
+/** The meaning of a message. `request`: its data is the JSON of a request. */
 type MessageKind =
   | { readonly kind: 'rotate'; readonly secrets: readonly SecretName[] }
   | { readonly kind: 'ignore'; readonly eventType: string }
@@ -155,8 +155,8 @@ export function parseMessage(body: Buffer): Message {
 }
 
 /**
- * What a message asks for. Secret Manager's events have the attribute `eventType`; of their data nothing counts, because
- * everybody who can publish can write it.
+ * The meaning of a message. Secret Manager's events have the attribute `eventType`. Their data is ignored, because every
+ * publisher can write it.
  *
  * https://cloud.google.com/secret-manager/docs/event-notifications
  *

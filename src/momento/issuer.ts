@@ -193,7 +193,7 @@ export class MomentoSession implements KeySession {
     const manager = await this.#usableManager();
     const wanted = keyIds.filter((keyId) => keyId !== manager.keyId);
     if (wanted.length === 0) return results;
-    const begin = await this.#options.api.revocationTurn(wanted.length, limits);
+    const begin = await this.#options.api.waitToRevoke(wanted.length, limits);
     const rechecked = await recheck(wanted);
     begin();
     await Promise.all(

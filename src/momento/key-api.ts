@@ -34,7 +34,7 @@ export const PRIORITY = {
   revoke: 5,
 } as const;
 
-/** Less than what a payload keeps free for the next key. */
+/** Less than the room that a payload must have for the next key (GROWTH_BYTES). */
 const MAX_KEY_INFO_LENGTH = 1024;
 
 const KEYS_PER_PAGE = 100;
@@ -185,14 +185,14 @@ export class KeyApi {
    *
    * @returns must be called right before the revocations
    */
-  async revocationTurn(slots: number, { deadline }: CallLimits): Promise<() => void> {
+  async waitToRevoke(slots: number, { deadline }: CallLimits): Promise<() => void> {
     const { limiter } = this.#options;
     const priority = this.#priority(PRIORITY.revoke);
     const at = await limiter.acquire({ priority, slots, deadline });
     return () => limiter.beginNow(at, slots);
   }
 
-  /** Revokes a key after `revocationTurn`. If the key is already gone, it counts as revoked. */
+  /** Revokes a key after `waitToRevoke`. If the key is already gone, it counts as revoked. */
   async revoke(apiKey: string, keyId: string, limits: CallLimits): Promise<void> {
     const path = `/api-keys/${encodeURIComponent(keyId)}`;
     const exchange = { method: 'DELETE', path, authorization: apiKey } as const;
@@ -267,7 +267,7 @@ export class KeyApi {
   ): Promise<HttpAnswer> {
     const { limiter } = this.#options;
     await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
-    // Aborting an issue would lose a key. The run keeps time for it.
+    // Aborting an issue would lose a key. The run leaves time for it.
     const isIssue = priority === PRIORITY.issue;
     return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
   }

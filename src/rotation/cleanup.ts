@@ -34,7 +34,6 @@ export interface CleanupInput {
   readonly blocked?: Failure | undefined;
 }
 
-/** What to disable, destroy and revoke. */
 interface CleanupPlan extends VersionPlan {
   readonly input: CleanupInput;
   /**

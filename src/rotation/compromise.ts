@@ -399,7 +399,7 @@ export function notResponded(run: CompromiseRun, failure: Failure): RunResult {
   return toResponse(run, failedRun(failure), new OldKeys());
 }
 
-/** The result of a run, with what a compromise response adds to it. */
+/** The result of a run, with the fields of a compromise response. */
 function toResponse(run: CompromiseRun, record: RunRecord, old: OldKeys): RunResult {
   const { renewed, decision, failure, cleanup } = record;
   const isRenewed =

@@ -73,9 +73,9 @@ export class Deadlines {
     return this.end - TIME_TO_ADD;
   }
 
-  /** The limits of a step that leaves time for what follows it. */
-  before(reserve: number): Deadlines {
-    return new Deadlines(this.clock, this.end - reserve);
+  /** The limits of a step that must end this long before the run. */
+  before(ms: number): Deadlines {
+    return new Deadlines(this.clock, this.end - ms);
   }
 
   get canIssue(): boolean {

@@ -9,10 +9,9 @@ import type {
   KeySource,
   NextKey,
   Permission,
-  SecretStore,
   Version,
 } from './ports';
-import { REPLACE_REJECTED_AGE, RETRY_FOR, type Deadlines } from './deadlines';
+import { REPLACE_REJECTED_AGE, RETRY_FOR } from './deadlines';
 import type { Run } from './run';
 
 /** What is known about a secret, and about its next key. */
@@ -46,20 +45,12 @@ interface State {
   readonly unreadable: ReadonlyMap<number, string>;
 }
 
-type Context = Pick<
-  Run,
-  'secret' | 'store' | 'keys' | 'session' | 'clock' | 'deadlines' | 'policy'
->;
-
-type StoreContext = {
-  readonly secret: SecretName;
-  readonly store: SecretStore;
-  readonly deadlines: Deadlines;
-} & Pick<Run, 'clock'>;
+/** A management key's secret is only read, so it isn't the secret of a run. */
+type StoreContext = Pick<Run, 'store' | 'deadlines' | 'clock'> & { readonly secret: SecretName };
 
 /** @param permissions those that the run can need */
 export async function inspect(
-  context: Context,
+  context: Run,
   permissions: readonly Permission[],
 ): Promise<Inspection> {
   const { secret, store, session, deadlines } = context;
@@ -157,7 +148,7 @@ async function reconcile(
 
 /** The version itself. Without the permission to get it, the version counts as unchanged, because an enabled version prevents revocations. */
 export async function getVersion(
-  { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
+  { secret, store, deadlines }: Omit<StoreContext, 'clock'>,
   version: Version,
 ): Promise<Version | undefined> {
   try {
@@ -169,7 +160,7 @@ export async function getVersion(
 }
 
 async function interpret(
-  context: Context,
+  context: Run,
   { versions, readable, unreadable }: State,
   missing: readonly Permission[],
 ): Promise<Omit<Inspection, 'missing' | 'canonicalName'>> {
@@ -223,7 +214,7 @@ const SEARCHED_VERSIONS = 5;
 
 /** The newest key in an older version that can be read. */
 async function readableBefore(
-  { secret, store, keys, deadlines }: Context,
+  { secret, store, keys, deadlines }: Run,
   versions: readonly Version[],
   number: number,
 ): Promise<CurrentKey | undefined> {
@@ -243,7 +234,7 @@ async function readableBefore(
  * every version from the function, each run would add another one.
  */
 async function isReplacementUnreadable(
-  { secret, store, clock, deadlines }: Context,
+  { secret, store, clock, deadlines }: Run,
   versions: readonly Version[],
   number: number,
 ): Promise<boolean> {
@@ -261,7 +252,7 @@ async function isReplacementUnreadable(
  * that version. Only a renewal time that is a share of an unknown lifetime depends on it.
  */
 async function storedSince(
-  { secret, store, keys, deadlines, policy }: Context,
+  { secret, store, keys, deadlines, policy }: Run,
   versions: readonly Version[],
   current: CurrentKey,
 ): Promise<number> {

@@ -14,8 +14,6 @@ export const READS_AT_ONCE = 16;
 /** How many versions can be missing in a list. A complete list misses none, not even destroyed versions. */
 const MAX_UNLISTED = 1_000;
 
-type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keyIdsInOtherSecrets'>;
-
 /**
  * Finds the keys among `keyIds` that no version contains.
  *
@@ -30,7 +28,7 @@ type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keyIdsInOt
  * @param ignore versions that the run is about to disable; they aren't read
  */
 export async function orphanedKeys(
-  context: Context,
+  context: Run,
   keyIds: readonly string[],
   versions: readonly Version[],
   ignore: readonly Version[] = [],
@@ -104,7 +102,7 @@ export async function newestKeys(
 
 /** Whether a version with this number exists, in any state. Access by number doesn't lag, and a list does. */
 export async function exists(
-  { secret, store, deadlines }: Pick<Context, 'secret' | 'store' | 'deadlines'>,
+  { secret, store, deadlines }: Run,
   number: number,
   retrying: Parameters<Deadlines['retry']>[1] = {},
 ): Promise<boolean> {
@@ -124,7 +122,7 @@ function asCorrupt(thrown: unknown): 'corrupt' {
   throw thrown;
 }
 
-/** What reading a version showed. */
+/** The result of reading a version. */
 export type Reading = { readonly number: number } & (
   | { readonly kind: 'key'; readonly credential: Credential }
   | { readonly kind: 'disabled' | 'gone' }
@@ -140,7 +138,7 @@ export type Reading = { readonly number: number } & (
  * @param listed the version as it was listed; undefined if no list shows it
  */
 export async function readVersion(
-  context: Pick<Context, 'secret' | 'store' | 'keys' | 'deadlines'>,
+  context: Run,
   number: number,
   listed: Version | undefined,
   retrying: Parameters<Deadlines['retry']>[1] = {},

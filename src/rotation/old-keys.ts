@@ -1,4 +1,4 @@
-/** What a compromise response knows about the old keys of a secret, and the part of its result that follows from it. */
+/** The old keys of a secret, as far as a compromise response knows them, and its verdict about them. */
 import { isoTime, MINUTE } from '../duration';
 import { RotationError } from '../errors';
 import type { Reading } from './key-usage';

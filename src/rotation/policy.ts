@@ -206,7 +206,6 @@ export function newestVersion(versions: readonly Version[]): Version | undefined
   return ascending(versions).at(-1);
 }
 
-/** What to disable and what to destroy. */
 export interface VersionPlan {
   readonly disable: readonly Version[];
   readonly destroy: readonly Version[];
@@ -214,7 +213,7 @@ export interface VersionPlan {
 
 /**
  * Plans the cleanup of versions that `newest` supersedes. The newest version is in no plan, and neither is one that changed
- * its state moments ago: what this run disables, a later run destroys.
+ * its state moments ago: a later run destroys the versions that this run disables.
  *
  * Nothing is planned before a list has shown the newest version. Until then the numbers might belong to two secrets of the
  * same name, one deleted and one created again.

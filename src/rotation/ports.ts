@@ -67,7 +67,7 @@ export interface CallLimits {
 export interface SecretStore {
   /** Reads a payload. By number the answer is strongly consistent, by `latest` it can lag. */
   access(secret: SecretName, version: number | 'latest', limits: CallLimits): Promise<Access>;
-  /** The version getVersion, without its payload; undefined if there is none. */
+  /** A version without its payload; undefined if there is no such version. */
   get(secret: SecretName, version: number, limits: CallLimits): Promise<Version | undefined>;
   /** The versions of a secret. The list can lag, in states and by whole versions. */
   list(secret: SecretName, limits: CallLimits): Promise<VersionList>;
@@ -157,7 +157,7 @@ export interface NextKey {
    * @throws RotationError: `refused` is final; with `outcomeUnknown` the issuer might have issued a key
    */
   issue(limits: CallLimits): Promise<IssuedKey>;
-  /** The error for a refusal, made precise by what is known about earlier attempts. */
+  /** The error for a refusal, which depends on the outcomes of earlier attempts. */
   refusal(
     error: RotationError,
     context: { readonly answerLost: boolean; readonly now: number },
@@ -200,7 +200,7 @@ export interface KeySource {
    */
   parse(payload: Uint8Array): Credential;
   /**
-   * Opens what the runs of one request share: management key, list of keys, connections.
+   * Opens a session for the runs of one request. They share the management key, the list of keys, and connections.
    *
    * @param managementKey undefined if none is configured
    */

@@ -1,4 +1,4 @@
-/** The result of a run: a pure function of what its steps returned. */
+/** The result of a run: a pure function of the record of its steps. */
 import { inDays, isoTime } from '../duration';
 import { helpFor, RotationError, type ErrorCode } from '../errors';
 import {
@@ -26,7 +26,7 @@ export const OUTCOMES = [
 
 export type Outcome = (typeof OUTCOMES)[number];
 
-/** What the steps of a run returned. */
+/** The return values of the steps of a run. */
 export interface RunRecord {
   readonly inspection?: Inspection | undefined;
   readonly decision?: Decision | undefined;
@@ -93,7 +93,7 @@ export interface ErrorReport {
   readonly retryable: boolean;
 }
 
-/** A result, with what only the log gets. */
+/** A result, and fields for the log. */
 export interface RunResult {
   readonly result: RotationResult;
   /** The HTTP status of a request with this result alone. */
@@ -107,7 +107,7 @@ export interface RunResult {
   readonly liveKeys?: number | undefined;
   readonly durationMs: number;
   readonly steps: StepTimings['steps'];
-  /** What was thrown, if it was unexpected. */
+  /** The thrown value of an INTERNAL error. */
   readonly cause?: unknown;
 }
 
@@ -289,7 +289,7 @@ function impactOf({ inspection, renewed, check }: RunRecord, now: number): strin
 }
 
 /**
- * What a failure means for applications: the second part of every error message. It follows from the state of the secret.
+ * The impact of a failure on applications: the second part of every error message. It follows from the state of the secret.
  *
  * @param state undefined if the state isn't known
  */

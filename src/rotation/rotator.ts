@@ -1,4 +1,4 @@
-/** Rotates many secrets: which of them, which run joins which, what the runs of one request share. */
+/** Starts the runs of a request. One run at a time for each secret; runs of one request share a session. */
 import { withDeadline } from '../clock';
 import { SECOND } from '../duration';
 import { deadlineExceeded, RotationError } from '../errors';
@@ -33,7 +33,7 @@ interface Request {
 
 interface Running {
   readonly force: boolean;
-  /** A message has a run of its own, whose result shows what was added since. So does a compromise response. */
+  /** A message has a run of its own, because it counts versions since its own time. So does a compromise response. */
   readonly canBeJoined: boolean;
   readonly result: Promise<RunResult>;
 }
@@ -70,7 +70,7 @@ export class Rotator {
       return Promise.all(
         secrets.map((secret) => {
           const run = this.#newRun(secret, options, request);
-          return this.#inTurn(run, () => rotate(run), onResult);
+          return this.#oneAtATime(run, () => rotate(run), onResult);
         }),
       );
     });
@@ -155,7 +155,7 @@ export class Rotator {
             onRenewed: () => renewals.get(secret.name)?.resolve(undefined),
             renewalOf: async (name) => renewals.get(name)?.promise,
           };
-          return this.#inTurn(run, () => respond(run), onResult);
+          return this.#oneAtATime(run, () => respond(run), onResult);
         });
       }),
     );
@@ -224,7 +224,7 @@ export class Rotator {
    * One run at a time for each secret. A run with the same options as the running one shares its result. Any other run waits
    * until the running one ends. Every wait and every run ends at its deadline, so a call that hangs doesn't block later runs.
    */
-  async #inTurn(
+  async #oneAtATime(
     run: Run | CompromiseRun,
     work: () => Promise<RunResult>,
     onResult: (result: RunResult) => void,

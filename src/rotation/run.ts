@@ -22,7 +22,7 @@ export interface RunOptions {
   readonly deadline: number;
 }
 
-/** What all runs have in common. */
+/** The services and rules that all runs share. */
 export interface Dependencies {
   readonly store: SecretStore;
   readonly keys: KeySource;

@@ -263,7 +263,7 @@ export class KeyApiTestBed implements TestBed {
 
   async #revoke(keyId: string): Promise<void> {
     const limits = this.#limits();
-    await this.api.revocationTurn(1, limits);
+    await this.api.waitToRevoke(1, limits);
     await this.api.revoke(this.managementKey.apiKey, keyId, limits);
   }
 

@@ -5,12 +5,17 @@ import { RotationError, toRotationError } from '../errors';
 import type { Log } from '../log';
 import { TIME_TO_ANSWER } from '../rotation/deadlines';
 import { errorReport } from '../rotation/result';
-import { MAX_REQUEST_BYTES, readBody, tooLong } from './body';
 import { carryOut, type Answer, type RequestContext } from './carry-out';
 import { requestLine, type Origin } from './log-lines';
-import { receiveMessage } from './messages';
-import { beginsLikePush, isPush, MAX_PUSH_BYTES } from './push';
-import { parseRequest, parseScheduleTime, refuseQuery } from './request';
+import { beginsLikePush, isPush, MAX_PUSH_BYTES, receiveMessage } from './messages';
+import {
+  MAX_REQUEST_BYTES,
+  parseRequest,
+  parseScheduleTime,
+  readBody,
+  refuseQuery,
+  tooLong,
+} from './request';
 
 interface HandlerOptions extends RequestContext {
   /** The function's own timeout. */

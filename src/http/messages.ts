@@ -1,16 +1,25 @@
 /**
- * What the function does with a push message. Pub/Sub delivers a message again unless the answer is 2xx. So only failures
- * that another delivery can repair are answered with 503; all others are logged and acknowledged.
+ * Push messages of Pub/Sub. Pub/Sub delivers a message again unless the answer is 2xx. So only failures that another delivery
+ * can repair are answered with 503; all others are logged and acknowledged.
+ *
+ * https://cloud.google.com/pubsub/docs/push#receive_push
  */
 import { HOUR, isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import type { LogEntry } from '../log';
 import { TIME_TO_ANSWER } from '../rotation/deadlines';
 import { errorReport } from '../rotation/result';
+import { parseSecretName, type SecretName } from '../secret-name';
 import { carryOut, type Answer, type RequestContext } from './carry-out';
 import { requestLine, type Origin } from './log-lines';
-import { kindOf, parseMessage, type Message } from './push';
-import { parseOperatorRequest, type OperatorRequest } from './request';
+import {
+  invalidRequest,
+  MAX_REQUEST_BYTES,
+  parseJson,
+  parseOperatorRequest,
+  parseTime,
+  type OperatorRequest,
+} from './request';
 
 /** A message that is older is ignored: its time has passed. A compromised key stays compromised. */
 const MAX_AGE = HOUR;
@@ -73,4 +82,144 @@ function tooOld({ publishedAt }: Message): LogEntry {
     message: `A message was published at ${isoTime(publishedAt)}, more than an hour ago. So nothing was done. If the request is still needed, publish it again.`,
     event: 'request',
   };
+}
+
+/** The longest body of a push message. */
+export const MAX_PUSH_BYTES = 256 * 1024;
+
+/** A message, as far as the function uses it. */
+export interface Message {
+  readonly messageId: string;
+  /** When Pub/Sub received the message, in milliseconds since the epoch. It is the same in all deliveries. */
+  readonly publishedAt: number;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly data: Buffer;
+}
+
+/** What a message asks for. `request`: its data is the JSON of a request. */
+type MessageKind =
+  | { readonly kind: 'rotate'; readonly secrets: readonly SecretName[] }
+  | { readonly kind: 'ignore'; readonly eventType: string }
+  | { readonly kind: 'request' };
+
+type JsonObject = Readonly<Partial<Record<string, unknown>>>;
+
+/** The fields of requests, which no push message has. */
+const REQUEST_FIELDS = ['secrets', 'force', 'dryRun', 'compromised', 'all', 'since', 'revokeFirst'];
+
+/** Whether the beginning of a long body is that of a push message. A whole body is recognized by `isPush`. */
+export function beginsLikePush(start: Buffer): boolean {
+  const text = start.subarray(0, 1024).toString('latin1');
+  return /^(\xef\xbb\xbf)?\s*\{\s*"(message|subscription|deliveryAttempt)"\s*:/.test(text);
+}
+
+/**
+ * Whether a body is a push message, also a malformed one. Only its shape decides, because the framework and proxies can change
+ * its headers.
+ */
+export function isPush(body: Buffer): boolean {
+  if (!body.includes('"message"') && !body.includes('"subscription"')) return false;
+  const fields = readJson(body);
+  if (fields === undefined) return beginsLikePush(body);
+  if (isJsonObject(fields.message)) return true;
+  const hasRequestField = REQUEST_FIELDS.some((name) => name in fields);
+  return ('message' in fields || 'subscription' in fields) && !hasRequestField;
+}
+
+/**
+ * Reads the envelope.
+ *
+ * @throws RotationError INVALID_REQUEST
+ */
+export function parseMessage(body: Buffer): Message {
+  const fields = readJson(body);
+  if (fields === undefined) throw invalidRequest("the push message isn't a JSON object in UTF-8");
+  const { message } = fields;
+  if (!isJsonObject(message)) throw invalidRequest("the push message has no 'message'");
+  // Pub/Sub sends both spellings.
+  const messageId = message.messageId ?? message.message_id;
+  const publishTime = message.publishTime ?? message.publish_time;
+  const publishedAt = typeof publishTime === 'string' ? parseTime(publishTime) : undefined;
+  if (typeof messageId !== 'string' || !/^[\w.:/-]{1,128}$/.test(messageId)) {
+    throw invalidRequest("the push message has no valid 'messageId'");
+  }
+  // Without it a redelivery would rotate again.
+  if (publishedAt === undefined) {
+    throw invalidRequest("the push message has no valid 'publishTime'");
+  }
+  const attributes = message.attributes ?? {};
+  if (!isAttributes(attributes)) {
+    throw invalidRequest("the 'attributes' of the push message aren't texts");
+  }
+  return { messageId, publishedAt, attributes, data: decodeBase64(message.data ?? '') };
+}
+
+/**
+ * What a message asks for. Secret Manager's events have the attribute `eventType`; of their data nothing counts, because
+ * everybody who can publish can write it.
+ *
+ * https://cloud.google.com/secret-manager/docs/event-notifications
+ *
+ * @throws RotationError INVALID_REQUEST, SECRET_NOT_CONFIGURED
+ */
+export function kindOf<S extends SecretName>(
+  { attributes, data }: Message,
+  configured: readonly S[],
+): MessageKind & { readonly secrets?: readonly S[] } {
+  const { eventType, secretId } = attributes;
+  if (eventType === undefined) {
+    if (data.length === 0) throw invalidRequest('the message has no data');
+    if (data.length > MAX_REQUEST_BYTES) {
+      throw invalidRequest(`the data of the message is longer than ${MAX_REQUEST_BYTES} bytes`);
+    }
+    return { kind: 'request' };
+  }
+  if (eventType !== 'SECRET_ROTATE') return { kind: 'ignore', eventType };
+  const rotated = parseSecretName(secretId ?? '');
+  if (rotated === undefined) {
+    throw invalidRequest("the event SECRET_ROTATE has no valid attribute 'secretId'");
+  }
+  const secrets = configured.filter((secret) => isSameSecret(secret, rotated));
+  if (secrets.length > 0) return { kind: 'rotate', secrets };
+  throw new RotationError('SECRET_NOT_CONFIGURED', {
+    problem: `Secret Manager asks to rotate ${rotated.name}, which isn't a configured secret. Nothing was done.`,
+    action: 'Add the secret to SECRETS, or remove the topic from its rotation schedule.',
+  });
+}
+
+/** Secret Manager's events contain the number of the project, and the configuration usually contains its id. */
+function isSameSecret(one: SecretName, other: SecretName): boolean {
+  const [a, b] = [isNumber(one.project), isNumber(other.project)];
+  const canBeSameProject = a === b ? one.project === other.project : true;
+  return canBeSameProject && one.id === other.id && one.location === other.location;
+}
+
+function isNumber(project: string): boolean {
+  return /^\d+$/.test(project);
+}
+
+function decodeBase64(data: unknown): Buffer {
+  const bytes = typeof data === 'string' ? Buffer.from(data, 'base64') : undefined;
+  // Buffer skips characters that aren't base64.
+  if (bytes === undefined || bytes.toString('base64') !== data) {
+    throw invalidRequest("the 'data' of the push message isn't base64");
+  }
+  return bytes;
+}
+
+function isAttributes(value: unknown): value is Record<string, string> {
+  return isJsonObject(value) && Object.values(value).every((text) => typeof text === 'string');
+}
+
+function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function readJson(body: Buffer): JsonObject | undefined {
+  try {
+    const value = parseJson(body);
+    return isJsonObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }

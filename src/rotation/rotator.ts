@@ -161,7 +161,12 @@ export class Rotator {
     );
   }
 
-  /** @throws RotationError INVALID_REQUEST */
+  /**
+   * Inspects all secrets before the first response begins, because a refused request must not have an effect. Each response
+   * inspects its secret again: it might have waited for a rotation.
+   *
+   * @throws RotationError INVALID_REQUEST
+   */
   async #requireMinted(secrets: readonly Secret[], deadlines: Deadlines): Promise<void> {
     const { managementKey, policy } = this.#options;
     const isMinted = async (run: Run): Promise<boolean> => {

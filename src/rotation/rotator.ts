@@ -101,9 +101,8 @@ export class Rotator {
       onResult,
       version === undefined ? undefined : Number(version),
     );
-    return secrets.flatMap(
-      (secret) => (isManager(secret) ? first[0] : rest[others.indexOf(secret)]) ?? [],
-    );
+    const results = new Map([...first, ...rest].map((run) => [run.result.secret, run]));
+    return secrets.flatMap(({ name }) => results.get(name) ?? []);
   }
 
   /** Reports secrets without changing anything. Never throws. */

@@ -138,7 +138,7 @@ function toRotateRequest(
   return { kind: 'rotate', secrets: findSecrets(secrets, configured), force, dryRun, reason };
 }
 
-/** A compromise response revokes keys, so it doesn't take all secrets unless that is said. */
+/** A compromise response revokes keys, so it doesn't take all secrets without `all`. */
 function toCompromiseRequest(
   { secrets, all, since: sinceText, revokeFirst, reason, dryRun, status }: RequestFields,
   configured: readonly Secret[],

@@ -275,7 +275,7 @@ function endpointIn({ endpoint, restEndpoint }: Fields): string | undefined {
   return /^https:\/\/api\.cache\.([a-z0-9.-]+)\/?$/i.exec(url)?.[1];
 }
 
-// ES2026 (stage 3 "JSON.parse source text access", in V8 since Node 21), not yet in TypeScript's library.
+// ES2026 ("JSON.parse source text access", in V8 since Node 21), not yet in TypeScript's library.
 declare global {
   interface JSON {
     parse(

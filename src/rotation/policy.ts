@@ -73,7 +73,7 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
     return { action: 'block', error: next };
   }
   if (hasUnsaved) return rotate("an earlier run issued a key that isn't stored yet");
-  if (newest === undefined) return rotate('the secret is empty');
+  if (newest === undefined) return rotate('the secret was empty');
   if (current?.version.number !== newest.number) {
     return rotate(`version ${newest.number}, the newest, ${whyUnusable(inspection, newest)}`);
   }

@@ -179,7 +179,7 @@ function cleanupInput(
 
 async function cleanUp(run: Run, input: CleanupInput | undefined): Promise<Cleanup> {
   if (input === undefined) return NO_CLEANUP;
-  if (run.options.dryRun) return describePlan(planCleanup(run, input));
+  if (run.options.dryRun) return describePlan(run, planCleanup(run, input));
   try {
     const limited = { ...run, deadlines: run.deadlines.before(TIME_FOR_LAST_CALLS) };
     return await applyCleanup(limited, planCleanup(limited, input));

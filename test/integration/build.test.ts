@@ -20,8 +20,7 @@ const FRAMEWORK = 'node_modules/@google-cloud/functions-framework/build/src/main
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
-  const developmentServer = ['tools/require-dependencies.mjs', 'tools/serve.mjs'];
-  for (const file of [...uploadedFiles(), ...developmentServer]) {
+  for (const file of uploadedFiles()) {
     cpSync(join(root, file), join(folder, file));
   }
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
@@ -101,25 +100,12 @@ test.each(FAILURES)(
   },
 );
 
-test.each(FAILURES.slice(0, 2))('fails in CI when $failure', ({ fail, problem }) => {
+test.each(FAILURES.slice(0, 1))('fails in CI when $failure', ({ fail, problem }) => {
   fail();
   const { status, stderr } = run('npm', ['run', 'gcp-build'], { CI: 'true' });
   expect(stderr).toMatch(problem);
   expect(stderr).not.toMatch(/WARNING/);
   expect(status).toBe(1);
-});
-
-test('npm start reports every problem in one line when the configuration is invalid', () => {
-  const { status, lines, stderr } = run('npm', ['start'], { RENEW_BEFORE: '14', TIMEOUT: '1s' });
-  expect(status).toBe(1);
-  expect(stderr).not.toMatch(/^\s+at /m);
-  expect(lines).toHaveLength(1);
-  expect(JSON.parse(lines[0] ?? '')).toMatchObject({
-    severity: 'CRITICAL',
-    message: expect.stringMatching(
-      /^CONFIGURATION_INVALID: .*SECRETS.*RENEW_BEFORE.*TIMEOUT/,
-    ) as string,
-  });
 });
 
 test('names the required Node.js version and exits when Node.js is too old', () => {

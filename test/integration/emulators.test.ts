@@ -316,57 +316,38 @@ describe('an emulator over HTTP', () => {
     expect(items).toEqual(['one']);
   });
 
-  it.each<[string, Fault, unknown, number]>([
-    ['refuses', { kind: 'status', status: 500, when: 'before' }, [500, expect.anything()], 0],
-    ['refuses late', { kind: 'status', status: 500, when: 'after' }, [500, expect.anything()], 1],
-    ['cuts the connection', { kind: 'drop', when: 'before' }, 'TypeError', 0],
-    ['cuts the connection late', { kind: 'drop', when: 'after' }, 'TypeError', 1],
-    ['answers with a page', { kind: 'html', status: 502, when: 'before' }, 'SyntaxError', 0],
-    ['answers with a page late', { kind: 'html', status: 200, when: 'after' }, 'SyntaxError', 1],
-    ['answers half', { kind: 'half' }, 'TypeError', 1],
-    ['answers no JSON', { kind: 'not-json' }, 'SyntaxError', 1],
-    ['answers something else', { kind: 'corrupt' }, [200, { items: [] }], 1],
-    ['is slow', { kind: 'slow', ms: 20 }, [200, { items: ['one'] }], 1],
-    [
-      'is not of gRPC',
-      { kind: 'error', code: status.UNAVAILABLE, when: 'before' },
-      [500, expect.anything()],
-      0,
-    ],
-  ])('%s when that is injected', async (_, fault, expected, added) => {
+  // The tests of rotations and of the key API's client use all other faults.
+  it.each<[string, Fault, unknown]>([
+    ['answers with a page', { kind: 'html', status: 200, when: 'after' }, 'SyntaxError'],
+    ['is slow', { kind: 'slow', ms: 20 }, [200, { items: ['one'] }]],
+    ['has no gRPC status', { kind: 'error', code: status.UNAVAILABLE, when: 'before' }, [500, {}]],
+  ])('%s when that is injected', async (_, fault, expected) => {
     host.faults.inject('Add', 1, fault);
     const begin = performance.now();
-    expect(await outcome(add())).toEqual(expected);
+    const answer = await outcome(add());
+    if (typeof expected === 'string') expect(answer).toBe(expected);
+    else expect(answer).toMatchObject(expected as object);
     if (fault.kind === 'slow') expect(performance.now() - begin).toBeGreaterThanOrEqual(19);
-    expect(items).toHaveLength(added);
     expect(await outcome(add())).toMatchObject([200, expect.anything()]);
   });
 
-  it.each([
-    ['before', 0],
-    ['after', 1],
-  ] as const)(
-    'hangs %s the effect, until the client or the emulator ends the call',
-    async (when, added) => {
-      host.faults.inject('Add', 'every', { kind: 'hang', when });
-      const reached = (): Promise<void> =>
-        new Promise((resolve) => {
-          host.faults.intercept = (_, moment) => {
-            if (moment === when) resolve();
-          };
-        });
-      const abort = new AbortController();
-      const impatient = outcome(add('me', abort.signal));
-      await reached();
-      expect(items).toHaveLength(added);
-      abort.abort();
-      expect(await impatient).toBe('AbortError');
-      const patient = outcome(add());
-      await reached();
-      await host.stop();
-      expect(await patient).toBe('TypeError');
-    },
-  );
+  it('ends a hanging call when the client or the emulator ends it', async () => {
+    host.faults.inject('Add', 'every', { kind: 'hang', when: 'after' });
+    const reached = (): Promise<void> =>
+      new Promise((resolve) => {
+        host.faults.intercept = (_, moment) => (moment === 'after' ? resolve() : undefined);
+      });
+    const abort = new AbortController();
+    const impatient = outcome(add('me', abort.signal));
+    await reached();
+    expect(items).toHaveLength(1);
+    abort.abort();
+    expect(await impatient).toBe('AbortError');
+    const patient = outcome(add());
+    await reached();
+    await host.stop();
+    expect(await patient).toBe('TypeError');
+  });
 
   it('prints nothing of a request when calls are printed', async () => {
     await add('not-for-the-screen');

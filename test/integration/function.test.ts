@@ -366,6 +366,11 @@ describe('a push message', () => {
       'SECRET_NOT_CONFIGURED',
     ],
     [
+      'rotates a secret in another location',
+      envelope('', rotate('projects/1/locations/us-east1/secrets/regional')),
+      'SECRET_NOT_CONFIGURED',
+    ],
+    [
       "names a secret that isn't configured",
       envelope({ secrets: ['other'] }),
       'SECRET_NOT_CONFIGURED',

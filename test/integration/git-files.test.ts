@@ -25,6 +25,13 @@ test('checks out every file with LF when git is configured to convert to CRLF', 
   }
 });
 
+test('has no file with the markers of a merge conflict', () => {
+  const marked = git('ls-files').filter((file) =>
+    /^(?:<{7}|>{7}) /m.test(readFileSync(resolve(root, file), 'utf8')),
+  );
+  expect(marked).toEqual([]);
+});
+
 test('ignores files with credentials when the documentation names them', () => {
   const pages = globSync(['README.md', 'docs/*.md', 'terraform/*.md'], { cwd: root });
   const documented = pages

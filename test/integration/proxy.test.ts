@@ -108,7 +108,6 @@ async function access(
 
 describe('the way to Secret Manager and to the token endpoint', () => {
   it.each<[string, (proxy: string) => Record<string, string>]>([
-    ['https_proxy', (url) => ({ https_proxy: url })],
     ['HTTPS_PROXY', (url) => ({ HTTPS_PROXY: url })],
     [
       'https_proxy rather than any other variable',
@@ -123,7 +122,6 @@ describe('the way to Secret Manager and to the token endpoint', () => {
         no_proxy: 'other.invalid, ,',
       }),
     ],
-    ['a proxy without a scheme', (url) => ({ https_proxy: url.replace('http://', ' ') })],
   ])('leads through the proxy in %s', async (_, variables) => {
     const env = { ...credentials, ...variables(`http://${proxyHost}`) };
     const results = await access(env, [SECRET, REGIONAL]);
@@ -142,12 +140,7 @@ describe('the way to Secret Manager and to the token endpoint', () => {
 
   it.each([
     ['a name', { no_proxy: HOST }, [TOKEN_HOST]],
-    ['a name in upper case', { NO_PROXY: ` ${TOKEN_HOST.toUpperCase()} ,x` }, []],
-    ['a domain', { no_proxy: DOMAIN }, []],
-    ['a domain after a dot', { no_proxy: `x, .${DOMAIN}` }, []],
-    ['a domain after an asterisk', { no_proxy: `*.${DOMAIN}` }, []],
     ['everything', { no_proxy: '*' }, []],
-    ['an empty lower-case proxy', { https_proxy: '', HTTPS_PROXY: 'http://proxy.invalid' }, []],
     ['no proxy for HTTPS', { https_proxy: '', http_proxy: 'http://proxy.invalid' }, []],
   ])('leaves out the proxy for %s', async (_, variables, asked) => {
     const env = { ...credentials, https_proxy: `http://${proxyHost}`, ...variables };
@@ -157,11 +150,9 @@ describe('the way to Secret Manager and to the token endpoint', () => {
   });
 
   it('names the proxy and its answer when the proxy refuses the connection', async () => {
-    // The token comes first, so it must come another way.
-    const env = { ...credentials, no_proxy: TOKEN_HOST, https_proxy: `http://u:pw@${proxyHost}` };
-    const login = { GCE_METADATA_HOST: await metadataServer() };
+    const env = { ...(await withMetadataServer()), https_proxy: `http://u:pw@${proxyHost}` };
     proxy.refusal = 403;
-    expect(await access({ ...env, ...withoutLogin, ...login })).toMatchObject([
+    expect(await access(env)).toMatchObject([
       {
         code: 'SECRET_MANAGER_UNAVAILABLE',
         problem: `Secret Manager (${HOST}) couldn't be reached through the proxy ${proxyHost} (HTTP status 403).`,
@@ -173,8 +164,8 @@ describe('the way to Secret Manager and to the token endpoint', () => {
 
   it('names the proxy and the cause when the proxy does not answer', async () => {
     const gone = `127.0.0.1:${await freePort()}`;
-    const env = { ...credentials, ...withoutLogin, GCE_METADATA_HOST: await metadataServer() };
-    expect(await access({ ...env, https_proxy: `http://${gone}` })).toMatchObject([
+    const env = { ...(await withMetadataServer()), https_proxy: `http://${gone}` };
+    expect(await access(env)).toMatchObject([
       {
         code: 'SECRET_MANAGER_UNAVAILABLE',
         problem: `Secret Manager (${HOST}) couldn't be reached through the proxy ${gone} (ECONNREFUSED).`,
@@ -183,23 +174,21 @@ describe('the way to Secret Manager and to the token endpoint', () => {
     ]);
   });
 
-  it('says which certificate is not trusted', async () => {
-    const env = { ...credentials, NODE_EXTRA_CA_CERTS: '', https_proxy: `http://${proxyHost}` };
+  it("names the host when its certificate isn't trusted", async () => {
+    const env = { NODE_EXTRA_CA_CERTS: '', https_proxy: `http://${proxyHost}` };
     const untrusted = (host: string): object => ({
       code: 'CERTIFICATE_NOT_TRUSTED',
       problem: `The TLS certificate of ${host} isn't trusted: it or its authority is self-signed.`,
       retryable: false,
     });
-    expect(await access(env)).toMatchObject([untrusted(TOKEN_HOST)]);
-    const login = { ...withoutLogin, GCE_METADATA_HOST: await metadataServer() };
-    expect(await access({ ...env, ...login })).toMatchObject([untrusted(HOST)]);
+    expect(await access({ ...credentials, ...env })).toMatchObject([untrusted(TOKEN_HOST)]);
+    const onGoogleCloud = { ...(await withMetadataServer()), ...env };
+    expect(await access(onGoogleCloud)).toMatchObject([untrusted(HOST)]);
   });
 });
 
-const withoutLogin = { GOOGLE_APPLICATION_CREDENTIALS: '' };
-
-/** A metadata server with a token. It is on loopback, so that no proxy is on the way to it. */
-async function metadataServer(): Promise<string> {
+/** The environment of a client that gets its token from a metadata server, to which no proxy leads. */
+async function withMetadataServer(): Promise<Record<string, string>> {
   const server = createHttpServer(({ url = '' }, response) => {
     response.writeHead(200, { 'metadata-flavor': 'Google', 'content-type': 'application/json' });
     const token = { access_token: 'token', expires_in: 3600, token_type: 'Bearer' };
@@ -207,7 +196,8 @@ async function metadataServer(): Promise<string> {
   });
   servers.push(server);
   await once(server.listen(0, '127.0.0.1'), 'listening');
-  return `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { ...credentials, GOOGLE_APPLICATION_CREDENTIALS: '', GCE_METADATA_HOST: host };
 }
 
 describe('an emulator', () => {

@@ -28,7 +28,6 @@ export class PushBed {
     readonly pubsub: PubSubEmulator,
     readonly entries: LogEntry[],
     private readonly server: Server,
-    private readonly bed: TestBed,
   ) {}
 
   static async start(
@@ -56,7 +55,7 @@ export class PushBed {
     const server = createServer((request, response) => serve(handler, request, response));
     await once(server.listen(0, '127.0.0.1'), 'listening');
     const pubsub = await PubSubEmulator.start(clock);
-    const push = new PushBed(pubsub, entries, server, bed);
+    const push = new PushBed(pubsub, entries, server);
     for (const topic of [TOPIC, DEAD_LETTERS]) pubsub.createTopic(topic);
     const { maxDeliveryAttempts } = setup;
     pubsub.subscribe({
@@ -75,18 +74,8 @@ export class PushBed {
   }
 
   /** Publishes a request, and waits until it is acknowledged. */
-  async request(request: object | string): Promise<{ messageId: string; lines: LogEntry[] }> {
-    const data = typeof request === 'string' ? request : JSON.stringify(request);
-    const messageId = this.pubsub.publish(TOPIC, { data });
-    await this.pubsub.settled();
-    return { messageId, lines: this.linesOf(messageId) };
-  }
-
-  async event(
-    eventType: string,
-    secret: string,
-  ): Promise<{ messageId: string; lines: LogEntry[] }> {
-    const messageId = this.pubsub.publishEvent(TOPIC, eventType, secret);
+  async request(request: object): Promise<{ messageId: string; lines: LogEntry[] }> {
+    const messageId = this.pubsub.publishRequest(TOPIC, request);
     await this.pubsub.settled();
     return { messageId, lines: this.linesOf(messageId) };
   }
@@ -95,29 +84,14 @@ export class PushBed {
     return this.entries.filter((entry) => entry.messageId === messageId);
   }
 
-  /** A request over HTTP, as a person or Pub/Sub sends it. */
-  async post(body: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  /** A request over HTTP. */
+  async post(body: object): Promise<Answer> {
     const response = await fetch(this.url, {
       method: 'POST',
-      headers: { 'content-type': 'application/json', connection: 'close', ...headers },
-      body: typeof body === 'string' ? body : JSON.stringify(body),
+      headers: { 'content-type': 'application/json', connection: 'close' },
+      body: JSON.stringify(body),
     });
     return { status: response.status, body: (await response.json()) as Answer['body'] };
-  }
-
-  /** The envelope of a message as Pub/Sub sends it. */
-  envelope(data: object | string, message: object = {}): object {
-    const text = typeof data === 'string' ? data : JSON.stringify(data);
-    return {
-      message: {
-        data: Buffer.from(text).toString('base64'),
-        messageId: '42',
-        message_id: '42',
-        publishTime: new Date(this.bed.clock.now()).toISOString(),
-        ...message,
-      },
-      subscription: 'projects/p/subscriptions/rotator-requests',
-    };
   }
 
   async stop(): Promise<void> {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { status } from '@grpc/grpc-js';
-import { DAY, HOUR, isoTime } from '../../src/duration';
+import { DAY, HOUR } from '../../src/duration';
 import { MomentoKeys } from '../../src/momento/issuer';
 import { descriptionOf } from '../../src/momento/mint';
 import type { RenewalPolicy } from '../../src/rotation/policy';
@@ -38,8 +38,6 @@ export interface Setup {
   readonly managementKey?: SecretName;
   readonly endpoint?: string;
   readonly refreshPath?: string;
-  /** The address of Secret Manager, if not its emulator's own. */
-  readonly secretManagerHost?: string;
 }
 
 export interface Seed {
@@ -47,9 +45,6 @@ export interface Seed {
   readonly secret?: SecretName;
   /** `projects/P` or `projects/P/locations/L` */
   readonly parent?: string;
-  readonly key?: Parameters<MomentoEmulator['issueKey']>[0];
-  /** What to store instead of the console's JSON with a note in it. */
-  readonly payload?: (key: IssuedKey) => string | Buffer;
   readonly createTime?: number;
   readonly versionDestroyTtlMs?: number;
   /** Set to false if the test leaves applications without a working key. */
@@ -154,18 +149,17 @@ export class TestBed {
     return { ...name, payload: 'json', ...configured };
   }
 
-  /** A secret whose first version contains a v1 or legacy key from the console. */
-  seed({ parent, key: options, payload, ...rest }: Seed = {}): Seeded {
+  /** A secret whose first version contains a v1 key from the console, and a note beside it. */
+  seed({ parent, isWatched = true, createTime, versionDestroyTtlMs, ...rest }: Seed = {}): Seeded {
     const secret: Secret = { ...(rest.secret ?? this.newName(parent)), payload: 'json' };
-    const { versionDestroyTtlMs, createTime, isWatched = true } = rest;
-    const key = this.momento.issueKey(options);
+    const key = this.momento.issueKey();
     const note = randomBytes(12).toString('base64url');
     this.#notes.push(note);
     this.secretManager.createSecret(secret.name, {
       ...(versionDestroyTtlMs !== undefined && { versionDestroyTtlMs }),
     });
-    const stored = payload?.(key) ?? withNote(key, note);
-    this.secretManager.addVersion(secret.name, stored, {
+    const payload = JSON.stringify({ ...(JSON.parse(key.consoleJson) as object), note });
+    this.secretManager.addVersion(secret.name, payload, {
       ...(createTime !== undefined && { createTime }),
     });
     if (isWatched) this.watch(secret);
@@ -252,26 +246,17 @@ export class TestBed {
     return live.map(({ info }) => info.key_id);
   }
 
-  revokePermission({ name }: SecretName, verb: string): void {
-    const granted = [...this.secretManager.permissions(name)];
-    this.secretManager.grant(
-      name,
-      granted.filter((permission) => permission !== `secretmanager.versions.${verb}`),
-    );
-  }
-
   /** An instance of the function, which remembers what it couldn't store. */
   instance(secrets: readonly Secret[], { policy, managementKey, ...setup }: Setup = {}): Instance {
     const { clock, momento, keyApi } = this;
-    const { secretManagerHost: emulator = this.secretManager.host, ...others } = setup;
     const rotator = new Rotator({
       secrets,
-      store: new SecretManagerStore({ emulator, clock }),
+      store: new SecretManagerStore({ emulator: this.secretManager.host, clock }),
       keys: new MomentoKeys({
         emulator: momento.host,
         keyApiEmulator: keyApi.host,
         clock,
-        ...others,
+        ...setup,
       }),
       policy: { gracePeriodMs: 0, verify: true, revoke: false, ...policy },
       clock,
@@ -380,13 +365,4 @@ export function keyIn(payload: string): string {
   if (!text.startsWith('{')) return text;
   const fields = JSON.parse(text) as Record<string, unknown>;
   return String(fields.apiKey ?? fields.authToken ?? fields.apiToken ?? fields.api_key).trim();
-}
-
-/** When a key expires, as messages have it. */
-export function expiryOf({ validUntil }: Pick<IssuedKey, 'validUntil'>): string {
-  return isoTime(validUntil * 1000);
-}
-
-function withNote({ consoleJson }: IssuedKey, note: string): string {
-  return JSON.stringify({ ...(JSON.parse(consoleJson) as object), note });
 }

@@ -214,7 +214,7 @@ export class KeyApiTestBed implements TestBed {
     return readAnswer(Page, text) ?? failed(`a page of the list could not be read (${status})`);
   }
 
-  /** What the SDK says to a v2 key. */
+  /** The SDK's answer about a v2 key. */
   async listCaches(apiKey: string): Promise<string> {
     const { endpoint = '', emulator } = this.target.momento;
     if (endpoint === '' && emulator === undefined)

@@ -214,7 +214,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     } finally {
       this.#release(generation);
     }
-    // During a read such an answer proves nothing: the call might have begun before the key was revoked.
+    // During a read such an answer shows nothing, because the call might have begun before the key was revoked.
     const isAccepted = !outcome.rejected && this.#reading === undefined;
     if (isAccepted && generation.rejected && generation === this.#current) {
       // Momento accepts the key after all. The next rejection must not wait for a long backoff.

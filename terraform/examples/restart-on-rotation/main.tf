@@ -5,7 +5,7 @@ locals {
   topic   = "${local.secret}-versions"
   service = "projects/${var.project_id}/locations/${var.region}/services/${var.service}"
 
-  # The workflow tries twice. Events take seconds as a rule: ten minutes are reserved for their delivery and retries.
+  # The workflow tries twice. Events usually take seconds. Ten minutes are left for their delivery and retries.
   needed_minutes = 2 * var.roll_out_minutes + 10
 }
 

@@ -88,7 +88,7 @@ describe('decide', () => {
       { ...UNREADABLE, ...SEEN_TO },
       "version 5, the newest, is enabled and can't be read (FAILED_PRECONDITION)",
     ],
-    ['the secret is empty', { newest: undefined, current: undefined }, 'the secret is empty'],
+    ['the secret is empty', { newest: undefined, current: undefined }, 'the secret was empty'],
     ['a credential is unsaved', { hasUnsaved: true, ...SEEN_TO }, UNSAVED],
     [
       'a credential is unsaved and no other can be issued',
@@ -397,7 +397,7 @@ describe('planVersions', () => {
     expect(numbers(planVersions(versions, NEWEST, policy, missing, NOW))).toEqual(expected);
   });
 
-  test('plans what is due and nothing else, whatever a list contains', () => {
+  test('plans exactly the due versions, for any list', () => {
     const time = fc.oneof(
       fc.integer({ min: NOW - 30 * DAY, max: NOW + 2 * DAY }),
       fc.constantFrom(0, 8.64e15),
@@ -467,7 +467,7 @@ describe('orphanCandidates', () => {
     );
   });
 
-  test('takes exactly the unreferenced keys older than an hour, whatever the list contains', () => {
+  test('takes exactly the unreferenced keys older than an hour, for any list', () => {
     const id = fc.constantFrom('a', 'b', 'c', 'd', 'e');
     const keys = fc.array(
       fc.record({ keyId: id, issuedAt: fc.integer({ min: NOW - 3 * HOUR, max: NOW + HOUR }) }),

@@ -47,7 +47,7 @@ async function bundle(plugins) {
     format: 'cjs',
     target: `node${oldestNode}`,
     minifySyntax: true,
-    minifyWhitespace: true, // but not names, so that people can read a stack trace
+    minifyWhitespace: true, // but not names, so that a stack trace is readable
     lineLimit: 100,
     legalComments: 'none',
     charset: 'ascii', // the loader reads Latin-1

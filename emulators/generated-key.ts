@@ -37,7 +37,7 @@ export function readOrder(request: Request): Order {
   return { lifetimeSeconds, grants };
 }
 
-/** Whether the items of a cache may be read, or written. */
+/** Whether the key can read, or write, the items of a cache. */
 export function mayUse(grants: readonly Grant[], cache: string, access: 'read' | 'write'): boolean {
   return grants.some(
     (grant) =>

@@ -17,7 +17,7 @@ export interface Answer<Response> {
 export type Method<Request, Response> = (
   request: Request,
   metadata: grpc.Metadata,
-  /** The host that the client asked for, which need not be the address where it found it. */
+  /** The host that the client asked for, which can differ from the address where it found it. */
   authority: string,
 ) => Answer<Response>;
 

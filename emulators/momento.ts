@@ -333,7 +333,7 @@ export class MomentoEmulator extends Emulator {
     if (!this.caches.includes(cacheName)) throw new Refusal(status.NOT_FOUND, 'Cache not found');
   }
 
-  /** Where an item is, for those who may use it. */
+  /** Where an item is, for calls that can use it. */
   #address(metadata: Metadata, key: Uint8Array, access: 'read' | 'write'): string {
     const { grants } = this.#admit(metadata);
     const name = String(metadata.get('cache')[0]);

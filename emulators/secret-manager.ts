@@ -497,7 +497,7 @@ export class SecretManagerEmulator extends Emulator {
     }
   };
 
-  /** Reads the name that a request is about, and refuses what may not be done with it. */
+  /** Reads the name that a request is about, and refuses what the caller can't do with it. */
   #admit(pattern: RegExp, name: string, permission: Permission, quota: Quota): Target {
     const target = this.#parse(name, pattern);
     this.#meter(target.project, quota);
@@ -826,7 +826,7 @@ function parseFilter(filter: string): ReadonlySet<State> {
   return new Set(states);
 }
 
-/** A page token says below which version number the next page starts. */
+/** A page token contains the version number below which the next page starts. */
 function formatPageToken(number: number): string {
   return Buffer.from(`below ${number}`).toString('base64url');
 }

@@ -69,7 +69,7 @@ export class Topics {
     }
   }
 
-  /** Ends the subscriptions whose key isn't accepted any more. */
+  /** Closes the subscriptions of keys that Momento rejects. */
   endRejected(): void {
     for (const { subscribers } of this.#topics.values()) {
       for (const subscriber of subscribers) {

@@ -1,7 +1,7 @@
 /** Time as a parameter: nothing but `systemClock` reads the time of the machine. All values are in milliseconds. */
 
 export interface Clock {
-  /** The time of day, in milliseconds since the epoch: for what people and services write down. It can be set back. */
+  /** The time of day, in milliseconds since the epoch: for the times that operators and services write. It can be set back. */
   now(): number;
   /** The time since some moment in the past, which never goes back: for deadlines and rates. */
   monotonic(): number;

@@ -1,6 +1,6 @@
 /** Bounded concurrency. */
 import { withDeadline, type Clock } from './clock';
-import { RotationError } from './errors';
+import { deadlineExceeded, type RotationError } from './errors';
 
 /** Like `Promise.all` over a `map`, with at most `limit` calls in progress. After a failure no further call begins. */
 export async function mapConcurrently<T, R>(
@@ -80,10 +80,8 @@ export class ConcurrencyLimiter {
   }
 
   #deadlineExceeded(): RotationError {
-    return new RotationError('DEADLINE_EXCEEDED', {
-      problem: `Other calls to ${this.#service} were in progress until the deadline of this run.`,
-      action:
-        'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',
-    });
+    return deadlineExceeded(
+      `Other calls to ${this.#service} were in progress until the deadline of this run.`,
+    );
   }
 }

@@ -1,4 +1,4 @@
-/** Lengths of time, in milliseconds, and as people write them. */
+/** Lengths of time, in milliseconds, and as text. */
 
 export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
@@ -10,7 +10,7 @@ const UNITS = { s: SECOND, m: MINUTE, h: HOUR, d: DAY };
 /** What `parseDuration` takes, for messages. */
 export const DURATION = 'a whole number with a unit, s, m, h or d, such as 36h or 14d';
 
-/** Reads a duration such as `36h`, or `0`; undefined if it is none. */
+/** Reads a duration such as `36h`, or `0`; undefined if it isn't a duration. */
 export function parseDuration(text: string): number | undefined {
   if (text === '0') return 0;
   const [, amount, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
@@ -22,7 +22,7 @@ export function isoTime(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }
 
-/** A length of time in days, for people and metrics: one decimal. */
+/** A length of time in days, for logs and metrics, with one decimal. */
 export function inDays(ms: number): number {
   return Math.round((ms / DAY) * 10) / 10;
 }

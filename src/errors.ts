@@ -134,6 +134,14 @@ export class RotationError extends Error {
   }
 }
 
+/** @param action what to do unless the next run simply has more time */
+export function deadlineExceeded(
+  problem: string,
+  action = 'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',
+): RotationError {
+  return new RotationError('DEADLINE_EXCEEDED', { problem, action });
+}
+
 /**
  * Any thrown value as a RotationError. The message of a foreign error could quote a secret, so it stays in `cause`.
  */

@@ -66,7 +66,7 @@ export function normalizeProxyEnvironment(env: NodeJS.ProcessEnv = process.env):
   }
 }
 
-/** The names in `no_proxy`, without the forms that libraries read differently. */
+/** The names in `no_proxy`, without the notations that libraries read differently. */
 function noProxy(env: NodeJS.ProcessEnv): string[] {
   return read(env, 'no_proxy')
     .toLowerCase()

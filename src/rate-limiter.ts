@@ -1,6 +1,6 @@
 /** Spreads calls over time: within any window of time no more than a number of them begin. */
 import type { Clock } from './clock';
-import { RotationError } from './errors';
+import { deadlineExceeded, type RotationError } from './errors';
 
 export interface RateLimitedCall {
   /** On the monotonic clock. A call that can't begin by then fails at once with DEADLINE_EXCEEDED, and takes no slot. */
@@ -11,15 +11,39 @@ export interface RateLimitedCall {
   readonly slots?: number | undefined;
 }
 
-export interface RateLimiterOptions {
-  /** How many calls can begin within `windowMs`. */
+/** How many calls can begin within any window of time. */
+export interface Rate {
   readonly calls: number;
   readonly windowMs: number;
+}
+
+/** When the last calls began, in ascending order: as many as can begin within one window. */
+export type Begins = readonly number[];
+
+export function noBegins({ calls }: Rate): Begins {
+  return Array<number>(calls).fill(-Infinity);
+}
+
+/** When this many calls can begin together: when as many of the last ones have left the window. */
+export function earliestBegin(
+  { windowMs }: Rate,
+  begins: Begins,
+  slots: number,
+  now: number,
+): number {
+  return Math.max(now, (begins[slots - 1] ?? -Infinity) + windowMs);
+}
+
+export function addBegins(begins: Begins, slots: number, at: number): Begins {
+  return [...begins.slice(slots), ...Array<number>(slots).fill(at)];
+}
+
+export interface RateLimiterOptions extends Rate {
   /** The service that is called, for the error message. */
   readonly service?: string | undefined;
 }
 
-interface QueuedCall {
+interface Waiting {
   readonly deadline: number;
   readonly priority: number;
   readonly slots: number;
@@ -31,17 +55,16 @@ interface QueuedCall {
 export class RateLimiter {
   readonly #clock: Clock;
   readonly #options: RateLimiterOptions;
-  /** When the last `calls` calls began, in ascending order. */
-  #begins: number[];
+  #begins: Begins;
   /** By priority, then by arrival. */
-  #queue: QueuedCall[] = [];
+  #queue: Waiting[] = [];
   /** Set while the limiter sleeps until the first call can begin. Abort it to check the queue again. */
   #pause: AbortController | undefined;
 
   constructor(clock: Clock, options: RateLimiterOptions) {
     this.#clock = clock;
     this.#options = options;
-    this.#begins = Array<number>(options.calls).fill(-Infinity);
+    this.#begins = noBegins(options);
   }
 
   /**
@@ -73,7 +96,7 @@ export class RateLimiter {
    *
    * @param at the time that `acquire` returned
    */
-  postpone(at: number, slots: number): void {
+  beginNow(at: number, slots: number): void {
     const others = [...this.#begins];
     for (let slot = 0; slot < slots; slot += 1) {
       const index = others.indexOf(at);
@@ -88,12 +111,12 @@ export class RateLimiter {
     const now = this.#clock.monotonic();
     let begins = this.#begins;
     this.#queue = this.#queue.filter((call) => {
-      const at = this.#earliest(begins, call.slots, now);
+      const at = earliestBegin(this.#options, begins, call.slots, now);
       if (at > call.deadline) {
         call.fail(this.#deadlineExceeded());
         return false;
       }
-      begins = this.#after(begins, call.slots, at);
+      begins = addBegins(begins, call.slots, at);
       return true;
     });
   }
@@ -101,7 +124,7 @@ export class RateLimiter {
   async #serve(): Promise<void> {
     for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
       const now = this.#clock.monotonic();
-      const at = this.#earliest(this.#begins, next.slots, now);
+      const at = earliestBegin(this.#options, this.#begins, next.slots, now);
       if (at > now) {
         this.#pause = new AbortController();
         await this.#clock.sleep(at - now, this.#pause.signal);
@@ -114,26 +137,15 @@ export class RateLimiter {
         next.fail(this.#deadlineExceeded());
         continue;
       }
-      this.#begins = this.#after(this.#begins, next.slots, now);
+      this.#begins = addBegins(this.#begins, next.slots, now);
       next.begin(now);
     }
   }
 
-  /** When this many calls can begin together: when as many of the last ones have left the window. */
-  #earliest(begins: readonly number[], slots: number, now: number): number {
-    return Math.max(now, (begins[slots - 1] ?? -Infinity) + this.#options.windowMs);
-  }
-
-  #after(begins: readonly number[], slots: number, at: number): number[] {
-    return [...begins.slice(slots), ...Array<number>(slots).fill(at)];
-  }
-
   #deadlineExceeded(): RotationError {
     const { calls, windowMs, service = 'the service' } = this.#options;
-    return new RotationError('DEADLINE_EXCEEDED', {
-      problem: `The rotator calls ${service} at most ${calls} times in ${windowMs / 1000} s. Other calls go first until the deadline of this run.`,
-      action:
-        'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',
-    });
+    return deadlineExceeded(
+      `The rotator calls ${service} at most ${calls} times in ${windowMs / 1000} s. Other calls go first until the deadline of this run.`,
+    );
   }
 }

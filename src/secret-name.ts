@@ -4,7 +4,7 @@ export interface SecretName {
   readonly name: string;
   readonly project: string;
   readonly location?: string | undefined;
-  /** The last part: what people call the secret. */
+  /** The last part: the secret's short name. */
   readonly id: string;
 }
 

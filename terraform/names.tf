@@ -7,7 +7,7 @@ locals {
     runtime_account = { prefix = "", suffix = "-runtime", limit = 30 }
     build_account   = { prefix = "", suffix = "-build", limit = 30 }
     invoker_account = { prefix = "", suffix = "-invoker", limit = 30 }
-    # Bucket names are unique in the world. Project ids are, too.
+    # Bucket names are globally unique. Project ids are, too.
     bucket = { prefix = "${var.project_id}-", suffix = "-source", limit = 63 }
   }
 

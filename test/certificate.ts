@@ -1,5 +1,6 @@
 /** A certificate authority for tests, made without tools that a machine might lack (RFC 5280, in DER). */
 import { generateKeyPairSync, randomBytes, sign, type KeyObject } from 'node:crypto';
+import { DAY } from '../src/duration';
 
 export interface Certificate {
   /** PEM */
@@ -10,7 +11,6 @@ export interface Certificate {
 
 const SEQUENCE = 0x30;
 const SET = 0x31;
-const DAY_MS = 24 * 3600 * 1000;
 
 /** A self-signed certificate for these host names. It is its own authority: trusting it is trusting `cert`. */
 export function selfSigned(hosts: readonly string[]): Certificate {
@@ -26,7 +26,7 @@ export function selfSigned(hosts: readonly string[]): Certificate {
     der(0x02, Buffer.concat([Buffer.from([1]), randomBytes(8)])), // serial number
     algorithm,
     name,
-    der(SEQUENCE, time(Date.now() - DAY_MS), time(Date.now() + DAY_MS)),
+    der(SEQUENCE, time(Date.now() - DAY), time(Date.now() + DAY)),
     name,
     publicKey.export({ type: 'spki', format: 'der' }),
     der(0xa3, der(SEQUENCE, ...extensions(hosts))),

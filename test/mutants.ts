@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-export interface Mutant {
+interface Mutant {
   /** The broken guarantee. */
   readonly name: string;
   /** In src. */
@@ -29,197 +29,144 @@ const UNSAVED = 'test/unit/rotation/unsaved.test.ts';
 const VERIFY = 'test/unit/rotation/verify.test.ts';
 const REGRESSIONS = 'test/simulation/regressions.test.ts';
 
-export const MUTANTS: readonly Mutant[] = [
-  {
-    name: 'disables versions in their grace period',
-    file: 'rotation/policy.ts',
-    search: 'forMs >= afterMs',
-    replace: 'forMs >= 0',
-    caughtBy: POLICY,
-  },
-  {
-    name: 'plans to disable the newest version',
-    file: 'rotation/policy.ts',
-    search: 'number < newest.number',
-    replace: 'number <= newest.number + 1',
-    caughtBy: POLICY,
-  },
-  {
-    name: 'cleans up before a list has shown the newest version',
-    file: 'rotation/policy.ts',
-    search: 'newest.unlisted === true',
-    replace: 'false',
-    caughtBy: POLICY,
-  },
-  {
-    name: 'disables a version whose state or time is unknown',
-    file: 'rotation/policy.ts',
-    search: 'version.incomplete !== true',
-    replace: 'true',
-    caughtBy: POLICY,
-  },
-  {
-    name: 'replaces a rejected key that was refreshed',
-    file: 'rotation/policy.ts',
-    search: "next.by !== 'mint'",
-    replace: 'false',
-    caughtBy: POLICY,
-  },
-  {
-    name: 'replaces a rejected version that is younger than an hour',
-    file: 'rotation/policy.ts',
-    search: '< REPLACE_REJECTED_AGE',
-    replace: '< 0',
-    caughtBy: POLICY,
-  },
-  {
-    name: 'revokes a key that another run might be about to add',
-    file: 'rotation/policy.ts',
-    search: '> ORPHAN_AGE',
-    replace: '>= 0',
-    caughtBy: POLICY,
-  },
-  {
-    name: 'ignores `force`',
-    file: 'rotation/policy.ts',
-    search: 'if (force) return',
-    replace: 'if (false) return',
-    caughtBy: POLICY,
-  },
-  {
-    name: 'revokes a referenced key',
-    file: 'rotation/key-usage.ts',
-    search: '!referenced.has(keyId)',
-    replace: 'true',
-    caughtBy: KEY_USAGE,
-  },
-  {
-    name: "revokes a key that another secret's newest version contains",
-    file: 'rotation/key-usage.ts',
-    search: '!elsewhere.has(keyId)',
-    replace: 'true',
-    caughtBy: KEY_USAGE,
-  },
-  {
-    name: 'revokes although a newer version was just added',
-    file: 'rotation/key-usage.ts',
-    search: 'if (hasNewer)',
-    replace: 'if (false)',
-    caughtBy: KEY_USAGE,
-  },
-  {
-    name: 'revokes although an enabled version is unreadable',
-    file: 'rotation/key-usage.ts',
-    search: "actual?.state === 'ENABLED'",
-    replace: 'false',
-    caughtBy: KEY_USAGE,
-  },
-  {
-    name: "cleans up although the newest key isn't verified",
-    file: 'rotation/rotate.ts',
-    search: "if (!policy.verify || check?.verdict === 'accepted')",
-    replace: 'if (true)',
-    caughtBy: ROTATE,
-  },
-  {
-    name: 'cleans up a secret that was recreated during the run',
-    file: 'rotation/renew.ts',
-    search: 'return added.number <= (newest?.number ?? 0)',
-    replace: 'return false',
-    caughtBy: ROTATE,
-  },
-  {
-    name: 'drops an unsaved credential for any newer version',
-    file: 'rotation/rotate.ts',
-    search: "check.verdict === 'accepted' ? `version",
-    replace: 'true ? `version',
-    caughtBy: UNSAVED,
-  },
-  {
-    name: 'drops an unsaved credential when its old payload is stored again',
-    file: 'rotation/rotate.ts',
-    search: 'if (token !== undefined && token === usedTokenFingerprint)',
-    replace: 'if (false)',
-    caughtBy: UNSAVED,
-  },
-  {
-    name: 'repeats an addition that arrived, so that two equal versions stay',
-    file: 'rotation/renew.ts',
-    search: 'outcomeUnknown ? await findStored(run, payload, issued) : undefined',
-    replace: 'undefined',
-    caughtBy: 'calls: v1: AddSecretVersion#1 drop after, same process',
-  },
-  {
-    name: 'forgets a credential that was not stored',
-    file: 'rotation/unsaved.ts',
-    search: "if (issued.by === 'refresh')",
-    replace: 'if (false)',
-    caughtBy: REGRESSIONS,
-  },
-  {
-    name: 'adds a key that Momento rejects',
-    file: 'rotation/renew.ts',
-    search: "if (check?.verdict === 'rejected')",
-    replace: 'if (false)',
-    caughtBy: REGRESSIONS,
-  },
-  {
-    name: 'adds a key beside a newer version',
-    file: 'rotation/renew.ts',
-    search: "if (newer !== undefined) return end({ kind: 'superseded'",
-    replace: "if (false) return end({ kind: 'superseded'",
-    caughtBy: ROTATE,
-  },
-  {
-    name: 'revokes no minted key that was superseded',
-    file: 'rotation/renew.ts',
-    search: "if (by !== 'mint' || keyId === undefined)",
-    replace: 'if (true)',
-    caughtBy: ROTATE,
-  },
-  {
-    name: 'gives up a new key before it is known everywhere',
-    file: 'rotation/verify.ts',
-    search: 'issuedAt + PROPAGATION_DELAY',
-    replace: 'issuedAt',
-    caughtBy: REGRESSIONS,
-  },
-  {
-    name: 'takes the rejection of a wrong host for an answer',
-    file: 'rotation/verify.ts',
-    search: "old.verdict !== 'rejected' ||",
-    replace: 'true ||',
-    caughtBy: VERIFY,
-  },
-  {
-    name: 'retries beyond its time',
-    file: 'retry.ts',
-    search: 'clock.monotonic() + wait > giveUpAt(error)',
-    replace: 'false',
-    caughtBy: 'test/unit/retry.test.ts',
-  },
-  {
-    name: 'disables or destroys the newest version if it is told to',
-    file: 'secret-manager/store.ts',
-    search: '!(newer.number > version.number)',
-    replace: 'false',
-    caughtBy: 'test/integration/secret-manager.test.ts',
-  },
-  {
-    name: 'accepts a payload with a wrong checksum',
-    file: 'secret-manager/store.ts',
-    search: 'Number(checksum) !== crc32c(payload)',
-    replace: 'false',
-    caughtBy: 'test/integration/secret-manager.test.ts',
-  },
-  {
-    name: 'takes keys with another description for its own',
-    file: 'momento/issuer.ts',
-    search: 'key.description === description',
-    replace: 'key.description.startsWith(description)',
-    caughtBy: 'operators: mint: an operator adds a credential before AccessSecretVersion#1',
-  },
+/** By file and `caughtBy`. Each mutant has its name, the text to search for, and the replacement. */
+const GROUPS: readonly [string, string, ...[string, string, string][]][] = [
+  [
+    'rotation/policy.ts',
+    POLICY,
+    ['disables versions in their grace period', 'forMs >= afterMs', 'forMs >= 0'],
+    [
+      'plans to disable the newest version',
+      'number < newest.number',
+      'number <= newest.number + 1',
+    ],
+    ['cleans up before a list has shown the newest version', 'newest.unlisted === true', 'false'],
+    ['disables a version whose state or time is unknown', 'version.incomplete !== true', 'true'],
+    ['replaces a rejected key that was refreshed', "next.by !== 'mint'", 'false'],
+    ['replaces a rejected version that is younger than an hour', '< REPLACE_REJECTED_AGE', '< 0'],
+    ['revokes a key that another run might be about to add', '> ORPHAN_AGE', '>= 0'],
+    ['ignores `force`', 'if (force) return', 'if (false) return'],
+  ],
+  [
+    'rotation/key-usage.ts',
+    KEY_USAGE,
+    ['revokes a referenced key', '!referenced.has(keyId)', 'true'],
+    [
+      "revokes a key that another secret's newest version contains",
+      '!elsewhere.has(keyId)',
+      'true',
+    ],
+    ['revokes although a newer version was just added', 'if (hasNewer)', 'if (false)'],
+    ['revokes although an enabled version is unreadable', "actual?.state === 'ENABLED'", 'false'],
+  ],
+  [
+    'rotation/rotate.ts',
+    ROTATE,
+    [
+      "cleans up although the newest key isn't verified",
+      "if (!policy.verify || check?.verdict === 'accepted')",
+      'if (true)',
+    ],
+  ],
+  [
+    'rotation/renew.ts',
+    ROTATE,
+    [
+      'cleans up a secret that was recreated during the run',
+      'return added.number <= (newest?.number ?? 0)',
+      'return false',
+    ],
+    [
+      'adds a key beside a newer version',
+      "if (newer !== undefined) return end({ kind: 'superseded'",
+      "if (false) return end({ kind: 'superseded'",
+    ],
+    [
+      'revokes no minted key that was superseded',
+      "if (by !== 'mint' || keyId === undefined)",
+      'if (true)',
+    ],
+  ],
+  [
+    'rotation/rotate.ts',
+    UNSAVED,
+    [
+      'drops an unsaved credential for any newer version',
+      "check.verdict === 'accepted' ? `version",
+      'true ? `version',
+    ],
+    [
+      'drops an unsaved credential when its old payload is stored again',
+      'if (token !== undefined && token === usedTokenFingerprint)',
+      'if (false)',
+    ],
+  ],
+  [
+    'rotation/renew.ts',
+    'calls: v1: AddSecretVersion#1 drop after, same process',
+    [
+      'repeats an addition that arrived, so that two equal versions stay',
+      'outcomeUnknown ? await findStored(run, payload, issued) : undefined',
+      'undefined',
+    ],
+  ],
+  [
+    'rotation/unsaved.ts',
+    REGRESSIONS,
+    ['forgets a credential that was not stored', "if (issued.by === 'refresh')", 'if (false)'],
+  ],
+  [
+    'rotation/renew.ts',
+    REGRESSIONS,
+    ['adds a key that Momento rejects', "if (check?.verdict === 'rejected')", 'if (false)'],
+  ],
+  [
+    'rotation/verify.ts',
+    REGRESSIONS,
+    [
+      'gives up a new key before it is known everywhere',
+      'issuedAt + PROPAGATION_DELAY',
+      'issuedAt',
+    ],
+  ],
+  [
+    'rotation/verify.ts',
+    VERIFY,
+    [
+      'takes the rejection of a wrong host for an answer',
+      "old.verdict !== 'rejected' ||",
+      'true ||',
+    ],
+  ],
+  [
+    'retry.ts',
+    'test/unit/retry.test.ts',
+    ['retries beyond its time', 'clock.monotonic() + wait > giveUpAt(error)', 'false'],
+  ],
+  [
+    'secret-manager/store.ts',
+    'test/integration/secret-manager.test.ts',
+    [
+      'disables or destroys the newest version if it is told to',
+      '!(newer.number > version.number)',
+      'false',
+    ],
+    ['accepts a payload with a wrong checksum', 'Number(checksum) !== crc32c(payload)', 'false'],
+  ],
+  [
+    'momento/issuer.ts',
+    'operators: mint: an operator adds a credential before AccessSecretVersion#1',
+    [
+      'takes keys with another description for its own',
+      'key.description === description',
+      'key.description.startsWith(description)',
+    ],
+  ],
 ];
+
+const MUTANTS: readonly Mutant[] = GROUPS.flatMap(([file, caughtBy, ...mutants]) =>
+  mutants.map(([name, search, replace]) => ({ name, file, search, replace, caughtBy })),
+);
 
 const root = resolve(__dirname, '..');
 

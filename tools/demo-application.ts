@@ -27,8 +27,8 @@ const ROTATIONS = 8;
 const AROUND_MS = 500;
 
 /**
- * The rotator spares a key that is younger than an hour and in no version: another run may be about to store it. So that it
- * need not wait here, the services are two hours behind, and their keys two hours old when they come.
+ * The rotator spares a key that is younger than an hour and in no version: another run might be about to store it. So that it
+ * doesn't wait here, the services are two hours behind, and their keys two hours old when they come.
  */
 const BEHIND_MS = 2 * 3600 * 1000;
 

@@ -1,4 +1,4 @@
-/** Shows rotations from beginning to end, and exits with 1 if anything is not as it says. */
+/** Shows rotations from beginning to end, and exits with 1 if anything isn't as described. */
 import { systemClock } from '../src/clock';
 import { MomentoKeys } from '../src/momento/issuer';
 import type { RotationResult } from '../src/rotation/result';

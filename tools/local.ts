@@ -18,7 +18,7 @@ async function local(): Promise<void> {
     server: 'development',
     onOutput: (text) => process.stdout.write(text),
   });
-  /** The shell encodes the request, so that a reader can change it. */
+  /** The shell encodes the request, so that you can change it. */
   const publish = (request: string): string =>
     `curl -s http://${pubsub.host}/v1/${REQUESTS_TOPIC}:publish -d '{"messages": [{"data": "'$(echo '${request}' | base64 | tr -d '\\n')'"}]}'`;
   console.log(`The function runs at ${rotator.url} for

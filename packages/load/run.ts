@@ -166,7 +166,7 @@ async function run(fault: Fault, format: Format, plan: Plan): Promise<string[]> 
     return [
       ...failures,
       ...(result.mostOpen > MOST_OPEN ? [`${result.mostOpen} clients were open`] : []),
-      // A secret without a usable newest version is read at the pace of the backoff.
+      // A secret without a usable newest version is read as often as the backoff allows.
       ...(reads > mostReads && fault !== 'garbage' ? [`${reads} reads`] : []),
       ...(leaks > 0 ? [`${leaks} secrets in the output`] : []),
     ].map((problem) => `${format}, ${fault}: ${problem}`);

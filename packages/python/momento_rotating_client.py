@@ -44,7 +44,7 @@ ACCEPTED = ("", "NOT_FOUND_ERROR", "LIMIT_EXCEEDED_ERROR", "PERMISSION_ERROR")
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
 FIRST_PROBE_DELAY = 0.1
-LONGEST_PROBE_DELAY = 1.0
+LONGEST_PROBE_DELAY = 0.5
 READ_TIMEOUT = 5.0
 # A call is repeated with a newer key this often: two rotations can follow each other closely.
 ATTEMPTS = 3

@@ -5,9 +5,8 @@ import { TIME_TO_ADD, TIME_TO_ISSUE_AND_ADD } from '../rotation/deadlines';
 import type { RenewalPolicy, RenewBefore } from '../rotation/policy';
 import type { Secret } from '../rotation/ports';
 import { parseSecretName, type SecretName } from '../secret-name';
-import { unsafeSettings } from './environment';
 import { parseSecrets } from './secrets';
-import { reader, readServices, type Environment, type Services } from './variables';
+import { reader, readServices, unsafeSettings, type Environment, type Services } from './variables';
 
 export interface Config extends Services {
   /** Only these secrets can be rotated. */

@@ -32,7 +32,7 @@ const Entry = v.strictObject(
 
 type Entry = v.InferOutput<typeof Entry>;
 
-export interface SecretsOptions {
+interface SecretsOptions {
   /** Whether a management key is configured. Without one, role, lifetime and payload have no effect. */
   readonly canMint: boolean;
 }

@@ -1,26 +1,27 @@
 /** The HTTP side of the rotator: POST rotates, GET reports. */
 import { finished } from 'node:stream/promises';
 import type { Request, Response } from '@google-cloud/functions-framework';
-import type { Clock } from '../clock';
-import { helpFor, RotationError, toRotationError } from '../errors';
+import { RotationError, toRotationError } from '../errors';
 import type { Log } from '../log';
 import { TIME_TO_ANSWER } from '../rotation/deadlines';
-import type { RunResult } from '../rotation/result';
-import type { Rotator } from '../rotation/rotator';
-import { MAX_REQUEST_BYTES, readBody, tooLong } from './body';
-import { requestLine, rotationLine, type Origin } from './log-lines';
-import { receiveMessage, type Answer } from './messages';
-import { beginsLikePush, isPush, MAX_PUSH_BYTES } from './push';
-import { parseRequest, parseScheduleTime, refuseQuery } from './request';
+import { errorReport } from '../rotation/result';
+import { carryOut, type Answer, type RequestContext } from './carry-out';
+import { requestLine, type Origin } from './log-lines';
+import { beginsLikePush, isPush, MAX_PUSH_BYTES, receiveMessage } from './messages';
+import {
+  MAX_REQUEST_BYTES,
+  parseRequest,
+  parseScheduleTime,
+  readBody,
+  refuseQuery,
+  tooLong,
+} from './request';
 
-export interface HandlerOptions {
-  readonly rotator: Rotator;
+interface HandlerOptions extends RequestContext {
   /** The function's own timeout. */
   readonly timeoutMs: number;
   /** The project in which traces are looked up. */
   readonly traceProject: string;
-  readonly clock: Clock;
-  readonly log: Log;
 }
 
 export type Handler = (request: Request, response: Response) => Promise<void>;
@@ -33,12 +34,8 @@ export function createHandler(options: HandlerOptions): Handler {
     } catch (thrown) {
       const error = toRotationError(thrown);
       options.log({ ...requestLine(error, sender(request)), ...trace(request, options) });
-      const { code, message, retryable } = error;
-      answer = {
-        status: error.status,
-        body: { error: { code, message, help: helpFor(code), retryable } },
-      };
-      if (code === 'METHOD_NOT_ALLOWED') response.set('Allow', 'GET, POST');
+      answer = { status: error.status, body: { error: errorReport(error) } };
+      if (error.code === 'METHOD_NOT_ALLOWED') response.set('Allow', 'GET, POST');
     }
     response.status(answer.status).json(answer.body);
     // Wait until the answer is sent, because the shutdown waits for this promise. A caller might have disconnected.
@@ -73,27 +70,17 @@ async function post(request: Request, options: HandlerOptions): Promise<Answer> 
   if (isMessage) return receiveMessage(body, { ...options, log });
   if (body instanceof RotationError) throw body;
   if (body.length > MAX_REQUEST_BYTES) throw tooLong(MAX_REQUEST_BYTES);
-  return carryOut(request, body, { ...options, log });
-}
-
-async function carryOut(
-  request: Request,
-  body: Buffer,
-  { rotator, timeoutMs, clock, log }: HandlerOptions,
-): Promise<Answer> {
+  const { rotator, timeoutMs, clock } = options;
   const deadline = clock.monotonic() + timeoutMs - TIME_TO_ANSWER;
   const parsed = parseRequest(body, rotator.secrets, clock.now());
   const scheduledAt = parseScheduleTime(request.get('x-cloudscheduler-scheduletime'));
   const origin: Origin = { ...sender(request), reason: parsed.reason };
-  const onResult = (result: RunResult): void => log(rotationLine(result, clock.now(), origin));
-  const results =
-    parsed.kind === 'compromise'
-      ? await rotator.respond(parsed.secrets, { ...parsed, deadline }, onResult)
-      : await rotator.rotate(parsed.secrets, { ...parsed, scheduledAt, deadline }, onResult);
-  return {
-    status: Math.max(...results.map((run) => run.status)),
-    body: { results: results.map(({ result }) => result) },
-  };
+  const { statuses, ...outcome } = await carryOut(
+    parsed,
+    { origin, deadline, scheduledAt },
+    { ...options, log },
+  );
+  return { status: Math.max(...statuses), body: outcome.body };
 }
 
 async function status(request: Request, options: HandlerOptions): Promise<Answer> {

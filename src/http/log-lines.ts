@@ -1,8 +1,8 @@
 /** The log lines: one for each run, and one for each refused request. */
 import { inDays } from '../duration';
-import { helpFor, type RotationError } from '../errors';
+import type { RotationError } from '../errors';
 import { stackFrames, type LogEntry, type Severity } from '../log';
-import type { RunResult } from '../rotation/result';
+import { errorReport, type RunResult } from '../rotation/result';
 import type { StatusReport } from '../rotation/status';
 
 /** Where a request came from. */
@@ -43,12 +43,12 @@ export function rotationLine(run: RunResult, now: number, origin: Origin): LogEn
 
 /** The line of a request that was refused, or that failed before any run. */
 export function requestLine(error: RotationError, origin: Origin): LogEntry {
-  const { code, message, retryable, status, cause } = error;
+  const { code, message, status, cause } = error;
   return {
     severity: status >= 500 ? 'ERROR' : 'WARNING',
     message: `${code}: ${message}`,
     event: 'request',
-    error: { code, message, help: helpFor(code), retryable },
+    error: errorReport(error),
     ...origin,
     ...(code === 'INTERNAL' && { stack: stackFrames(cause) }),
   };

@@ -1,41 +1,34 @@
 /**
- * What the function does with a push message. Pub/Sub delivers a message again unless the answer is 2xx. So only failures
- * that another delivery can repair are answered with 503; all others are logged and acknowledged.
+ * Push messages of Pub/Sub. Pub/Sub delivers a message again unless the answer is 2xx. So only failures that another delivery
+ * can repair are answered with 503; all others are logged and acknowledged.
+ *
+ * https://cloud.google.com/pubsub/docs/push#receive_push
  */
-import type { Clock } from '../clock';
 import { HOUR, isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
-import type { Log, LogEntry } from '../log';
+import type { LogEntry } from '../log';
 import { TIME_TO_ANSWER } from '../rotation/deadlines';
-import type { Rotator } from '../rotation/rotator';
-import { requestLine, rotationLine, statusLine, type Origin } from './log-lines';
-import { kindOf, parseMessage, type Message } from './push';
-import { parseOperatorRequest, type OperatorRequest } from './request';
+import { errorReport } from '../rotation/result';
+import { parseSecretName, type SecretName } from '../secret-name';
+import { carryOut, type Answer, type RequestContext } from './carry-out';
+import { requestLine, type Origin } from './log-lines';
+import {
+  invalidRequest,
+  MAX_REQUEST_BYTES,
+  parseJson,
+  parseOperatorRequest,
+  parseTime,
+  type OperatorRequest,
+} from './request';
 
 /** A message that is older is ignored: its time has passed. A compromised key stays compromised. */
 const MAX_AGE = HOUR;
 
 /** Pub/Sub waits 600 s at most for an answer, and then delivers the message again. */
-const MAX_TIMEOUT = 570 * SECOND;
+const MAX_PUSH_TIMEOUT = 570 * SECOND;
 
-export interface MessageContext {
-  readonly rotator: Rotator;
+interface MessageContext extends RequestContext {
   readonly timeoutMs: number;
-  readonly clock: Clock;
-  readonly log: Log;
-}
-
-/** What a request is answered with. */
-export interface Answer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
-/** A message and what it asks for. */
-interface Task {
-  readonly message: Message;
-  readonly request: OperatorRequest;
-  readonly origin: Origin;
 }
 
 /** @param body the body, or why it couldn't be read */
@@ -43,7 +36,8 @@ export async function receiveMessage(
   body: Buffer | RotationError,
   context: MessageContext,
 ): Promise<Answer> {
-  const { rotator, clock, log } = context;
+  const { rotator, timeoutMs, clock, log } = context;
+  const deadline = clock.monotonic() + Math.min(timeoutMs, MAX_PUSH_TIMEOUT) - TIME_TO_ANSWER;
   let origin: Origin = { trigger: 'operator' };
   try {
     if (body instanceof RotationError) throw body;
@@ -62,47 +56,20 @@ export async function receiveMessage(
       log({ ...tooOld(message), ...origin });
       return ignored('the message is older than an hour');
     }
-    return await carryOut({ message, request, origin }, context);
+    const { publishedAt } = message;
+    const arrival = { origin, publishedAt, deadline };
+    const outcome = await carryOut(request, arrival, context);
+    return { status: statusFor(outcome), body: outcome.body };
   } catch (thrown) {
     const error = toRotationError(thrown);
-    const { code, message, retryable } = error;
     log({ ...requestLine(error, origin), severity: 'ERROR' });
-    return { status: statusFor([error]), body: { error: { code, message, retryable } } };
+    return { status: statusFor(error), body: { error: errorReport(error) } };
   }
 }
 
-async function carryOut(
-  { message, request, origin }: Task,
-  { rotator, timeoutMs, clock, log }: MessageContext,
-): Promise<Answer> {
-  const { publishedAt } = message;
-  const deadline = clock.monotonic() + Math.min(timeoutMs, MAX_TIMEOUT) - TIME_TO_ANSWER;
-  if (request.kind === 'status') {
-    const reports = await rotator.status(request.secrets);
-    for (const report of reports) log(statusLine(report, origin));
-    return {
-      status: statusFor(reports.map(({ error }) => error)),
-      body: { secrets: reports.map(({ status }) => status) },
-    };
-  }
-  const onResult = (result: Parameters<typeof rotationLine>[0]): void =>
-    log(rotationLine(result, clock.now(), origin));
-  const results =
-    request.kind === 'compromise'
-      ? await rotator.respond(
-          request.secrets,
-          { ...request, since: request.since ?? publishedAt, deadline },
-          onResult,
-        )
-      : await rotator.rotate(request.secrets, { ...request, publishedAt, deadline }, onResult);
-  return {
-    status: statusFor(results.map(({ result }) => result.error)),
-    body: { results: results.map(({ result }) => result) },
-  };
-}
-
-function statusFor(errors: readonly ({ readonly retryable: boolean } | undefined)[]): number {
-  return errors.some((error) => error?.retryable === true) ? 503 : 200;
+/** Pub/Sub delivers the message again after 503. */
+function statusFor({ retryable }: { readonly retryable: boolean }): number {
+  return retryable ? 503 : 200;
 }
 
 function ignored(reason: string): Answer {
@@ -115,4 +82,144 @@ function tooOld({ publishedAt }: Message): LogEntry {
     message: `A message was published at ${isoTime(publishedAt)}, more than an hour ago. So nothing was done. If the request is still needed, publish it again.`,
     event: 'request',
   };
+}
+
+/** The longest body of a push message. */
+export const MAX_PUSH_BYTES = 256 * 1024;
+
+/** A message, as far as the function uses it. */
+export interface Message {
+  readonly messageId: string;
+  /** When Pub/Sub received the message, in milliseconds since the epoch. It is the same in all deliveries. */
+  readonly publishedAt: number;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly data: Buffer;
+}
+
+/** What a message asks for. `request`: its data is the JSON of a request. */
+type MessageKind =
+  | { readonly kind: 'rotate'; readonly secrets: readonly SecretName[] }
+  | { readonly kind: 'ignore'; readonly eventType: string }
+  | { readonly kind: 'request' };
+
+type JsonObject = Readonly<Partial<Record<string, unknown>>>;
+
+/** The fields of requests, which no push message has. */
+const REQUEST_FIELDS = ['secrets', 'force', 'dryRun', 'compromised', 'all', 'since', 'revokeFirst'];
+
+/** Whether the beginning of a long body is that of a push message. A whole body is recognized by `isPush`. */
+export function beginsLikePush(start: Buffer): boolean {
+  const text = start.subarray(0, 1024).toString('latin1');
+  return /^(\xef\xbb\xbf)?\s*\{\s*"(message|subscription|deliveryAttempt)"\s*:/.test(text);
+}
+
+/**
+ * Whether a body is a push message, also a malformed one. Only its shape decides, because the framework and proxies can change
+ * its headers.
+ */
+export function isPush(body: Buffer): boolean {
+  if (!body.includes('"message"') && !body.includes('"subscription"')) return false;
+  const fields = readJson(body);
+  if (fields === undefined) return beginsLikePush(body);
+  if (isJsonObject(fields.message)) return true;
+  const hasRequestField = REQUEST_FIELDS.some((name) => name in fields);
+  return ('message' in fields || 'subscription' in fields) && !hasRequestField;
+}
+
+/**
+ * Reads the envelope.
+ *
+ * @throws RotationError INVALID_REQUEST
+ */
+export function parseMessage(body: Buffer): Message {
+  const fields = readJson(body);
+  if (fields === undefined) throw invalidRequest("the push message isn't a JSON object in UTF-8");
+  const { message } = fields;
+  if (!isJsonObject(message)) throw invalidRequest("the push message has no 'message'");
+  // Pub/Sub sends both spellings.
+  const messageId = message.messageId ?? message.message_id;
+  const publishTime = message.publishTime ?? message.publish_time;
+  const publishedAt = typeof publishTime === 'string' ? parseTime(publishTime) : undefined;
+  if (typeof messageId !== 'string' || !/^[\w.:/-]{1,128}$/.test(messageId)) {
+    throw invalidRequest("the push message has no valid 'messageId'");
+  }
+  // Without it a redelivery would rotate again.
+  if (publishedAt === undefined) {
+    throw invalidRequest("the push message has no valid 'publishTime'");
+  }
+  const attributes = message.attributes ?? {};
+  if (!isAttributes(attributes)) {
+    throw invalidRequest("the 'attributes' of the push message aren't texts");
+  }
+  return { messageId, publishedAt, attributes, data: decodeBase64(message.data ?? '') };
+}
+
+/**
+ * What a message asks for. Secret Manager's events have the attribute `eventType`; of their data nothing counts, because
+ * everybody who can publish can write it.
+ *
+ * https://cloud.google.com/secret-manager/docs/event-notifications
+ *
+ * @throws RotationError INVALID_REQUEST, SECRET_NOT_CONFIGURED
+ */
+export function kindOf<S extends SecretName>(
+  { attributes, data }: Message,
+  configured: readonly S[],
+): MessageKind & { readonly secrets?: readonly S[] } {
+  const { eventType, secretId } = attributes;
+  if (eventType === undefined) {
+    if (data.length === 0) throw invalidRequest('the message has no data');
+    if (data.length > MAX_REQUEST_BYTES) {
+      throw invalidRequest(`the data of the message is longer than ${MAX_REQUEST_BYTES} bytes`);
+    }
+    return { kind: 'request' };
+  }
+  if (eventType !== 'SECRET_ROTATE') return { kind: 'ignore', eventType };
+  const rotated = parseSecretName(secretId ?? '');
+  if (rotated === undefined) {
+    throw invalidRequest("the event SECRET_ROTATE has no valid attribute 'secretId'");
+  }
+  const secrets = configured.filter((secret) => isSameSecret(secret, rotated));
+  if (secrets.length > 0) return { kind: 'rotate', secrets };
+  throw new RotationError('SECRET_NOT_CONFIGURED', {
+    problem: `Secret Manager asks to rotate ${rotated.name}, which isn't a configured secret. Nothing was done.`,
+    action: 'Add the secret to SECRETS, or remove the topic from its rotation schedule.',
+  });
+}
+
+/** Secret Manager's events contain the number of the project, and the configuration usually contains its id. */
+function isSameSecret(one: SecretName, other: SecretName): boolean {
+  const [a, b] = [isNumber(one.project), isNumber(other.project)];
+  const canBeSameProject = a === b ? one.project === other.project : true;
+  return canBeSameProject && one.id === other.id && one.location === other.location;
+}
+
+function isNumber(project: string): boolean {
+  return /^\d+$/.test(project);
+}
+
+function decodeBase64(data: unknown): Buffer {
+  const bytes = typeof data === 'string' ? Buffer.from(data, 'base64') : undefined;
+  // Buffer skips characters that aren't base64.
+  if (bytes === undefined || bytes.toString('base64') !== data) {
+    throw invalidRequest("the 'data' of the push message isn't base64");
+  }
+  return bytes;
+}
+
+function isAttributes(value: unknown): value is Record<string, string> {
+  return isJsonObject(value) && Object.values(value).every((text) => typeof text === 'string');
+}
+
+function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function readJson(body: Buffer): JsonObject | undefined {
+  try {
+    const value = parseJson(body);
+    return isJsonObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }

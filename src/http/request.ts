@@ -1,12 +1,12 @@
 /** A request of an operator or a scheduler: its target, its body, and the header that names Cloud Scheduler's run. */
+import type { IncomingMessage } from 'node:http';
 import * as v from 'valibot';
 import { DAY, MINUTE, SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { Secret } from '../rotation/ports';
 import { parseSecretName } from '../secret-name';
-import { invalidRequest } from './body';
 
-export interface RotateRequest {
+interface RotateRequest {
   readonly kind: 'rotate';
   readonly secrets: readonly Secret[];
   readonly force: boolean;
@@ -15,14 +15,14 @@ export interface RotateRequest {
   readonly reason?: string | undefined;
 }
 
-export interface StatusRequest {
+interface StatusRequest {
   readonly kind: 'status';
   readonly secrets: readonly Secret[];
   readonly reason?: string | undefined;
 }
 
 /** The keys of these secrets might be in the wrong hands. */
-export interface CompromiseRequest {
+interface CompromiseRequest {
   readonly kind: 'compromise';
   readonly secrets: readonly Secret[];
   /** A version that was created since then contains a key that isn't compromised. */
@@ -76,7 +76,7 @@ const Body = v.pipe(
   ),
 );
 
-type Fields = v.InferOutput<typeof Body>;
+type RequestFields = v.InferOutput<typeof Body>;
 
 /**
  * Refuses a query string. The fields belong in the body, and if the function ignored `?dryRun=true`, it would rotate.
@@ -122,14 +122,14 @@ export function parseOperatorRequest(
   return { ...rotate, kind: 'status' };
 }
 
-function parseFields(body: unknown): Fields {
+function parseFields(body: unknown): RequestFields {
   const parsed = v.safeParse(Body, body, { abortEarly: true });
   if (!parsed.success) throw invalidRequest(parsed.issues[0].message);
   return parsed.output;
 }
 
 function toRotateRequest(
-  { secrets, force, dryRun, reason, all, revokeFirst, since }: Fields,
+  { secrets, force, dryRun, reason, all, revokeFirst, since }: RequestFields,
   configured: readonly Secret[],
 ): RotateRequest {
   if (all || revokeFirst || since !== undefined) {
@@ -138,9 +138,9 @@ function toRotateRequest(
   return { kind: 'rotate', secrets: findSecrets(secrets, configured), force, dryRun, reason };
 }
 
-/** A compromise response revokes keys, so it doesn't take all secrets unless that is said. */
+/** A compromise response revokes keys, so it doesn't take all secrets without `all`. */
 function toCompromiseRequest(
-  { secrets, all, since: sinceText, revokeFirst, reason, dryRun, status }: Fields,
+  { secrets, all, since: sinceText, revokeFirst, reason, dryRun, status }: RequestFields,
   configured: readonly Secret[],
   now: number,
 ): CompromiseRequest {
@@ -230,4 +230,65 @@ function findSecret(name: string, index: number, configured: readonly Secret[]):
     });
   }
   return found;
+}
+
+/** The longest body of a request. */
+export const MAX_REQUEST_BYTES = 16 * 1024;
+
+/** If a body is announced as longer, these bytes decide which limit it has. */
+const START_BYTES = 64;
+
+/**
+ * Reads a request's body up to the limit. The rest of the request is read and dropped, because a client that sends everything
+ * before it reads would otherwise never get the answer.
+ *
+ * @param limitOf returns the limit of a body longer than 16 KiB, from its beginning; default 16 KiB
+ * @throws RotationError INVALID_REQUEST
+ */
+export async function readBody(
+  request: IncomingMessage,
+  limitOf?: (start: Buffer) => number,
+): Promise<Buffer> {
+  const announced = Number(request.headers['content-length'] ?? 0);
+  try {
+    if (limitOf === undefined && announced > MAX_REQUEST_BYTES) throw tooLong(MAX_REQUEST_BYTES);
+    const chunks: Buffer[] = [];
+    let length = 0;
+    let limit: number | undefined;
+    for await (const chunk of request.iterator({
+      destroyOnReturn: false,
+    }) as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      chunks.push(chunk);
+      const isStartKnown = length >= START_BYTES;
+      if (length > MAX_REQUEST_BYTES || (isStartKnown && announced > MAX_REQUEST_BYTES)) {
+        limit ??= limitOf?.(Buffer.concat(chunks)) ?? MAX_REQUEST_BYTES;
+        if (Math.max(length, announced) > limit) throw tooLong(limit);
+      }
+    }
+    // If other code has read the body, it looks empty, and an empty body names all secrets.
+    if (length === 0 && announced > 0) throw invalidRequest('its body was already read');
+    return Buffer.concat(chunks);
+  } catch (thrown) {
+    if (thrown instanceof RotationError) throw thrown;
+    throw invalidRequest('it ended before its body was complete', { cause: thrown });
+  } finally {
+    request.resume();
+  }
+}
+
+/** @param reason continues "The request is invalid, because". It must not quote the request, which could contain a secret */
+export function invalidRequest(reason: string, options?: ErrorOptions): RotationError {
+  return new RotationError(
+    'INVALID_REQUEST',
+    {
+      problem: `The request is invalid, because ${reason}. Nothing was done.`,
+      action: 'Correct the request. docs/reference/requests.md describes it.',
+    },
+    options,
+  );
+}
+
+export function tooLong(limit: number): RotationError {
+  return invalidRequest(`its body is longer than ${limit} bytes`);
 }

@@ -8,7 +8,7 @@ import { SECOND } from '../duration';
  */
 export type KeyKind = 'v1' | 'legacy' | 'v2';
 
-export interface KeyFacts {
+interface KeyFacts {
   readonly kind: KeyKind;
   /** The key's public id, which revokes it. Keys of older kinds have none. */
   readonly id?: string | undefined;

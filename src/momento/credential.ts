@@ -38,7 +38,7 @@ export class Credential implements StoredCredential {
       throw new InvalidPayload("its refresh token isn't a token");
     }
     const { length } = payload.serialize();
-    if (length > MAX_PAYLOAD_BYTES) throw tooLong(length);
+    if (length > MAX_PAYLOAD_BYTES) throw payloadTooLong(length);
     this.#payload = payload;
     this.kind = key.kind;
     this.keyId = key.id;
@@ -63,7 +63,7 @@ export class Credential implements StoredCredential {
    * @throws RotationError PAYLOAD_INVALID, which doesn't quote the payload
    */
   static parse(payload: Uint8Array): Credential {
-    if (payload.length > MAX_PAYLOAD_BYTES) throw tooLong(payload.length);
+    if (payload.length > MAX_PAYLOAD_BYTES) throw payloadTooLong(payload.length);
     const credential = new Credential(readPayload(payload));
     if (credential.serialize().length > MAX_PAYLOAD_BYTES - GROWTH_BYTES) {
       throw new InvalidPayload(
@@ -131,7 +131,7 @@ function fingerprint(secret: string): string {
   return createHash('sha256').update(secret).digest('hex').slice(0, 8);
 }
 
-function tooLong(bytes: number): InvalidPayload {
+function payloadTooLong(bytes: number): InvalidPayload {
   return new InvalidPayload(
     `it is ${bytes} bytes long, and Secret Manager stores ${MAX_PAYLOAD_BYTES}`,
   );

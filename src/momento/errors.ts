@@ -3,9 +3,6 @@ import { certificateError, networkCode, unreachable } from '../connection-errors
 import { isoTime } from '../duration';
 import { RotationError, type RotationErrorOptions } from '../errors';
 
-export const VENDOR = 'Momento';
-export const REMEDY = 'a new key from the Momento console';
-
 const WAIT = 'Wait for the next run.';
 
 /** MOMENTO_UNAVAILABLE. @param problem continues the host's name */
@@ -22,7 +19,7 @@ export function unavailable(
   );
 }
 
-export interface ConnectionFailure {
+interface ConnectionFailure {
   readonly host: string;
   /** A code of Node.js, or a text of a library that might contain one. */
   readonly text: string;
@@ -59,7 +56,7 @@ export function connectionFailed({
 }
 
 /** A temporary refusal of a call that issues a key. */
-export interface Limit {
+interface Limit {
   /** For the message, such as `the refresh`. */
   readonly call: string;
   /** Momento's status. */
@@ -69,7 +66,7 @@ export interface Limit {
   readonly accountKeys?: number | undefined;
 }
 
-/** Momento answers 429 for two reasons, with different remedies. */
+/** Momento answers 429 for two reasons, which need different actions. */
 export function limitExceeded({ call, answer, retryAfterMs, accountKeys }: Limit): RotationError {
   const count = accountKeys === undefined ? '' : ` The account has ${accountKeys} v2 keys.`;
   return new RotationError(

@@ -21,7 +21,7 @@ export interface Exchange {
   readonly body?: object | undefined;
 }
 
-export interface Answer {
+export interface HttpAnswer {
   readonly status: number;
   readonly retryAfter: string | undefined;
   /** Decoded, without a byte order mark. Undefined if decoding failed or the answer was too long. */
@@ -76,7 +76,7 @@ export class HttpClient {
    * @throws RotationError MOMENTO_UNAVAILABLE or CERTIFICATE_NOT_TRUSTED without a complete answer. The outcome is unknown
    *   if a connection existed and the request changes something
    */
-  async send(exchange: Exchange, limits: CallLimits): Promise<Answer> {
+  async send(exchange: Exchange, limits: CallLimits): Promise<HttpAnswer> {
     const deadline = Math.min(limits.deadline, this.#clock.monotonic() + this.#timeoutMs);
     const request = this.#request(exchange);
     const progress = new Progress(request);
@@ -117,26 +117,30 @@ export class HttpClient {
     });
   }
 
-  async #answer(request: ClientRequest, { body }: Exchange, progress: Progress): Promise<Answer> {
+  async #answer(
+    request: ClientRequest,
+    { body }: Exchange,
+    progress: Progress,
+  ): Promise<HttpAnswer> {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       request
         .on('response', (answer: IncomingMessage) => {
           // No answer follows status 101.
-          if (answer.statusCode === 101) reject(new Failure(OTHER_PROTOCOL));
+          if (answer.statusCode === 101) reject(new FailedExchange(OTHER_PROTOCOL));
           else resolve(answer);
         })
         .on('error', reject)
         // Without a listener Node.js would close the connection without an event.
         .on('upgrade', (_response, socket) => {
           socket.destroy();
-          reject(new Failure(OTHER_PROTOCOL));
+          reject(new FailedExchange(OTHER_PROTOCOL));
         })
         .on('proxyConnect', ({ statusCode }: { statusCode: number }) => {
           progress.isThroughProxy = statusCode === 200;
           if (statusCode !== 200)
-            reject(new Failure(`refused the connection (HTTP ${statusCode})`));
+            reject(new FailedExchange(`refused the connection (HTTP ${statusCode})`));
         })
-        .on('close', () => reject(new Failure('closed the connection without an answer')))
+        .on('close', () => reject(new FailedExchange('closed the connection without an answer')))
         .end(body && JSON.stringify(body));
     });
     return {
@@ -146,7 +150,7 @@ export class HttpClient {
     };
   }
 
-  async #read(response: IncomingMessage): Promise<Pick<Answer, 'text' | 'problem'>> {
+  async #read(response: IncomingMessage): Promise<Pick<HttpAnswer, 'text' | 'problem'>> {
     const chunks: Buffer[] = [];
     let bytes = 0;
     for await (const chunk of response as AsyncIterable<Buffer>) {
@@ -157,7 +161,7 @@ export class HttpClient {
     }
     try {
       const encodings = (response.headers['content-encoding'] ?? '').split(',');
-      const body = decode(Buffer.concat(chunks), encodings, this.#maxBytes);
+      const body = decompress(Buffer.concat(chunks), encodings, this.#maxBytes);
       // TextDecoder removes the byte order mark.
       return { text: new TextDecoder().decode(body) };
     } catch {
@@ -168,7 +172,8 @@ export class HttpClient {
   #failure(thrown: unknown, progress: Progress, outcomeUnknown: boolean): RotationError {
     const isProxy = this.#proxy !== undefined && !progress.isThroughProxy;
     const host = isProxy ? `The proxy ${this.#proxy.host}` : this.host;
-    if (thrown instanceof Failure) return unavailable(host, thrown.problem, { outcomeUnknown });
+    if (thrown instanceof FailedExchange)
+      return unavailable(host, thrown.problem, { outcomeUnknown });
     // The error of Node's parser contains the received bytes, so it doesn't become the cause.
     const { code = '' } = thrown as NodeJS.ErrnoException;
     return connectionFailed({
@@ -183,7 +188,7 @@ export class HttpClient {
 const OTHER_PROTOCOL = 'answered with another protocol (HTTP 101)';
 
 /** A failure without an error of Node.js. */
-class Failure extends Error {
+class FailedExchange extends Error {
   constructor(
     /** Continues the host's name. */
     readonly problem: string,
@@ -211,7 +216,7 @@ class Progress {
 }
 
 /** `maxOutputLength` also limits the work, so decoding can be synchronous. */
-function decode(body: Buffer, encodings: readonly string[], maxOutputLength: number): Buffer {
+function decompress(body: Buffer, encodings: readonly string[], maxOutputLength: number): Buffer {
   const limits = { maxOutputLength };
   let decoded = body;
   for (const encoding of encodings.map((name) => name.trim().toLowerCase()).reverse()) {

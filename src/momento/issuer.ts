@@ -8,7 +8,7 @@ import type {
   KeyCheck,
   KeySession,
   KeySource,
-  SessionOptions as KeySessionOptions,
+  SessionOptions,
   ManagementKeySecret,
   NextKey,
   OwnKeys,
@@ -16,14 +16,13 @@ import type {
   Credential as StoredCredential,
 } from '../rotation/ports';
 import { Credential } from './credential';
-import { REMEDY, VENDOR } from './errors';
 import { KeyApi, PRIORITY, RATE } from './key-api';
 import { ManagementKey } from './management-key';
 import { descriptionOf } from './mint';
 import { nextKey } from './renewal';
 import { inconclusive, Sdk } from './sdk';
 
-export interface MomentoOptions {
+interface MomentoOptions {
   /** `host:port` of an emulator in place of Momento (gRPC). */
   readonly emulator?: string | undefined;
   /** The same for the key API (HTTP). */
@@ -36,8 +35,8 @@ export interface MomentoOptions {
 }
 
 export class MomentoKeys implements KeySource {
-  readonly vendor = VENDOR;
-  readonly remedy = REMEDY;
+  readonly issuer = 'Momento';
+  readonly newCredential = 'a new key from the Momento console';
   readonly #options: MomentoOptions;
   /** All sessions share both, because Momento limits the rate of the account. */
   readonly #limiter: RateLimiter;
@@ -56,7 +55,7 @@ export class MomentoKeys implements KeySource {
 
   open(
     managementKey: ManagementKeySecret | undefined,
-    { isUrgent }: KeySessionOptions = { isUrgent: false },
+    { isUrgent }: SessionOptions = { isUrgent: false },
   ): MomentoSession {
     const { keyApiEmulator: emulator, refreshPath, endpoint, clock } = this.#options;
     const api = new KeyApi({
@@ -71,7 +70,7 @@ export class MomentoKeys implements KeySource {
   }
 }
 
-interface SessionOptions {
+interface SessionServices {
   readonly sdk: Sdk;
   readonly api: KeyApi;
   readonly endpoint: string | undefined;
@@ -80,12 +79,12 @@ interface SessionOptions {
 }
 
 export class MomentoSession implements KeySession {
-  readonly #options: SessionOptions;
+  readonly #options: SessionServices;
   #managementKey: Promise<ManagementKey | RotationError> | undefined;
   /** New management keys. They are verified by listing keys. */
   readonly #managementKeys = new WeakSet<StoredCredential>();
 
-  constructor(options: SessionOptions) {
+  constructor(options: SessionServices) {
     this.#options = options;
   }
 

@@ -15,7 +15,7 @@ import {
   throttled,
   unavailable,
 } from './errors';
-import { HttpClient, type Answer, type Exchange, type HttpOptions } from './http-client';
+import { HttpClient, type HttpAnswer, type Exchange, type HttpOptions } from './http-client';
 import { isObject, type Fields } from './payload';
 
 export const REFRESH_PATH = '/api-keys/refresh';
@@ -37,13 +37,13 @@ export const PRIORITY = {
 /** Less than what a payload keeps free for the next key. */
 const MAX_KEY_INFO_LENGTH = 1024;
 
-const PAGE_SIZE = 100;
+const KEYS_PER_PAGE = 100;
 /** A million keys. The deadline ends a list much earlier. */
-const MAX_PAGES = 10_000;
+const MAX_KEY_PAGES = 10_000;
 /** How long to retry for a page, so that a long list survives a short outage. */
 const PAGE_RETRY = 15 * SECOND;
 
-export interface KeyApiOptions {
+interface KeyApiOptions {
   /** `host:port` of an emulator in place of Momento. */
   readonly emulator?: string | undefined;
   readonly refreshPath?: string | undefined;
@@ -168,12 +168,12 @@ export class KeyApi {
         const key = readListedKey(entry);
         const known = key && keys.get(key.keyId);
         // Pages can overlap. Entries that contradict each other count as unreadable.
-        if (key === undefined || (known && !isSame(known, key))) skipped += 1;
+        if (key === undefined || (known && !isSameEntry(known, key))) skipped += 1;
         else keys.set(key.keyId, key);
       }
       token = page.nextToken;
       if (token === '') return { keys, skipped };
-      if (tokens.has(token) || tokens.size >= MAX_PAGES) {
+      if (tokens.has(token) || tokens.size >= MAX_KEY_PAGES) {
         throw unavailable(this.host, `answered with a list of keys that doesn't end`);
       }
       tokens.add(token);
@@ -189,7 +189,7 @@ export class KeyApi {
     const { limiter } = this.#options;
     const priority = this.#priority(PRIORITY.revoke);
     const at = await limiter.acquire({ priority, slots, deadline });
-    return () => limiter.postpone(at, slots);
+    return () => limiter.beginNow(at, slots);
   }
 
   /** Revokes a key after `revocationTurn`. If the key is already gone, it counts as revoked. */
@@ -244,7 +244,7 @@ export class KeyApi {
 
   async #page(apiKey: string, token: string, limits: CallLimits): Promise<Page> {
     const query = new URLSearchParams({
-      limit: String(PAGE_SIZE),
+      limit: String(KEYS_PER_PAGE),
       ...(token !== '' && { next_token: token }),
     });
     const path = `/api-keys?${query.toString()}`;
@@ -264,10 +264,10 @@ export class KeyApi {
     priority: number,
     limits: CallLimits,
     call: string,
-  ): Promise<Answer> {
+  ): Promise<HttpAnswer> {
     const { limiter } = this.#options;
     await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
-    // Aborting an issue would lose a key. The run reserves time for it.
+    // Aborting an issue would lose a key. The run keeps time for it.
     const isIssue = priority === PRIORITY.issue;
     return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
   }
@@ -277,7 +277,7 @@ export class KeyApi {
   }
 
   /** @throws RotationError for an answer that a retry can change */
-  async #call(exchange: Exchange, limits: CallLimits, call: string): Promise<Answer> {
+  async #call(exchange: Exchange, limits: CallLimits, call: string): Promise<HttpAnswer> {
     const answer = await this.#http.send(exchange, limits);
     const { status } = answer;
     const retryAfterMs = readRetryAfter(answer.retryAfter, this.#options.clock.now());
@@ -304,7 +304,7 @@ export class KeyApi {
     return answer;
   }
 
-  #unexpected({ status }: Answer, right: string, call: string): RotationError {
+  #unexpected({ status }: HttpAnswer, right: string, call: string): RotationError {
     return status === 401 || status === 403
       ? this.#managementKeyRefused(status, right)
       : unavailable(this.host, `answered ${call} with HTTP ${status}, which isn't documented`);
@@ -326,7 +326,7 @@ interface Page {
   readonly nextToken: string;
 }
 
-function readPage(answer: Answer): Page | undefined {
+function readPage(answer: HttpAnswer): Page | undefined {
   const fields = readFields(answer);
   const { key_info: entries, next_token: token } = fields ?? {};
   const isToken = token == null || (typeof token === 'string' && token.length <= 4096);
@@ -355,7 +355,7 @@ function readListedKey(value: unknown): ListedKey | undefined {
   };
 }
 
-function isSame(one: ListedKey, other: ListedKey): boolean {
+function isSameEntry(one: ListedKey, other: ListedKey): boolean {
   return (
     one.role === other.role &&
     one.description === other.description &&
@@ -364,13 +364,13 @@ function isSame(one: ListedKey, other: ListedKey): boolean {
   );
 }
 
-function issuedFields(answer: Answer, what: 'mint' | 'refresh'): Fields {
+function issuedFields(answer: HttpAnswer, what: 'mint' | 'refresh'): Fields {
   const fields = readFields(answer);
   if (fields !== undefined) return fields;
   throw invalidIssue(what, `it ${answer.problem ?? "isn't a JSON object"}`);
 }
 
-function readFields({ text = '' }: Answer): Fields | undefined {
+function readFields({ text = '' }: HttpAnswer): Fields | undefined {
   try {
     const value: unknown = JSON.parse(text);
     return isObject(value) ? value : undefined;
@@ -379,7 +379,7 @@ function readFields({ text = '' }: Answer): Fields | undefined {
   }
 }
 
-function isSuccess({ status }: Answer): boolean {
+function isSuccess({ status }: HttpAnswer): boolean {
   return status >= 200 && status < 300;
 }
 

@@ -27,7 +27,7 @@ export class ManagementKey {
     api: KeyApi,
     now: () => number,
   ): Promise<ManagementKey> {
-    const credential = parse(name, await read());
+    const credential = parseManagementKey(name, await read());
     if (credential.kind !== 'v2') {
       throw managementKeyInvalid(name, "it isn't a v2 key, and only v2 keys can manage keys");
     }
@@ -71,7 +71,7 @@ export class ManagementKey {
   }
 }
 
-function parse(name: string, payload: Uint8Array): Credential {
+function parseManagementKey(name: string, payload: Uint8Array): Credential {
   try {
     return Credential.parse(payload);
   } catch (thrown) {

@@ -127,7 +127,7 @@ function knownTerms(
   credential: Credential | undefined,
 ): KnownTerms | RotationError {
   const role = configured ?? credential?.role;
-  const lifetimeMs = configuredMs ?? (credential && lifetime(credential));
+  const lifetimeMs = configuredMs ?? (credential && lifetimeOf(credential));
   const keyId = credential?.keyId;
   if (lifetimeMs === undefined && credential?.expiresAt === Infinity) {
     return lifetimeUnknown(name, 'The current key never expires, and a minted key must expire.');
@@ -148,7 +148,7 @@ async function completeTerms(
   const listed = (await managementKey.list(limits)).keys.get(keyId);
   const terms = {
     role: role ?? listed?.role,
-    lifetimeMs: lifetimeMs ?? (listed && lifetime(listed)),
+    lifetimeMs: lifetimeMs ?? (listed && lifetimeOf(listed)),
   };
   if (terms.role === undefined) throw roleUnknown(name);
   if (terms.lifetimeMs === undefined) throw lifetimeUnknown(name, NOT_FOUND);
@@ -160,7 +160,7 @@ async function completeTerms(
  * might have stored the key again. Rounding removes the seconds that the issue took. Otherwise each next key would live
  * shorter.
  */
-function lifetime({
+function lifetimeOf({
   issuedAt,
   expiresAt,
 }: {

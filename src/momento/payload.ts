@@ -20,7 +20,7 @@ export interface Payload {
 }
 
 /** The fields of a payload that describe its key. Times are in milliseconds since the epoch. */
-export interface Description {
+interface Description {
   readonly keyId?: string | undefined;
   readonly role?: string | undefined;
   readonly issuedAt?: number | undefined;
@@ -57,7 +57,7 @@ export function readPayload(payload: Uint8Array): Payload {
   const text = decode(payload);
   let value: unknown;
   try {
-    value = parseJson(text);
+    value = parseExactJson(text);
   } catch {
     const key = text.trim();
     if (key === '') throw new InvalidPayload('it is empty');
@@ -199,7 +199,7 @@ class ApiJson implements Payload {
     this.#fields = fields;
     this.apiKey = keyIn(fields, [API_KEY_FIELD]);
     this.refreshToken = refreshTokenIn(fields, 'refresh_token');
-    this.description = { ...readKeyInfo(fields.key_info ?? {}), endpoint: endpointIn(fields) };
+    this.description = { ...storedKeyInfo(fields.key_info ?? {}), endpoint: endpointIn(fields) };
   }
 
   renewed({ apiKey, refreshToken, expiresAt, keyInfo }: Issued): ApiJson {
@@ -223,7 +223,7 @@ class ApiJson implements Payload {
   }
 }
 
-function readKeyInfo(info: unknown): Description {
+function storedKeyInfo(info: unknown): Description {
   if (!isObject(info)) throw new InvalidPayload("'key_info' isn't an object");
   return {
     keyId: readId(info, 'key_id'),
@@ -275,7 +275,7 @@ function endpointIn({ endpoint, restEndpoint }: Fields): string | undefined {
   return /^https:\/\/api\.cache\.([a-z0-9.-]+)\/?$/i.exec(url)?.[1];
 }
 
-// ES2026 (stage 3 "JSON.parse source text access", in V8 since Node 21), not yet in TypeScript's library.
+// ES2026 ("JSON.parse source text access", in V8 since Node 21), not yet in TypeScript's library.
 declare global {
   interface JSON {
     parse(
@@ -294,7 +294,7 @@ export type Fields = Readonly<Partial<Record<string, unknown>>>;
  *
  * @throws SyntaxError whose message might quote the text
  */
-function parseJson(text: string): unknown {
+function parseExactJson(text: string): unknown {
   return JSON.parse(text, (_key, value, { source }) =>
     typeof value === 'number' && String(value) !== source ? JSON.rawJSON(source) : value,
   );

@@ -35,14 +35,14 @@ export function refresh(
         ? acceptV2(current, await api.refresh(current.refreshToken ?? '', limits), now())
         : acceptV1(current, await refreshV1(current, sdk, limits), now()),
     refusal: (error, { answerLost, now: time }) => {
-      const remedy = `Create a new API key with a refresh token in the Momento console and store it as a new version of ${secret.name}, or ${mintInstead(isV2 ? 'v2' : 'older')}.`;
-      if (current.expiresAt <= time) return keyExpired(secret.name, current.expiresAt, remedy);
+      const action = `Create a new API key with a refresh token in the Momento console and store it as a new version of ${secret.name}, or ${mintInstead(isV2 ? 'v2' : 'older')}.`;
+      if (current.expiresAt <= time) return keyExpired(secret.name, current.expiresAt, action);
       if (!(error instanceof RefreshRefused)) return error;
       // For v2 only 403 means that the token was already used. For v1 Momento documents no such answer.
       if (answerLost && (!isV2 || error.answer === 'HTTP 403'))
-        return refreshAnswerLost(isV2, remedy);
+        return refreshAnswerLost(isV2, action);
       const problem = `Momento refused to refresh the key of ${secret.name} (${error.answer}). ${error.reason}`;
-      return new RotationError('REFRESH_REFUSED', { problem, action: remedy });
+      return new RotationError('REFRESH_REFUSED', { problem, action });
     },
   };
 }
@@ -107,7 +107,7 @@ export function acceptV1(current: Credential, answer: V1Answer, now: number): Is
   const refreshToken = readRefreshToken(answer.refreshToken, undefined, warnings);
   const endpoint = answer.endpoint.trim() === '' ? undefined : answer.endpoint.trim();
   const expiresAt = validExpiry ?? current.expiresAt;
-  return store(current, { apiKey, refreshToken, endpoint, expiresAt }, warnings);
+  return toIssuedKey(current, { apiKey, refreshToken, endpoint, expiresAt }, warnings);
 }
 
 /** @throws RotationError ISSUED_CREDENTIAL_INVALID if the answer contains no usable key */
@@ -140,7 +140,7 @@ export function acceptV2(current: Credential, answer: Fields, now: number): Issu
       "The answer to the refresh names another key as the refreshed one ('previous_key_id').",
     );
   }
-  return store(current, { apiKey, refreshToken, expiresAt, keyInfo }, warnings);
+  return toIssuedKey(current, { apiKey, refreshToken, expiresAt, keyInfo }, warnings);
 }
 
 /** A key without a refresh token is usable, but blocks the next rotation. The warning gives the operator time to act. */
@@ -174,7 +174,7 @@ function blockedNext(problem: string): string {
   return `The answer to the refresh arrived ${problem}: the next rotation is blocked. Store a new key with its refresh token, or set MANAGEMENT_KEY.`;
 }
 
-function store(current: Credential, issued: Issued, warnings: readonly string[]): IssuedKey {
+function toIssuedKey(current: Credential, issued: Issued, warnings: readonly string[]): IssuedKey {
   try {
     return { credential: current.renewed(issued), warnings };
   } catch (thrown) {

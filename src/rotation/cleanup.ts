@@ -12,7 +12,7 @@ import { REVOKE_BATCH, type CallLimits, type Version } from './ports';
 import type { Run, Step } from './run';
 
 /** How many versions of one secret are disabled or destroyed at the same time. */
-const CONCURRENCY = 8;
+const CHANGES_AT_ONCE = 8;
 
 export interface Failure {
   readonly step: Step;
@@ -37,8 +37,11 @@ export interface CleanupInput {
 /** What to disable, destroy and revoke. */
 interface CleanupPlan extends VersionPlan {
   readonly input: CleanupInput;
-  /** Never rejects. Versions don't wait for it, because the issuer's list of keys can take two minutes. */
-  readonly keys: Promise<KeyPlan>;
+  /**
+   * The keys that might be orphaned, as `revoke`. Never rejects. Versions don't wait for it, because the issuer's list of keys
+   * can take two minutes.
+   */
+  readonly candidates: Promise<KeyPlan>;
 }
 
 /** Which keys to revoke. */
@@ -67,31 +70,34 @@ export function planCleanup(run: Run, input: CleanupInput): CleanupPlan {
     isCertain && inspection.unreadable.size === 0
       ? planVersions(versions, newest, run.policy, inspection.missing, run.clock.now())
       : NO_VERSIONS;
-  return { ...due, input, keys: planKeys(run, input, due.disable) };
+  return { ...due, input, candidates: listCandidates(run, input) };
 }
 
-/** The plan as a dry run reports it. */
-export async function describePlan({
-  input,
-  disable,
-  destroy,
-  keys,
-}: CleanupPlan): Promise<Cleanup> {
-  const plan: Cleanup = { disable, destroy, ...(await keys) };
+/** The plan as a dry run reports it, as if its versions were disabled already. */
+export async function describePlan(
+  run: Run,
+  { input, disable, destroy, candidates }: CleanupPlan,
+): Promise<Cleanup> {
+  const keys = await keepOrphans(run, await candidates, input.versions, disable);
+  const plan: Cleanup = { disable, destroy, ...keys };
   return isBlocked(input, plan) ? blockedCleanup(input.blocked, plan) : plan;
 }
 
 /** Applies a plan: disables, destroys, revokes. Each recheck of a key happens after the changes of versions. */
 export async function applyCleanup(run: Run, plan: CleanupPlan): Promise<Cleanup> {
   const { newest, versions } = plan.input;
-  if (plan.input.blocked !== undefined) return describePlan(plan);
+  if (plan.input.blocked !== undefined) return describePlan(run, plan);
   const disabled = await changeVersions(run, 'disable', plan.disable, newest);
   const destroyed = await changeVersions(run, 'destroy', plan.destroy, newest);
-  const keys = await plan.keys;
+  const candidates = await plan.candidates;
   const disabledNow = new Set(disabled.done.map(({ number }) => number));
   const remaining = versions.map((version): Version =>
     disabledNow.has(version.number) ? { ...version, state: 'DISABLED' } : version,
   );
+  // One batch is looked up right before it is revoked. So only several batches need a lookup before that: most candidates can
+  // be referenced, and each batch reads every version.
+  const isOneBatch = candidates.revoke.length <= REVOKE_BATCH;
+  const keys = isOneBatch ? candidates : await keepOrphans(run, candidates, remaining);
   const revoked = await revokeOrphans(run, keys.revoke, remaining);
   return {
     disable: disabled.done,
@@ -115,16 +121,10 @@ function blockedCleanup(blocked: Failure, { failures, warnings, liveKeys }: Clea
 }
 
 /**
- * Lists the keys of the secret, and looks up which of them are orphaned. The list is read for minted secrets without
- * `REVOKE`, too: the number of live keys shows in the log.
- *
- * @param ignore the versions that the plan disables
+ * Lists the keys of the secret that might be orphaned. The list is read for minted secrets without `REVOKE`, too: the number
+ * of live keys shows in the log.
  */
-async function planKeys(
-  run: Run,
-  { inspection, versions, keyId }: CleanupInput,
-  ignore: readonly Version[],
-): Promise<KeyPlan> {
+async function listCandidates(run: Run, { inspection, keyId }: CleanupInput): Promise<KeyPlan> {
   const { secret, session, unsaved, policy, clock, deadlines } = run;
   const { next, unreadable } = inspection;
   const isMinted = !(next instanceof RotationError) && next.by === 'mint';
@@ -142,10 +142,8 @@ async function planKeys(
           : [`${skipped} entries of the account's list of keys couldn't be read, and were skipped`],
     };
     const referenced = [keyId, unsaved.get(secret)?.credential.keyId];
-    const candidates = orphanCandidates(keys, referenced, clock.now());
-    if (!policy.revoke || candidates.length === 0 || unreadable.size > 0) return listed;
-    const { orphans, failures, warnings } = await lookUp(run, candidates, versions, ignore);
-    return { ...listed, revoke: orphans, failures, warnings: [...listed.warnings, ...warnings] };
+    if (!policy.revoke || unreadable.size > 0) return listed;
+    return { ...listed, revoke: orphanCandidates(keys, referenced, clock.now()) };
   } catch (thrown) {
     if (!policy.revoke) return NO_KEYS;
     const failure: Failure = { step: 'revoke', error: notRevoked(toRotationError(thrown)) };
@@ -154,6 +152,27 @@ async function planKeys(
       ? { ...NO_KEYS, failures: [failure] }
       : { ...NO_KEYS, warnings: failuresAsWarnings([failure]) };
   }
+}
+
+/**
+ * Keeps only those keys of a plan that no version references.
+ *
+ * @param ignore versions that count as disabled
+ */
+async function keepOrphans(
+  run: Run,
+  candidates: KeyPlan,
+  versions: readonly Version[],
+  ignore: readonly Version[] = [],
+): Promise<KeyPlan> {
+  if (candidates.revoke.length === 0) return candidates;
+  const { orphans, failures, warnings } = await lookUp(run, candidates.revoke, versions, ignore);
+  return {
+    ...candidates,
+    revoke: orphans,
+    failures: [...candidates.failures, ...failures],
+    warnings: [...candidates.warnings, ...warnings],
+  };
 }
 
 interface LookUp {
@@ -205,7 +224,7 @@ async function revokeOrphans(
   return { revoke: revoked, failures: [...last.failures, ...failures], warnings: last.warnings };
 }
 
-export interface Revoked {
+interface Revoked {
   readonly revoked: readonly string[];
   readonly errors: readonly RotationError[];
 }
@@ -279,7 +298,7 @@ export async function changeVersions(
   const isDown = (): boolean =>
     errors.some(({ retryable, code }) => retryable || code === 'PERMISSION_MISSING');
   await timings.measure(step, () =>
-    mapConcurrently(CONCURRENCY, versions, async (version) => {
+    mapConcurrently(CHANGES_AT_ONCE, versions, async (version) => {
       if (isDown()) return;
       try {
         const isChanged = await deadlines.retry((limits) =>

@@ -5,8 +5,7 @@
  * 2. Every other key of the secret is revoked: those in its versions, and those with its description.
  * 3. The issuer is asked until it rejects each of them, and the next version numbers are read again. If another process added
  *    a compromised key meanwhile, the response starts again.
- * 4. Every version but the newest is disabled. A version whose key still works stays enabled while another attempt can
- *    help: the next attempt must read it.
+ * 4. Every version but the newest is disabled. Versions that another attempt must read stay enabled.
  *
  * A process can end after any of these calls. The next attempt counts a version that was added since the request as the new
  * key, and continues. With `revokeFirst`, step 2 comes before step 1.
@@ -17,7 +16,14 @@ import { RotationError, toRotationError } from '../errors';
 import { changeVersions, NO_CLEANUP, revokeKeys, type Failure } from './cleanup';
 import { QUOTA_RETRY_FOR, RETRY_FOR, TIME_FOR_LAST_CALLS } from './deadlines';
 import { getVersion, inspect, type Inspection } from './inspect';
-import { exists, newestKeys, readVersion, remainingNumbers, type Reading } from './key-usage';
+import {
+  exists,
+  newestKeys,
+  READS_AT_ONCE,
+  readVersion,
+  remainingNumbers,
+  type Reading,
+} from './key-usage';
 import { OldKeys, toCompromisedKey } from './old-keys';
 import { permissionsFor } from './policy';
 import type { CurrentKey, KeySession, Secret, Version } from './ports';
@@ -33,11 +39,8 @@ const MAX_RESTARTS = 3;
 /** For how long the issuer is asked whether it rejects the old keys. */
 const REJECTED_WITHIN = 60 * SECOND;
 
-const FIRST_PAUSE = 0.5 * SECOND;
-const LONGEST_PAUSE = 5 * SECOND;
-
-/** How many versions of one secret are read at the same time. */
-const CONCURRENCY = 8;
+const FIRST_REVOKE_PAUSE = 0.5 * SECOND;
+const LONGEST_REVOKE_PAUSE = 5 * SECOND;
 
 export interface CompromiseOptions {
   /** A version that was created since then contains the new key, unless an older version contains it, too. */
@@ -68,7 +71,7 @@ export interface CompromiseRun extends Run {
 
 /** Never throws: every failure is a result. */
 export async function respond(run: CompromiseRun): Promise<RunResult> {
-  const old = new OldKeys();
+  const old = new OldKeys(run.compromise.since);
   const verifying = { ...run, policy: { ...run.policy, verify: true } };
   let record: RunRecord | 'restart' = 'restart';
   try {
@@ -81,7 +84,7 @@ export async function respond(run: CompromiseRun): Promise<RunResult> {
   } finally {
     run.onRenewed();
   }
-  return record.alias === undefined ? toResponse(run, record, old) : resultOf(run, record);
+  return record.earlierName === undefined ? toResponse(run, record, old) : resultOf(run, record);
 }
 
 /** The steps. Returns `restart` if another process added a version that makes them necessary again. */
@@ -90,8 +93,8 @@ async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord 
   const inspection = await timings.measure('inspect', () => inspect(run, permissionsFor(policy)));
   const { versions, warnings } = inspection;
   const inspected = { ...NOTHING_DONE, inspection, warnings };
-  const alias = await run.aliasOf(inspection.canonicalName);
-  if (alias !== undefined) return { ...inspected, alias };
+  const earlierName = await run.earlierNameOf(inspection.canonicalName);
+  if (earlierName !== undefined) return { ...inspected, earlierName };
   const listed = versions.filter(({ state }) => state !== 'DESTROYED').map(({ number }) => number);
   await readVersions(run, remainingNumbers(versions) ?? listed, old, versions);
 
@@ -106,6 +109,7 @@ async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord 
   }
 
   // Steps 2 and 3
+  old.areListed = run.hasManagementKey && added.key.credential.keyId !== undefined;
   const newest = await timings.measure('revoke', () =>
     revokeUntilRejected(run, inspection, added.key, old),
   );
@@ -142,8 +146,9 @@ async function addedSince(
   const check = await run.timings.measure('verify', () => verifyNewest(run, current));
   if (check?.verdict === 'rejected') return undefined;
   old.addAllExcept(current);
+  old.isRepeat = true;
   const reason = `version ${newest.number} was added since the request`;
-  const decision = { action: 'keep', outcome: 'already_rotated', reason } as const;
+  const decision = { action: 'skip', outcome: 'already_rotated', reason } as const;
   return verified(run, { ...inspected, decision, check }, current);
 }
 
@@ -172,13 +177,13 @@ async function addKey(
 }
 
 /** Without a clear answer about the new key, no old key is revoked. */
-function verified({ keys: { vendor } }: Run, record: RunRecord, key: CurrentKey): Added {
+function verified({ keys: { issuer } }: Run, record: RunRecord, key: CurrentKey): Added {
   const { check } = record;
   if (check?.verdict === 'accepted') return { record, key };
   const problem = check?.verdict === 'inconclusive' ? `: ${check.problem}` : '';
   const error = new RotationError('VERIFY_INCONCLUSIVE', {
-    problem: `${vendor} gave no clear answer about the new key in version ${key.version.number}${problem}. So no old key was revoked.`,
-    action: `Repeat the request with the same time in 'since'. If this persists, check whether ${vendor} is available.`,
+    problem: `${issuer} gave no clear answer about the new key in version ${key.version.number}${problem}. So no old key was revoked.`,
+    action: `Repeat the request with the same time in 'since'. If this persists, check whether ${issuer} is available.`,
   });
   return { record: { ...record, failure: { step: 'verify', error } } };
 }
@@ -201,8 +206,8 @@ async function revokeUntilRejected(
   let last = inspection.newest?.number ?? 0;
   let newest = added;
   let isOver = false;
-  for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 2, LONGEST_PAUSE)) {
-    const found = await newestKey(run, newest, last, old);
+  for (let pause = FIRST_REVOKE_PAUSE; ; pause = Math.min(pause * 2, LONGEST_REVOKE_PAUSE)) {
+    const found = await keyInNewest(run, newest, last, old);
     if (found === undefined) return undefined;
     newest = found;
     last = found.version.number;
@@ -233,7 +238,7 @@ async function revokeUntilRejected(
  *
  * @returns undefined if the newest version contains an old key, or one that the issuer doesn't accept
  */
-async function newestKey(
+async function keyInNewest(
   run: CompromiseRun,
   known: CurrentKey,
   last: number,
@@ -266,7 +271,7 @@ async function readVersions(
 ): Promise<void> {
   const versions = new Map(listed.map((version) => [version.number, version]));
   const retrying = { quotaRetryFor: QUOTA_RETRY_FOR };
-  await mapConcurrently(CONCURRENCY, numbers, async (number) => {
+  await mapConcurrently(READS_AT_ONCE, numbers, async (number) => {
     const failed = (thrown: unknown): Reading => {
       const { code, retryable } = toRotationError(thrown);
       return { kind: 'unreadable', number, problem: code, retryable };

@@ -175,7 +175,7 @@ async function interpret(
 ): Promise<Omit<Inspection, 'missing' | 'canonicalName'>> {
   const { secret, store, keys, session } = context;
   const newest = newestVersion(versions);
-  const credential = readable && parse(keys, readable.payload);
+  const credential = readable && parsePayload(keys, readable.payload);
   const current =
     readable === undefined || credential === undefined || credential instanceof RotationError
       ? undefined
@@ -288,11 +288,11 @@ async function storedSince(
 /** The credential in a version that might not be readable, or might contain something else. */
 export function credentialIn(keys: KeySource, access: Access | undefined): Credential | undefined {
   if (access?.kind !== 'payload') return undefined;
-  const credential = parse(keys, access.payload);
+  const credential = parsePayload(keys, access.payload);
   return credential instanceof RotationError ? undefined : credential;
 }
 
-export function parse(keys: KeySource, payload: Uint8Array): Credential | RotationError {
+export function parsePayload(keys: KeySource, payload: Uint8Array): Credential | RotationError {
   try {
     return keys.parse(payload);
   } catch (thrown) {

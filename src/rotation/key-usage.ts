@@ -3,13 +3,13 @@ import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import type { Deadlines } from './deadlines';
-import { credentialIn, getVersion, parse } from './inspect';
+import { credentialIn, getVersion, parsePayload } from './inspect';
 import { newestVersion } from './policy';
 import type { Access, Credential, KeySource, Secret, Version } from './ports';
 import type { Run } from './run';
 
 /** How many versions of one secret are read at the same time. */
-const CONCURRENCY = 16;
+export const READS_AT_ONCE = 16;
 
 /** How many versions can be missing in a list. A complete list misses none, not even destroyed versions. */
 const MAX_UNLISTED = 1_000;
@@ -20,7 +20,7 @@ type Context = Pick<Run, 'secret' | 'store' | 'keys' | 'deadlines' | 'keyIdsInOt
  * Finds the keys among `keyIds` that no version contains.
  *
  * Lists lag: a version can be enabled although the list shows it as disabled, or doesn't show it at all. So this function
- * reads every version number from 1 to the newest, except versions that the list shows as destroyed. A person can also
+ * reads every version number from 1 to the newest, except versions that the list shows as destroyed. An operator can also
  * copy a payload into another secret, so the newest versions of the other configured secrets are read, too.
  *
  * The result is uncertain in two cases: a version newer than `versions` exists, or an enabled version can't be read.
@@ -45,7 +45,7 @@ export async function orphanedKeys(
   const ignored = new Set(ignore.map(({ number }) => number));
   const numbers = remaining.filter((number) => !ignored.has(number));
   const [readings, hasNewer, elsewhere] = await Promise.all([
-    mapConcurrently(CONCURRENCY, numbers, async (number) => {
+    mapConcurrently(READS_AT_ONCE, numbers, async (number) => {
       const reading = await readVersion(context, number, listed.get(number));
       if (reading.kind === 'invalid') throw invalidVersion(context.secret, number, reading.error);
       return reading;
@@ -93,7 +93,7 @@ export async function newestKeys(
   secrets: readonly Secret[],
   access: (secret: Secret) => Promise<Access | undefined>,
 ): Promise<NewestKey[]> {
-  const found = await mapConcurrently(CONCURRENCY, secrets, async (secret) => {
+  const found = await mapConcurrently(READS_AT_ONCE, secrets, async (secret) => {
     const latest = await access(secret);
     const keyId = credentialIn(keys, latest)?.keyId;
     if (latest?.kind !== 'payload' || keyId === undefined) return [];
@@ -154,7 +154,7 @@ export async function readVersion(
     retryable,
   });
   if (access.kind === 'payload') {
-    const credential = parse(keys, access.payload);
+    const credential = parsePayload(keys, access.payload);
     return credential instanceof RotationError
       ? { kind: 'invalid', number, error: credential }
       : { kind: 'key', number, credential };

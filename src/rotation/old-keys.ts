@@ -1,13 +1,16 @@
 /** What a compromise response knows about the old keys of a secret, and the part of its result that follows from it. */
-import { isoTime } from '../duration';
+import { isoTime, MINUTE } from '../duration';
 import { RotationError } from '../errors';
 import type { Reading } from './key-usage';
 import type { Credential, CurrentKey } from './ports';
 import type { CompromisedKey } from './result';
 import type { Run } from './run';
 
+/** The issuer's clock and the clock of the request can differ by this much. */
+const CLOCK_DIFFERENCE = 5 * MINUTE;
+
 /** A key that the response revokes. */
-export interface OldKey {
+interface OldKey {
   readonly keyId?: string | undefined;
   /** Undefined if no version that can be read contains the key. */
   readonly credential?: Credential | undefined;
@@ -28,7 +31,20 @@ export class OldKeys {
   skipped = 0;
   /** Why the last attempt to list or to revoke them failed. */
   error: RotationError | undefined;
+  /** Whether an earlier attempt of this response added the new key. */
+  isRepeat = false;
+  /**
+   * Whether the issuer lists all keys of the secret, because the new key is minted. Otherwise only the versions show which
+   * keys there are.
+   */
+  areListed = false;
+  readonly #since: number | undefined;
   readonly #keys = new Map<string, OldKey>();
+
+  /** @param since the time of the request, if it is known */
+  constructor(since?: number) {
+    this.#since = since;
+  }
 
   get all(): OldKey[] {
     return [...this.#keys.values()];
@@ -61,10 +77,18 @@ export class OldKeys {
     return this.#unread.some(canReadLater);
   }
 
-  /** Whether a key is one of them, or an older or newer version contains it, too. */
+  /**
+   * Whether a key is one of them, was issued before the request, or is in another version, too. An operator can store the
+   * payload of a disabled version again. That version can't be read, so only the time of issue shows it.
+   */
   isOld({ version, credential }: CurrentKey): boolean {
     const isElsewhere = (number: number): boolean => number !== version.number;
-    return this.#keys.has(nameOf(credential)) || this.#versionsWith(credential).some(isElsewhere);
+    const { issuedAt = Infinity } = credential;
+    return (
+      this.#keys.has(nameOf(credential)) ||
+      issuedAt + CLOCK_DIFFERENCE < (this.#since ?? 0) ||
+      this.#versionsWith(credential).some(isElsewhere)
+    );
   }
 
   #versionsWith({ fingerprint }: Credential): number[] {
@@ -101,13 +125,17 @@ export class OldKeys {
 
   /**
    * The versions that step 4 disables: enabled ones that are older than the newest. A version that another attempt must read
-   * isn't one of them.
+   * isn't one of them. If the issuer lists the keys, a repeat can be contained. So a version whose key might still work stays
+   * enabled: the repeat must find that key. Scheduled runs disable the version after the grace period.
    */
   versionsToDisable(newest: number): number[] {
     const isDue = (reading: Reading): boolean => {
-      if (reading.kind !== 'key') return this.#unread.includes(reading) && !canReadLater(reading);
+      if (reading.kind !== 'key') {
+        return !this.areListed && this.#unread.includes(reading) && !canReadLater(reading);
+      }
       const key = this.#keys.get(nameOf(reading.credential));
-      return key === undefined || this.#isFinal(key);
+      if (key?.rejectedAt !== undefined) return true;
+      return key === undefined || (!this.areListed && this.#isFinal(key));
     };
     return [...this.readings.values()].flatMap((reading) =>
       reading.number < newest && isDue(reading) ? reading.number : [],
@@ -115,23 +143,29 @@ export class OldKeys {
   }
 
   /** @returns undefined if the issuer rejects every key, and none can have been missed */
-  whyNotContained({ secret, keys: { vendor } }: Run): RotationError | undefined {
+  whyNotContained({ secret, keys: { issuer } }: Run): RotationError | undefined {
     const { open, skipped, error } = this;
     const canRetry = this.canChange || this.canReadMore;
     const unread = this.#unread;
-    if (open.length + unread.length + skipped === 0 && error === undefined) return undefined;
+    // An earlier attempt might have disabled them although their keys still worked.
+    const disabled = this.isRepeat && !this.areListed ? this.notRead : [];
+    const unknown = open.length + unread.length + disabled.length + skipped;
+    if (unknown === 0 && error === undefined) return undefined;
     const problem = [
-      `Not every old key of ${secret.name} is known to be rejected by ${vendor}.`,
+      `Not every old key of ${secret.name} is known to be rejected by ${issuer}.`,
       ...this.stillWorking(),
       ...(unread.length > 0
         ? [`The keys in version ${unread.map(({ number }) => number).join(', ')} couldn't be read.`]
+        : []),
+      ...(disabled.length > 0
+        ? [`Version ${disabled.join(', ')} is disabled, so its key couldn't be read.`]
         : []),
       ...(skipped > 0 ? [`${skipped} entries of the list of keys couldn't be read.`] : []),
       ...(error === undefined ? [] : [`A call failed with ${error.code}.`]),
     ].join(' ');
     const action = canRetry
       ? 'Repeat the request with the same time in `since`. Pub/Sub repeats a message by itself.'
-      : `Revoke the keys that still work at ${vendor}, or wait until they expire. The runbook describes each case.`;
+      : `Revoke the keys that still work at ${issuer}, or wait until they expire. The runbook describes each case.`;
     return new RotationError(canRetry ? 'NOT_CONTAINED_YET' : 'NOT_CONTAINED', { problem, action });
   }
 

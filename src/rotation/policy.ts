@@ -35,11 +35,11 @@ const DEFAULT_MINIMUM_MS = 48 * HOUR;
 export type Decision =
   | { readonly action: 'rotate'; readonly reason: string }
   | {
-      readonly action: 'keep';
+      readonly action: 'skip';
       readonly outcome: 'not_due' | 'already_rotated';
       readonly reason: string;
     }
-  /** Rotation isn't possible until a person acts. */
+  /** Rotation isn't possible until an operator acts. */
   | { readonly action: 'block'; readonly error: RotationError };
 
 export interface Situation {
@@ -73,7 +73,7 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
     return { action: 'block', error: next };
   }
   if (hasUnsaved) return rotate("an earlier run issued a key that isn't stored yet");
-  if (newest === undefined) return rotate('the secret is empty');
+  if (newest === undefined) return rotate('the secret was empty');
   if (current?.version.number !== newest.number) {
     return rotate(`version ${newest.number}, the newest, ${whyUnusable(inspection, newest)}`);
   }
@@ -83,7 +83,7 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
   const isSince = (time = Infinity): boolean =>
     newest.incomplete !== true && newest.createdAt >= time;
   const alreadyRotated = (since: string): Decision => ({
-    action: 'keep',
+    action: 'skip',
     outcome: 'already_rotated',
     reason: `version ${newest.number} was added since ${since}`,
   });
@@ -94,7 +94,7 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
   if (due === undefined) return rotate('every run rotates');
   if (due === -Infinity) return rotate('the key never expires');
   if (due <= now) return rotate(`due since ${isoTime(due)}`);
-  return { action: 'keep', outcome: 'not_due', reason: `due at ${isoTime(due)}` };
+  return { action: 'skip', outcome: 'not_due', reason: `due at ${isoTime(due)}` };
 }
 
 export function whyUnusable({ unreadable }: Inspection, version: Version): string {
@@ -138,8 +138,8 @@ export function replaceRejected(
  */
 export function visibleBlocker(
   { current, next, unreadable }: Inspection,
-  vendor: string,
-  remedy: string,
+  issuer: string,
+  newCredential: string,
   now: number,
 ): RotationError | undefined {
   if (next instanceof RotationError) return next;
@@ -147,8 +147,8 @@ export function visibleBlocker(
   const { expiresAt } = current.credential;
   if (expiresAt > now) return undefined;
   return new RotationError('KEY_EXPIRED', {
-    problem: `The key of version ${current.version.number} expired at ${isoTime(expiresAt)}, and ${vendor} doesn't refresh an expired key.`,
-    action: `Store ${remedy} as a new version now.`,
+    problem: `The key of version ${current.version.number} expired at ${isoTime(expiresAt)}, and ${issuer} doesn't refresh an expired key.`,
+    action: `Store ${newCredential} as a new version now.`,
   });
 }
 

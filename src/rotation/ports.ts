@@ -190,9 +190,9 @@ export interface ManagementKeySecret {
 
 export interface KeySource {
   /** The issuer's name, for messages. */
-  readonly vendor: string;
-  /** Where a person gets a new credential, for messages: `a new key from ...`. */
-  readonly remedy: string;
+  readonly issuer: string;
+  /** Where an operator gets a new credential, for messages: `a new key from ...`. */
+  readonly newCredential: string;
   /**
    * Reads a payload.
    *

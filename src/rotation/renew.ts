@@ -9,7 +9,7 @@
  * orphaned, and revoked by a later run. If it ends after 3, the next run continues with the cleanup.
  */
 import { inDays, isoTime, MINUTE, SECOND } from '../duration';
-import { RotationError, toRotationError } from '../errors';
+import { deadlineExceeded, RotationError, toRotationError } from '../errors';
 import { isTransient, retry } from '../retry';
 import {
   ISSUE_RETRY_FOR,
@@ -39,7 +39,7 @@ export type Renewal =
       /** Undefined if keys aren't verified. */
       readonly check: KeyCheck | undefined;
     }
-  /** Another process or a person added a version during the run. That version stays the newest. */
+  /** Another process or an operator added a version during the run. That version stays the newest. */
   | { readonly kind: 'superseded'; readonly by: number }
   /** The old key is still in the newest version. */
   | {
@@ -87,12 +87,30 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
   const added = await timings.measure('add', () => add(run, issued));
   if ('error' in added) return end(added, added.isCertain);
   run.unsaved.discard(run.secret);
+  if (await wasRevoked(run, inspection, issued, added)) {
+    const current = { version: added, credential: issued.credential };
+    return renew(run, { ...inspection, newest: added, current });
+  }
   if (check?.verdict === 'inconclusive') {
     notes.push(`the new key was added unverified: ${check.problem}`);
   }
   notes.push(...addedWarnings(run, inspection, added));
   notes.push(...lifetimeWarnings(run, { version: added, credential: issued.credential }));
   return end({ kind: 'rotated', issued, version: added, check }, false);
+}
+
+/**
+ * Whether a compromise response in another process revoked the new key before it was stored. That response adds a version, so
+ * the numbers show that it might have happened.
+ */
+async function wasRevoked(
+  run: Run,
+  { newest }: Inspection,
+  issued: IssuedCredential,
+  added: Version,
+): Promise<boolean> {
+  if (issued.by !== 'mint' || added.number <= (newest?.number ?? 0) + 1) return false;
+  return (await verifyIssued(run, issued, undefined))?.verdict === 'rejected';
 }
 
 type Issuing =
@@ -319,7 +337,7 @@ function addedWarnings({ keys }: Run, { newest, current }: Inspection, added: Ve
     const { version, credential } = current;
     warnings.push(
       `the key of version ${version.number} (${credential.keyId ?? credential.fingerprint}) never expires, and the rotator ` +
-        `doesn't revoke it: revoke it at ${keys.vendor} when no application uses it`,
+        `doesn't revoke it: revoke it at ${keys.issuer} when no application uses it`,
     );
   }
   return warnings;
@@ -349,19 +367,16 @@ export function isRecreated(newest: Version | undefined, added: Version): boolea
 }
 
 export function tooLateToIssue(): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: 'Too little time was left to issue a key and to store it, so no key was issued.',
-    action:
-      'Wait for the next run. If this happens in every run, raise the timeout of the function, or name fewer secrets in ' +
-      'each job.',
-  });
+  return deadlineExceeded(
+    'Too little time was left to issue a key and to store it, so no key was issued.',
+  );
 }
 
 function mintedTooLongAgo(): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The new key was minted more than ${MINTED_KEY_ADD_WITHIN / MINUTE} minutes ago, so it wasn't added: another run might take it for orphaned.`,
-    action: 'Wait for the next run, which mints another key.',
-  });
+  return deadlineExceeded(
+    `The new key was minted more than ${MINTED_KEY_ADD_WITHIN / MINUTE} minutes ago, so it wasn't added: another run might take it for orphaned.`,
+    'Wait for the next run, which mints another key.',
+  );
 }
 
 export function notStored(cause: RotationError): RotationError {
@@ -380,10 +395,10 @@ export function notStored(cause: RotationError): RotationError {
 function newKeyRejected({ keys }: Run, { by }: IssuedCredential, host: string): RotationError {
   return new RotationError('NEW_KEY_REJECTED', {
     problem:
-      `${keys.vendor} (${host}) rejects the key that it issued, so the key wasn't added. ` +
+      `${keys.issuer} (${host}) rejects the key that it issued, so the key wasn't added. ` +
       (by === 'mint'
         ? 'The next run mints another one.'
         : 'This instance keeps the key in memory, and its next run verifies it again.'),
-    action: `If the next run fails, too, report it to ${keys.vendor}, and store ${keys.remedy} as a new version.`,
+    action: `If the next run fails, too, report it to ${keys.issuer}, and store ${keys.newCredential} as a new version.`,
   });
 }

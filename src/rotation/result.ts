@@ -38,7 +38,7 @@ export interface RunRecord {
   /** An error that ended the run before a decision. */
   readonly failure?: Failure | undefined;
   /** The other configured name of the same secret. */
-  readonly alias?: string | undefined;
+  readonly earlierName?: string | undefined;
 }
 
 /** The part of the answer that is about one secret. Fields that don't apply are left out. */
@@ -111,7 +111,7 @@ export interface RunResult {
   readonly cause?: unknown;
 }
 
-type Context = Pick<Run, 'secret' | 'options' | 'policy'>;
+type ResultContext = Pick<Run, 'secret' | 'options' | 'policy'>;
 
 interface Measured {
   readonly durationMs: number;
@@ -119,7 +119,7 @@ interface Measured {
 }
 
 export function toResult(
-  run: Context,
+  run: ResultContext,
   record: RunRecord,
   now: number,
   { durationMs, steps }: Measured,
@@ -143,7 +143,7 @@ export function toResult(
     ...renewed.warnings,
     ...cleanup.warnings,
     ...(options.dryRun ? failuresAsWarnings(cleanup.failures) : []),
-    ...(record.alias === undefined ? [] : [aliasWarning(record.alias)]),
+    ...(record.earlierName === undefined ? [] : [configuredTwice(record.earlierName)]),
     ...(failure === undefined ? [] : causeAsWarning(failure)),
     ...failuresAsWarnings(others),
   ];
@@ -212,18 +212,22 @@ function isIncomplete(failure: Failure | undefined, { cleanup }: RunRecord): boo
   return failure !== undefined && cleanup.failures.includes(failure);
 }
 
-function outcomeOf({ options }: Context, record: RunRecord, failure: Failure | undefined): Outcome {
-  const { decision, renewed, alias } = record;
+function outcomeOf(
+  { options }: ResultContext,
+  record: RunRecord,
+  failure: Failure | undefined,
+): Outcome {
+  const { decision, renewed, earlierName } = record;
   if (failure !== undefined) return isIncomplete(failure, record) ? 'incomplete' : 'failed';
   if (renewed.renewal.kind === 'superseded') return 'superseded';
   if (options.dryRun) return 'dry_run';
-  if (alias !== undefined) return 'not_due';
+  if (earlierName !== undefined) return 'not_due';
   if (renewed.renewal.kind === 'rotated') return 'rotated';
-  return decision?.action === 'keep' ? decision.outcome : 'failed';
+  return decision?.action === 'skip' ? decision.outcome : 'failed';
 }
 
-function reasonOf({ options }: Context, { decision, renewed, alias }: RunRecord) {
-  if (alias !== undefined) return `the same secret as ${alias}`;
+function reasonOf({ options }: ResultContext, { decision, renewed, earlierName }: RunRecord) {
+  if (earlierName !== undefined) return `the same secret as ${earlierName}`;
   if (renewed.renewal.kind === 'superseded') {
     return `version ${renewed.renewal.by} was added by another process during the run`;
   }
@@ -232,11 +236,11 @@ function reasonOf({ options }: Context, { decision, renewed, alias }: RunRecord)
   return `${decision.action === 'rotate' ? 'would rotate' : 'would not rotate'}: ${decision.reason}`;
 }
 
-function aliasWarning(alias: string): string {
-  return `this secret is configured twice: it is the same as ${alias}, under which it is rotated; remove one of the two names`;
+function configuredTwice(earlierName: string): string {
+  return `this secret is configured twice: it is the same as ${earlierName}, under which it is rotated; remove one of the two names`;
 }
 
-function plannedIssuer({ options }: Context, { decision, inspection }: RunRecord) {
+function plannedIssuer({ options }: ResultContext, { decision, inspection }: RunRecord) {
   if (!options.dryRun || decision?.action !== 'rotate' || inspection === undefined)
     return undefined;
   return inspection.next instanceof RotationError ? undefined : inspection.next.by;
@@ -268,7 +272,7 @@ function ageInDays(
 function overdueDays(
   current: CurrentKey | undefined,
   inspection: Inspection | undefined,
-  { policy }: Context,
+  { policy }: ResultContext,
   now: number,
 ): number | undefined {
   const { issuedAt, storedSince } = inspection ?? {};
@@ -312,11 +316,16 @@ export function describeImpact(
     : `Applications can use the current key until ${isoTime(expiresAt)}.`;
 }
 
-/** An error as the answer and the log report it. */
+/**
+ * An error as the answer and the log report it.
+ *
+ * @param impact undefined if the error isn't about one secret
+ */
 export function errorReport(
   { code, problem, action, retryable }: RotationError,
-  impact: string,
+  impact?: string,
   step?: Step,
 ): ErrorReport {
-  return { code, step, message: `${problem} ${impact} ${action}`, help: helpFor(code), retryable };
+  const message = [problem, impact, action].filter((part) => part !== undefined).join(' ');
+  return { code, step, message, help: helpFor(code), retryable };
 }

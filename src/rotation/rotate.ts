@@ -73,8 +73,8 @@ async function runSteps(run: Run): Promise<RunRecord> {
   const { policy, deadlines, timings } = run;
   if (!deadlines.canIssue) throw tooLateToIssue();
   const inspection = await timings.measure('inspect', () => inspect(run, permissionsFor(policy)));
-  const alias = await run.aliasOf(inspection.canonicalName);
-  if (alias !== undefined) return { ...NOTHING_DONE, inspection, alias };
+  const earlierName = await run.earlierNameOf(inspection.canonicalName);
+  if (earlierName !== undefined) return { ...NOTHING_DONE, inspection, earlierName };
   const unsaved = await reviewUnsaved(run, inspection);
   const { decision, check: checkBefore } = await decideAndVerify(run, inspection, unsaved.isNeeded);
   const renewed = decision.action === 'rotate' ? await renewOrPlan(run, inspection) : NOT_ATTEMPTED;
@@ -179,7 +179,7 @@ function cleanupInput(
 
 async function cleanUp(run: Run, input: CleanupInput | undefined): Promise<Cleanup> {
   if (input === undefined) return NO_CLEANUP;
-  if (run.options.dryRun) return describePlan(planCleanup(run, input));
+  if (run.options.dryRun) return describePlan(run, planCleanup(run, input));
   try {
     const limited = { ...run, deadlines: run.deadlines.before(TIME_FOR_LAST_CALLS) };
     return await applyCleanup(limited, planCleanup(limited, input));
@@ -207,7 +207,7 @@ async function decideAndVerify(
   // A real run tries an expired key once. To store an unsaved credential, no run needs a next key.
   const blocker =
     options.dryRun && decided.action === 'rotate' && !hasUnsaved
-      ? visibleBlocker(inspection, keys.vendor, keys.remedy, clock.now())
+      ? visibleBlocker(inspection, keys.issuer, keys.newCredential, clock.now())
       : undefined;
   const decision: Decision = blocker ? { action: 'block', error: blocker } : decided;
   const isNewest = current?.version.number === newest?.number;
@@ -231,7 +231,7 @@ async function decideAboutRejected(
         .catch(() => 'unknown' as const);
   const decided = replaceRejected(inspection, check, listed, clock.now());
   return decided.replace
-    ? { action: 'rotate', reason: `${keys.vendor} rejects the newest key` }
+    ? { action: 'rotate', reason: `${keys.issuer} rejects the newest key` }
     : { action: 'block', error: newestKeyRejected(run, version, check.host, decided.reason) };
 }
 
@@ -300,8 +300,8 @@ function notVerified(run: Run, version: Version, check: KeyCheck | undefined): F
   return {
     step: 'verify',
     error: new RotationError('VERIFY_INCONCLUSIVE', {
-      problem: `${keys.vendor} gave no clear answer about the key of version ${version.number}${check === undefined ? '' : `: ${check.problem}`}. So nothing was disabled or revoked.`,
-      action: `Wait for the next run, which verifies the key again. If this persists, check whether ${keys.vendor} is available.`,
+      problem: `${keys.issuer} gave no clear answer about the key of version ${version.number}${check === undefined ? '' : `: ${check.problem}`}. So nothing was disabled or revoked.`,
+      action: `Wait for the next run, which verifies the key again. If this persists, check whether ${keys.issuer} is available.`,
     }),
   };
 }
@@ -316,6 +316,6 @@ function newestKeyRejected(
     problem: `${host} rejects the key of version ${number} of ${secret.name}, the newest.${reason === undefined ? '' : ` The rotator doesn't replace it: ${reason}.`}`,
     action:
       `Check that ${host} is the right host (the configured endpoint, or the endpoint in the payload). If the key was revoked, add a ` +
-      `good credential as a new version: the payload of an older version that still works, or ${keys.remedy}.`,
+      `good credential as a new version: the payload of an older version that still works, or ${keys.newCredential}.`,
   });
 }

@@ -1,7 +1,7 @@
 /** Rotates many secrets: which of them, which run joins which, what the runs of one request share. */
 import { withDeadline } from '../clock';
 import { SECOND } from '../duration';
-import { RotationError } from '../errors';
+import { deadlineExceeded, RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
@@ -16,7 +16,7 @@ import { StepTimings, type Dependencies, type Run, type RunOptions } from './run
 import { failedStatus, statusOf, type StatusReport } from './status';
 import { UnsavedCredentials } from './unsaved';
 
-export interface RotatorOptions extends Dependencies {
+interface RotatorOptions extends Dependencies {
   /** All secrets that can be rotated. */
   readonly secrets: readonly Secret[];
   /** The secret that contains the management key. */
@@ -202,7 +202,7 @@ export class Rotator {
       deadlines,
       unsaved: this.#unsaved,
       timings: new StepTimings(this.#options.clock),
-      aliasOf: (canonicalName) => this.#aliasOf(secret, canonicalName, request),
+      earlierNameOf: (canonicalName) => this.#earlierNameOf(secret, canonicalName, request),
       keyIdsInOtherSecrets: async () => {
         const newest = await request.newestKeys();
         return new Set(newest.flatMap((key) => (key.secret === secret.name ? [] : key.keyId)));
@@ -276,7 +276,7 @@ export class Rotator {
    * so a secret has two names. Only Secret Manager's answers show that they are one. If it gives none about the other name,
    * the two count as different: a failure of one secret must not fail or delay another.
    */
-  async #aliasOf(
+  async #earlierNameOf(
     secret: Secret,
     canonicalName: string | undefined,
     { secrets: requested, deadlines }: Request,
@@ -351,11 +351,7 @@ async function readManagementKey(
 }
 
 function runExceededDeadline({ name }: SecretName): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The run for ${name} didn't end before its deadline.`,
-    action:
-      'Wait for the next run, which continues. If this happens in every run, raise the timeout of the function.',
-  });
+  return deadlineExceeded(`The run for ${name} didn't end before its deadline.`);
 }
 
 function notMinted({ name }: SecretName): RotationError {
@@ -366,8 +362,8 @@ function notMinted({ name }: SecretName): RotationError {
 }
 
 function statusExceededDeadline({ name }: SecretName): RotationError {
-  return new RotationError('DEADLINE_EXCEEDED', {
-    problem: `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
-    action: 'Repeat the request. If it fails again, check whether Secret Manager is available.',
-  });
+  return deadlineExceeded(
+    `The inspection of ${name} didn't end within ${RETRY_FOR / SECOND} seconds.`,
+    'Repeat the request. If it fails again, check whether Secret Manager is available.',
+  );
 }

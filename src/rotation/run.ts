@@ -40,7 +40,7 @@ export interface Run extends Dependencies {
   /** The ids of the keys in the newest versions of all other configured secrets. */
   readonly keyIdsInOtherSecrets: () => Promise<ReadonlySet<string>>;
   /** The name of a secret in the same request that is this secret and comes first, if there is one. */
-  readonly aliasOf: (canonicalName: string | undefined) => Promise<string | undefined>;
+  readonly earlierNameOf: (canonicalName: string | undefined) => Promise<string | undefined>;
 }
 
 export type Step = 'inspect' | 'issue' | 'verify' | 'add' | 'disable' | 'destroy' | 'revoke';

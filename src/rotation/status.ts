@@ -41,17 +41,17 @@ export interface StatusReport {
   readonly error?: RotationError | undefined;
 }
 
-type Context = Run & { readonly managementKey?: SecretName | undefined };
+type StatusRun = Run & { readonly managementKey?: SecretName | undefined };
 
 const UNSAVED =
   'a key that was issued is only in the memory of this instance: run the job before the instance ends';
 
-export async function statusOf(run: Context): Promise<StatusReport> {
+export async function statusOf(run: StatusRun): Promise<StatusReport> {
   const { secret, policy, keys, clock, unsaved } = run;
   try {
     const inspection = await inspect(run, permissionsFor(policy));
     const now = clock.now();
-    const error = visibleBlocker(inspection, keys.vendor, keys.remedy, now);
+    const error = visibleBlocker(inspection, keys.issuer, keys.newCredential, now);
     const { warnings, ...counts } = await countKeys(run, inspection);
     const all = [
       ...inspection.warnings,
@@ -78,7 +78,7 @@ export function failedStatus({ name }: SecretName, error: RotationError): Status
 }
 
 function describe(
-  { policy, clock }: Context,
+  { policy, clock }: StatusRun,
   { versions, newest, readable, current, issuedAt, storedSince, unreadable, next }: Inspection,
   isBlocked: boolean,
 ): Omit<SecretStatus, 'secret'> {
@@ -112,7 +112,7 @@ function describe(
 
 /** Without a management key no key was minted for the secret. A report without these counts is better than none. */
 async function countKeys(
-  run: Context,
+  run: StatusRun,
   { versions }: Inspection,
 ): Promise<{ liveKeys?: number; orphanedKeys?: number; warnings: string[] }> {
   const { secret, session, deadlines, managementKey } = run;

@@ -70,11 +70,11 @@ export interface FailedCall {
 
 /** Any error of a call as a RotationError. */
 export function toStoreError(error: unknown, call: FailedCall): RotationError {
-  const code = statusOf(error);
+  const code = grpcStatusOf(error);
   // Only a failed call has a status. Any other error is a fault of the rotator.
   if (error instanceof RotationError || code === undefined) return toRotationError(error);
-  if (OUTAGES.includes(code)) return remediedError(error, call) ?? outage(error, code, call);
-  return remediedError(error, call) ?? statusError(error, code, call);
+  if (OUTAGES.includes(code)) return knownRefusal(error, call) ?? outage(error, code, call);
+  return knownRefusal(error, call) ?? statusError(error, code, call);
 }
 
 function statusError(error: unknown, code: grpc.status, call: FailedCall): RotationError {
@@ -147,7 +147,7 @@ export function unreadableAnswer(
  * encryption key give FAILED_PRECONDITION, a missing permission and an IAM condition give PERMISSION_DENIED.
  */
 export function notReadable(error: unknown): string | undefined {
-  const code = statusOf(error);
+  const code = grpcStatusOf(error);
   const isStateOrKey = code === status.FAILED_PRECONDITION;
   return isStateOrKey || (code === status.PERMISSION_DENIED && isDenied(error))
     ? reasonFor(error, code)
@@ -163,10 +163,10 @@ export function unless<T>(value: T, ...statuses: grpc.status[]): (error: unknown
 }
 
 export function hasStatus(error: unknown, ...statuses: grpc.status[]): boolean {
-  return statuses.some((expected) => expected === statusOf(error));
+  return statuses.some((expected) => expected === grpcStatusOf(error));
 }
 
-function statusOf(error: unknown): grpc.status | undefined {
+function grpcStatusOf(error: unknown): grpc.status | undefined {
   const code = field(error, 'code');
   return Object.values(status).find((known): known is grpc.status => known === code);
 }
@@ -183,7 +183,7 @@ const PERIMETER =
   'Let the perimeter of VPC Service Controls around {project} admit the service account of the function.';
 
 /** The actions for Google's reasons (google.api.ErrorReason). `{project}` and `{service}` are in the error's metadata. */
-const REMEDIES: Readonly<Record<string, string>> = {
+const ACTIONS: Readonly<Record<string, string>> = {
   SERVICE_DISABLED: ENABLE,
   BILLING_DISABLED: 'Enable billing for {project}, then wait a few minutes.',
   CONSUMER_INVALID: ACTIVE,
@@ -200,7 +200,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
 
 /** Errors contain no other reasons. */
 const REASONS: readonly string[] = [
-  ...Object.keys(REMEDIES),
+  ...Object.keys(ACTIONS),
   'IAM_PERMISSION_DENIED',
   'RATE_LIMIT_EXCEEDED',
   'RESOURCE_QUOTA_EXCEEDED',
@@ -209,9 +209,9 @@ const REASONS: readonly string[] = [
   'CREDENTIALS_MISSING',
 ];
 
-function remediedError(error: unknown, { secret }: FailedCall): RotationError | undefined {
+function knownRefusal(error: unknown, { secret }: FailedCall): RotationError | undefined {
   const reason = isPerimeter(error) ? 'VPC_SERVICE_CONTROLS' : knownReason(error);
-  const action = reason === undefined ? undefined : REMEDIES[reason];
+  const action = reason === undefined ? undefined : ACTIONS[reason];
   if (reason === undefined || action === undefined) return undefined;
   const consumer = consumerOf(error, secret);
   const named = consumer === undefined ? '' : `, ${consumer}`;
@@ -267,21 +267,21 @@ function outage(error: unknown, code: grpc.status, call: FailedCall): RotationEr
   const text = typeof details === 'string' ? details : '';
   // grpc-js writes these texts for calls that it never sent.
   if (!/^(No connection established|Name resolution failed)/.test(text)) {
-    return unavailable(call, answerProblem(text, code), {
+    return storeUnavailable(call, answerProblem(text, code), {
       action: 'If this persists, check the status of Google Cloud.',
       options: { cause: error, outcomeUnknown: true },
     });
   }
   return (
     certificateError(host, text, { cause: error }) ??
-    unavailable(call, unreachable(text, proxy), {
+    storeUnavailable(call, unreachable(text, proxy), {
       action: `Check that the function can reach ${proxy === undefined ? host : `the proxy ${proxy}, and that it admits ${host}`}.`,
       options: { cause: error },
     })
   );
 }
 
-function unavailable(
+function storeUnavailable(
   { host }: FailedCall,
   problem: string,
   { action, options }: { action: string; options: RotationErrorOptions },

@@ -1,17 +1,17 @@
 /** The limits of one process for calls to Secret Manager: calls in flight, writes per second and project, and used-up quotas. */
 import type { Clock } from '../clock';
 import { SECOND } from '../duration';
-import { RotationError } from '../errors';
+import { deadlineExceeded, RotationError } from '../errors';
+import { addBegins, earliestBegin, noBegins, type Begins, type Rate } from '../rate-limiter';
 
 const MAX_IN_FLIGHT = 32;
 
 /** Google allows 600 writes a minute and project. The rest is left to other programs. */
-const MAX_WRITES = 8;
-const WRITE_WINDOW = SECOND;
+const WRITE_RATE: Rate = { calls: 8, windowMs: SECOND };
 
 /** Google counts by the minute. */
-const FIRST_PAUSE = SECOND;
-const LONGEST_PAUSE = 20 * SECOND;
+const FIRST_QUOTA_PAUSE = SECOND;
+const LONGEST_QUOTA_PAUSE = 20 * SECOND;
 
 /** Secret Manager's quotas. Each project has its own. */
 export type Quota = 'access' | 'read' | 'write';
@@ -20,7 +20,7 @@ export type Quota = 'access' | 'read' | 'write';
 export const Priority = { ADD: 0, READ: 1, CHANGE: 2 } as const;
 export type Priority = (typeof Priority)[keyof typeof Priority];
 
-export interface QueuedCall {
+interface LimitedCall {
   readonly project: string;
   readonly quota: Quota;
   readonly priority: Priority;
@@ -35,21 +35,21 @@ interface Pause {
   readonly error: RotationError;
 }
 
-interface Entry {
-  readonly call: QueuedCall;
+interface QueuedCall {
+  readonly call: LimitedCall;
   readonly begin: () => void;
   readonly fail: (error: RotationError) => void;
 }
 
-/** When the last writes of each project began, in ascending order. */
-type Writes = Map<string, readonly number[]>;
+/** The last writes of each project. */
+type Writes = Map<string, Begins>;
 
 export class CallQueue {
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #pauses = new Map<string, Pause>();
   /** By priority, then by arrival. */
-  #queue: Entry[] = [];
+  #queue: QueuedCall[] = [];
   #writes: Writes = new Map();
   #inFlight = 0;
   #alarm = new AbortController();
@@ -65,7 +65,7 @@ export class CallQueue {
    * @throws RotationError DEADLINE_EXCEEDED if that is after the call's deadline. If a used-up quota is the reason, the error
    *   of that quota
    */
-  async run<T>(call: QueuedCall, make: () => Promise<T>): Promise<T> {
+  async run<T>(call: LimitedCall, make: () => Promise<T>): Promise<T> {
     await this.#begin(call);
     const begun = this.#clock.monotonic();
     const quota = quotaOf(call);
@@ -82,7 +82,7 @@ export class CallQueue {
     }
   }
 
-  #begin(call: QueuedCall): Promise<void> {
+  #begin(call: LimitedCall): Promise<void> {
     return new Promise((begin, fail) => {
       const position = this.#queue.findIndex((other) => other.call.priority > call.priority);
       const end = position === -1 ? this.#queue.length : position;
@@ -119,12 +119,10 @@ export class CallQueue {
   }
 
   /** When the pause of its quota and the rate of writes allow a call. */
-  #earliest(call: QueuedCall, writes: Writes, now: number): number {
+  #earliest(call: LimitedCall, writes: Writes, now: number): number {
     const earliest = Math.max(now, this.#pausedUntil(quotaOf(call)));
     if (call.quota !== 'write') return earliest;
-    const last = writes.get(call.project) ?? [];
-    const oldest = last.length < MAX_WRITES ? undefined : last[0];
-    return oldest === undefined ? earliest : Math.max(earliest, oldest + WRITE_WINDOW);
+    return earliestBegin(WRITE_RATE, writesOf(writes, call.project), 1, earliest);
   }
 
   #serveAt(time: number, now: number): void {
@@ -145,31 +143,32 @@ export class CallQueue {
   #pause(quota: string, begun: number, error: RotationError): void {
     const last = this.#pauses.get(quota);
     if (last !== undefined && begun < last.until) return;
-    const lengthMs = Math.min((last?.lengthMs ?? FIRST_PAUSE / 2) * 2, LONGEST_PAUSE);
+    const lengthMs = Math.min((last?.lengthMs ?? FIRST_QUOTA_PAUSE / 2) * 2, LONGEST_QUOTA_PAUSE);
     const until = this.#clock.monotonic() + lengthMs * (0.5 + this.#random() / 2);
     this.#pauses.set(quota, { lengthMs, until, error });
   }
 
-  #tooLate(call: QueuedCall, at: number, now: number): RotationError {
+  #tooLate(call: LimitedCall, at: number, now: number): RotationError {
     const pause = this.#pauses.get(quotaOf(call));
     if (pause !== undefined && pause.until > call.deadline) return usedUp(pause, now);
-    return new RotationError('DEADLINE_EXCEEDED', {
-      problem:
-        at > now
-          ? `The rotator writes at most ${MAX_WRITES} times a second to Secret Manager, and the time of this run ends before this write can begin.`
-          : 'The time of this run was over before a call to Secret Manager could begin.',
-      action:
-        'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',
-    });
+    return deadlineExceeded(
+      at > now
+        ? `The rotator writes at most ${WRITE_RATE.calls} times a second to Secret Manager, and the time of this run ends before this write can begin.`
+        : 'The time of this run was over before a call to Secret Manager could begin.',
+    );
   }
 }
 
-function quotaOf({ quota, project }: QueuedCall): string {
+function quotaOf({ quota, project }: LimitedCall): string {
   return `${quota} ${project}`;
 }
 
+function writesOf(writes: Writes, project: string): Begins {
+  return writes.get(project) ?? noBegins(WRITE_RATE);
+}
+
 function addWrite(writes: Writes, project: string, at: number): void {
-  writes.set(project, [...(writes.get(project) ?? []), at].slice(-MAX_WRITES));
+  writes.set(project, addBegins(writesOf(writes, project), 1, at));
 }
 
 /** The call that gets this error wasn't made, so it certainly had no effect. */

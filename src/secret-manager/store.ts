@@ -53,7 +53,7 @@ const METHODS = {
   destroy: { permission: 'destroy', quota: 'write', priority: Priority.CHANGE },
 } as const satisfies Record<string, Method>;
 
-export interface SecretManagerOptions {
+interface SecretManagerOptions {
   /** `host:port` of an emulator in place of Secret Manager. */
   readonly emulator?: string | undefined;
   readonly clock: Clock;

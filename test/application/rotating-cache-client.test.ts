@@ -28,7 +28,7 @@ import {
   type Changes,
 } from './support';
 
-// A thousand calls at once take a while where everything is in one process.
+// A thousand concurrent calls take a while because client and emulators share a process.
 jest.setTimeout(20_000);
 
 let testBed: TestBed;
@@ -46,7 +46,7 @@ afterEach(() => {
 
 afterAll(() => testBed.stop());
 
-/** A client that has a key. Nothing is logged or counted before. */
+/** A client with a key. Events and calls count from here. */
 async function started(changes?: Changes): Promise<RotatingCacheClient> {
   const client = testBed.client(changes);
   expect(await outcome(client)).toBe('Miss');
@@ -56,13 +56,13 @@ async function started(changes?: Changes): Promise<RotatingCacheClient> {
   return client;
 }
 
-/** What becomes of calls that are made at once. */
+/** The outcomes of concurrent calls. */
 async function outcomes(client: RotatingCacheClient, calls: number): Promise<string[]> {
   const all = await Promise.all(Array.from({ length: calls }, () => outcome(client)));
   return [...new Set(all)];
 }
 
-/** Uses the client until something has become so, and returns what became of the calls. */
+/** Uses the client until the condition is true, and returns the outcomes. */
 async function callsUntil(
   client: RotatingCacheClient,
   condition: () => boolean,
@@ -76,13 +76,13 @@ async function callsUntil(
   return seen;
 }
 
-/** Uses the client, which is due to read the secret, until it has done so. */
+/** Uses the client until its due read has ended. */
 async function callsDuringRead(client: RotatingCacheClient): Promise<Set<string>> {
   const reads = testBed.reads('latest');
   return callsUntil(client, () => testBed.reads('latest') > reads && !testBed.isReading);
 }
 
-/** Uses the client for as long as a read of the secret would take to arrive. */
+/** Uses the client for as long as a read takes to arrive. */
 async function someCalls(client: RotatingCacheClient): Promise<Set<string>> {
   let calls = 0;
   return callsUntil(client, () => (calls += 1) > 50);
@@ -90,7 +90,7 @@ async function someCalls(client: RotatingCacheClient): Promise<Set<string>> {
 
 const types = (): string[] => testBed.noted.map(({ type }) => type);
 
-describe('the forms of a payload', () => {
+describe('reads a payload when it is', () => {
   const bare = (format: 'v1' | 'legacy'): string => testBed.momento.issueKey({ format }).apiKey;
   const v2 = (): ReturnType<typeof testBed.momento.issueV2Key> => testBed.momento.issueV2Key();
   const json = (fields: object): string => JSON.stringify(fields);
@@ -117,8 +117,8 @@ describe('the forms of a payload', () => {
   });
 });
 
-describe('a rotation', () => {
-  it('is followed on use, when the key at hand is old enough, without waiting for it', async () => {
+describe('after a rotation the client', () => {
+  it("reads the secret on use when the key is old enough, and calls don't wait", async () => {
     const first = testBed.rotate();
     const client = await started();
     testBed.rotate();
@@ -138,7 +138,7 @@ describe('a rotation', () => {
     expect(testBed.reads('latest')).toBe(1);
   });
 
-  it('gives the new key no calls before its client has connected', async () => {
+  it('gives a new client no calls before it has connected', async () => {
     testBed.rotate();
     const client = await started();
     const { revoke } = testBed.rotate();
@@ -154,7 +154,7 @@ describe('a rotation', () => {
     );
   });
 
-  it('lets the calls of the old key end, then closes its client', async () => {
+  it('closes the old client when its calls have ended', async () => {
     testBed.rotate();
     const client = await started({ timeoutMs: 1000 });
     testBed.rotate();
@@ -170,7 +170,7 @@ describe('a rotation', () => {
     expect(testBed.connections).toBe(CONNECTIONS);
   });
 
-  it('gives the new key to clients of other kinds', async () => {
+  it('returns the new credential provider when the old one is rejected', async () => {
     const keys = [testBed.momento.issueV2Key(), testBed.momento.issueV2Key()].map(
       (key) => key.apiKey,
     );
@@ -183,7 +183,7 @@ describe('a rotation', () => {
     expect([first, second].map((key) => keys.indexOf(key.getAuthToken()))).toEqual([0, 1]);
   });
 
-  it('that adds the same key again changes nothing', async () => {
+  it('keeps its connection when the new version contains the same key', async () => {
     const { apiKey } = testBed.momento.issueV2Key();
     testBed.store(apiKey);
     const client = await started();
@@ -194,8 +194,8 @@ describe('a rotation', () => {
   });
 });
 
-describe('a key that is revoked', () => {
-  it('in the moment of its rotation costs one read, and no call', async () => {
+describe('when a key is revoked the client', () => {
+  it('reads once and fails no call when the key was rotated at the same time', async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
     const calls = outcomes(client, 1000);
@@ -206,7 +206,7 @@ describe('a key that is revoked', () => {
     expect([testBed.reads('latest'), testBed.reads('2')]).toEqual([1, 0]);
   });
 
-  it('while `latest` still means it costs one more read', async () => {
+  it('reads the next version by number when `latest` is stale', async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
     testBed.secretManager.staleLatest = 1;
@@ -216,7 +216,7 @@ describe('a key that is revoked', () => {
     expect([testBed.reads('latest'), testBed.reads('2')]).toEqual([1, 1]);
   });
 
-  it('while the secret is being read costs one more read by number', async () => {
+  it('reads the next version by number when a read was in progress', async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
     const reading = new Hold(testBed.secretManager, 'after', isRead);
@@ -240,7 +240,7 @@ describe('a key that is revoked', () => {
     expect([testBed.reads('latest'), testBed.reads('2')]).toEqual([1, 1]);
   });
 
-  it('without another in its place lets a herd read once, and then wait twice as long each time', async () => {
+  it('reads once for all calls and doubles the wait when there is no newer key', async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
     revoke();
@@ -261,7 +261,7 @@ describe('a key that is revoked', () => {
     expect(types()).toEqual(['rejected', 'rotated']);
   });
 
-  it('for a moment only is used again, and the secret is not read more often for it', async () => {
+  it('uses the key again when Momento rejected it only for a moment', async () => {
     testBed.rotate();
     const client = await started();
     const rejected = { kind: 'error', code: status.UNAUTHENTICATED, when: 'before' } as const;
@@ -277,8 +277,8 @@ describe('a key that is revoked', () => {
   });
 });
 
-describe('a key that expires', () => {
-  it('is replaced before that, however long the secret need not be read', async () => {
+describe('when a key expires the client', () => {
+  it('replaces the key before its expiry when the interval is longer', async () => {
     testBed.rotate(600);
     const client = testBed.client({ rereadEveryMs: 1000 * MINUTE });
     expect(await outcome(client)).toBe('Miss');
@@ -289,7 +289,7 @@ describe('a key that expires', () => {
     expect([...seen, ...(await outcomes(client, 100))]).toEqual(['Miss', 'Miss']);
   });
 
-  it('before its successor comes is replaced then', async () => {
+  it('replaces the key when its successor comes later', async () => {
     testBed.rotate(600);
     const client = await started();
     testBed.advance(10 * MINUTE);
@@ -320,8 +320,8 @@ describe('a key that expires', () => {
   });
 });
 
-describe('a secret', () => {
-  it('that cannot be read leaves the key at hand in use', async () => {
+describe('with its secret the client', () => {
+  it("keeps its key when the secret can't be read", async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
     testBed.secretManager.faults.inject('AccessSecretVersion', 'every', {
@@ -350,7 +350,7 @@ describe('a secret', () => {
     expect(await outcomes(client, 100)).toEqual(['Miss']);
   });
 
-  it('that cannot be read once is read again at once', async () => {
+  it('reads again at once when one read fails', async () => {
     testBed.rotate();
     testBed.secretManager.faults.inject('AccessSecretVersion', 1, { kind: 'drop', when: 'before' });
     expect(await outcome(testBed.client())).toBe('Miss');
@@ -358,15 +358,15 @@ describe('a secret', () => {
   });
 
   it.each<[string, () => string]>([
-    ['text', () => 'no key at all'],
+    ['text', () => 'text'],
     ['half of a key', () => testBed.momento.issueV2Key().apiKey.slice(0, 99)],
     ['half of a JSON', () => testBed.momento.issueKey().consoleJson.slice(0, 99)],
     ['JSON without a key', () => '{"refreshToken": "a token", "validUntil": 1}'],
     ['JSON with another kind of key', () => '{"apiKey": {"a": 1}}'],
     ['a list', () => '["a"]'],
     ['bytes', () => '\u0000\ufffd'],
-    ['a key that Momento does not know', () => revoked(testBed.momento.issueV2Key().apiKey)],
-  ])('that holds %s leaves the key at hand in use', async (_, garbage) => {
+    ['a key that Momento rejects', () => revoked(testBed.momento.issueV2Key().apiKey)],
+  ])('keeps its key when the secret contains %s', async (_, garbage) => {
     testBed.rotate();
     const client = await started();
     testBed.store(garbage());
@@ -401,7 +401,7 @@ describe('a secret', () => {
     expect([...seen, ...types()]).toEqual(['Miss', ...expected]);
   });
 
-  it('without a key that works lets calls fail until it has one', async () => {
+  it('fails calls until the secret has a key that works', async () => {
     const client = testBed.client();
     const failures = await Promise.allSettled(Array.from({ length: 100 }, () => outcome(client)));
     expect(failures.every(({ status }) => status === 'rejected')).toBe(true);
@@ -418,8 +418,8 @@ describe('a secret', () => {
   });
 });
 
-describe('a process', () => {
-  it('that slept while it read the secret reads it again at once', async () => {
+describe('in its process the client', () => {
+  it('reads again at once when the process slept during a read', async () => {
     testBed.rotate();
     const client = await started();
     const awake = Promise.withResolvers<undefined>();
@@ -439,7 +439,7 @@ describe('a process', () => {
     expect(types()).toEqual(['rotated']);
   });
 
-  it('that ends closes what it has, and what it is about to have', async () => {
+  it('closes all connections when it is closed during a read', async () => {
     testBed.rotate();
     const client = await started();
     const reading = new Hold(testBed.secretManager, 'before', isRead);
@@ -457,7 +457,7 @@ describe('a process', () => {
     expect(testBed.events).toEqual([]);
   });
 
-  it('waits for its calls when it closes the client', async () => {
+  it('waits for its calls when it is closed', async () => {
     testBed.rotate();
     const client = await started();
     const item = new Hold(testBed.momento, 'before', isItem);
@@ -474,8 +474,8 @@ describe('a process', () => {
   });
 });
 
-describe('the faults of the first example', () => {
-  it('failed periodic reads do not delay the read after an authentication error', async () => {
+describe('in special cases the client', () => {
+  it('reads after an authentication error at once when periodic reads failed before', async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
     testBed.secretManager.faults.inject('AccessSecretVersion', 'every', {
@@ -494,7 +494,7 @@ describe('the faults of the first example', () => {
     expect(await outcomes(client, 100)).toEqual(['Miss']);
   });
 
-  it('a lower version never replaces a higher one', async () => {
+  it('keeps a higher version when a lower one is read', async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
     testBed.secretManager.staleLatest = 1;
@@ -508,7 +508,7 @@ describe('the faults of the first example', () => {
     ]);
   });
 
-  it('a good version below an unusable newest one is found', async () => {
+  it('finds a good version when the newest one is unusable', async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
     testBed.rotate();
@@ -518,7 +518,23 @@ describe('the faults of the first example', () => {
     expect(testBed.noted.at(-1)).toEqual({ type: 'rotated', version: 2 });
   });
 
-  it('middlewares are started once and closed once', async () => {
+  it('uses a version that was added while Momento rejected the newest one', async () => {
+    testBed.rotate();
+    const client = await started();
+    testBed.rotate().revoke();
+    let isAdded = false;
+    testBed.momento.faults.intercept = (call, when) => {
+      if (isAdded || when !== 'before' || !isProbe(call)) return;
+      isAdded = true;
+      testBed.rotate();
+      testBed.store('no key at all');
+    };
+    testBed.advance(REREAD_EVERY);
+    await callsUntil(client, () => testBed.events.length > 0);
+    expect(testBed.events).toEqual([{ type: 'rotated', version: 3, previousVersion: 1 }]);
+  });
+
+  it('starts and closes middlewares once when clients share them', async () => {
     const counts = { init: 0, close: 0 };
     const handler = {
       onRequestMetadata: same,
@@ -546,7 +562,7 @@ describe('the faults of the first example', () => {
     expect(counts).toEqual({ init: 1, close: 1 });
   });
 
-  it('errors that the SDK throws start the read as well', async () => {
+  it('reads the secret when the SDK throws the authentication error', async () => {
     const { revoke } = testBed.rotate();
     const configuration = Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory());
     const client = await started({ configuration: configuration.withThrowOnErrors(true) });
@@ -556,12 +572,12 @@ describe('the faults of the first example', () => {
     expect(testBed.reads('latest')).toBe(1);
   });
 
-  it('a byte order mark is ignored', async () => {
+  it('ignores a byte order mark when it reads a payload', async () => {
     testBed.store(`\ufeff${testBed.momento.issueV2Key().consoleJson}`);
     expect(await outcome(testBed.client())).toBe('Miss');
   });
 
-  it('a key that Momento knows only later is waited for', async () => {
+  it("waits for a new key when Momento doesn't know it yet", async () => {
     const { revoke } = testBed.rotate();
     const client = await started({ newKeyTimeoutMs: 10_000 });
     testBed.rotate();
@@ -576,7 +592,7 @@ describe('the faults of the first example', () => {
   });
 });
 
-describe('bad input is one error that says what to do', () => {
+describe('throws one error with an action when', () => {
   const refused = (code: status) => (): void =>
     testBed.secretManager.faults.inject('AccessSecretVersion', 'every', {
       kind: 'error',
@@ -635,7 +651,7 @@ describe('bad input is one error that says what to do', () => {
     expect(create).toThrow(InvalidOptionError);
   });
 
-  it('an aborted signal ends the wait for a key', async () => {
+  it('ends the wait for a key when the signal is aborted', async () => {
     new Hold(testBed.secretManager, 'before', isRead);
     const abort = new AbortController();
     const waiting = testBed.client().use((client) => client.get('cache', 'item'), abort);
@@ -644,8 +660,8 @@ describe('bad input is one error that says what to do', () => {
   });
 });
 
-describe('other sources', () => {
-  it('a mounted file is followed', async () => {
+describe('with other sources the client', () => {
+  it('follows a mounted file when it changes', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'key-')), 'key');
     const [first, second] = [testBed.momento.issueKey(), testBed.momento.issueKey()];
     writeFileSync(path, first.consoleJson);
@@ -657,7 +673,7 @@ describe('other sources', () => {
     expect(types()).toEqual(['rotated', 'rejected', 'rotated']);
   });
 
-  it('a function is called', async () => {
+  it('calls a function when it is the source', async () => {
     const { apiKey } = testBed.momento.issueV2Key();
     const client = testBed.client({ source: () => Promise.resolve(Buffer.from(apiKey)) });
     expect(await outcome(client)).toBe('Miss');

@@ -86,7 +86,7 @@ async function eventually(path: string, code: number): Promise<unknown> {
   }
 }
 
-describe('items', () => {
+describe('the service', () => {
   beforeAll(async () => {
     createSecret();
     rotate();
@@ -96,7 +96,7 @@ describe('items', () => {
 
   afterAll(end);
 
-  it('are kept', async () => {
+  it('returns an item when it was stored', async () => {
     const path = 'items/a%2Fkey%20%C3%A9';
     expect(await get(path)).toMatchObject(MISS);
     expect(await put(path, 'an item')).toEqual({ status: 204, body: '' });
@@ -105,7 +105,7 @@ describe('items', () => {
     expect(await get('items/another')).toMatchObject(MISS);
   });
 
-  it('are bytes', async () => {
+  it("returns the same bytes when an item isn't text", async () => {
     const body = new Uint8Array(1024 * 1024).map((_, index) => index);
     const url = new URL('items/bytes', application.url);
     expect((await fetch(url, { method: 'PUT', body })).status).toBe(204);
@@ -129,7 +129,7 @@ describe('items', () => {
     expect(application.output).toBe(before);
   });
 
-  it('refuse what is too large', async () => {
+  it('refuses an item when it is too large', async () => {
     expect(await put('items/large', 'a'.repeat(1024 * 1024 + 1))).toMatchObject({
       status: 413,
       body: { error: { code: 'ITEM_TOO_LARGE' } },
@@ -137,7 +137,7 @@ describe('items', () => {
     expect(await get('items/large')).toMatchObject(MISS);
   });
 
-  it('do not mind an upload that ends too early', async () => {
+  it('serves on when an upload ends too early', async () => {
     const before = application.output;
     const socket = connect(Number(new URL(application.url).port), '127.0.0.1');
     socket.write('PUT /items/half HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nhalf of it');
@@ -177,7 +177,7 @@ describe('health', () => {
   beforeEach(createSecret);
   afterEach(end);
 
-  it('is there as long as there is a key that works', async () => {
+  it('is reported when there is a key that works', async () => {
     await start();
     const noKey = { status: 503, body: { error: { code: 'NO_KEY' } } };
     expect(await get('healthz')).toMatchObject(noKey);
@@ -197,7 +197,7 @@ describe('health', () => {
     expect(await get('items/a')).toMatchObject(MISS);
   });
 
-  it('does not come without credentials of Google Cloud, and the process waits for them', async () => {
+  it("isn't reported when there are no Google Cloud credentials", async () => {
     rotate();
     await start({ SECRET_MANAGER_EMULATOR_HOST: '', GOOGLE_APPLICATION_CREDENTIALS: '/nowhere' });
     await eventually('healthz', 503);
@@ -233,7 +233,7 @@ describe('no request fails', () => {
   }
 
   const FAULTS: Record<string, () => Promise<void>> = {
-    'when keys are rotated, and revoked in the same moment': async () => {
+    'when keys are rotated and revoked at once': async () => {
       for (let rotations = 0; rotations < 3; rotations += 1) {
         const next = rotate();
         current.revoke();
@@ -242,7 +242,7 @@ describe('no request fails', () => {
         await nextRequests();
       }
     },
-    'while the secret cannot be read': async () => {
+    "when the secret can't be read": async () => {
       const { faults } = services.secretManager;
       faults.inject('AccessSecretVersion', 'every', UNAVAILABLE);
       const next = rotate();
@@ -253,7 +253,7 @@ describe('no request fails', () => {
       current.revoke();
       current = next;
     },
-    'when a key expires in the moment of its rotation': async () => {
+    'when a key expires as it is rotated': async () => {
       rotate(60);
       await newestInUse();
       await nextRequests();
@@ -261,7 +261,7 @@ describe('no request fails', () => {
       services.momento.now = () => Date.now() + 60_000;
       await newestInUse();
     },
-    'when somebody stores what is no key': async () => {
+    "when somebody stores something that isn't a key": async () => {
       services.secretManager.addVersion(secret, 'this is no key');
       await until(() => application.output.includes('PAYLOAD_INVALID'));
       await nextRequests();
@@ -302,7 +302,7 @@ describe('no request fails', () => {
 });
 
 describe('the start', () => {
-  it('fails with one line that names every problem, and quotes nothing', async () => {
+  it('fails with one line that names every problem when variables are invalid', async () => {
     const failure: unknown = await ApplicationProcess.start({
       SECRET: 'a-secret-in-the-wrong-place',
       REREAD_EVERY: '5 minutes',
@@ -326,7 +326,7 @@ describe('the start', () => {
 });
 
 describe('SIGTERM', () => {
-  it('lets the requests under way end, and takes no more', async () => {
+  it('ends when the requests in progress have ended', async () => {
     createSecret();
     rotate();
     await start();

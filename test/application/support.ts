@@ -16,22 +16,22 @@ import {
 export const MINUTE = 60_000;
 export const REREAD_EVERY = 5 * MINUTE;
 
-/** How many connections a client has to where the items are, and how many in all. */
+/** Connections of one client: for items, and in all. */
 export const CHANNELS = 2;
 export const CONNECTIONS = CHANNELS + 1;
 
-/** What is not as usual about a client. */
+/** Options that differ from those of the test bed. */
 export type Changes = Partial<Options> & { timeoutMs?: number };
 
-/** An event without its text; the version is the one in use. */
+/** An event without its error's text. */
 export type Noted = Pick<RotationEvent, 'type' | 'version'> & { code?: string };
 
-/** The local services with, for each test, a secret and connections of its own, and a clock that stands still. */
+/** The emulators, with a secret and connections for each test, and a clock that tests advance. */
 export class TestBed {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
   readonly events: RotationEvent[] = [];
-  /** Where the keys that were taken into use would have been used. */
+  /** The endpoints of the keys in use, in order. */
   readonly endpoints: string[] = [];
   readonly #services: Services;
   readonly #clients: RotatingCacheClient[] = [];
@@ -60,7 +60,7 @@ export class TestBed {
     this.#now += ms;
   }
 
-  /** Forgets what the last test did, and gives the next one a secret without versions. */
+  /** Ends the previous test, and creates a secret without versions for the next one. */
   async reset(): Promise<void> {
     await this.#disconnect();
     for (const { faults } of [this.secretManager, this.momento]) {
@@ -87,12 +87,12 @@ export class TestBed {
     await Promise.all([this.#toSecretManager.stop(), this.#toMomento.stop()]);
   }
 
-  /** Stores what readers of `latest` get from now on. */
+  /** Adds a version. */
   store(payload: string): void {
     this.secretManager.addVersion(this.#secret, payload);
   }
 
-  /** Stores a new v2 key, and says how to end it. */
+  /** Adds a version with a new v2 key. */
   rotate(lifetimeSeconds: number | 'never' = 'never'): { revoke: () => void } {
     const { apiKey } = this.momento.issueV2Key({ lifetimeSeconds });
     this.store(apiKey);
@@ -144,7 +144,7 @@ export class TestBed {
     return this.#toSecretManager.open > 0;
   }
 
-  /** How many connections the clients have to Momento, or wait for. */
+  /** Connections to Momento, open or being opened. */
   get connections(): number {
     return this.#toMomento.open;
   }
@@ -154,19 +154,19 @@ export class TestBed {
     this.#toMomento.drop();
   }
 
-  /** Lets new connections to Momento wait. */
+  /** Delays new connections to Momento. */
   holdConnections(): { release: () => void } {
     return this.#toMomento.hold();
   }
 }
 
-/** One call of a client: what its answer was. */
+/** The type or the error code of one call. */
 export async function outcome(client: RotatingCacheClient): Promise<string> {
   const answer = await client.use((momento: CacheClient) => momento.get('cache', 'item'));
   return 'errorCode' in answer ? answer.errorCode() : answer.type;
 }
 
-/** Holds calls that arrive, until they may go on. */
+/** Delays calls until `release`. */
 export class Hold {
   readonly #released = Promise.withResolvers<undefined>();
   #calls = 0;
@@ -199,7 +199,7 @@ export function isRead({ method }: Call): boolean {
   return method === 'AccessSecretVersion';
 }
 
-/** A read of the item that `outcome` asks for. */
+/** A read of the item of `outcome`. */
 export function isItem({ method, request }: Call): boolean {
   const { cache_key: key } = request as { cache_key?: Uint8Array };
   return method === 'Get' && Buffer.from(key ?? []).toString() === 'item';
@@ -210,7 +210,7 @@ export function isProbe(call: Call): boolean {
   return call.method === 'Get' && !isItem(call);
 }
 
-/** Passes TCP connections on, and counts those that are open. */
+/** Forwards TCP connections, and counts open ones. */
 class CountingProxy {
   readonly #server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   readonly #target: string;

@@ -80,7 +80,7 @@ case $call in
     echo "Created version [1] of the secret [$4]." >&2
     ;;
   'gcloud pubsub topics publish '*)
-    echo 'rotated||rotated projects/my-project/secrets/momento-api-key; newest version 1; the secret is empty' >"$STUB/log"
+    echo 'rotated||rotated projects/my-project/secrets/momento-api-key; newest version 1; the secret was empty' >"$STUB/log"
     echo 4711
     ;;
   'gcloud logging read '*) cat "$STUB/log" 2>/dev/null || true ;;

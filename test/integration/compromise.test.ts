@@ -241,6 +241,48 @@ describe("a response for keys that can't be revoked", () => {
     expect(lines).toMatchObject([{ ...line, disabled: ['1'], compromisedKeys: [{ expiresAt }] }]);
   });
 
+  it("isn't contained when it is repeated, although the old version can't be read any more", async () => {
+    const { secret } = bed.seed();
+    const push = await start([secret]);
+    const since = new Date(bed.clock.now()).toISOString();
+    const answers = [await responseOf(push, secret, { since })];
+    answers.push(await responseOf(push, secret, { since }));
+    const outcome = { status: 500, code: 'NOT_CONTAINED', contained: false, version: '2' };
+    expect(answers).toMatchObject([outcome, { ...outcome, notRead: ['1'] }]);
+  });
+
+  it('keeps a version with a v1 key enabled after the first mint, so that a repeat finds the key', async () => {
+    const setup = { managementKey: bed.managementKey() };
+    const secret = bed.emptySecret(TERMS);
+    bed.addVersion(secret, bed.momento.issueKey().consoleJson);
+    const push = await start([secret], setup);
+    const since = new Date(bed.clock.now()).toISOString();
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      const { status, contained } = await responseOf(push, secret, { since });
+      expect([status, contained]).toEqual([500, false]);
+    }
+    expect(bed.states(secret)).toEqual(['ENABLED', 'ENABLED']);
+  });
+
+  it('replaces a key that was stored again from a disabled version since the request', async () => {
+    const setup = { managementKey: bed.managementKey() };
+    const secret = bed.emptySecret(TERMS);
+    await bed.rotate(secret, setup);
+    const old = bed.payload(secret);
+    bed.secretManager.setState(secret.name, '1', 'DISABLED');
+    bed.clock.advance(HOUR);
+    const push = await start([secret], setup);
+    const since = new Date(bed.clock.now()).toISOString();
+    bed.clock.advance(SECOND);
+    bed.addVersion(secret, old);
+    bed.secretManager.setState(secret.name, '2', 'ENABLED');
+    expect(await responseOf(push, secret, { since })).toMatchObject({
+      contained: true,
+      version: '3',
+      outcome: 'rotated',
+    });
+  });
+
   it('refreshes a v2 key without a management key, and lists its expiry', async () => {
     const secret = bed.seedV2();
     const keyId = bed.keyOf(secret).info.key_id;

@@ -157,7 +157,7 @@ test('applies, stores the management key and rotates when keys are minted', asyn
   const { code, output } = await clone.run(MINT, MANAGEMENT_KEY);
   expect(output).toMatch(/^ok: gcloud, curl and Terraform 1\.5\.7\nok: logged in as/);
   expect(output).toContain(
-    '\nrotated projects/my-project/secrets/momento-api-key; newest version 1; the secret is empty\n\nDone.',
+    '\nrotated projects/my-project/secrets/momento-api-key; newest version 1; the secret was empty\n\nDone.',
   );
   expect(code).toBe(0);
   expect(changes(clone.calls())).toEqual([
@@ -262,6 +262,17 @@ test('prints what the tutorial shows', async () => {
   expect(ours).toHaveLength(4);
   const printed = checked.output + output;
   for (const line of ours.flatMap((text) => text.split('\n'))) expect(printed).toContain(line);
+});
+
+test('names pages and headings that are there', () => {
+  const targets = [...script.matchAll(/\b((?:docs|terraform)\/[\w/.-]+\.md)(?:#([\w-]+))?/g)];
+  expect(targets).not.toHaveLength(0);
+  for (const [target, page = '', anchor] of targets) {
+    const headings = readFileSync(join(root, page), 'utf8').matchAll(/^##+ (.*)$/gm);
+    const anchors = [...headings].map(([, title = '']) => title.toLowerCase().replaceAll(' ', '-'));
+    if (anchor !== undefined)
+      expect([target, anchors]).toEqual([target, expect.arrayContaining([anchor])]);
+  }
 });
 
 test('asks for the same permissions as the documentation', () => {

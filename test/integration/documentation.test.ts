@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import ts from 'typescript';
 import { parse } from 'yaml';
 import { parseConfig } from '../../src/config/config';
-import { CHECKED_SETTINGS } from '../../src/config/environment';
+import { CHECKED_SETTINGS } from '../../src/config/variables';
 import { ERROR_CODES, RotationError } from '../../src/errors';
 import { parseOperatorRequest, parseRequest } from '../../src/http/request';
 import { REFRESH_PATH } from '../../src/momento/key-api';

@@ -378,11 +378,13 @@ describe('a push message', () => {
   ])(
     'is acknowledged with one error line, and does nothing, when it %s',
     async (_, message, code = 'INVALID_REQUEST') => {
-      let status;
+      let answer;
       const lines = await shared.linesOf(async () => {
-        ({ status } = await post(shared, message, { 'content-type': 'application/json' }));
+        answer = await post(shared, message, { 'content-type': 'application/json' });
       });
-      expect(status).toBe(200);
+      const help = expect.stringMatching(/^docs\/operate\/error-codes\.md#[a-z-]+$/) as string;
+      const error = { code, help, retryable: false };
+      expect(answer).toMatchObject({ status: 200, body: { error } });
       expect(lines).toMatchObject([{ severity: 'ERROR', event: 'request', error: { code } }]);
       expect(lines).toHaveLength(1);
       expect(bed.called).toEqual([]);

@@ -1,5 +1,5 @@
 import { parseConfig } from '../../src/config/config';
-import { CHECKED_SETTINGS } from '../../src/config/environment';
+import { CHECKED_SETTINGS } from '../../src/config/variables';
 
 /**
  * The names of the environment variables that configure the function, found by an environment that records reads. The variables

@@ -30,11 +30,15 @@ export class Interleaving {
 
   constructor(private readonly bed: TestBed) {}
 
-  /** Starts both runs. Their calls wait until they are chosen. */
-  start(): Promise<Run>[] {
+  /**
+   * Starts both runs. Their calls wait until they are chosen.
+   *
+   * @param bodies of their requests
+   */
+  start([one, other]: readonly [object?, object?] = []): Promise<Run>[] {
     this.#release = this.bed.clock.hold();
     const [first, second] = clientsOf(this.bed);
-    return [this.#run(0, first), this.#run(1, second)];
+    return [this.#run(0, first, one), this.#run(1, second, other)];
   }
 
   /** The calls that can be next, once no run does anything but wait; none when both runs have ended. */
@@ -48,12 +52,12 @@ export class Interleaving {
     return [...this.#waiting.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  async #run(run: 0 | 1, client: SecretStore): Promise<Run> {
+  async #run(run: 0 | 1, client: SecretStore, body?: object): Promise<Run> {
     this.#running += 1;
     const store = this.#store(run, client);
     const instance = this.bed.newInstance({ store, keys: this.#keys(run) });
     try {
-      return await this.bed.runOn(instance);
+      return await this.bed.runOn(instance, {}, body);
     } finally {
       this.#running -= 1;
       if (this.#running === 0) this.#release();
@@ -83,7 +87,7 @@ export class Interleaving {
   #keys(run: 0 | 1): KeySource {
     const keys: KeySource = this.bed.newKeys();
     return override(keys, {
-      open: (managementKey) => this.#session(run, keys.open(managementKey)),
+      open: (...args) => this.#session(run, keys.open(...args)),
     });
   }
 

@@ -3,11 +3,13 @@ import { DAY, HOUR, MINUTE } from '../../src/duration';
 import { RotationError } from '../../src/errors';
 import type { KeySession, KeySource, SecretStore } from '../../src/rotation/ports';
 import { Invariants } from './invariants';
+import { killAt } from './kill';
 import { keyIn, KINDS, MINT_GRACE, mintedPayload, TERMS } from './keys';
 import { override } from './override';
 import { draw } from './random';
+import { ResponseInvariants } from './response-invariants';
 import { runCases } from './simulation';
-import { EVERY_CALL, TestBed, Worker, type Run, type TestBedOptions } from './test-bed';
+import { EVERY_CALL, TestBed, Worker, type Run, type Site, type TestBedOptions } from './test-bed';
 
 jest.setTimeout(30_000);
 
@@ -238,6 +240,131 @@ describe('invariant 10, grace periods:', () => {
     expect(bed.invariants.violations).toEqual([
       'invariant 10: 2 became DISABLED in its grace period',
     ]);
+  });
+});
+
+describe('compromise responses:', () => {
+  const response = { other: 'own key', policy: { gracePeriodMs: 30 * DAY }, response: {} } as const;
+  const openResponse = (options: TestBedOptions = {}) => open({ ...response, ...options });
+
+  it('reports nothing for a response that is contained', async () => {
+    const bed = await openResponse();
+    const { result } = await bed.respond();
+    expect(result.contained).toBe(true);
+    expect(bed.invariants.violations).toEqual([]);
+    expect(bed.hasCompromisedKeys).toBe(false);
+  });
+
+  it('invariant 7: reports the revocation of the newest key', async () => {
+    const bed = await openResponse();
+    expect(bed.response).toBeDefined();
+    revoke(bed, keyOf(bed, '3').info.key_id);
+    expect(bed.invariants.violations).toContain(
+      `invariant 7: the key of ${bed.secret.name}/versions/3, which is enabled, was revoked`,
+    );
+  });
+
+  it.each([
+    ['another secret', 'other'],
+    ['the management key', 'management'],
+  ] as const)('invariant 8: reports the revocation of the newest key of %s', async (_, name) => {
+    const bed = await openResponse();
+    const { name: owner } = bed[name];
+    const key = bed.momento.account.find(keyIn(bed.secretManager.latest(owner)));
+    revoke(bed, key?.info.key_id ?? '');
+    expect(bed.invariants.violations).toContain(
+      `invariant 8: the newest key of ${owner} was revoked`,
+    );
+  });
+
+  it("invariant 8: reports a key that isn't the secret's, and none that a version contains", async () => {
+    const bed = await openResponse({ start: 'console' });
+    const foreign = keysDescribed(bed, '-b')[0]?.info.key_id ?? '';
+    const payload = bed.newPayload();
+    bed.operator(() => bed.secretManager.addVersion(bed.secret.name, payload));
+    expect((await bed.respond()).result.contained).toBe(true);
+    expect(bed.momento.accepts(keyIn(Buffer.from(payload)))).toBe(false);
+    expect(bed.invariants.violations).toEqual([]);
+    revoke(bed, foreign);
+    expect(bed.invariants.violations).toEqual([expect.stringMatching(/^invariant 8: /)]);
+  });
+
+  it('invariant 12: reports a contained response while Momento accepts old keys', async () => {
+    const bed = await openResponse();
+    const body = bed.response;
+    // The session of this process says that it revoked the keys, and that Momento rejects them.
+    const keys: KeySource = bed.newKeys();
+    const broken = override(keys, {
+      open: (...args) =>
+        override(keys.open(...args), {
+          revoke: (keyIds) => Promise.resolve(new Map(keyIds.map((keyId) => [keyId, true]))),
+          verifyRejected: () =>
+            Promise.resolve({ verdict: 'rejected', host: 'h', byIssuer: true } as const),
+          ownKeys: () => Promise.resolve({ keys: [], skipped: 0 }),
+        }),
+    });
+    const { result } = await bed.runOn(bed.newInstance({ keys: broken }), {}, body);
+    expect(result.contained).toBe(true);
+    expect(bed.hasCompromisedKeys).toBe(true);
+    expect(bed.invariants.violations).toEqual([
+      expect.stringMatching(/^invariant 12: contained, and Momento accepts \d old keys$/),
+    ]);
+  });
+
+  it("invariant 12: reports a response that isn't contained and logs no CRITICAL", async () => {
+    const violated = jest.fn();
+    const bed = await openResponse();
+    const { secretManager, momento } = bed;
+    const watch = new ResponseInvariants({
+      secretManager,
+      momento,
+      secrets: [bed.secret.name],
+      revokeFirst: false,
+      isOperatorActing: () => false,
+      violated,
+    });
+    watch.stop();
+    const result = { secret: bed.secret.name, outcome: 'failed', contained: false } as const;
+    const line = { secret: bed.secret.name, severity: 'ERROR', message: '' } as const;
+    watch.ends([result], [line]);
+    expect(violated).toHaveBeenCalledWith(12, "a response that isn't contained logs ERROR");
+  });
+
+  it('invariant 13: reports a revoked key and a disabled version before a new key is stored', async () => {
+    const bed = await openResponse();
+    expect(bed.response).toBeDefined();
+    const { key_id: keyId } = keyOf(bed, '2').info;
+    revoke(bed, keyId);
+    bed.secretManager.setState(bed.secret.name, '2', 'DISABLED');
+    expect(bed.invariants.violations).toEqual([
+      `invariant 13: ${keyId} was revoked before a new key was stored`,
+      'invariant 13: 2 was disabled before a new key was stored',
+    ]);
+  });
+
+  it('invariant 13: reports neither of them with `revokeFirst`, or for an operator', async () => {
+    const first = await openResponse({ response: { revokeFirst: true } });
+    expect(first.response).toBeDefined();
+    revoke(first, keyOf(first, '2').info.key_id);
+    expect(first.invariants.violations).toEqual([]);
+    const bed = await openResponse();
+    expect(bed.response).toBeDefined();
+    bed.operator(() => bed.secretManager.setState(bed.secret.name, '2', 'DISABLED'));
+    expect(bed.invariants.violations).toEqual([]);
+  });
+
+  it('a killed run has no effects after the kill', async () => {
+    const bed = await openResponse();
+    const isReached = ({ method, when }: Site) => method === 'AddSecretVersion' && when === 'after';
+    expect(await killAt(bed, isReached, bed.response)).toBe(true);
+    expect(bed.states).toEqual(['DISABLED', 'ENABLED', 'ENABLED', 'ENABLED']);
+    bed.clock.advance(HOUR);
+    await bed.clock.idle();
+    expect(bed.states).toEqual(['DISABLED', 'ENABLED', 'ENABLED', 'ENABLED']);
+    expect((await bed.respond()).result).toMatchObject({
+      outcome: 'already_rotated',
+      contained: true,
+    });
   });
 });
 

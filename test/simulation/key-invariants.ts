@@ -9,6 +9,9 @@
  * No call reads a version and revokes a key in one step. So 7 has one excuse: an operator enabled or added that very version
  * after this run had last read its number. A run reads every number up to the newest, and the next one, which must be
  * absent; versions above an absent number were absent as well.
+ *
+ * A compromise response also revokes keys in enabled versions, and keys with another description. Then 7 is about the newest
+ * version, and 8 forbids to revoke the key in the newest version of any other configured secret.
  */
 import type { Account, Key } from '../../emulators/account';
 import type { SecretManagerEmulator } from '../../emulators/secret-manager';
@@ -19,13 +22,19 @@ export interface KeyWatch {
   readonly account: Account;
   /** The secrets whose keys may be revoked. */
   readonly secrets: readonly string[];
+  /** The other configured secrets; set if a compromise response happens. */
+  readonly others?: readonly string[];
+  /** Whether that response revokes the newest key before it stores another one. */
+  readonly revokesFirst?: boolean;
   readonly isOperatorActing: () => boolean;
   readonly violated: (invariant: number, what: string) => void;
-  /** Called when a key was revoked that an operator had stored again too late to be seen. */
+  /** Called when a newest key was revoked that could be revoked, for instance because an operator stored it too late to be seen. */
   readonly excused: () => void;
 }
 
 export class KeyInvariants {
+  /** Set while another process adds versions, whose keys a response can revoke before it sees them. It then starts again. */
+  hasOtherProcess = false;
   /** How often an operator acted between a read and a revocation. */
   excuses = 0;
 
@@ -91,7 +100,7 @@ export class KeyInvariants {
   }
 
   #check(): void {
-    const { account, secrets, violated } = this.#watch;
+    const { account, secretManager, secrets, violated } = this.#watch;
     const before = this.#enabled;
     this.#enabled = this.#snapshot();
     for (const [version, key] of this.#enabled) {
@@ -101,23 +110,46 @@ export class KeyInvariants {
       else {
         this.#acts.delete(version);
         this.#forgetAbsence(version);
-        if (key?.revoked?.by === 'call') violated(7, `${version} was added with a revoked key`);
+        if (key?.revoked?.by !== 'call') continue;
+        if (this.hasOtherProcess) this.#watch.excused();
+        else violated(7, `${version} was added with a revoked key`);
       }
     }
     for (const key of account.keys()) {
       if (key.revoked?.by !== 'call' || this.#revoked.has(key)) continue;
       this.#revoked.add(key);
-      if (!secrets.map(descriptionOf).includes(key.info.description)) {
+      if (!secrets.map(descriptionOf).includes(key.info.description) && !this.#isCompromised(key)) {
         violated(8, `the key '${key.info.description}' was revoked`);
       }
+      for (const other of this.#watch.others ?? []) {
+        const isItsKey = keyIn(secretManager.latest(other)) === key.apiKey;
+        if (isItsKey) violated(8, `the newest key of ${other} was revoked`);
+      }
       for (const [version, enabled] of this.#enabled) {
-        if (enabled !== key) continue;
-        if (this.#isUnseen(version)) {
+        if (enabled !== key || this.#isSuperseded(version)) continue;
+        if (this.#watch.revokesFirst === true || this.hasOtherProcess) this.#watch.excused();
+        else if (this.#isUnseen(version)) {
           this.excuses += 1;
           this.#watch.excused();
         } else violated(7, `the key of ${version}, which is enabled, was revoked`);
       }
     }
+  }
+
+  /** Whether a compromise response can find a key in a version of its secrets. */
+  #isCompromised({ apiKey }: Key): boolean {
+    const { secretManager, secrets, others } = this.#watch;
+    if (others === undefined) return false;
+    return secrets
+      .flatMap((secret) => secretManager.versions(secret))
+      .some(({ payload }) => keyIn(payload) === apiKey);
+  }
+
+  /** Whether a compromise response can revoke the key in this version. */
+  #isSuperseded(version: string): boolean {
+    const { secretManager, others } = this.#watch;
+    const [secret = '', number] = version.split('/versions/');
+    return others !== undefined && secretManager.versions(secret)[0]?.version !== number;
   }
 
   /** A run that has added a version must read the next number again. */

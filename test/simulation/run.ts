@@ -14,6 +14,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { answers } from './answers';
 import { calls, hangs } from './calls';
+import { compromise } from './compromise';
 import { endurance } from './endurance';
 import { input } from './input';
 import { killed } from './killed';
@@ -33,6 +34,7 @@ const GROUPS: readonly Group[] = [
   calls,
   races,
   operators,
+  compromise,
   random,
   time,
   input,

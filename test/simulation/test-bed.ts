@@ -21,11 +21,14 @@ import { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { VirtualClock } from '../virtual-clock';
 import { Invariants, type Ending } from './invariants';
 import { KeyInvariants } from './key-invariants';
+import { ResponseInvariants } from './response-invariants';
 import {
   begin,
   descriptionOf,
   keyIn,
   managementOf,
+  mint,
+  mintedPayload,
   newPayload,
   readPayload,
   TERMS,
@@ -65,6 +68,14 @@ export interface Run extends Ending {
 export interface RunOptions {
   readonly onCall?: OnCall;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: object;
+}
+
+/** The request for a compromise response. */
+export interface ResponseRequest {
+  /** Whose keys are compromised; `secret` by default. */
+  readonly of?: 'secret' | 'management' | 'all';
+  readonly revokeFirst?: boolean;
 }
 
 export interface TestBedOptions {
@@ -86,6 +97,10 @@ export interface TestBedOptions {
   readonly renewsManagementKey?: boolean;
   /** Whether the function's clock differs from the emulators'. */
   readonly isClockWrong?: boolean;
+  /** Whether another secret is configured, whose keys are minted. `shared`: its newest version contains the same key. */
+  readonly other?: 'own key' | 'shared key';
+  /** A case with this makes compromise responses, for which grace periods don't count. */
+  readonly response?: ResponseRequest;
 }
 
 /** An instance of the function with a memory of its own. */
@@ -158,6 +173,7 @@ export function deploy({ policy, timeoutMs = TIMEOUT_MS, ...options }: Deploymen
 export async function post(
   handler: Handler,
   headers: Readonly<Record<string, string>> = {},
+  body?: object,
 ): Promise<{ status: number; body: unknown }> {
   const answer: { status: number; body: unknown } = { status: 0, body: undefined };
   const response = Object.assign(new PassThrough(), {
@@ -172,13 +188,16 @@ export async function post(
       response.resume();
     },
   }) as unknown as Response & PassThrough;
-  const request = Object.assign(Readable.from([]), {
-    method: 'POST',
-    path: '/',
-    url: '/',
-    headers,
-    get: (name: string) => headers[name.toLowerCase()],
-  });
+  const request = Object.assign(
+    Readable.from(body === undefined ? [] : [Buffer.from(JSON.stringify(body))]),
+    {
+      method: 'POST',
+      path: '/',
+      url: '/',
+      headers,
+      get: (name: string) => headers[name.toLowerCase()],
+    },
+  );
   await handler(request as unknown as Request, response);
   return answer;
 }
@@ -189,6 +208,8 @@ export class TestBed {
   readonly secret: SecretName;
   /** The secret of the management key, where there is one. */
   readonly management: SecretName;
+  /** Another configured secret, where there is one. */
+  readonly other: SecretName;
   readonly renewal: Renewal;
   readonly invariants: Invariants;
   readonly keyInvariants: KeyInvariants;
@@ -196,23 +217,25 @@ export class TestBed {
   lostAnswers = 0;
 
   readonly #options: TestBedOptions;
-  readonly #store: SecretStore;
+  readonly store: SecretStore;
   readonly #beganAt: number;
   readonly #managementInvariants: Invariants | undefined;
+  readonly #responseInvariants: ResponseInvariants | undefined;
+  #response: object | undefined;
   readonly #counts = new Map<string, number>();
   readonly #arrivals = new WeakMap<Call, { n: number; keys: number }>();
   #onCall: OnCall | undefined;
   #instance: Instance;
 
   private constructor(
-    worker: Worker,
+    readonly worker: Worker,
     readonly momento: MomentoEmulator,
     readonly keyApi: KeyApiEmulator,
     options: TestBedOptions,
   ) {
     const { ageMs = 29 * DAY, lifeLeftMs = DAY, renewal = 'v1', start = 'minted' } = options;
     this.#options = options;
-    this.#store = worker.store;
+    this.store = worker.store;
     this.clock = worker.clock;
     // Functions in processes of their own have the real time of day.
     this.clock.setWallClock(Math.floor(Date.now() / SECOND) * SECOND);
@@ -226,6 +249,7 @@ export class TestBed {
     this.secret = worker.newName();
     const { name } = this.secret;
     this.management = secretName(managementOf(name));
+    this.other = secretName(`${name}-other`);
 
     const note = begin({
       secretManager,
@@ -238,15 +262,26 @@ export class TestBed {
       lifeLeftMs,
       versionDestroyTtlMs: options.versionDestroyTtlMs,
     });
-    const watched = { secretManager, momento, graceMs: this.#policy.gracePeriodMs };
+    if (options.other !== undefined) this.#addOther(options.other);
+    const { response } = options;
+    const graceMs = response === undefined ? this.#policy.gracePeriodMs : 0;
+    const watched = { secretManager, momento, graceMs };
+    const minted = renewal === 'mint' ? this.#rotated.map((secret) => secret.name) : [];
+    const compromised = response === undefined ? minted : this.compromised.map((each) => each.name);
     // Listens first, because it knows for which revocations an operator is responsible.
     this.keyInvariants = new KeyInvariants({
       secretManager,
       account: momento.account,
-      secrets: renewal === 'mint' ? this.#rotated.map((secret) => secret.name) : [],
+      secrets: compromised,
+      ...(response !== undefined && {
+        others: [this.secret, this.management, this.other]
+          .map((each) => each.name)
+          .filter((each) => !compromised.includes(each)),
+      }),
       isOperatorActing: () => this.invariants.isOperatorActing,
       violated: (invariant, what) => this.invariants.violated(invariant, what),
-      excused: () => this.invariants.excuse('an operator stored a key that was being revoked'),
+      revokesFirst: response?.revokeFirst === true,
+      excused: () => this.invariants.excuse('a key was revoked that could be revoked'),
     });
     this.invariants = new Invariants({
       ...watched,
@@ -260,6 +295,16 @@ export class TestBed {
       const lastRefused = () => undefined;
       const watch = { ...watched, secret: this.management.name, lastRefused };
       this.#managementInvariants = new Invariants(watch);
+    }
+    if (response !== undefined) {
+      this.#responseInvariants = new ResponseInvariants({
+        secretManager,
+        momento,
+        secrets: compromised,
+        revokeFirst: response.revokeFirst === true,
+        isOperatorActing: () => this.invariants.isOperatorActing,
+        violated: (invariant, what) => this.invariants.violated(invariant, what),
+      });
     }
     this.#instance = this.newInstance();
 
@@ -278,11 +323,12 @@ export class TestBed {
 
   /** Ends the case. Returns all violations. */
   async close(): Promise<readonly string[]> {
-    const { invariants, secretManager, momento, keyApi, secret, management } = this;
+    const { invariants, secretManager, momento, keyApi, secret, management, other } = this;
     invariants.checkWritten();
-    for (const watch of [invariants, this.#managementInvariants, this.keyInvariants]) watch?.stop();
+    const watching = [invariants, this.#managementInvariants, this.keyInvariants];
+    for (const watch of [...watching, this.#responseInvariants]) watch?.stop();
     secretManager.faults.clear();
-    for (const { name } of [secret, management]) {
+    for (const { name } of [secret, management, other]) {
       if (secretManager.versions(name).length > 0) secretManager.deleteSecret(name);
     }
     await Promise.all([momento.stop(), keyApi.stop()]);
@@ -310,13 +356,13 @@ export class TestBed {
   }
 
   newInstance(ports: { store?: SecretStore; keys?: KeySource; clock?: Clock } = {}): Instance {
-    const { store = this.#store, clock = this.clock, keys = this.newKeys(clock) } = ports;
+    const { store = this.store, clock = this.clock, keys = this.newKeys(clock) } = ports;
     const isMinted = this.renewal === 'mint';
     const terms = isMinted && this.#options.terms !== 'listed' ? TERMS : {};
     const secrets = this.#rotated.map((secret): Secret => ({
       ...secret,
       payload: isMinted && this.#format === 'key' ? 'key' : 'json',
-      ...(secret === this.secret && terms),
+      ...(secret !== this.management && terms),
     }));
     return deploy({
       secrets,
@@ -360,7 +406,7 @@ export class TestBed {
   }
 
   /** One request, as Cloud Scheduler makes it. */
-  async run({ onCall, headers }: RunOptions = {}): Promise<Run> {
+  async run({ onCall, headers, body }: RunOptions = {}): Promise<Run> {
     const unread = new Set(['AccessSecretVersion', 'ListSecretVersions']);
     this.keyInvariants.runBegins();
     let ended = (): void => undefined;
@@ -368,17 +414,43 @@ export class TestBed {
       const fault = (await onCall?.(site)) ?? undefined;
       // This run hasn't seen versions that are added from now on.
       const hasAnswer = site.when === 'after' && (fault === undefined || fault.kind === 'slow');
-      if (hasAnswer && unread.delete(site.method) && unread.size === 0) {
+      if (body === undefined && hasAnswer && unread.delete(site.method) && unread.size === 0) {
         ended = this.invariants.runInspected();
       }
       return fault;
     });
     try {
-      return await this.runOn(this.#instance, headers);
+      return await this.runOn(this.#instance, headers, body);
     } finally {
       ended();
       this.onCalls(undefined);
     }
+  }
+
+  /** The body of the request for a compromise response: the same whenever it is delivered. */
+  get response(): object {
+    if (this.#response === undefined) {
+      const { of = 'secret', revokeFirst = false } = this.#options.response ?? {};
+      this.clock.advance(SECOND);
+      this.#responseInvariants?.begins();
+      this.#response = {
+        compromised: true,
+        ...(of === 'all' ? { all: true } : { secrets: [this[of].name] }),
+        since: new Date(this.clock.now()).toISOString(),
+        ...(revokeFirst && { revokeFirst }),
+      };
+    }
+    return this.#response;
+  }
+
+  /** A delivery of the request for a compromise response. */
+  respond(onCall?: OnCall): Promise<Run> {
+    return this.run({ body: this.response, ...(onCall && { onCall }) });
+  }
+
+  /** Whether a key still works that is compromised. */
+  get hasCompromisedKeys(): boolean {
+    return this.#responseInvariants?.hasWorkingKeys === true;
   }
 
   /** From now on `onCall` is called around every call. They count from 1 again. */
@@ -387,13 +459,18 @@ export class TestBed {
     this.#onCall = onCall;
   }
 
-  async runOn(instance: Instance, headers: Readonly<Record<string, string>> = {}): Promise<Run> {
+  async runOn(
+    instance: Instance,
+    headers: Readonly<Record<string, string>> = {},
+    body?: object,
+  ): Promise<Run> {
     const { timeoutMs = TIMEOUT_MS } = this.#options;
     const startedAt = this.clock.monotonic();
     const logged = instance.log.length;
-    const reply = await post(instance.handler, headers);
+    const reply = await post(instance.handler, headers, body);
     const log = instance.log.slice(logged);
-    const [result] = (reply.body as { results: RotationResult[] }).results;
+    const { results = [] } = reply.body as { results?: RotationResult[] };
+    const [result] = results;
     if (result === undefined) throw new Error('an answer without a result');
     const run: Run = {
       result,
@@ -404,6 +481,7 @@ export class TestBed {
       written: [JSON.stringify(reply.body), ...log.map((entry) => JSON.stringify(entry))],
     };
     this.invariants.ends(run, this.clock.monotonic() - startedAt - timeoutMs);
+    this.#responseInvariants?.ends(results, log);
     return run;
   }
 
@@ -473,8 +551,28 @@ export class TestBed {
   }
 
   get #rotated(): readonly SecretName[] {
-    const { renewsManagementKey = false } = this.#options;
-    return renewsManagementKey ? [this.secret, this.management] : [this.secret];
+    const { renewsManagementKey = false, other } = this.#options;
+    return [
+      this.secret,
+      ...(renewsManagementKey ? [this.management] : []),
+      ...(other === undefined ? [] : [this.other]),
+    ];
+  }
+
+  /** The secrets whose keys are compromised. */
+  get compromised(): readonly SecretName[] {
+    const { of = 'secret' } = this.#options.response ?? {};
+    return of === 'all' ? this.#rotated : [this[of]];
+  }
+
+  #addOther(key: 'own key' | 'shared key'): void {
+    const { secretManager, momento, secret, other } = this;
+    secretManager.createSecret(other.name);
+    const payload =
+      key === 'own key'
+        ? mintedPayload(mint(momento, other.name), this.#format, 'other')
+        : (secretManager.latest(secret.name) ?? '');
+    secretManager.addVersion(other.name, payload);
   }
 
   /** Why a v2 credential can't be the last one of a case. */

@@ -7,32 +7,24 @@ function count(picture: string, kind: string): number {
 }
 
 test('the picture shows every key, every swap and every failure', () => {
+  const swapped = { from: 5000, until: 10_000 };
   const picture = draw({
     endedAt: 10_000,
     requests: [0, 100, 3000, 9999, 10_000].map((at) => ({ at, failed: at === 3000 })),
     keys: [
       { name: 'version 1', issuedAt: 0, used: { from: 0, until: 5000 }, revokedAt: 8000 },
-      {
-        name: 'version 2',
-        issuedAt: 4000,
-        used: { from: 5000, until: 10_000 },
-        revokedAt: undefined,
-      },
+      { name: 'version 2', issuedAt: 4000, used: swapped, revokedAt: undefined },
       { name: 'version 3', issuedAt: 9000, used: undefined, revokedAt: undefined },
     ],
   });
-  const counted = Object.fromEntries(
-    ['request', 'failure', 'good', 'used', 'end', 'swap'].map((kind) => [
-      kind,
-      count(picture, kind),
-    ]),
-  );
+  const kinds = ['request', 'failure', 'good', 'used', 'end', 'swap'];
+  const counted = Object.fromEntries(kinds.map((kind) => [kind, count(picture, kind)]));
   expect(counted).toEqual({ request: 3, failure: 1, good: 3, used: 2, end: 1, swap: 1 });
   expect(picture).toContain('1 failed');
   expect(picture).not.toMatch(/NaN|undefined|"-\d/);
 });
 
-test('the picture of the README is drawn anew only when asked for', () => {
+test('the picture of the README is replaced only with --write', () => {
   const shown = resolve(__dirname, '../../docs/application.svg');
   expect(pictureFile(['--write'])).toBe(shown);
   const file = pictureFile([]);

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { toRotationError, type RotationError } from '../../src/errors';
-import { readBody } from '../../src/http/body';
+import { readBody } from '../../src/http/request';
 
 const LIMIT = 16 * 1024;
 const MIB = 1024 * 1024;

@@ -38,23 +38,23 @@ describe('the section of a version', () => {
     expect(sectionOf(CHANGELOG, version)).toBe(text);
   });
 
-  test.each(['1.1', '1.1.0-rc', '2.0.0', ''])('there is none of %j', (version) => {
-    expect(() => sectionOf(CHANGELOG, version)).toThrow('says nothing');
+  test.each(['1.1', '1.1.0-rc', '2.0.0', ''])('fails when there is none for %j', (version) => {
+    expect(() => sectionOf(CHANGELOG, version)).toThrow('has no text about');
   });
 });
 
 describe('a release', () => {
   const after = released(CHANGELOG, '1.2.0', '2027-03-01');
 
-  test('makes what is unreleased the section of its version', () => {
+  test('moves the unreleased changes to the section of its version', () => {
     expect(after).toContain('\n## [Unreleased]\n\n## [1.2.0] - 2027-03-01\n\n### Added\n');
     expect(sectionOf(after, '1.2.0')).toBe(sectionOf(CHANGELOG, 'Unreleased'));
     expect(sectionOf(after, '1.1.0')).toBe(sectionOf(CHANGELOG, '1.1.0'));
   });
 
-  test('has something to tell, and is made once', () => {
-    expect(() => released(after, '1.3.0', '2027-03-01')).toThrow('nothing of Unreleased');
-    expect(() => released(CHANGELOG, '1.1.0', '2027-03-01')).toThrow('released already');
+  test('fails when nothing changed, or when the version exists', () => {
+    expect(() => released(after, '1.3.0', '2027-03-01')).toThrow('has no text about Unreleased');
+    expect(() => released(CHANGELOG, '1.1.0', '2027-03-01')).toThrow('already has a section');
   });
 });
 
@@ -62,7 +62,7 @@ describe('CHANGELOG.md', () => {
   const changelog = readChangelog();
   const versions = [...changelog.matchAll(/^## (.*)$/gm)].map(([, heading = '']) => heading);
 
-  test('has what is unreleased first, then versions with their dates', () => {
+  test('has the unreleased changes first, then versions with their dates', () => {
     const [first, ...rest] = versions;
     expect(first).toBe('[Unreleased]');
     for (const heading of rest) expect(heading).toMatch(/^\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d$/);
@@ -80,7 +80,7 @@ describe('CHANGELOG.md', () => {
     }
   });
 
-  test('tells of the version in package.json, once there is a release', () => {
+  test('has the version of package.json when there is a release', () => {
     if (versions.length > 1) expect(versions[1]).toContain(`[${readVersion()}] - `);
   });
 });

@@ -5,18 +5,18 @@ describe('systemClock', () => {
   beforeEach(() => jest.useFakeTimers({ now: NOW }));
   afterEach(() => jest.useRealTimers());
 
-  test('tells the time of day', () => {
+  test('returns the time of day', () => {
     expect(Math.abs(systemClock.now() - jest.getRealSystemTime())).toBeLessThan(MINUTE);
   });
 
-  test("tells a monotonic time that isn't set back with the time of day", () => {
+  test("returns a monotonic time that isn't set back with the time of day", () => {
     const before = systemClock.monotonic();
     jest.setSystemTime(NOW - HOUR);
     jest.advanceTimersByTime(SECOND);
     expect(systemClock.monotonic() - before).toBe(SECOND);
   });
 
-  test('sleeps as long as it is told', async () => {
+  test('sleeps for the given time', async () => {
     let isAwake = false;
     void systemClock.sleep(1000).then(() => (isAwake = true));
     await jest.advanceTimersByTimeAsync(999);

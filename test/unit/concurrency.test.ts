@@ -83,11 +83,11 @@ test('fails a call that waits until its deadline, and begins the next in its pla
   call('a');
   call('b');
   call('late', 1_000);
-  call('patient');
+  call('next');
   await clock.advance(1_000);
   expect(log).toEqual(['a begins', 'b begins', 'late DEADLINE_EXCEEDED']);
   await end('a');
-  expect(log.slice(3)).toEqual(['a ends', 'patient begins']);
+  expect(log.slice(3)).toEqual(['a ends', 'next begins']);
   await clock.advance(20_000);
   expect(log).toHaveLength(5);
 });

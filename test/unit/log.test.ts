@@ -16,7 +16,7 @@ test('writes an entry as one line of JSON to standard output', () => {
 });
 
 describe('stackFrames', () => {
-  test('tells where an error came from, without its message', () => {
+  test('contains the stack of an error, without its message', () => {
     const frames = stackFrames(new Error('planted\nsecret')) ?? [];
     expect(frames[0]).toContain('log.test');
     expect(frames.join('\n')).not.toMatch(/planted|secret/);

@@ -11,7 +11,7 @@ function read(file: string): Package {
 }
 
 test.each(['.', 'examples/application'])(
-  'every package with an install script is judged, and no other: %s',
+  '%s/package.json allows or denies every install script, and no other',
   (folder) => {
     const scripted = Object.entries(read(`${folder}/package-lock.json`).packages)
       .filter(([, { hasInstallScript }]) => hasInstallScript === true)

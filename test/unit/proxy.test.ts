@@ -37,13 +37,13 @@ describe.each<[string, Record<string, string>, readonly string[]]>([
 ])('when %s', (_, variables, proxied) => {
   const expected = HOSTS.map((host) => (proxied.includes(host) ? 'proxied' : 'direct'));
 
-  it('the rule decides', () => {
+  test('proxyFor follows the rule', () => {
     const decided = HOSTS.map((host) => proxyFor(host, variables));
     expect(decided).toEqual(HOSTS.map((host) => (proxied.includes(host) ? PROXY : undefined)));
     expect(LOCAL.map((host) => proxyFor(host, variables))).toEqual(LOCAL.map(() => undefined));
   });
 
-  it('the rule decides the same after the environment is rewritten, however often', () => {
+  test('proxyFor returns the same after the environment is normalized once or twice', () => {
     const env: NodeJS.ProcessEnv = { ...variables };
     normalizeProxyEnvironment(env);
     const once = { ...env };
@@ -52,7 +52,7 @@ describe.each<[string, Record<string, string>, readonly string[]]>([
     expect(env).toEqual(once);
   });
 
-  it('grpc-js follows it', () => {
+  test('grpc-js follows the rule', () => {
     const before = process.env;
     process.env = { ...variables };
     try {
@@ -72,7 +72,7 @@ function throughGrpc(host: string): string {
   return 'grpc.http_connect_target' in extraOptions ? 'proxied' : 'direct';
 }
 
-it('removes every variable that a library could read differently', () => {
+test('removes every variable that a library might read differently', () => {
   const names = ['https_proxy', 'http_proxy', 'grpc_proxy', 'no_proxy', 'no_grpc_proxy'];
   const env: NodeJS.ProcessEnv = Object.fromEntries(
     names.flatMap((name) => [
@@ -85,7 +85,7 @@ it('removes every variable that a library could read differently', () => {
   expect(env.https_proxy).toBe('http://proxy.example.com');
 });
 
-it('exempts loopback and the metadata server by all their names', () => {
+test('exempts loopback and the metadata server by all their names', () => {
   const env: NodeJS.ProcessEnv = { no_proxy: 'x' };
   normalizeProxyEnvironment(env);
   expect(env.no_proxy?.split(',')).toEqual([
@@ -95,7 +95,7 @@ it('exempts loopback and the metadata server by all their names', () => {
   ]);
 });
 
-it.each([
+test.each([
   [{}, undefined],
   [{ https_proxy: '' }, undefined],
   [{ https_proxy: PROXY }, undefined],
@@ -106,7 +106,7 @@ it.each([
   [{ https_proxy: 'http://' }, 'https_proxy'],
   [{ https_proxy: 'http://proxy/hidden' }, 'https_proxy'],
   [{ https_proxy: 'hidden proxy' }, 'https_proxy'],
-])('says what is wrong with %j', (env, name) => {
+])('reports the variable that is invalid in %j', (env, name) => {
   const expected =
     name && `${name} must be the URL of an HTTP proxy, such as http://proxy.example.com:3128`;
   expect(proxyProblem(env)).toBe(expected);

@@ -86,7 +86,7 @@ test('makes an attempt at the last moment, but not after it', async () => {
   await expect(attemptAfter(MINUTE + 1)).rejects.toMatchObject({ code: 'MOMENTO_LIMIT_EXCEEDED' });
 });
 
-test('waits longer when a service asks for that, and not in later pauses', async () => {
+test('waits as long as Retry-After once, and not in later pauses', async () => {
   const { clock, pauses } = pauseRecorder();
   await retry(clock, inTurn<string>(busy(MINUTE), UNAVAILABLE, 'done'), NEVER);
   expect(pauses).toEqual([MINUTE, 400]);

@@ -1,18 +1,16 @@
+import { DAY } from '../../src/duration';
 import type { Version } from '../../src/rotation/ports';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
-import { VirtualClock } from '../virtual-clock';
+import { START, VirtualClock } from '../virtual-clock';
 
-export const SECOND = 1000;
-export const MINUTE = 60 * SECOND;
-export const HOUR = 60 * MINUTE;
-export const DAY = 24 * HOUR;
+export { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
 
 /** The present of every test. */
-export const NOW = Date.parse('2026-11-01T00:00:00Z');
+export const NOW = START;
 
 /** A clock whose time passes when everybody waits for it. */
 export function testClock(): VirtualClock {
-  return new VirtualClock(NOW);
+  return new VirtualClock();
 }
 
 /** Gives one answer after the other, and the last one for ever; an error is what the call rejects with. */
@@ -48,18 +46,7 @@ export function jwt(claims: unknown): string {
   return `${part({ alg: 'HS256' })}.${part(claims)}.c2lnbmF0dXJl`;
 }
 
-/** The payload that version `number` holds in the tests: a v1 key with ten days left. */
-export function payloadOf(number: number, validUntil = (NOW + 10 * DAY) / SECOND): Buffer {
-  return Buffer.from(
-    JSON.stringify({
-      apiKey: v1Key(`kEy-${number}-q8Zt2Wn5Lx`),
-      refreshToken: `rEf-${number}-Jp4Vb9Rc7`,
-      validUntil,
-    }),
-  );
-}
-
-/** The pieces of a secret, longer than six characters, that a text holds. */
+/** The pieces of a secret, longer than six characters, that a text contains. */
 export function piecesIn(text: string, secret: string): string[] {
   return Array.from({ length: Math.max(0, secret.length - 6) }, (_, start) =>
     secret.slice(start, start + 7),

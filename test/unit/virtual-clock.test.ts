@@ -1,10 +1,8 @@
 import { once } from 'node:events';
 import { createServer, request } from 'node:http';
 import { connect, createServer as createListener, type AddressInfo, type Socket } from 'node:net';
-import { withDeadline } from '../../src/clock';
 import { START, VirtualClock } from '../virtual-clock';
-
-const SECOND = 1000;
+import { SECOND } from './support';
 
 let clock: VirtualClock;
 let startedAt: number;
@@ -21,36 +19,27 @@ function sleeping(log: string[], name: string, ms: number, signal?: AbortSignal)
 }
 
 describe('a sleep', () => {
-  it('takes exactly its time when nothing else is to do', async () => {
+  test('takes exactly its time when nothing else is to do', async () => {
     await clock.sleep(540 * SECOND);
     expect(elapsed()).toBe(540 * SECOND);
     expect(clock.now()).toBe(START + 540 * SECOND);
   });
 
-  it('wakes before longer sleeps that began earlier', async () => {
+  test('wakes in the order of time, and of falling asleep for the same time', async () => {
     const log: string[] = [];
-    await Promise.all([
-      sleeping(log, 'long', 30),
-      sleeping(log, 'short', 10),
-      sleeping(log, 'middle', 20),
-    ]);
-    expect(log).toEqual(['short at 10', 'middle at 20', 'long at 30']);
+    const sleeps = { long: 30, short: 10, middle: 20, 'short, too': 10 };
+    await Promise.all(Object.entries(sleeps).map(([name, ms]) => sleeping(log, name, ms)));
+    expect(log).toEqual(['short at 10', 'short, too at 10', 'middle at 20', 'long at 30']);
   });
 
-  it('wakes in the order of falling asleep when several wake at the same time', async () => {
-    const log: string[] = [];
-    await Promise.all(['a', 'b', 'c'].map((name) => sleeping(log, name, 10)));
-    expect(log).toEqual(['a at 10', 'b at 10', 'c at 10']);
-  });
-
-  it('goes before a longer sleep when a woken sleeper begins it', async () => {
+  test('goes before a longer sleep when a woken sleeper begins it', async () => {
     const log: string[] = [];
     const twice = sleeping(log, 'first', 10).then(() => sleeping(log, 'second', 10));
     await Promise.all([sleeping(log, 'other', 25), twice]);
     expect(log).toEqual(['first at 10', 'second at 20', 'other at 25']);
   });
 
-  it('waits for work that takes several turns of the event loop', async () => {
+  test('waits for work that takes several turns of the event loop', async () => {
     const work = async (): Promise<number> => {
       for (let turn = 0; turn < 10; turn += 1) await new Promise((go) => setImmediate(go));
       return elapsed();
@@ -59,7 +48,7 @@ describe('a sleep', () => {
     expect(done).toBe(0);
   });
 
-  it('ends at once when its signal aborts', async () => {
+  test('ends at once when its signal aborts', async () => {
     const log: string[] = [];
     const abort = new AbortController();
     const aborted = sleeping(log, 'aborted', 20, abort.signal);
@@ -70,7 +59,7 @@ describe('a sleep', () => {
     expect(elapsed()).toBe(10);
   });
 
-  it('forgets its signal when it has ended', async () => {
+  test('forgets its signal when it has ended', async () => {
     const abort = new AbortController();
     const other = clock.sleep(20);
     await clock.sleep(10, abort.signal);
@@ -79,51 +68,20 @@ describe('a sleep', () => {
     await other;
   });
 
-  it('never ends when it is endless, and holds up no other', async () => {
+  test('never ends when it is endless, and delays no other', async () => {
     void clock.sleep(Infinity);
     await clock.sleep(10);
     await clock.idle();
     expect(elapsed()).toBe(10);
   });
 
-  it('fails when its length is not a number', async () => {
+  test('fails when its length is not a number', async () => {
     await expect(clock.sleep(NaN)).rejects.toThrow(RangeError);
   });
 });
 
-describe('a deadline', () => {
-  it('leaves no sleeper behind when the work ends before it', async () => {
-    const work = clock.sleep(10).then(() => 'done');
-    const late = () => 'late';
-    await expect(withDeadline(clock, startedAt + 20, work, late)).resolves.toBe('done');
-    expect(clock.sleepers).toBe(0);
-    expect(elapsed()).toBe(10);
-  });
-
-  it('ends the wait for work that takes longer', async () => {
-    const work = clock.sleep(30).then(() => 'done');
-    const late = () => `late at ${elapsed()}`;
-    await expect(withDeadline(clock, startedAt + 20, work, late)).resolves.toBe('late at 20');
-  });
-});
-
-describe('pacing', () => {
-  it('takes exactly the time that 100 callers need at 5 a second', async () => {
-    const begins: number[] = [];
-    let next = clock.monotonic();
-    const turn = async (): Promise<void> => {
-      const begin = Math.max(next, clock.monotonic());
-      next = begin + 200;
-      if (begin > clock.monotonic()) await clock.sleep(begin - clock.monotonic());
-      begins.push(elapsed());
-    };
-    await Promise.all(Array.from({ length: 100 }, turn));
-    expect(begins).toEqual(Array.from({ length: 100 }, (_, caller) => caller * 200));
-  });
-});
-
 describe('changes by a test', () => {
-  it('wakes everybody who is due, in order, when the time is moved', async () => {
+  test('wakes everybody who is due, in order, when the time is moved', async () => {
     const log: string[] = [];
     const release = clock.hold();
     const both = [sleeping(log, 'late', 20), sleeping(log, 'early', 10)];
@@ -137,7 +95,7 @@ describe('changes by a test', () => {
     expect(log.at(-1)).toBe('later at 31');
   });
 
-  it('sets the time of day back without touching sleeps and the monotonic time', async () => {
+  test('sets the time of day back without touching sleeps and the monotonic time', async () => {
     const slept = clock.sleep(10);
     clock.setWallClock(START - 7_200 * SECOND);
     await slept;
@@ -145,7 +103,7 @@ describe('changes by a test', () => {
     expect(clock.now()).toBe(START - 7_200 * SECOND + 10);
   });
 
-  it('lets no time pass while it is held', async () => {
+  test('lets no time pass while it is held', async () => {
     const release = clock.hold();
     const other = clock.hold();
     const slept = clock.sleep(10);
@@ -158,7 +116,7 @@ describe('changes by a test', () => {
     expect(elapsed()).toBe(10);
   });
 
-  it('moves to the next sleeper step by step while it is held', async () => {
+  test('moves to the next sleeper step by step while it is held', async () => {
     const log: string[] = [];
     clock.hold();
     void sleeping(log, 'b', 20);
@@ -178,7 +136,7 @@ describe('sockets', () => {
     for (const end of ends.splice(0)) end();
   });
 
-  it('lets no time pass during 200 calls over HTTP, one after the other', async () => {
+  test('lets no time pass during 200 calls over HTTP, one after the other', async () => {
     const server = createServer((_, response) => response.end('x'.repeat(100_000)));
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -221,7 +179,7 @@ describe('sockets', () => {
     return { client, server };
   }
 
-  it('lets no time pass until data is read that arrives late', async () => {
+  test('lets no time pass until data is read that arrives late', async () => {
     // Nobody reads: the data is under way for as long as the test wants.
     const { client, server } = await connection({ pauseOnConnect: true });
     client.write('call');
@@ -233,13 +191,13 @@ describe('sockets', () => {
     expect(elapsed()).toBe(10);
   });
 
-  it('passes the time of an open connection that nobody uses', async () => {
+  test('passes the time of an open, unused connection', async () => {
     await connection();
     await clock.sleep(10);
     expect(elapsed()).toBe(10);
   });
 
-  it('waits until the other end knows that a connection was closed', async () => {
+  test('waits until the other end knows that a connection was closed', async () => {
     const { client, server } = await connection();
     const closed = new Promise<number>((resolve) => {
       client.on('error', () => undefined).on('close', () => resolve(elapsed()));

@@ -1,6 +1,6 @@
-/** What GitHub runs is not run here. So it is read, and held against what the project promises. */
+/** Tests can't run GitHub's workflows, so they read them. */
 import { globSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 
 interface Step {
@@ -31,11 +31,11 @@ const jobs = PATHS.flatMap((path) =>
   Object.entries(workflow(path).jobs).map(([name, job]) => [`${path} ${name}`, job] as const),
 );
 
-test('there are workflows', () => {
+test('finds the two workflows', () => {
   expect(PATHS.sort()).toEqual(['.github/workflows/ci.yml', '.github/workflows/release.yml']);
 });
 
-test.each(PATHS)('%s names every action by its commit, and by the version that it is', (path) => {
+test.each(PATHS)('%s names the commit and the version of every action', (path) => {
   const uses = [...read(path).matchAll(/uses: (.*)$/gm)].map(([, action = '']) => action);
   const foreign = uses.filter((action) => !action.startsWith('./'));
   expect(foreign).not.toHaveLength(0);
@@ -44,11 +44,11 @@ test.each(PATHS)('%s names every action by its commit, and by the version that i
   }
 });
 
-test.each(PATHS)('%s gives a job nothing that it does not name', (path) => {
+test.each(PATHS)('%s gives jobs no permissions by default', (path) => {
   expect(workflow(path).permissions).toEqual({});
 });
 
-test.each(jobs)('%s may read, and no more', (name, { permissions, steps = [], ...job }) => {
+test.each(jobs)('%s has permission to read only', (name, { permissions, steps = [], ...job }) => {
   if (name.endsWith('release.yml publish')) return;
   expect(permissions).toEqual({ contents: 'read' });
   if (job.uses === undefined) expect(job['timeout-minutes']).toBeGreaterThan(0);
@@ -57,13 +57,10 @@ test.each(jobs)('%s may read, and no more', (name, { permissions, steps = [], ..
   }
 });
 
-test('the job that publishes runs nothing of this project', () => {
+test('the job that publishes runs no code of this project', () => {
   const { permissions, steps = [] } = workflow('.github/workflows/release.yml').jobs.publish ?? {};
-  expect(permissions).toEqual({
-    contents: 'write',
-    'id-token': 'write',
-    attestations: 'write',
-  });
+  const allowed = { contents: 'write', 'id-token': 'write', attestations: 'write' };
+  expect(permissions).toEqual(allowed);
   expect(steps.map(({ uses = 'run' }) => uses.replace(/@.*/, ''))).toEqual([
     'actions/download-artifact',
     'actions/attest-build-provenance',
@@ -72,17 +69,17 @@ test('the job that publishes runs nothing of this project', () => {
   expect(steps.at(-1)?.run).toMatch(/^gh release create [^\n;&|]*$/);
 });
 
-test('nothing is released that was not tested', () => {
+test('tests a release before it publishes it', () => {
   const { test, build, publish } = workflow('.github/workflows/release.yml').jobs;
   expect(test?.uses).toBe('./.github/workflows/ci.yml');
   expect([build?.needs, publish?.needs]).toEqual(['test', 'build']);
 });
 
-test.each(jobs)('%s puts nothing into a command that the shell would read', (_name, { steps }) => {
+test.each(jobs)('%s inserts no expression into a command', (_name, { steps }) => {
   for (const { run = '' } of steps ?? []) expect(run).not.toContain('${{');
 });
 
-test.each(jobs)('%s calls only scripts that are there', (_name, { steps }) => {
+test.each(jobs)('%s calls only scripts of package.json', (_name, { steps }) => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const called = (steps ?? []).flatMap(({ run = '' }) =>
     [...run.matchAll(/npm run ([\w:-]+)/g)].map(([, script]) => script),
@@ -90,17 +87,13 @@ test.each(jobs)('%s calls only scripts that are there', (_name, { steps }) => {
   expect(Object.keys(scripts)).toEqual(expect.arrayContaining(called));
 });
 
-test('what is claimed to work is what is tried', () => {
+test('tests the versions of Node.js and Terraform that the project supports', () => {
   const { engines } = JSON.parse(read('package.json')) as { engines: { node: string } };
-  const {
-    everything,
-    'oldest-node': oldest,
-    terraform,
-  } = workflow('.github/workflows/ci.yml').jobs;
+  const { jobs } = workflow('.github/workflows/ci.yml');
+  const { everything, 'oldest-node': oldest, terraform } = jobs;
   const [, toInstall] = /Node (\d+) or newer with npm/.exec(read('README.md')) ?? [];
-  expect(everything?.steps?.map((step) => step.with?.['node-version'])).toContain(
-    Number(toInstall),
-  );
+  const tested = everything?.steps?.map((step) => step.with?.['node-version']);
+  expect(tested).toContain(Number(toInstall));
 
   const oldestNode = Number(/^>=(\d+)$/.exec(engines.node)?.[1]);
   expect(oldest?.steps).toContainEqual({ run: `npm install --no-save node@${oldestNode}` });
@@ -114,31 +107,22 @@ test('what is claimed to work is what is tried', () => {
   });
 });
 
-test('a bot looks after everything that has versions', () => {
+test('Dependabot updates every package, workflow and Terraform module', () => {
   const { updates } = parse(read('.github/dependabot.yml')) as {
     updates: { 'package-ecosystem': string; directory?: string; directories?: string[] }[];
   };
-  expect(updates.map((update) => update['package-ecosystem'])).toEqual([
-    'npm',
-    'github-actions',
-    'terraform',
-  ]);
+  const ecosystems = updates.map((update) => update['package-ecosystem']);
+  expect(ecosystems).toEqual(['npm', 'github-actions', 'terraform']);
+  const expand = (glob: string): string[] =>
+    glob === '/' ? ['.'] : globSync(glob.slice(1), { cwd: root });
   const watched = (ecosystem: string): string[] =>
     updates
       .filter((update) => update['package-ecosystem'] === ecosystem)
-      .flatMap(({ directories = [] }) =>
-        directories.flatMap((glob) =>
-          glob === '/' ? ['.'] : globSync(glob.slice(1), { cwd: root }),
-        ),
-      );
+      .flatMap(({ directories = [] }) => directories.flatMap(expand));
   const foldersOf = (...globs: string[]): string[] =>
-    globSync(globs, { cwd: root }).map(
-      (file) => resolve(root, file, '..').slice(root.length + 1) || '.',
-    );
-  expect(watched('npm')).toEqual(
-    expect.arrayContaining(foldersOf('package.json', 'examples/*/package.json')),
-  );
-  expect(watched('terraform')).toEqual(
-    expect.arrayContaining(foldersOf('terraform/versions.tf', 'terraform/examples/*/main.tf')),
-  );
+    globSync(globs, { cwd: root }).map((file) => dirname(file));
+  const packages = foldersOf('package.json', 'examples/*/package.json');
+  expect(watched('npm')).toEqual(expect.arrayContaining(packages));
+  const modules = foldersOf('terraform/versions.tf', 'terraform/examples/*/main.tf');
+  expect(watched('terraform')).toEqual(expect.arrayContaining(modules));
 });

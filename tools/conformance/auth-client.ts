@@ -156,7 +156,7 @@ function lifetime({ credential, askedAt }: Generated): string {
   return Math.abs(seconds) <= 5 ? 'as asked for' : `${seconds} s longer`;
 }
 
-/** For the same host, in the form of a v1 key. */
+/** For the same host, in the format of a v1 key. */
 function unknownKey({ apiKey }: Credential): Credential {
   const { endpoint } = JSON.parse(Buffer.from(apiKey, 'base64').toString()) as { endpoint: string };
   const inner = [{ alg: 'HS256' }, { sub: 'conformance', exp: 4_000_000_000 }]

@@ -4,7 +4,7 @@ import { ListCaches } from '@gomomento/sdk';
 import * as v from 'valibot';
 import { HOUR, MINUTE, SECOND } from '../../src/duration';
 import { Credential } from '../../src/momento/credential';
-import { HttpClient, type Answer, type Exchange } from '../../src/momento/http-client';
+import { HttpClient, type HttpAnswer, type Exchange } from '../../src/momento/http-client';
 import {
   ADDRESS,
   KeyApi,
@@ -183,14 +183,14 @@ export class KeyApiTestBed implements TestBed {
     return this.status(apiKey, { method: 'DELETE', path: `/api-keys/${keyId}` });
   }
 
-  async call(apiKey: string, exchange: Partial<Exchange> = {}): Promise<Answer> {
+  async call(apiKey: string, exchange: Partial<Exchange> = {}): Promise<HttpAnswer> {
     const answer = await this.send(apiKey, exchange);
     const { status } = answer;
     return status === 429 || status >= 500 ? failed(`HTTP ${status}`) : answer;
   }
 
   /** Lists one key, unless something else is asked for. */
-  async send(authorization: string, exchange: Partial<Exchange> = {}): Promise<Answer> {
+  async send(authorization: string, exchange: Partial<Exchange> = {}): Promise<HttpAnswer> {
     const limits = this.#limits();
     await this.#limiter.acquire({ priority: PRIORITY.issue, ...limits });
     const request = { method: 'GET', path: '/api-keys?limit=1', authorization } as const;
@@ -214,7 +214,7 @@ export class KeyApiTestBed implements TestBed {
     return readAnswer(Page, text) ?? failed(`a page of the list could not be read (${status})`);
   }
 
-  /** What the SDK says to a v2 key. */
+  /** The SDK's answer about a v2 key. */
   async listCaches(apiKey: string): Promise<string> {
     const { endpoint = '', emulator } = this.target.momento;
     if (endpoint === '' && emulator === undefined)
@@ -277,7 +277,7 @@ export class KeyApiTestBed implements TestBed {
     return { status: String(status), key: read };
   }
 
-  async mint(fields: object): Promise<Answer> {
+  async mint(fields: object): Promise<HttpAnswer> {
     await this.#agreeToMint();
     return this.call(this.managementKey.apiKey, {
       method: 'POST',
@@ -296,7 +296,7 @@ export class KeyApiTestBed implements TestBed {
     return String((await this.#use(this.#refreshPath, refresh_token)).status);
   }
 
-  #use(path: string, token: string | undefined): Promise<Answer> {
+  #use(path: string, token: string | undefined): Promise<HttpAnswer> {
     return this.call(token ?? failed('a key came without a refresh token'), {
       method: 'POST',
       path,

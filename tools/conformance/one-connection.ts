@@ -8,7 +8,7 @@ const EMPTY_MESSAGE = Buffer.alloc(5);
 const TIMEOUT = 10_000;
 
 /**
- * Calls ListCaches with each key in turn. A gRPC client can open another connection unnoticed, so this uses one HTTP/2 session.
+ * Calls ListCaches with one key after the other. A gRPC client can open another connection unnoticed, so this uses one HTTP/2 session.
  *
  * @returns the names of the gRPC codes
  */

@@ -17,7 +17,7 @@ type ApiVersion = protos.google.cloud.secretmanager.v1.ISecretVersion;
 /** Secret Manager allows some two additions a second to a secret, and one change of state to a version. */
 const PAUSE = 1.1 * SECOND;
 
-/** How long lists, states and `latest` may take to follow. */
+/** How long lists, states and `latest` might take to follow. */
 export const TIME_LIMIT = 5 * MINUTE;
 
 const MAX_PAYLOAD_BYTES = 64 * 1024;
@@ -181,7 +181,7 @@ export class SecretManagerTestBed implements TestBed {
       this.#created.push(secret);
       return;
     }
-    // Only what is certainly ours may be deleted.
+    // Only what is certainly ours must be deleted.
     if (status !== 'ALREADY_EXISTS' && status !== 'PERMISSION_DENIED') {
       this.#left.push(`perhaps the secret ${secret.name} (its creation ended with ${status})`);
     }

@@ -15,7 +15,7 @@ export abstract class RotatingClientError extends Error {
   abstract readonly code: string;
 }
 
-/** No key could be read, or Momento doesn't accept the key. `code` tells the cases apart. */
+/** No key could be read, or Momento doesn't accept the key. `code` distinguishes the cases. */
 export class NoKeyError extends RotatingClientError {
   override readonly name = 'NoKeyError';
   readonly code: NoKeyCode;

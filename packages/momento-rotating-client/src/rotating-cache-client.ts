@@ -88,7 +88,7 @@ const ACCEPTED = ['', 'NOT_FOUND_ERROR', 'LIMIT_EXCEEDED_ERROR', 'PERMISSION_ERR
 const FIRST_BACKOFF_MS = 1000;
 const LONGEST_BACKOFF_MS = 60_000;
 const FIRST_PROBE_DELAY_MS = 100;
-const LONGEST_PROBE_DELAY_MS = 1000;
+const LONGEST_PROBE_DELAY_MS = 500;
 /** A call is repeated with a newer key this often: two rotations can follow each other closely. */
 const ATTEMPTS = 3;
 
@@ -214,7 +214,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     } finally {
       this.#release(generation);
     }
-    // During a read such an answer proves nothing: the call might have begun before the key was revoked.
+    // During a read such an answer shows nothing, because the call might have begun before the key was revoked.
     const isAccepted = !outcome.rejected && this.#reading === undefined;
     if (isAccepted && generation.rejected && generation === this.#current) {
       // Momento accepts the key after all. The next rejection must not wait for a long backoff.

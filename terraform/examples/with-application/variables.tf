@@ -10,7 +10,7 @@ variable "region" {
 }
 
 variable "image" {
-  description = "The application's container image. It has to be there before the first apply: README.md says how."
+  description = "The application's container image. It must exist before the first apply: see README.md."
   type        = string
 }
 

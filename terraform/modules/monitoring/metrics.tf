@@ -20,7 +20,7 @@ locals {
     "resource.labels.location=\"${var.region}\"",
   ])
 
-  # Cloud Scheduler's line for one call. It doesn't say whether retries are left.
+  # Cloud Scheduler's line for one call. It doesn't show whether retries are left.
   scheduler_filter = join(" AND ", [
     "resource.type=\"cloud_scheduler_job\"",
     "log_id(\"cloudscheduler.googleapis.com/executions\")",

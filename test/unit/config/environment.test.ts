@@ -1,5 +1,5 @@
 import { parseConfig } from '../../../src/config/config';
-import { unsafeSettings } from '../../../src/config/environment';
+import { unsafeSettings } from '../../../src/config/variables';
 
 test.each<[string, string[]]>([
   ['GOOGLE_SDK_NODE_LOGGING', ['all', '*', 'secretmanager', 'nonsense', '0']],

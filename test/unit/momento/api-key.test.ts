@@ -1,6 +1,7 @@
 import { isToken, keyIdOfRefreshToken, readKey, trimKey } from '../../../src/momento/api-key';
 import { jwt, v1Key } from '../support';
 
+const base64 = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64');
 const HOSTS = { cp: 'control.example.com', c: 'cache.example.com' };
 
 test.each<[string, string, object | undefined]>([
@@ -18,16 +19,8 @@ test.each<[string, string, object | undefined]>([
     { kind: 'v2', issuedAt: 1.7e12, expiresAt: 1.8e12 },
   ],
   ['v2 with an odd time of issue', jwt({ t: 'g', iat: 1.7e12 }), { kind: 'v2' }],
-  [
-    'v1 around a JWT with the time of issue',
-    v1Key(jwt({ iat: 1.7e9 })),
-    { kind: 'v1', issuedAt: 1.7e12 },
-  ],
-  [
-    'legacy with the time of issue',
-    jwt({ ...HOSTS, iat: 1.7e9 }),
-    { kind: 'legacy', issuedAt: 1.7e12 },
-  ],
+  ['v1 with the time of issue', v1Key(jwt({ iat: 1.7e9 })), { kind: 'v1', issuedAt: 1.7e12 }],
+  ['legacy, issued', jwt({ ...HOSTS, iat: 1.7e9 }), { kind: 'legacy', issuedAt: 1.7e12 }],
   ['v2 that names hosts', jwt({ ...HOSTS, t: 'g' }), { kind: 'v2' }],
 
   ['v2 with an id that is no string', jwt({ t: 'g', jti: 7 }), undefined],
@@ -45,7 +38,11 @@ test.each<[string, string, object | undefined]>([
   ['a JWT of a string', jwt('g'), undefined],
   ['half a JWT', jwt({ t: 'g' }).slice(0, 25), undefined],
   ['legacy with one host', jwt({ cp: 'control.example.com' }), undefined],
-  ['v1 without an endpoint', v1Key('secret', ''), undefined],
+  ['legacy with an empty host', jwt({ cp: '', c: 'cache.example.com' }), undefined],
+  ['v1 without an endpoint', base64({ api_key: 'secret' }), undefined],
+  ['v1 with an empty endpoint', v1Key('secret', ''), undefined],
+  ['v1 without a key', base64({ endpoint: 'cell-1.example.com' }), undefined],
+  ['base64 of null', base64(null), undefined],
   ['v1 that was cut', v1Key('secret').slice(0, -5), undefined],
   ['v1 with a gap', v1Key('secret').replace(/^.{8}/, '$&\n'), undefined],
   ['a word', 'secret', undefined],

@@ -105,7 +105,7 @@ describe('the management key', () => {
     ['is empty', reading(''), 'MANAGEMENT_KEY_INVALID', 'it is empty'],
     ["can't be read", () => Promise.reject(unavailable), 'SECRET_MANAGER_UNAVAILABLE', 'Down.'],
     ['fails', () => Promise.reject(new TypeError(SECRET)), 'INTERNAL', 'TypeError'],
-  ])('blocks only those who need it when it %s', async (_name, read, code, text) => {
+  ])('blocks only the secrets that need it when it %s', async (_name, read, code, text) => {
     const session = open({ read });
     const blocker = (await session.nextKey(S, undefined)) as RotationError;
     expect(blocker).toMatchObject({ code });
@@ -134,13 +134,13 @@ describe('the management key', () => {
     expect(reads).toBe(1);
   });
 
-  test('is not waited for by those who do not need it', async () => {
+  test('delays no secret that is refreshed', async () => {
     const session = open({ read: () => new Promise(() => undefined) });
     session.prepare();
     expect(await session.nextKey(REFRESHED, current(v1))).toMatchObject({ by: 'refresh' });
   });
 
-  test('is forgotten at the end', async () => {
+  test('is forgotten when the session closes', async () => {
     const session = open();
     const late = (await session.nextKey(S, undefined)) as NextKey;
     session.close();
@@ -148,7 +148,7 @@ describe('the management key', () => {
     expect(services.keyApi.account.keys(OWN)).toEqual([]);
   });
 
-  test('is required by those who revoke', async () => {
+  test('is required to list and revoke keys', async () => {
     await expect(open({ read: null }).ownKeys(S, limits())).rejects.toThrow(TypeError);
   });
 });
@@ -172,7 +172,7 @@ describe("the rotator's own keys", () => {
     });
   });
 
-  test('come with the number of entries that could not be read', async () => {
+  test('have the number of entries that could not be read', async () => {
     const key = own();
     services.keyApi.faults.inject('ListKeys', 1, {
       kind: 'rewrite',
@@ -224,7 +224,7 @@ describe('the state in the list', () => {
     expect(await open().listedState(v1, limits())).toBe('unknown');
   });
 
-  test('of a key that is missing while an entry was skipped follows from the answer to the key', async () => {
+  test('follows from the verification of the key when it is missing and an entry was skipped', async () => {
     const [present, revoked, skipped] = [own(), own(), own()];
     services.momento.revoke(revoked.apiKey);
     services.keyApi.faults.inject('ListKeys', 'every', {
@@ -243,7 +243,7 @@ describe('the verification of a new key', () => {
   const keyApi = () => ({ host: services.keyApi.host, byIssuer: true });
   const momento = () => ({ host: services.momento.host });
 
-  test('asks the key API about a v2 key without an endpoint', async () => {
+  test('uses the key API when a v2 key has no endpoint', async () => {
     const key = own();
     const credential = parse(key.apiKey);
     expect(await verify(credential)).toEqual({ verdict: 'accepted' });
@@ -254,7 +254,7 @@ describe('the verification of a new key', () => {
   test.each<[string, (key: IssuedV2Key) => Credential, Options]>([
     ['in its payload', (key) => parse(key.consoleJson), {}],
     ['in the configuration', (key) => parse(key.apiJson), { endpoint: 'cell-1.example.com' }],
-  ])('asks the endpoint %s, which can be the wrong one', async (_name, read, options) => {
+  ])('uses the endpoint %s, which can be the wrong one', async (_name, read, options) => {
     const key = own();
     const wrong = { ...options, keyApiEmulator: '127.0.0.1:1' };
     expect(await verify(read(key), wrong)).toEqual({ verdict: 'accepted' });
@@ -263,7 +263,7 @@ describe('the verification of a new key', () => {
     expect(await verify(read(key), wrong)).toEqual(rejected);
   });
 
-  test('asks the host that a v1 key names', async () => {
+  test('uses the host in a v1 key', async () => {
     const key = services.momento.issueKey();
     expect(await verify(parse(key.consoleJson))).toEqual({ verdict: 'accepted' });
     services.momento.revoke(key.apiKey);
@@ -306,7 +306,7 @@ describe('a new management key', () => {
     ['by its name', () => ({ name, read: reading(manager.apiJson) })],
     // The same secret under another name: project id and number.
     ['by its key', () => ({})],
-  ])('is verified by what it is for, if its secret is known %s', async (_name, options) => {
+  ])('is verified by listing keys, if its secret is known %s', async (_name, options) => {
     const [useless, rejected] = await issued({ ...S, role: 'r-viewer' }, options());
     const expected = { verdict: 'rejected', host: services.keyApi.host, byIssuer: true };
     expect(await useless.verifyNew(rejected, limits())).toEqual(expected);
@@ -314,7 +314,7 @@ describe('a new management key', () => {
     expect(await useful.verifyNew(accepted, limits())).toEqual({ verdict: 'accepted' });
   });
 
-  test('is asked for the list even if its payload has an endpoint', async () => {
+  test('is verified by listing keys even if its payload has an endpoint', async () => {
     const session = open({ name });
     const next = (await session.nextKey(S, current(manager.consoleJson))) as NextKey;
     const { credential } = await next.issue(limits());
@@ -340,7 +340,7 @@ describe('the verification of the newest keys', () => {
     expect(called()).toEqual(['ListKeys']);
   });
 
-  test('asks with the key itself if the list has no valid key', async () => {
+  test('uses the key itself if the list has no valid key', async () => {
     services.keyApi.expiredKeys = 'listed';
     const [revoked, expired, lagging] = [own(), own({ lifetimeSeconds: 3600 }), own()];
     services.momento.revoke(revoked.apiKey);
@@ -361,7 +361,7 @@ describe('the verification of the newest keys', () => {
   test.each<[string, Options]>([
     ['there is no management key', { read: null }],
     ['the management key is invalid', { read: reading('') }],
-  ])('asks with the key itself if %s', async (_name, options) => {
+  ])('uses the key itself if %s', async (_name, options) => {
     const key = own();
     const session = open(options);
     const verify = () => session.verifyNewest(parse(key.apiKey), limits());
@@ -370,7 +370,7 @@ describe('the verification of the newest keys', () => {
     expect(await verify()).toMatchObject({ verdict: 'rejected', byIssuer: true });
   });
 
-  test('asks the endpoint if there is one', async () => {
+  test('uses the endpoint if there is one', async () => {
     const verdict = await open().verifyNewest(parse(own().consoleJson), limits());
     expect(verdict).toEqual({ verdict: 'accepted' });
     expect(called()).toEqual([]);
@@ -378,11 +378,11 @@ describe('the verification of the newest keys', () => {
 });
 
 describe('a revocation', () => {
-  test('takes one turn for all keys, and asks for confirmation when it has come', async () => {
+  test('waits once for all keys, and rechecks them right before', async () => {
     const events: unknown[] = [];
     const acquire = (call: RateLimitedCall) => Promise.resolve(events.push(call));
-    const postpone = (at: number, slots: number) => void events.push({ at, slots });
-    const session = open({ limiter: { acquire, postpone } as unknown as RateLimiter });
+    const beginNow = (at: number, slots: number) => void events.push({ at, slots });
+    const session = open({ limiter: { acquire, beginNow } as unknown as RateLimiter });
     const keys = [own(), own(), own()];
     const [kept = '', ...others] = keys.map(({ keyInfo: { key_id } }) => key_id);
     const deadline = limits();
@@ -398,7 +398,7 @@ describe('a revocation', () => {
     expect(accepted).toEqual([true, false, false]);
   });
 
-  test('never ends the management key in use, nor a key that was not in question', async () => {
+  test('never revokes the management key in use, or a key that was not requested', async () => {
     const key = own();
     const ids = [manager.keyInfo.key_id];
     const anything = () => Promise.resolve([...ids, key.keyInfo.key_id]);
@@ -426,7 +426,7 @@ describe('a revocation', () => {
     expect(results.get(ids[0] ?? '')).toBe(true);
   });
 
-  test('fails before it asks for confirmation if its turn would come too late', async () => {
+  test('fails before the recheck if its turn would come too late', async () => {
     const recheck = jest.fn(all);
     const over = { deadline: clock.monotonic() - 1 };
     await expect(open().revoke(['key-1'], recheck, over)).rejects.toMatchObject({
@@ -436,7 +436,7 @@ describe('a revocation', () => {
   });
 });
 
-describe('the source', () => {
+describe('MomentoKeys', () => {
   test('shares the rate of the account among its sessions', async () => {
     const { momento, keyApi } = services;
     const keys = new MomentoKeys({ emulator: momento.host, keyApiEmulator: keyApi.host, clock });

@@ -96,16 +96,19 @@ describe('a request', () => {
     ['list', { key_info: [] }, 'GET /api-keys?limit=100', KEY, undefined],
     ['revoke', {}, 'DELETE /api-keys/a%2Fb%3Fc', KEY, undefined],
     ['check', { key_info: [] }, 'GET /api-keys?limit=1', KEY, undefined],
-  ])('%s has the documented method, path, key and body', async (call, answer, line, key, body) => {
-    server.answers(http(200, answer));
-    await CALLS[call]();
-    const [head = '', sent = ''] = server.requests[0]?.split('\r\n\r\n') ?? [];
-    expect(head).toMatch(new RegExp(`^${line.replace(/[?]/g, '\\$&')} HTTP/1.1\r\n`));
-    expect(head.split('\r\n')).toContain(`authorization: ${key}`);
-    expect(head.split('\r\n')).toContain('accept-encoding: identity');
-    expect(head.includes('content-type: application/json')).toBe(body !== undefined);
-    expect(sent === '' ? undefined : JSON.parse(sent)).toEqual(body);
-  });
+  ])(
+    'to %s has the documented method, path, key and body',
+    async (call, answer, line, key, body) => {
+      server.answers(http(200, answer));
+      await CALLS[call]();
+      const [head = '', sent = ''] = server.requests[0]?.split('\r\n\r\n') ?? [];
+      expect(head).toMatch(new RegExp(`^${line.replace(/[?]/g, '\\$&')} HTTP/1.1\r\n`));
+      expect(head.split('\r\n')).toContain(`authorization: ${key}`);
+      expect(head.split('\r\n')).toContain('accept-encoding: identity');
+      expect(head.includes('content-type: application/json')).toBe(body !== undefined);
+      expect(sent === '' ? undefined : JSON.parse(sent)).toEqual(body);
+    },
+  );
 
   test('shares the connection of its session until close', async () => {
     server.answers(http(200, { key_info: [] }));
@@ -194,28 +197,34 @@ describe('an answer', () => {
     ...['null', '[]', '7', `"${SECRET}"`, `{"api_key": "${SECRET}`].map(
       (text): [string, Reaction, string] => [text, http(200, text), "isn't a JSON object"],
     ),
-  ])('with %s is no key, and not worth another attempt', async (_name, reaction, problem) => {
-    api.close();
-    api = keyApi({ maxBytes: 1_000_000 });
-    for (const call of ['mint', 'refresh'] as const) {
-      const error = await failure(call, reaction);
-      expect(error).toMatchObject({
-        code: 'ISSUED_CREDENTIAL_INVALID',
-        outcomeUnknown: true,
-        retryable: false,
+  ])(
+    'with %s is an invalid key, and the call is not repeated',
+    async (_name, reaction, problem) => {
+      api.close();
+      api = keyApi({ maxBytes: 1_000_000 });
+      for (const call of ['mint', 'refresh'] as const) {
+        const error = await failure(call, reaction);
+        expect(error).toMatchObject({
+          code: 'ISSUED_CREDENTIAL_INVALID',
+          outcomeUnknown: true,
+          retryable: false,
+        });
+        expect(error.problem).toContain(problem);
+      }
+      expect(await failure('list', reaction)).toMatchObject({
+        code: 'MOMENTO_UNAVAILABLE',
+        outcomeUnknown: false,
       });
-      expect(error.problem).toContain(problem);
-    }
-    expect(await failure('list', reaction)).toMatchObject({
-      code: 'MOMENTO_UNAVAILABLE',
-      outcomeUnknown: false,
-    });
-  });
+    },
+  );
 
-  test.each([200, 204, 404])('%d to a revocation means that the key is gone', async (status) => {
-    server.answers(status === 204 ? 'HTTP/1.1 204 X\r\n\r\n' : http(status, {}));
-    await expect(CALLS.revoke()).resolves.toBeUndefined();
-  });
+  test.each([200, 204, 404])(
+    'a revocation succeeds when the answer has status %d',
+    async (status) => {
+      server.answers(status === 204 ? 'HTTP/1.1 204 X\r\n\r\n' : http(status, {}));
+      await expect(CALLS.revoke()).resolves.toBeUndefined();
+    },
+  );
 
   const rejected = () => ({ verdict: 'rejected', host: server.host, byIssuer: true });
   const unclear = (status: string) => () => ({
@@ -240,7 +249,7 @@ describe('an answer', () => {
     [400, false, {}, unclear('400')],
     [404, true, {}, unclear('404')],
   ])(
-    '%d to a check (of a management key: %s) is a verdict: %j',
+    'the status %d of a check (of a management key: %s) decides the verdict (%j)',
     async (status, mustList, body, expected) => {
       server.answers(http(status, body));
       expect(await api.check(KEY, { ...NEW_KEY, mustList }, deadline)).toEqual(expected());
@@ -336,7 +345,7 @@ describe('the list of keys', () => {
     { key_info: SECRET },
     { key_info: [], next_token: 7 },
     { key_info: [], next_token: 'x'.repeat(5000) },
-  ])('fails if a page is not one: %j', async (answer) => {
+  ])('fails if a page is invalid: %j', async (answer) => {
     expect(await failure('list', http(200, answer))).toMatchObject({
       code: 'MOMENTO_UNAVAILABLE',
       retryable: true,
@@ -436,7 +445,7 @@ describe('a status that is an error', () => {
     ['9'.repeat(400), 0],
     [new Date(NOW + 90 * SECOND).toUTCString(), 90 * SECOND],
     [new Date(NOW - 90 * SECOND).toUTCString(), 0],
-  ])('429 with Retry-After %j says how long to wait', async (retryAfter, retryAfterMs) => {
+  ])('429 with Retry-After %j sets the time to wait to %d ms', async (retryAfter, retryAfterMs) => {
     api = keyApi({ clock: { ...systemClock, now: () => NOW } });
     for (const call of EVERY) {
       const error = await failure(call, http(429, {}, { 'retry-after': retryAfter }));
@@ -456,12 +465,12 @@ describe('a status that is an error', () => {
     },
   );
 
-  test('503 with Retry-After says how long to wait', async () => {
+  test('503 with Retry-After sets the time to wait', async () => {
     const error = await failure('mint', http(503, {}, { 'retry-after': '7' }));
     expect(error).toMatchObject({ code: 'MOMENTO_UNAVAILABLE', retryAfterMs: 7 * SECOND });
   });
 
-  test('names the role that does not exist, its secret, and the setting', async () => {
+  test('names the role, its secret and the setting when the role does not exist', async () => {
     const error = await failure('mint', http(404, {}));
     expect(error.problem).toContain('The role r-viewer');
     expect(error.problem).toContain(REQUEST.secret);
@@ -480,7 +489,7 @@ describe('a status that is an error', () => {
     }
   });
 
-  test('names the path that does not exist, and its setting', async () => {
+  test('names the path and its setting when the path does not exist', async () => {
     const { problem, action } = await failure('refresh', http(404, {}));
     expect(problem).toContain('/some/refresh (HTTP 404)');
     expect(problem).toContain("wasn't used");
@@ -515,7 +524,7 @@ describe('no complete answer', () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test('might have had its effect when the connection of an earlier call is gone', async () => {
+  test('has an unknown outcome when the connection of an earlier call is reset', async () => {
     server.answers(http(200, { key_info: [] }));
     await CALLS.list();
     const [socket] = server.sockets;

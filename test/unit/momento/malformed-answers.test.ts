@@ -132,7 +132,7 @@ function usableKey(value: unknown): string | undefined {
 
 const CONSOLE = { apiKey: V2.api_key, refreshToken: V2.refresh_token, validUntil: V1.validUntil };
 
-test('a refresh of a v2 key', () => {
+test('a refresh of a v2 key stores every usable key', () => {
   fc.assert(
     fc.property(answers, fc.constantFrom(V2, CONSOLE), (generated, payload) => {
       const answer = sent(generated);
@@ -150,7 +150,7 @@ test('a refresh of a v2 key', () => {
   );
 });
 
-test('a refresh of a v1 key', () => {
+test('a refresh of a v1 key stores every usable key', () => {
   const key = v1Key(SECRET);
   const texts = fc.oneof(
     fc.constantFrom(key, ` ${key}\n`, v1Key(` ${SECRET}\n`), '', SECRET, jwt({ t: 'g' })),
@@ -170,7 +170,7 @@ test('a refresh of a v1 key', () => {
   );
 });
 
-test('a mint', async () => {
+test('a mint stores every usable key', async () => {
   await fc.assert(
     fc.asyncProperty(answers, async (generated) => {
       const answer = sent(generated);
@@ -224,7 +224,7 @@ describe('over HTTP', () => {
     'deflate without its header': (body) => deflateRawSync(body),
   };
 
-  test('an answer in any encoding, whole or damaged', async () => {
+  test('decodes an answer in any encoding, or fails when it is damaged', async () => {
     const body = Buffer.from(JSON.stringify({ ...V2, api_key: KEY }));
     const damage = fc.option(fc.tuple(fc.nat(body.length), fc.nat(255)), { nil: undefined });
     const names = fc.constantFrom(...Object.keys(ENCODERS));
@@ -250,7 +250,7 @@ describe('over HTTP', () => {
   const plainEntry = fc.nat(5).map((n) => keyInfo({ key_id: `key-${n}` }));
   const entries = fc.array(fc.oneof(anything, info, plainEntry), { maxLength: 8 });
 
-  test('a list of keys with any entries', async () => {
+  test('lists every valid key among any entries', async () => {
     await fc.assert(
       fc.asyncProperty(entries, async (generated) => {
         server.answers(http(200, { key_info: generated }));
@@ -267,7 +267,7 @@ describe('over HTTP', () => {
     );
   });
 
-  test('a list of keys that is anything', async () => {
+  test('fails with MOMENTO_UNAVAILABLE when a list is invalid', async () => {
     const page = fc.oneof(
       anything,
       fc.record({ key_info: fc.oneof(entries, anything), next_token: mostly('again', '') }),
@@ -287,7 +287,7 @@ describe('over HTTP', () => {
   });
 });
 
-test('a payload', () => {
+test('reads any payload, or fails with PAYLOAD_INVALID', () => {
   const consoleJson = { apiKey: keys, refreshToken: anything, validUntil: anything };
   const json = fc.oneof(
     anything,

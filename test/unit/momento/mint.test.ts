@@ -295,7 +295,7 @@ describe('an error of a mint', () => {
     return momento;
   };
 
-  test('at a limit tells how many keys the account has', async () => {
+  test('contains the number of keys of the account when a limit is exceeded', async () => {
     const parts = { problem: 'Too many.', action: 'Wait.' };
     const error = new RotationError('MOMENTO_LIMIT_EXCEEDED', parts, { retryAfterMs: 7 });
     await expect(issue(secret(TERMS), undefined, failing(error), now)).rejects.toMatchObject({
@@ -305,7 +305,7 @@ describe('an error of a mint', () => {
     });
   });
 
-  test('of another kind stays as it is', async () => {
+  test('is unchanged when no limit is exceeded', async () => {
     const error = new RotationError('MINT_REFUSED', { problem: 'Refused.', action: 'Act.' });
     await expect(issue(secret(TERMS), undefined, failing(error), now)).rejects.toBe(error);
     const next = nextKey(secret(TERMS), undefined, new Account(), now);

@@ -269,7 +269,7 @@ describe('a refused refresh', () => {
     expect(refused.action).toContain(mint);
   });
 
-  test('stays as it is if it is no refusal of this kind', () => {
+  test('is unchanged if the refresh path is unknown', () => {
     const error = new RotationError('REFRESH_PATH_UNKNOWN', { problem: 'No.', action: 'Act.' });
     expect(refusal(V2, error, { answerLost: true, now: NOW })).toBe(error);
   });

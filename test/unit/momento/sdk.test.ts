@@ -86,7 +86,7 @@ test.each([
   expect(proxy.asked).toContain(`${CONTROL}:443`);
 });
 
-test('a refresh over a connection that is not trusted is final, and nothing was sent', async () => {
+test('a refresh fails for good, and sends nothing, when the certificate is not trusted', async () => {
   process.env.https_proxy = `http://${proxyHost}`;
   const error = await failedRefresh();
   expect(error).toMatchObject({ code: 'CERTIFICATE_NOT_TRUSTED', outcomeUnknown: false });
@@ -129,7 +129,7 @@ test.each([
   ['4 DEADLINE_EXCEEDED: Deadline exceeded after 60.001s', "didn't answer in time."],
   ['14 UNAVAILABLE: Received HTTP status code 502', 'answered HTTP 502.'],
   ['14 UNAVAILABLE: self-signed certificate ECONNREFUSED', 'answered SERVER_UNAVAILABLE.'],
-])('%s means: host %s', (message, problem) => {
+])('%s is reported as: host %s', (message, problem) => {
   const failure = callFailed('host', error(message));
   expect(failure.problem).toBe(`host ${problem}`);
   expect(failure).toMatchObject({ code: 'MOMENTO_UNAVAILABLE', outcomeUnknown: true });
@@ -144,7 +144,7 @@ test('a check that fails leaves no client behind', async () => {
   timers.mockRestore();
 });
 
-test('no text of a server is passed on', () => {
+test('an error contains no text of a server', () => {
   for (const message of [
     `14 UNAVAILABLE: ${SECRET}`,
     `14 UNAVAILABLE: No connection established. Last error: ${SECRET}`,

@@ -192,7 +192,7 @@ describe('lagging reads', () => {
     expect(newest).toEqual({ number: 5, state: 'ENABLED', createdAt: NOW, unlisted: true });
   });
 
-  test('asks for the version itself, and takes a disabled one for disabled though a list shows it enabled', async () => {
+  test('gets the version itself when a list shows a disabled version as enabled', async () => {
     const { begin, versions } = testBed({
       versions: [version(3), version(4, 'DISABLED')],
       store: { list: inTurn<VersionList>({ versions: [version(3), version(4)] }) },

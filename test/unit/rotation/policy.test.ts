@@ -88,7 +88,7 @@ describe('decide', () => {
       { ...UNREADABLE, ...SEEN_TO },
       "version 5, the newest, is enabled and can't be read (FAILED_PRECONDITION)",
     ],
-    ['the secret is empty', { newest: undefined, current: undefined }, 'the secret is empty'],
+    ['the secret is empty', { newest: undefined, current: undefined }, 'the secret was empty'],
     ['a credential is unsaved', { hasUnsaved: true, ...SEEN_TO }, UNSAVED],
     [
       'a credential is unsaved and no other can be issued',
@@ -109,7 +109,7 @@ describe('decide', () => {
 
   test("keeps a key that isn't due by a millisecond", () => {
     expect(decide(situation({ now: DUE_AT - 1 }), LATE)).toEqual({
-      action: 'keep',
+      action: 'skip',
       outcome: 'not_due',
       reason: 'due at 2026-11-08T00:00:00.000Z',
     });
@@ -117,7 +117,7 @@ describe('decide', () => {
 
   test('keeps a key whose version was added at the scheduled time', () => {
     expect(decide(situation({ scheduledAt: NOW - 5 * DAY }), EVERY_RUN)).toEqual({
-      action: 'keep',
+      action: 'skip',
       outcome: 'already_rotated',
       reason: "version 4 was added since this run's scheduled time",
     });
@@ -291,13 +291,13 @@ describe('replaceRejected', () => {
 
 describe('visibleBlocker', () => {
   const blockerOf = (changes: Partial<Inspection> = {}, now = EXPIRES_AT) =>
-    visibleBlocker(inspection(changes), 'The vendor', 'a new key', now);
+    visibleBlocker(inspection(changes), 'The issuer', 'a new key', now);
 
   test('is KEY_EXPIRED when a key that is refreshed expired', () => {
     expect(blockerOf()).toMatchObject({
       code: 'KEY_EXPIRED',
       problem:
-        "The key of version 4 expired at 2026-11-11T00:00:00.000Z, and The vendor doesn't refresh an expired key.",
+        "The key of version 4 expired at 2026-11-11T00:00:00.000Z, and The issuer doesn't refresh an expired key.",
       action: 'Store a new key as a new version now.',
     });
   });
@@ -397,7 +397,7 @@ describe('planVersions', () => {
     expect(numbers(planVersions(versions, NEWEST, policy, missing, NOW))).toEqual(expected);
   });
 
-  test('plans what is due and nothing else, whatever a list contains', () => {
+  test('plans exactly the due versions, for any list', () => {
     const time = fc.oneof(
       fc.integer({ min: NOW - 30 * DAY, max: NOW + 2 * DAY }),
       fc.constantFrom(0, 8.64e15),
@@ -467,7 +467,7 @@ describe('orphanCandidates', () => {
     );
   });
 
-  test('takes exactly the unreferenced keys older than an hour, whatever the list contains', () => {
+  test('takes exactly the unreferenced keys older than an hour, for any list', () => {
     const id = fc.constantFrom('a', 'b', 'c', 'd', 'e');
     const keys = fc.array(
       fc.record({ keyId: id, issuedAt: fc.integer({ min: NOW - 3 * HOUR, max: NOW + HOUR }) }),

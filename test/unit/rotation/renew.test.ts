@@ -109,7 +109,7 @@ describe('issue', () => {
     },
   );
 
-  test('waits as long as the service asks, or fails at once when there is less time', async () => {
+  test('waits as long as Retry-After, or fails at once when there is less time', async () => {
     const busy = (retryAfterMs: number) => error('MOMENTO_LIMIT_EXCEEDED', { retryAfterMs });
     const waited = await renewIn({ next: { issue: inTurn<IssuedKey>(busy(2 * MINUTE), ISSUED) } });
     expect([waited.renewal.kind, waited.took]).toEqual(['rotated', 2 * MINUTE]);
@@ -186,8 +186,8 @@ describe('a refusal', () => {
   });
 
   test.each<[string, Error, ErrorCode]>([
-    ['tells that an answer was lost before', LOST, 'REFRESH_ANSWER_LOST'],
-    ['tells nothing of the kind when none was', BUSY, 'REFRESH_REFUSED'],
+    ['is REFRESH_ANSWER_LOST when an answer was lost before', LOST, 'REFRESH_ANSWER_LOST'],
+    ['is REFRESH_REFUSED when no answer was lost', BUSY, 'REFRESH_REFUSED'],
   ])('%s', async (_name, first, code) => {
     const { renewal } = await renewIn({ next: { issue: inTurn<never>(first, REFUSED) } });
     expect(codeOf(renewal)).toBe(code);
@@ -241,7 +241,7 @@ describe('verify', () => {
     ]);
   });
 
-  test('inconclusive, and not added: no warning tells that it was', async () => {
+  test('inconclusive, and not added: has no warning about an unverified key', async () => {
     const plan = { check: () => INCONCLUSIVE, addFails: [STORE_REFUSES] };
     const { renewal, warnings } = await renewIn(plan);
     expect([renewal.kind, warnings]).toEqual(['not_stored', []]);
@@ -283,6 +283,20 @@ describe('a newer version', () => {
       expect.stringMatching(/^the new key new, .* couldn't be revoked \(MOMENTO_UNAVAILABLE\)/),
     ]);
     expect(took).toBeLessThanOrEqual(30 * SECOND);
+  });
+
+  test('that was added before the new one has a revoked minted key replaced', async () => {
+    let added = 5;
+    const bed = testBed({
+      next: MINT,
+      store: { add: () => Promise.resolve(version((added += 1))) },
+      // A compromise response of another process added version 5, and revoked the first new key.
+      check: () => (added === 6 && issues() === 1 ? REJECTED : ACCEPTED),
+    });
+    const issues = () => bed.calls.filter((call) => call === 'issue').length;
+    const { renewal } = await renew(bed.begin(), bed.inspection);
+    expect(renewal).toMatchObject({ kind: 'rotated', version: { number: 7 }, check: ACCEPTED });
+    expect(issues()).toBe(2);
   });
 
   test('has no key without an id revoked', async () => {
@@ -400,7 +414,7 @@ describe('add', () => {
       expect([...bed.versions.keys()]).toEqual([3, 4, 5, 6]);
     });
 
-    test('looks a last time after the last attempt', async () => {
+    test('searches once more after the last attempt', async () => {
       const bed = testBed({
         store: {
           add: () => bed.clock.sleep(10 * SECOND).then(() => Promise.reject(MAYBE_ADDED)),
@@ -414,7 +428,7 @@ describe('add', () => {
     });
   });
 
-  test('looks for no copy when every attempt failed for certain', async () => {
+  test('searches for no copy when every attempt certainly failed', async () => {
     const copy: Access = { kind: 'payload', number: 5, payload: NEW_KEY.serialize() };
     const access = inTurn<Access>({ kind: 'absent' }, copy);
     const add = inTurn<Version>(QUOTA, version(6));
@@ -462,7 +476,7 @@ describe('add', () => {
 describe('a minted key that is not stored', () => {
   const LATE = { deadline: HOUR - 15 * SECOND };
 
-  test('is revoked at once when every attempt was refused for certain', async () => {
+  test('is revoked at once when every attempt was certainly refused', async () => {
     const plan = { next: MINT, addFails: [QUOTA, STORE_REFUSES] };
     const { renewal, calls, revoked } = await renewIn(plan);
     expect(renewal).toEqual({ kind: 'not_stored', error: STORE_REFUSES, isCertain: true });
@@ -514,7 +528,7 @@ describe('warns', () => {
     const current = { version: version(4), credential: key('k4', Infinity) };
     const { warnings } = await renewIn({}, { current });
     expect(warnings).toEqual([
-      expect.stringMatching(/^the key of version 4 \(k4\) never expires.*The vendor/),
+      expect.stringMatching(/^the key of version 4 \(k4\) never expires.*The issuer/),
     ]);
   });
 });

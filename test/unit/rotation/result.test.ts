@@ -143,7 +143,7 @@ test('has each warning once, from every step', () => {
   expect(resultOf({ renewed, cleanup, warnings: ['a'] }).result.warnings).toEqual(['a', 'b', 'c']);
 });
 
-test('lists a key that the run minted in vain among the revoked ones', () => {
+test('lists a key that the run minted and revoked among the revoked ones', () => {
   const renewal: Renewal = { kind: 'superseded', by: 5 };
   const renewed = { renewal, warnings: [], revoked: ['new'] };
   const { result } = resultOf({ renewed, cleanup: { ...NO_CLEANUP, revoke: ['k1'] } });

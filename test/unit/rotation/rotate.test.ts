@@ -43,9 +43,16 @@ const checks =
   (keyId = '') =>
     answers[keyId] ?? ACCEPTED;
 const failed = (code: string, step: string) => ({ outcome: 'failed', error: { code, step } });
+const incomplete = (code: string, step: string) => ({
+  outcome: 'incomplete',
+  error: { code, step },
+});
+const ROTATED = { outcome: 'rotated', version: '5' };
+const NO_LATEST = expect.stringContaining('applications that read latest get an error') as string;
 
 interface Expected {
-  readonly status: number;
+  /** By default 200. */
+  readonly status?: number;
   readonly result: object;
   /** All calls, or those with an effect. */
   readonly calls?: readonly string[];
@@ -58,7 +65,8 @@ interface Expected {
 async function check(plan: Plan, expected: Expected, options?: Partial<RunOptions>) {
   const bed = testBed(plan);
   const run = await bed.run(options);
-  expect(run).toMatchObject({ status: expected.status, result: expected.result });
+  const { status = 200, result } = expected;
+  expect(run).toMatchObject({ status, result });
   if (expected.calls) expect(run.calls).toEqual(expected.calls);
   if (expected.effects) expect(effects(run.calls)).toEqual(expected.effects);
   for (const text of expected.message ?? []) expect(run.result.error?.message).toContain(text);
@@ -149,7 +157,7 @@ describe('keyInUse', () => {
   });
 });
 
-test('asks for the permissions of all later steps', async () => {
+test('checks the permissions for all later steps', async () => {
   const asked: Permission[][] = [];
   const missingPermissions = (_: unknown, wanted: readonly Permission[]) =>
     Promise.resolve(void asked.push([...wanted])).then(() => []);
@@ -163,7 +171,7 @@ test.each([
 ])('%s: verifies the newest key, then cleans up', async (outcome, policy, options) => {
   const plan = { ...CLEANS_UP, policy: { ...policy, ...ALL } };
   const known = { version: '4', keyId: 'k4', verified: true, disabled: ['3'], destroyed: ['2'] };
-  const expected = { status: 200, result: { outcome, ...known } };
+  const expected = { result: { outcome, ...known } };
   const { result, calls } = await check(plan, expected, options);
   expect(calls).toEqual(['verifyNewest k4', ...CLEANUP]);
   expect(result.issuedBy).toBeUndefined();
@@ -197,16 +205,12 @@ test.each<[string, Plan, Expected]>([
     'recovers a disabled newest version',
     { versions: [version(3), version(4, 'DISABLED')], policy: NOT_DUE },
     {
-      status: 200,
-      result: {
-        ...{ outcome: 'rotated', version: '5', previousVersion: '3', disabled: ['3'] },
-        warnings: [expect.stringContaining('applications that read latest get an error')],
-      },
+      result: { ...ROTATED, previousVersion: '3', disabled: ['3'], warnings: [NO_LATEST] },
       latest: 'new',
     },
   ],
   [
-    'cleans nothing up while the newest version is disabled and blocked: an older one is all that there is',
+    'cleans nothing up when the newest version is disabled and the rotation is blocked',
     { ...CLEANS_UP, versions: [version(2), version(3), version(4, 'DISABLED')], next: BLOCKER },
     {
       status: 422,
@@ -229,11 +233,7 @@ test.each<[string, Plan, Expected]>([
     'replaces the unreadable newest version of a minted secret, and cleans nothing up',
     { ...CLEANS_UP, unreadable: [4], next: MINT },
     {
-      status: 200,
-      result: {
-        ...{ outcome: 'rotated', version: '5' },
-        warnings: [expect.stringContaining('FAILED_PRECONDITION')],
-      },
+      result: { ...ROTATED, warnings: [expect.stringContaining('FAILED_PRECONDITION')] },
       effects: ['issue', 'add new'],
       latest: 'new',
     },
@@ -243,17 +243,14 @@ test.each<[string, Plan, Expected]>([
     { ...LEFT_OVER, next: { issue: inTurn<never>(REFUSED) } },
     {
       status: 502,
-      result: {
-        ...failed('REFRESH_REFUSED', 'issue'),
-        ...{ version: '4', verified: true, disabled: ['3'] },
-      },
+      result: { ...failed('REFRESH_REFUSED', 'issue'), verified: true, disabled: ['3'] },
       calls: ['issue', 'verifyNewest k4', 'disable 3'],
       message: [UNTIL],
       latest: 'k4',
     },
   ],
   [
-    'tells that applications are being rejected now when the current key is rejected, too',
+    'reports that applications are being rejected when the current key is rejected, too',
     { next: { issue: inTurn<never>(REFUSED) }, check: () => REJECTED },
     {
       status: 502,
@@ -281,10 +278,7 @@ test.each<[string, Plan, Expected]>([
     { ...CLEANS_UP, ...plan },
     {
       status: 503,
-      result: {
-        ...{ outcome: 'incomplete', version: '5', verified: false },
-        error: { code: 'VERIFY_INCONCLUSIVE', step: 'verify', retryable: true },
-      },
+      result: { ...incomplete('VERIFY_INCONCLUSIVE', 'verify'), version: '5', verified: false },
       effects: ['issue', 'add new'],
       latest: 'new',
     },
@@ -293,24 +287,21 @@ test.each<[string, Plan, Expected]>([
     "only warns of a key that couldn't be verified when no cleanup is due",
     { check: () => INCONCLUSIVE, policy: { gracePeriodMs: DAY } },
     {
-      status: 200,
       result: { outcome: 'rotated', verified: false, warnings: [expect.any(String)] },
     },
   ],
   [
     'fails no run for an inconclusive answer about a key that is not due',
     { policy: NOT_DUE, check: () => INCONCLUSIVE },
-    { status: 200, result: { outcome: 'not_due', verified: false } },
+    { result: { outcome: 'not_due', verified: false } },
   ],
   [
     'leaves cleanup to the next run after an inconclusive answer about a key that is not due',
     { ...LEFT_OVER, policy: NOT_DUE, check: () => INCONCLUSIVE },
     {
       status: 503,
-      result: { outcome: 'incomplete', error: { code: 'VERIFY_INCONCLUSIVE' } },
-      message: [
-        "about the key of version 4: cache.example.com couldn't be reached (ECONNREFUSED).",
-      ],
+      result: incomplete('VERIFY_INCONCLUSIVE', 'verify'),
+      message: ["of version 4: cache.example.com couldn't be reached (ECONNREFUSED)."],
       effects: [],
     },
   ],
@@ -318,25 +309,16 @@ test.each<[string, Plan, Expected]>([
     'verifies and reports nothing when VERIFY is off',
     { ...LEFT_OVER, policy: { verify: false } },
     {
-      status: 200,
       result: { outcome: 'rotated', verified: undefined, warnings: undefined },
       calls: ['issue', 'add new', 'disable 3', 'disable 4'],
     },
   ],
   [
     'still revokes orphaned keys, of earlier runs too, when the add fails',
-    {
-      ...CLEANS_UP,
-      next: MINT,
-      addFails: [STORE_REFUSES],
-      ownKeys: [...KEYS, ownKey('earlier')],
-    },
+    { ...CLEANS_UP, next: MINT, addFails: [STORE_REFUSES], ownKeys: [...KEYS, ownKey('earlier')] },
     {
       status: 502,
-      result: {
-        ...failed('SECRET_MANAGER_REFUSED', 'add'),
-        revoked: ['new', 'k2', 'earlier'],
-      },
+      result: { ...failed('SECRET_MANAGER_REFUSED', 'add'), revoked: ['new', 'k2', 'earlier'] },
       effects: ['issue', 'add new', 'revoke new', 'revoke k2', 'revoke earlier'],
     },
   ],
@@ -349,11 +331,7 @@ test.each<[string, Plan, Expected]>([
     'cleans nothing up in a secret that was recreated',
     { ...CLEANS_UP, store: { add: inTurn(version(1)) } },
     {
-      status: 200,
-      result: {
-        outcome: 'rotated',
-        warnings: [expect.stringContaining('the secret was recreated')],
-      },
+      result: { outcome: 'rotated', warnings: [expect.stringContaining('was recreated')] },
       effects: ['issue', 'add new'],
     },
   ],
@@ -378,22 +356,6 @@ test("doesn't begin when too little time is left to issue a key", async () => {
   const { run, clock } = testBed();
   const { result, status, calls } = await run({ deadline: clock.monotonic() + 90 * SECOND - 1 });
   expect([status, result.error?.code, calls]).toEqual([504, 'DEADLINE_EXCEEDED', []]);
-});
-
-test('issues nothing after an inspection that took too long', async () => {
-  const bed = testBed({
-    store: { list: () => bed.clock.sleep(10_001).then(() => ({ versions: [version(4)] })) },
-  });
-  const { result, calls } = await bed.run({ deadline: bed.clock.monotonic() + 100 * SECOND });
-  expect(result).toMatchObject(failed('DEADLINE_EXCEEDED', 'issue'));
-  expect(effects(calls)).toEqual([]);
-});
-
-test('fails with INTERNAL after an unexpected error, and only the log gets the cause', async () => {
-  const cause = new TypeError('planted');
-  const run = await testBed({ next: { issue: inTurn<never>(cause) } }).run();
-  expect(run).toMatchObject({ status: 500, cause, result: failed('INTERNAL', 'issue') });
-  expect(JSON.stringify(run.result)).not.toContain('planted');
 });
 
 test.each<[string, Partial<NextKey>, string[], string[] | undefined]>([
@@ -433,9 +395,9 @@ describe('a rejected newest key that is not due', () => {
   ])('of a minted secret is replaced when %s', async (_name, plan) => {
     const { result, calls, latest } = await check(
       { ...MINTED, check: checks({ k4: REJECTED }), ...plan },
-      { status: 200, result: { outcome: 'rotated', verified: true, disabled: ['3', '4'] } },
+      { result: { outcome: 'rotated', verified: true, disabled: ['3', '4'] } },
     );
-    expect(result.reason).toBe('The vendor rejects the newest key');
+    expect(result.reason).toBe('The issuer rejects the newest key');
     expect(calls.slice(0, 2)).toEqual(['verifyNewest k4', 'issue']);
     expect(await latest()).toBe('new');
   });
@@ -460,7 +422,7 @@ describe('a rejected newest key that is not due', () => {
 
   test('of a refreshed secret that is due is refreshed first', async () => {
     const plan = { check: checks({ k4: REJECTED }) };
-    await check(plan, { status: 200, result: { outcome: 'rotated' } });
+    await check(plan, { result: { outcome: 'rotated' } });
   });
 
   test("doesn't hide another blocker", async () => {
@@ -471,7 +433,7 @@ describe('a rejected newest key that is not due', () => {
     expect(result.warnings).toEqual([expect.stringMatching(/^verify: NEWEST_KEY_REJECTED: /)]);
   });
 
-  test('says nothing about the key of a version that somebody else adds meanwhile', async () => {
+  test('is not reported when another process adds a version', async () => {
     const bed = bedWithNewer({ ...OLD, check: checks({ k4: REJECTED_BY_ISSUER }) }, MINT);
     const { result } = await bed.run();
     expect([result.outcome, result.verified]).toEqual(['superseded', undefined]);
@@ -506,9 +468,9 @@ test('a failed disable makes the run incomplete, and the next run continues', as
 test('warns of another configured name of the same secret, and rotates nothing', async () => {
   const { begin, calls } = testBed(CLEANS_UP);
   const asked: unknown[] = [];
-  const aliasOf = (name: string | undefined) =>
+  const earlierNameOf = (name: string | undefined) =>
     Promise.resolve(void asked.push(name)).then(() => 'projects/1/secrets/s');
-  const { result, status } = await rotate({ ...begin(), aliasOf });
+  const { result, status } = await rotate({ ...begin(), earlierNameOf });
   expect(status).toBe(200);
   expect(result).toMatchObject({
     outcome: 'not_due',
@@ -550,7 +512,7 @@ describe('a dry run', () => {
       },
     ],
   ])('reports that a run would %s, and changes nothing', async (_name, plan, expected) => {
-    const { result } = await checkDry(plan, { status: 200, result: {} });
+    const { result } = await checkDry(plan, { result: {} });
     expect(result).toEqual({
       secret: SECRET.name,
       outcome: 'dry_run',
@@ -568,11 +530,6 @@ describe('a dry run', () => {
       { reason: 'would rotate: the secret is empty', issuedBy: 'mint', disabled: [] },
     ],
     [
-      'no expiry as a blocker when the key is minted anew',
-      { next: MINT, contents: EXPIRED },
-      { reason: expect.stringContaining('the key expired') as string },
-    ],
-    [
       "no cleanup when the newest key isn't verified",
       { policy: { ...NOT_DUE, ...ALL }, ownKeys: KEYS, check: () => INCONCLUSIVE },
       {
@@ -581,7 +538,7 @@ describe('a dry run', () => {
       },
     ],
   ])('reports %s', async (_name, plan, result) => {
-    await checkDry(plan, { status: 200, result: { outcome: 'dry_run', ...result } });
+    await checkDry(plan, { result: { outcome: 'dry_run', ...result } });
   });
 
   test.each<[string, Plan, number, string]>([

@@ -113,7 +113,7 @@ describe('a run that hangs', () => {
     expect(clock.monotonic() - start).toBe(TIMEOUT);
   });
 
-  test.each([false, true])('lets later runs start anew (force: %s)', async (force) => {
+  test.each([false, true])('lets later runs start (force: %s)', async (force) => {
     const { rotate } = rotatorIn(hangsOnce());
     expect(codes(await rotate())).toEqual(['DEADLINE_EXCEEDED']);
     expect(outcomes(await rotate([SECRET], { force }))).toEqual(['rotated']);

@@ -128,21 +128,6 @@ describe('a blocker', () => {
     expect(status.nextRenewal).toBeUndefined();
     expect((await statusIn({ ...expired, next: { by: 'mint' } })).status.error).toBeUndefined();
   });
-
-  test.each<[string, Plan, string]>([
-    ['a payload that is no credential', { contents: { 4: '?' } }, 'PAYLOAD_INVALID'],
-    [
-      'a missing permission',
-      { store: { missingPermissions: inTurn(['add' as const]) } },
-      'PERMISSION_MISSING',
-    ],
-  ])('can be %s', async (_name, plan, code) => {
-    expect((await statusIn(plan)).status).toMatchObject({
-      version: '4',
-      state: 'ENABLED',
-      error: { code },
-    });
-  });
 });
 
 test('reports only the error of a secret that cannot be inspected', async () => {

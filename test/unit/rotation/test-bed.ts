@@ -24,7 +24,7 @@ export const SECRET: Secret = { ...secretName('projects/p/secrets/s'), payload: 
 
 /** The key of a version has ten days left, a new one thirty. */
 export const EXPIRES_AT = NOW + 10 * DAY;
-export const NEW_EXPIRES_AT = NOW + 30 * DAY;
+const NEW_EXPIRES_AT = NOW + 30 * DAY;
 
 /** Version 4, the newest in most tests, isn't due with this. */
 export const NOT_DUE: Partial<RenewalPolicy> = { renewBefore: { minimumMs: HOUR } };
@@ -116,10 +116,8 @@ export function testBed(plan: Plan = {}) {
   }
   const unreadable = new Set(plan.unreadable);
   const calls: string[] = [];
-  const memory = memoryStore(
-    { versions, payloads, unreadable, now: () => clock.now() },
-    plan.addFails,
-  );
+  const content: Content = { versions, payloads, unreadable, now: () => clock.now() };
+  const memory = memoryStore(content, plan.addFails);
   const store = recorded(plan.store, calls, memory);
   const next = plan.next instanceof RotationError ? plan.next : plannedNext(plan.next, calls);
   const check = (credential: Credential): Promise<KeyCheck> =>
@@ -140,8 +138,8 @@ export function testBed(plan: Plan = {}) {
     close: () => undefined,
   });
   const keys: KeySource = {
-    vendor: 'The vendor',
-    remedy: 'a new key from the console',
+    issuer: 'The issuer',
+    newCredential: 'a new key from the console',
     parse: parseKey,
     open: () => session,
   };
@@ -166,7 +164,7 @@ export function testBed(plan: Plan = {}) {
       unsaved,
       deadlines: new Deadlines(clock, chosen.deadline),
       timings: new StepTimings(clock),
-      aliasOf: () => Promise.resolve(undefined),
+      earlierNameOf: () => Promise.resolve(undefined),
       keyIdsInOtherSecrets: () => Promise.resolve(plan.keyIdsInOtherSecrets ?? new Set()),
     };
   }
@@ -218,17 +216,16 @@ export function effects(calls: readonly string[]): string[] {
   return calls.filter((call) => !call.startsWith('verify'));
 }
 
-interface Memory {
+interface Content {
   readonly versions: Map<number, Version>;
   readonly payloads: Map<number, Uint8Array>;
   readonly unreadable: Set<number>;
   readonly now: () => number;
 }
 
-export function memoryStore(
-  { versions, payloads, unreadable, now }: Memory,
-  addFails: readonly Error[] = [],
-): SecretStore {
+function memoryStore(content: Content, addFails: readonly Error[] = []): SecretStore {
+  const { versions, payloads, unreadable, now } = content;
+  const canonicalName = 'projects/1/secrets/s';
   const failures = [...addFails];
   const last = (): number => Math.max(0, ...versions.keys());
   const set = (number: number, state: Version['state']): Promise<boolean> => {
@@ -245,22 +242,15 @@ export function memoryStore(
       if (found.state !== 'ENABLED' || unreadable.has(number) || payload === undefined) {
         return Promise.resolve({ kind: 'not_readable', reason: 'FAILED_PRECONDITION' });
       }
-      return Promise.resolve({
-        kind: 'payload',
-        number,
-        payload,
-        canonicalName: 'projects/1/secrets/s',
-      });
+      return Promise.resolve({ kind: 'payload', number, payload, canonicalName });
     },
     get: (_, number) => Promise.resolve(versions.get(number)),
-    list: () =>
-      Promise.resolve({ versions: [...versions.values()], canonicalName: 'projects/1/secrets/s' }),
+    list: () => Promise.resolve({ versions: [...versions.values()], canonicalName }),
     missingPermissions: () => Promise.resolve([]),
-    permissionMissing: (_, permissions) =>
-      new RotationError('PERMISSION_MISSING', {
-        problem: `Test: ${permissions.join(', ')} missing.`,
-        action: 'Grant it.',
-      }),
+    permissionMissing: (_, permissions) => {
+      const problem = `Test: ${permissions.join(', ')} missing.`;
+      return new RotationError('PERMISSION_MISSING', { problem, action: 'Grant it.' });
+    },
     add: (_, payload) => {
       const failure = failures.shift();
       if (failure !== undefined) return Promise.reject(failure);
@@ -278,11 +268,10 @@ function plannedNext(plan: Partial<NextKey> | undefined, calls: string[]): NextK
   return {
     by: 'refresh',
     maxUnknownOutcomes: 1,
-    refusal: ({ code, problem, action }, { answerLost, now }) =>
-      new RotationError(answerLost ? 'REFRESH_ANSWER_LOST' : code, {
-        problem: `${problem} Refused at ${now}.`,
-        action,
-      }),
+    refusal: ({ code, problem, action }, { answerLost, now }) => {
+      const parts = { problem: `${problem} Refused at ${now}.`, action };
+      return new RotationError(answerLost ? 'REFRESH_ANSWER_LOST' : code, parts);
+    },
     ...plan,
     issue: (limits) => {
       calls.push('issue');

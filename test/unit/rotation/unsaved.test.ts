@@ -197,7 +197,7 @@ test.each<[string, Plan]>([
   ['', {}],
   [' when no other key can be issued', { next: error('KEY_NOT_REFRESHABLE') }],
   [' when the current key expired', { contents: { 4: key('k4', NOW - 1) } }],
-])('a dry run tells that an unsaved credential would be stored%s', async (_name, plan) => {
+])('a dry run reports that an unsaved credential would be stored%s', async (_name, plan) => {
   const { run, unsaved, inspection } = testBed(plan);
   unsaved.set(SECRET, { ...UNSAVED, issuedFrom: inspection.newest });
   const { result } = await run({ dryRun: true });
@@ -237,7 +237,7 @@ describe('an unsaved credential that is rejected', () => {
     expect(unsaved.get(SECRET)).toBeUndefined();
   });
 
-  test('is verified once more and stored when another key is refused: its token is used', async () => {
+  test('is verified once more and stored when another key is refused, because its token is used', async () => {
     const { run } = await bedWithUnsaved({
       check: answers(ACCEPTED, REJECTED, ACCEPTED),
       next: { issue: inTurn<IssuedKey>(ISSUED, REFUSED) },

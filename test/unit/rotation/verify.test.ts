@@ -39,11 +39,11 @@ async function verifyIn(plan: Plan, { age = 0, isFirst = false } = {}) {
 }
 
 describe('verifyIssued', () => {
-  test('asks once when the key is accepted', async () => {
+  test('verifies once when the key is accepted', async () => {
     expect(await verifyIn({})).toEqual({ check: ACCEPTED, calls: ['verifyNew new'], took: 0 });
   });
 
-  test('asks nobody when keys are not verified', async () => {
+  test('makes no call when VERIFY is off', async () => {
     const { check, calls } = await verifyIn({ policy: { verify: false } });
     expect([check, calls]).toEqual([undefined, []]);
   });
@@ -52,7 +52,7 @@ describe('verifyIssued', () => {
     ['a new key is rejected at first', [REJECTED, REJECTED, REJECTED, REJECTED, ACCEPTED]],
     ['an answer is inconclusive at first', [INCONCLUSIVE, INCONCLUSIVE, ACCEPTED]],
     ['answers differ', [INCONCLUSIVE, REJECTED, INCONCLUSIVE, ACCEPTED]],
-  ])('asks again when %s', async (_name, checks) => {
+  ])('verifies again when %s', async (_name, checks) => {
     expect((await verifyIn({ session: answers(inTurn(...checks)) })).check).toEqual(ACCEPTED);
   });
 
@@ -110,11 +110,11 @@ describe('verifyNewest', () => {
     return { check, calls, took: clock.monotonic() - start };
   }
 
-  test('asks about the newest key', async () => {
+  test('verifies the newest key', async () => {
     expect(await verify({})).toEqual({ check: ACCEPTED, calls: ['verifyNewest k4'], took: 0 });
   });
 
-  test('asks nobody when keys are not verified', async () => {
+  test('makes no call when VERIFY is off', async () => {
     const nothing = { check: undefined, calls: [], took: 0 };
     expect(await verify({ policy: { verify: false } })).toEqual(nothing);
   });

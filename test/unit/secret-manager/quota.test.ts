@@ -1,5 +1,5 @@
 import { RotationError } from '../../../src/errors';
-import { CallQueue, Priority, type QueuedCall } from '../../../src/secret-manager/quota';
+import { CallQueue, Priority } from '../../../src/secret-manager/quota';
 import { ManualClock, settled } from '../manual-clock';
 
 let clock: ManualClock;
@@ -22,7 +22,7 @@ const CHANGE = { quota: 'write', priority: Priority.CHANGE } as const;
 /** Makes a call that takes until the test ends it; resolves to `done`, or the code of its error. */
 async function call(
   name: string,
-  kind: Pick<QueuedCall, 'quota' | 'priority'>,
+  kind: typeof READ | typeof ADD | typeof CHANGE,
   options: { project?: string; deadlineMs?: number } = {},
 ): Promise<string> {
   const { project = 'p', deadlineMs = 3_600_000 } = options;

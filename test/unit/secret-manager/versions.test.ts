@@ -1,19 +1,13 @@
 import fc from 'fast-check';
-import { parseSecretName } from '../../../src/secret-name';
 import {
   parseVersion,
   parseVersionName,
   toVersionList,
   type ApiVersion,
 } from '../../../src/secret-manager/versions';
+import { NOW, SECOND, secretName } from '../support';
 
-const SECRET = parseSecretName('projects/p/secrets/s') ?? fail();
-const NOW = Date.parse('2026-12-01T00:00:00Z');
-const SECOND = 1000;
-
-function fail(): never {
-  throw new Error('not a name');
-}
+const SECRET = secretName('projects/p/secrets/s');
 
 function entry(number: number, fields: Partial<ApiVersion> = {}): ApiVersion {
   return {
@@ -27,13 +21,13 @@ function entry(number: number, fields: Partial<ApiVersion> = {}): ApiVersion {
 
 const list = (...entries: ApiVersion[]) => toVersionList(entries, SECRET, NOW);
 
-it('lists versions once each, in ascending order', () => {
+test('lists versions once each, in ascending order', () => {
   const { versions, canonicalName } = list(entry(3), entry(2), entry(3), entry(2), entry(1));
   expect(versions.map(({ number }) => number)).toEqual([1, 2, 3]);
   expect(canonicalName).toBe('projects/12/secrets/s');
 });
 
-it.each([
+test.each([
   [['ENABLED', 'DISABLED'], 'ENABLED'],
   [['DESTROYED', 'DISABLED'], 'DISABLED'],
   [['DESTROYED', 'ENABLED'], 'ENABLED'],
@@ -45,14 +39,19 @@ it.each([
   }
 });
 
-it('takes the later time of a version that is listed with two', () => {
+test('takes the later time of a version that is listed with two', () => {
   const other = entry(1, { createTime: { seconds: 500 } });
   const none = entry(1, { createTime: null });
   expect(list(other, entry(1)).versions).toMatchObject([{ createdAt: 500 * SECOND }]);
-  expect(list(entry(1), none).versions).toMatchObject([{ createdAt: 100 * SECOND }]);
+  for (const entries of [
+    [entry(1), none],
+    [none, entry(1)],
+  ]) {
+    expect(list(...entries).versions).toMatchObject([{ createdAt: 100 * SECOND }]);
+  }
 });
 
-it('keeps a version without a known state, as enabled and incomplete', () => {
+test('keeps a version without a known state, as enabled and incomplete', () => {
   const unknown = { state: 'STATE_UNSPECIFIED' } as const;
   expect(list(entry(1, unknown), entry(2)).versions).toMatchObject([
     { number: 1, state: 'ENABLED', incomplete: true },
@@ -63,19 +62,15 @@ it('keeps a version without a known state, as enabled and incomplete', () => {
   ]);
 });
 
-it('dates a version without a time by the next one, and the newest by now', () => {
+test('dates a version without a time by the next one, and the newest by now', () => {
   const none = { createTime: null };
   const { versions } = list(entry(1), entry(2, none), entry(3), entry(4, none));
-  expect(versions.map(({ createdAt }) => createdAt)).toEqual([
-    100 * SECOND,
-    300 * SECOND,
-    300 * SECOND,
-    NOW,
-  ]);
+  const times = versions.map(({ createdAt }) => createdAt);
+  expect(times).toEqual([100 * SECOND, 300 * SECOND, 300 * SECOND, NOW]);
   expect(versions.map(({ incomplete }) => incomplete)).toEqual([false, true, false, true]);
 });
 
-it.each([
+test.each([
   ['no name', { name: null }],
   ['no number', { name: 'projects/12/secrets/s/versions/latest' }],
   ['number 0', { name: 'projects/12/secrets/s/versions/0' }],
@@ -86,7 +81,7 @@ it.each([
   expect(list(entry(1, fields), entry(2)).versions.map(({ number }) => number)).toEqual([2]);
 });
 
-it('reads the fields of a version', () => {
+test('reads the fields of a version', () => {
   const version = entry(7, {
     state: 'DISABLED',
     createTime: { seconds: '1700000000', nanos: 123_999_999 },
@@ -120,7 +115,7 @@ describe('for any entries', () => {
     { maxLength: 20 },
   );
 
-  it('is unique, sorted, complete in its fields, and never less cautious than an entry', () => {
+  test('is unique, sorted, complete in its fields, and never less cautious than an entry', () => {
     fc.assert(
       fc.property(entries, (listed) => {
         const { versions } = toVersionList(listed, SECRET, NOW);

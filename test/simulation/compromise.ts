@@ -1,0 +1,413 @@
+/**
+ * Compromise responses: a kill, a fault, a second process or an operator at every call. The request is then delivered again,
+ * as Pub/Sub does.
+ */
+import { status } from '@grpc/grpc-js';
+import { DAY, MINUTE } from '../../src/duration';
+import type { Fault, Moment } from '../../emulators/faults';
+import { Chance } from './chance';
+import {
+  errors,
+  inject,
+  injection,
+  KEY_API_METHODS,
+  MOMENTS,
+  SHORTEST_TIMEOUT_MS,
+  statuses,
+} from './faults';
+import { Interleaving } from './interleaving';
+import { killAt } from './kill';
+import { descriptionOf, keyIn, readPayload } from './keys';
+import { ACTIONS, repair } from './operators';
+import { testCase, type Case, type Extent, type Group } from './simulation';
+import type { OnCall, Run, Site, TestBed, TestBedOptions, Worker } from './test-bed';
+
+interface CompromisedKind {
+  readonly name: string;
+  readonly options: TestBedOptions;
+  /** The code of a response without faults; undefined if it is contained. */
+  readonly code?: 'NOT_CONTAINED';
+}
+
+/** Neither the grace period nor the missing `REVOKE` delays a response. */
+const LENIENT = { gracePeriodMs: 30 * DAY, revoke: false };
+
+const MINTED: CompromisedKind = {
+  name: 'minted',
+  options: { renewal: 'mint', policy: LENIENT, other: 'own key', response: {} },
+};
+const V1: CompromisedKind = {
+  name: 'v1',
+  options: { refreshTokens: 'single-use', policy: LENIENT, response: {} },
+  code: 'NOT_CONTAINED',
+};
+
+const KINDS: readonly CompromisedKind[] = [
+  MINTED,
+  {
+    name: 'minted, revoked first',
+    options: { ...MINTED.options, response: { revokeFirst: true } },
+  },
+  {
+    name: 'minted, shared with another secret',
+    options: { ...MINTED.options, other: 'shared key' },
+    code: 'NOT_CONTAINED',
+  },
+  // The key of the console has another description, so only its version shows it.
+  { name: 'minted, from the console', options: { ...MINTED.options, start: 'console' } },
+  {
+    name: 'the management key',
+    options: { ...MINTED.options, renewsManagementKey: true, response: { of: 'management' } },
+  },
+  {
+    name: 'all secrets',
+    options: { ...MINTED.options, renewsManagementKey: true, response: { of: 'all' } },
+  },
+  { name: 'v2', options: { renewal: 'v2', policy: LENIENT, response: {} }, code: 'NOT_CONTAINED' },
+  V1,
+  { ...V1, name: 'v1, reusable token', options: { ...V1.options, refreshTokens: 'reusable' } },
+  {
+    name: 'v1, to be minted',
+    options: { ...MINTED.options, start: 'v1' },
+    code: 'NOT_CONTAINED',
+  },
+];
+
+/** Kinds for the cases that are too many for all kinds. */
+const REPRESENTATIVE: readonly string[] = ['minted', 'the management key', 'v2', 'v1'];
+
+/** The calls of a response, before and after their effects. */
+async function sitesOf(
+  worker: Worker,
+  { options }: CompromisedKind,
+  makes: Sites['makes'],
+): Promise<Site[]> {
+  const sites: Site[] = [];
+  const onCall: OnCall = (site) => void sites.push(site);
+  await testCase('', options, async (bed) => {
+    await (makes === 'response' ? bed.respond(onCall) : bed.run({ onCall, body: { force: true } }));
+    return [];
+  }).run(worker);
+  return sites;
+}
+
+function isAt({ method, n, when }: Site): (site: Site) => boolean {
+  return (site) => site.method === method && site.n === n && site.when === when;
+}
+
+/** Does something once, when a response is at a call. */
+function once(site: Site, act: () => void | Promise<void>): OnCall {
+  let isDone = false;
+  return async (reached) => {
+    if (isDone || !isAt(site)(reached)) return;
+    isDone = true;
+    await act();
+  };
+}
+
+interface Play {
+  /** What happens at the call, if a case plays more than one thing there. */
+  readonly name?: string;
+  readonly play: (bed: TestBed) => Promise<readonly string[]>;
+}
+
+interface Sites {
+  readonly makes?: 'response' | 'rotation';
+  /** Of so many calls, the full simulation plays one. */
+  readonly every?: number;
+  readonly moments?: readonly Moment[];
+}
+
+/** Of so many calls, the short simulation plays one. */
+const SHORT_EVERY = 23;
+
+/** A case that plays the same at every call of a response. */
+function atEveryCall(
+  what: string,
+  kind: CompromisedKind,
+  extent: Extent,
+  playsAt: (site: Site) => readonly Play[],
+  { makes = 'response', every = 1, moments = MOMENTS }: Sites = {},
+): Case {
+  let count = 0;
+  return {
+    name: `${kind.name}: ${what} at every call`,
+    count: () => count,
+    run: async (worker) => {
+      const failures: string[] = [];
+      const sites = await sitesOf(worker, kind, makes);
+      const step = extent === 'full' ? every : SHORT_EVERY;
+      const played = sites
+        .filter(({ when }) => moments.includes(when))
+        .filter((_, index) => index % step === 0);
+      for (const site of played) {
+        for (const { name = '', play } of playsAt(site)) {
+          count += 1;
+          const violations = await testCase('', kind.options, play).run(worker);
+          const where = `[${site.when} ${site.method}#${site.n} ${name}]`;
+          failures.push(...violations.map((each) => `${each} ${where}`));
+        }
+      }
+      return failures;
+    },
+  };
+}
+
+/**
+ * The last delivery, without faults: it ends the response.
+ *
+ * @param isNew whether the delivery must find a new key that an earlier one stored
+ */
+async function deliverLast(
+  bed: TestBed,
+  { code }: CompromisedKind,
+  isNew = false,
+): Promise<string[]> {
+  bed.clock.advance(MINUTE);
+  const before = versionsOf(bed).length;
+  let run = await bed.respond();
+  // Somebody used the refresh token, and the new key was lost.
+  if (run.code !== undefined && run.code !== code && !bed.canGoOn) {
+    repair(bed);
+    run = await bed.respond();
+  }
+  return [
+    ...(isNew && versionsOf(bed).length > before ? ['invariant 4: a repeat issued again'] : []),
+    ...checkEnd(bed, run, code),
+  ];
+}
+
+function checkEnd(bed: TestBed, run: Run, kindCode: string | undefined): string[] {
+  const { momento, secretManager } = bed;
+  const { account } = momento;
+  const violations: string[] = [];
+  const isInOlderVersion = bed.compromised.some(({ name }) =>
+    secretManager
+      .versions(name)
+      .slice(1)
+      .some(({ state, payload }) => state === 'ENABLED' && momento.accepts(keyIn(payload))),
+  );
+  // An operator or another process can revoke or replace a key that the response can't revoke.
+  const code = bed.hasCompromisedKeys || isInOlderVersion ? kindCode : undefined;
+  if (run.code !== code || run.status !== (code === undefined ? 200 : 500)) {
+    violations.push(`the response is ${run.outcome} ${run.code ?? ''} (${run.status})`);
+  }
+  for (const { name } of bed.compromised) {
+    const [newest, ...older] = secretManager.versions(name);
+    const enabled = older.filter(({ state }) => state === 'ENABLED');
+    if (newest?.state !== 'ENABLED') violations.push('the newest version is not enabled');
+    // The next attempt must read the others, whose keys might work.
+    const rejected = enabled.filter(
+      ({ payload }) => payload && readPayload(payload) && !momento.accepts(keyIn(payload)),
+    );
+    if (rejected.length > 0) violations.push(`${rejected.length} old versions are enabled`);
+    const live = account
+      .keys(descriptionOf(name))
+      .filter((key) => account.isLive(key) && key.apiKey !== keyIn(newest?.payload));
+    if (code === undefined && live.length > 0) violations.push(`${live.length} old keys are left`);
+  }
+  return violations.map((what) => `invariant 4: ${what}`);
+}
+
+function versionsOf({ secretManager, compromised }: TestBed) {
+  return compromised.flatMap(({ name }) => secretManager.versions(name));
+}
+
+function kills(kind: CompromisedKind, extent: Extent): Case {
+  const playsAt = (site: Site): Play[] => [
+    {
+      play: async (bed) => {
+        const before = versionsOf(bed).length;
+        const isKilled = await killAt(bed, isAt(site), bed.response);
+        bed.restart();
+        const isNew = kind.options.response?.of !== 'all' && versionsOf(bed).length > before;
+        return [
+          ...(isKilled ? [] : ['the call was not made']),
+          ...(await deliverLast(bed, kind, isNew)),
+        ];
+      },
+    },
+  ];
+  return atEveryCall('a kill', kind, extent, playsAt);
+}
+
+const CODES = [
+  status.UNAVAILABLE,
+  status.RESOURCE_EXHAUSTED,
+  status.NOT_FOUND,
+  status.FAILED_PRECONDITION,
+  status.PERMISSION_DENIED,
+];
+const STATUSES = [403, 404, 429, 503];
+
+function faultsAt(method: string): Fault[] {
+  const isKeyApi = KEY_API_METHODS.includes(method);
+  return MOMENTS.flatMap((when): Fault[] => [
+    { kind: 'drop', when },
+    ...(isKeyApi ? statuses(when, STATUSES) : errors(when, CODES)),
+  ]);
+}
+
+/** One call fails, or all calls of its method from this one on. */
+function faults(kind: CompromisedKind, extent: Extent, persists: boolean): Case {
+  const options = { ...kind.options, timeoutMs: SHORTEST_TIMEOUT_MS };
+  const playsAt = ({ method, n }: Site): Play[] =>
+    faultsAt(method)
+      .map((fault) => injection(method, n, fault, persists))
+      .map((injected) => ({
+        name: injected.name,
+        play: async (bed) => {
+          await bed.respond(inject(injected));
+          return deliverLast(bed, kind);
+        },
+      }));
+  // The faults have their own moments.
+  const sites: Sites = { moments: ['before'], every: 3 };
+  const what = persists ? 'lasting faults' : 'a fault';
+  return atEveryCall(what, { ...kind, options }, extent, playsAt, sites);
+}
+
+/** What another process does while a process is at a call, and what that process does. */
+const MEETINGS = {
+  'a response of another process': ['response', 'response'],
+  'a rotation of another process': ['rotation', 'response'],
+  'a rotation, and a response of another process': ['response', 'rotation'],
+} as const;
+type Meeting = keyof typeof MEETINGS;
+
+/** While a process is at a call, another one responds to the same message, or rotates. */
+function otherProcess(kind: CompromisedKind, extent: Extent, meeting: Meeting): Case {
+  const [inner, outer] = MEETINGS[meeting];
+  const playsAt = (site: Site): Play[] => [
+    {
+      play: async (bed) => {
+        bed.keyInvariants.hasOtherProcess = true;
+        const bodies = { response: bed.response, rotation: { force: true } };
+        const onCall = once(site, async () => {
+          await bed.runOn(bed.otherInstance(), {}, bodies[inner]);
+        });
+        await bed.run({ onCall, body: bodies[outer] });
+        return [...workingAfterBoth(bed), ...(await deliverLast(bed, kind))];
+      },
+    },
+  ];
+  return atEveryCall(meeting, kind, extent, playsAt, { makes: outer, every: 3 });
+}
+
+/** One of two processes can revoke the other's key before it sees it. In the end, applications have a working key. */
+function workingAfterBoth(bed: TestBed): string[] {
+  bed.keyInvariants.hasOtherProcess = false;
+  return bed.compromised
+    .filter(({ name }) => !bed.momento.accepts(keyIn(bed.secretManager.latest(name))))
+    .map(({ name }) => `invariant 1: two processes left no working key in ${name}`);
+}
+
+function operatorActions(kind: CompromisedKind, extent: Extent): Case[] {
+  const { renewal = 'v1' } = kind.options;
+  const actions = ACTIONS.filter(({ renewals }) => renewals?.includes(renewal) ?? true);
+  return actions.map((action) => {
+    const playsAt = (site: Site): Play[] => [
+      {
+        play: async (bed) => {
+          const chance = new Chance(0);
+          const act = () => bed.operator(() => action.do(bed, chance));
+          await bed.respond(once(site, act));
+          repair(bed);
+          return deliverLast(bed, kind);
+        },
+      },
+    ];
+    return atEveryCall(`an operator ${action.name}`, kind, extent, playsAt, { every: 3 });
+  });
+}
+
+/** Random orders of the calls of two processes. */
+function interleaved(kind: CompromisedKind, orders: number): Case[] {
+  return Array.from({ length: orders }, (_, seed) =>
+    testCase(`${kind.name}: two processes, order ${seed}`, kind.options, async (bed) => {
+      const chance = new Chance(seed);
+      const interleaving = new Interleaving(bed);
+      bed.keyInvariants.hasOtherProcess = true;
+      const { response } = bed;
+      const runs = interleaving.start([response, chance.is(0.5) ? response : { force: true }]);
+      for (;;) {
+        const choices = await interleaving.choices();
+        if (choices.length === 0) break;
+        chance.of(choices).go();
+      }
+      await Promise.all(runs);
+      return [...workingAfterBoth(bed), ...(await deliverLast(bed, kind))];
+    }),
+  );
+}
+
+/** A response that can't be contained at first, and its repeat after a repair. */
+function containedLater(
+  name: string,
+  prepare: (bed: TestBed) => OnCall | undefined,
+  repairIt: (bed: TestBed) => void = () => undefined,
+): Case {
+  return testCase(name, MINTED.options, async (bed) => {
+    const onCall = prepare(bed);
+    const violations: string[] = [];
+    for (let delivery = 1; delivery <= 2; delivery += 1) {
+      const { result } = await bed.respond(onCall);
+      if (result.contained !== false) violations.push(`delivery ${delivery} is contained`);
+    }
+    repairIt(bed);
+    return [...violations, ...(await deliverLast(bed, MINTED))];
+  });
+}
+
+const CONTAINED_LATER: readonly Case[] = [
+  containedLater(
+    "a version can't be read",
+    ({ secretManager, secret }) => {
+      secretManager.setKeyState(secret.name, '2', 'DISABLED');
+      return undefined;
+    },
+    ({ secretManager, secret }) => secretManager.setKeyState(secret.name, '2', 'ENABLED'),
+  ),
+  containedLater(
+    'Momento rejects the new key',
+    ({ keyApi }) => {
+      keyApi.newKeyRejections = 1000;
+      return undefined;
+    },
+    ({ keyApi }) => (keyApi.newKeyRejections = 0),
+  ),
+  containedLater(
+    'Momento goes on accepting an old key',
+    () =>
+      ({ method, when }) =>
+        method === 'RevokeKey' && when === 'before'
+          ? { kind: 'status', status: 404, when }
+          : undefined,
+  ),
+];
+
+export const compromise: Group = {
+  name: 'compromise',
+  title:
+    'a response to compromised keys, with a kill, a fault, a process or an operator at every call',
+  concurrency: 4,
+  // A case is a run at every call.
+  caseLimitMs: 1_800_000,
+  cases: (extent) => {
+    const isFull = extent === 'full';
+    const representative = KINDS.filter(({ name }) => REPRESENTATIVE.includes(name));
+    return [
+      ...CONTAINED_LATER,
+      ...KINDS.flatMap((kind) => [
+        kills(kind, extent),
+        ...(Object.keys(MEETINGS) as Meeting[]).map((each) => otherProcess(kind, extent, each)),
+        ...interleaved(kind, isFull ? 20 : 1),
+      ]),
+      ...representative.flatMap((kind) => [
+        faults(kind, extent, false),
+        faults(kind, extent, true),
+        ...operatorActions(kind, extent),
+      ]),
+    ];
+  },
+};

@@ -219,6 +219,42 @@ const MUTANTS: readonly Mutant[] = [
     replace: 'key.description.startsWith(description)',
     caughtBy: 'operators: mint: an operator adds a credential before AccessSecretVersion#1',
   },
+  {
+    name: 'revokes old keys before the response has stored a new one',
+    file: 'rotation/compromise.ts',
+    search: 'if (run.compromise.revokeFirst && ',
+    replace: 'if (',
+    caughtBy: "compromise: a version can't be read",
+  },
+  {
+    name: 'revokes the newest key of another secret in a compromise response',
+    file: 'rotation/compromise.ts',
+    search: 'return user && `${user} uses it`;',
+    replace: 'return undefined;',
+    caughtBy:
+      'compromise: minted, shared with another secret: a response of another process at every call',
+  },
+  {
+    name: 'takes any answer in a compromise response for a rejection',
+    file: 'rotation/compromise.ts',
+    search: "if (check.verdict === 'rejected') key.rejectedAt",
+    replace: 'key.rejectedAt',
+    caughtBy: 'compromise: minted, from the console: Momento goes on accepting an old key',
+  },
+  {
+    name: 'counts a repeated response as contained after it disabled a version whose key works',
+    file: 'rotation/old-keys.ts',
+    search: 'this.isRepeat && !this.areListed ? this.notRead : []',
+    replace: '[] as string[]',
+    caughtBy: 'compromise: v1: a kill at every call',
+  },
+  {
+    name: 'keeps a minted key that a compromise response revoked before it was stored',
+    file: 'rotation/renew.ts',
+    search: 'if (await wasRevoked(run, inspection, issued, added))',
+    replace: 'if (false)',
+    caughtBy: 'test/unit/rotation/renew.test.ts',
+  },
 ];
 
 const root = resolve(__dirname, '..');

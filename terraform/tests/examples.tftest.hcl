@@ -23,7 +23,7 @@ run "v2" {
   assert {
     condition = alltrue([
       for command in [output.store_management_key_command, "terraform output -raw rotate_command"] :
-      strcontains(replace(file("${path.module}/../../../README.md"), "PROJECT", "test-project"), "   ${command}\n")
+      strcontains(replace(file("${path.module}/../../../README.md"), "PROJECT", "test-project"), "   ${command}")
     ])
     error_message = "The README has other commands than the outputs."
   }

@@ -128,7 +128,11 @@ if [[ ! -e $settings ]]; then
   [[ -z $role ]] || text+="
 management_key = {}
 rotation = { revoke = true }
-secrets = { momento-api-key = { role = \"$role\", lifetime = \"30d\" } }"
+# The management key renews itself, and the alerts watch its expiry.
+secrets = {
+  momento-api-key        = { role = \"$role\", lifetime = \"30d\" }
+  momento-management-key = { lifetime = \"90d\" }
+}"
   echo "$text" >"$settings.new" && mv "$settings.new" "$settings"
 fi
 # Other choices than those of the first run would replace resources.

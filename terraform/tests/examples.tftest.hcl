@@ -22,10 +22,15 @@ run "v2" {
 
   assert {
     condition = alltrue([
-      for command in [output.store_management_key_command, output.rotate_command] :
-      strcontains(replace(file("${path.module}/../../README.md"), "YOUR_PROJECT", "test-project"), "\n${command}\n")
+      for command in [output.store_management_key_command, "terraform output -raw rotate_command"] :
+      strcontains(replace(file("${path.module}/../../../README.md"), "PROJECT", "test-project"), "   ${command}")
     ])
     error_message = "The README has other commands than the outputs."
+  }
+
+  assert {
+    condition     = sort(keys(output.compromised_command)) == tolist(["momento-api-key", "momento-management-key"])
+    error_message = "The management key isn't rotated, so no alert watches its expiry."
   }
 }
 

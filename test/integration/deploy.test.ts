@@ -172,7 +172,11 @@ test('applies, stores the management key and rotates when keys are minted', asyn
       'project_id = "my-project"',
       'management_key = {}',
       'rotation = { revoke = true }',
-      'secrets = { momento-api-key = { role = "r-abcdefg", lifetime = "30d" } }',
+      '# The management key renews itself, and the alerts watch its expiry.',
+      'secrets = {',
+      '  momento-api-key        = { role = "r-abcdefg", lifetime = "30d" }',
+      '  momento-management-key = { lifetime = "90d" }',
+      '}',
       '',
     ].join('\n'),
   );

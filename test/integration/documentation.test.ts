@@ -264,12 +264,16 @@ describe('the documentation', () => {
     const [minted = '', refreshed = '', common = ''] = [
       ...read('docs/deploy-gcloud.md').matchAll(/env\.yaml <<END\n(.*?)^END$/gms),
     ].map(([, text = '']) => text.replaceAll('$PROJECT', 'p').replace('ROLE_ID', 'r-abcdefg'));
-    for (const text of [minted, refreshed]) {
+    const [key, managementKey] = ['momento-api-key', 'momento-management-key'].map((id) => ({
+      name: `projects/p/secrets/${id}`,
+    }));
+    for (const [text, secrets] of [
+      [minted, [key, managementKey]],
+      [refreshed, [key]],
+    ] as const) {
       const env = parse(text + common) as Record<string, string>;
       expect(Object.values(env).filter((value) => typeof value !== 'string')).toEqual([]);
-      expect(parseConfig(env)).toMatchObject({
-        secrets: [{ name: 'projects/p/secrets/momento-api-key' }],
-      });
+      expect(parseConfig(env)).toMatchObject({ secrets });
     }
     expect(parse(minted)).toMatchObject({ REVOKE: 'true' });
   });

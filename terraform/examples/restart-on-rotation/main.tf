@@ -27,6 +27,9 @@ module "momento_key_rotator" {
       # The id is known only after the topic was created, so this uses the name.
       topics = ["projects/${var.project_id}/topics/${google_pubsub_topic.versions.name}"]
     }
+
+    # It renews itself, and the alerts watch its expiry.
+    momento-management-key = { lifetime = "90d" }
   }
 }
 

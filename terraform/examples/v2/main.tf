@@ -30,6 +30,9 @@ module "momento_key_rotator" {
 
   secrets = {
     momento-api-key = { role = var.role, lifetime = "30d" }
+
+    # It renews itself, and the alerts watch its expiry.
+    momento-management-key = { lifetime = "90d" }
   }
 }
 

@@ -16,6 +16,9 @@ module "momento_key_rotator" {
 
   secrets = {
     (local.secret) = { role = var.role, lifetime = "30d" }
+
+    # It renews itself, and the alerts watch its expiry.
+    momento-management-key = { lifetime = "90d" }
   }
 }
 

@@ -28,7 +28,7 @@ const KEYS = { top: FAILURES.top + FAILURES.height + 26, lane: 18, bar: 12 };
 const BIN_MS = 500;
 const TICK_MS = 5000;
 
-/** Where the picture goes: the README's own changes only with `--write`, because it is in the repository. */
+/** The file to write: a temporary one, or with --write the README's picture, which is in the repository. */
 export function pictureFile(args: readonly string[]): string {
   return args.includes('--write')
     ? join(__dirname, '../docs/images/application.svg')

@@ -25,7 +25,7 @@ test('the picture shows every key, every swap and every failure', () => {
 });
 
 test('the picture of the README is replaced only with --write', () => {
-  const shown = resolve(__dirname, '../../docs/application.svg');
+  const shown = resolve(__dirname, '../../docs/images/application.svg');
   expect(pictureFile(['--write'])).toBe(shown);
   const file = pictureFile([]);
   expect(file).toMatch(/application\.svg$/);

@@ -162,6 +162,51 @@ const GROUPS: readonly [string, string, ...[string, string, string][]][] = [
       'key.description.startsWith(description)',
     ],
   ],
+  [
+    'rotation/compromise.ts',
+    "compromise: a version can't be read",
+    [
+      'revokes old keys before the response has stored a new one',
+      'if (run.compromise.revokeFirst && ',
+      'if (',
+    ],
+  ],
+  [
+    'rotation/compromise.ts',
+    'compromise: minted, shared with another secret: a response of another process at every call',
+    [
+      'revokes the newest key of another secret in a compromise response',
+      'return user && `${user} uses it`;',
+      'return undefined;',
+    ],
+  ],
+  [
+    'rotation/compromise.ts',
+    'compromise: minted, from the console: Momento goes on accepting an old key',
+    [
+      'takes any answer in a compromise response for a rejection',
+      "if (check.verdict === 'rejected') key.rejectedAt",
+      'key.rejectedAt',
+    ],
+  ],
+  [
+    'rotation/old-keys.ts',
+    'compromise: v1: a kill at every call',
+    [
+      'counts a repeated response as contained after it disabled a version whose key works',
+      'this.isRepeat && !this.areListed ? this.notRead : []',
+      '[] as string[]',
+    ],
+  ],
+  [
+    'rotation/renew.ts',
+    'test/unit/rotation/renew.test.ts',
+    [
+      'keeps a minted key that a compromise response revoked before it was stored',
+      'if (await wasRevoked(run, inspection, issued, added))',
+      'if (false)',
+    ],
+  ],
 ];
 
 const MUTANTS: readonly Mutant[] = GROUPS.flatMap(([file, caughtBy, ...mutants]) =>

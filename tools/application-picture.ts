@@ -1,8 +1,9 @@
+/** Draws the picture of the application's demo. */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-/** What happened to an application, in milliseconds since the beginning. */
+/** The requests and keys of an application. All times are in milliseconds since the start. */
 export interface Story {
   readonly endedAt: number;
   readonly requests: readonly { readonly at: number; readonly failed: boolean }[];
@@ -13,9 +14,9 @@ export interface Story {
 export interface KeyLife {
   readonly name: string;
   readonly issuedAt: number;
-  /** What the application used it for; undefined if it never did. */
+  /** When the application used the key; undefined if it never did. */
   readonly used: { readonly from: number; readonly until: number } | undefined;
-  /** Undefined for a key that is still good. */
+  /** Undefined for a key that wasn't revoked. */
   readonly revokedAt: number | undefined;
 }
 
@@ -27,14 +28,14 @@ const KEYS = { top: FAILURES.top + FAILURES.height + 26, lane: 18, bar: 12 };
 const BIN_MS = 500;
 const TICK_MS = 5000;
 
-/** Where the picture goes: the README's own changes only with `--write`, because it is in the repository. */
+/** The file to write: a temporary one, or with --write the README's picture, which is in the repository. */
 export function pictureFile(args: readonly string[]): string {
   return args.includes('--write')
-    ? join(__dirname, '../docs/application.svg')
+    ? join(__dirname, '../docs/images/application.svg')
     : join(mkdtempSync(join(tmpdir(), 'momento-key-rotator-')), 'application.svg');
 }
 
-/** Draws requests, failures and the lives of the keys on one axis of time, as SVG. */
+/** Draws requests, failures and the lifetimes of the keys on one time axis, as SVG. */
 export function draw({ endedAt, requests, keys }: Story): string {
   const x = (ms: number): number =>
     round(MARGIN.left + (ms / endedAt) * (WIDTH - MARGIN.left - MARGIN.right));
@@ -44,7 +45,7 @@ export function draw({ endedAt, requests, keys }: Story): string {
 
   const perSecond = Math.round((requests.length * 1000) / endedAt);
 
-  /** One bar for each bin, the higher the more requests it holds. */
+  /** One bar for each bin. Its height shows the number of requests. */
   const bars = (kind: string, all: Story['requests'], row: typeof RATE): string[] => {
     const bins = binned(all, endedAt);
     const most = Math.max(1, ...bins);
@@ -92,7 +93,7 @@ export function draw({ endedAt, requests, keys }: Story): string {
 }
 
 const LEGEND =
-  'Each bar below is a key: light while Momento accepts it, dark while the application uses it, × where it is revoked.';
+  'Each bar below is a key: light while Momento accepts it, dark while the application uses it, × when it is revoked.';
 
 const STYLE = `<style>
 text { font: 11px system-ui, sans-serif; fill: #333 }
@@ -118,7 +119,7 @@ function line(kind: string, x: number, from: number, to: number): string {
   return `<line class="${kind}" x1="${x}" y1="${from}" x2="${x}" y2="${to}"/>`;
 }
 
-/** In the margin, beside what it is about. */
+/** A label in the left margin. */
 function label(content: string, y: number): string {
   return text('label', MARGIN.left - 8, y, content);
 }

@@ -1,6 +1,6 @@
 /**
- * Rotates an application's key every few seconds while it is under load, and exits with 1 if one request fails. Draws what
- * happened; with --write, that is the README's picture, docs/application.svg.
+ * Rotates an application's key every few seconds while the application is under load, and exits with 1 if a request fails.
+ * Draws requests and keys; with --write into docs/images/application.svg, the picture in the README.
  */
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,20 +19,20 @@ const REQUESTS_PER_SECOND = 300;
 const ROTATE_EVERY_MS = 5000;
 const GRACE_SECONDS = 3;
 
-/** After these rotations the old key is good for its grace period; after the rest somebody revokes it at once. */
+/** In these rotations the old key keeps its grace period. In the rest it is revoked at once. */
 const GRACEFUL_ROTATIONS = 6;
 const ROTATIONS = 8;
 
-/** A request is around a swap of keys if it begins this close to it. */
+/** Requests that begin this close to a swap of keys have their own line in the report. */
 const AROUND_MS = 500;
 
 /**
- * The rotator spares a key that is younger than an hour and in no version: another run might be about to store it. So that it
- * doesn't wait here, the services are two hours behind, and their keys two hours old when they come.
+ * The rotator never revokes a key younger than an hour, because another run might be about to store it. The emulators' clock is
+ * two hours behind, so to the rotator every key is two hours old, and the demo doesn't have to wait.
  */
 const BEHIND_MS = 2 * 3600 * 1000;
 
-/** The moment at which the application took a version into use. */
+/** When the application began to use a version. */
 interface Swap {
   readonly version: number;
   readonly at: number;
@@ -41,7 +41,7 @@ interface Swap {
 /** @returns the file with the picture */
 async function demo(): Promise<string> {
   say(
-    'Secret Manager, Momento, the rotator and an application, on this machine. No cloud account is used.\n',
+    'This demo runs the rotator and an application against emulators. It uses no cloud account.\n',
   );
   const services = await startServices({ now: () => Date.now() - BEHIND_MS });
   const stops = [services.stop];
@@ -85,7 +85,7 @@ async function demo(): Promise<string> {
       const version = await rotate(rotator);
       const isGraceful = rotations <= GRACEFUL_ROTATIONS;
       if (!isGraceful && old !== undefined) momento.revoke(old.apiKey);
-      const end = isGraceful ? 'is good for its grace period' : 'is revoked in the same moment';
+      const end = isGraceful ? 'works for its grace period' : 'is revoked at once';
       say(`${seconds(Date.now() - startedAt)} s: version ${version}; the old key ${end}`);
     }
     await sleep(ROTATE_EVERY_MS);
@@ -105,8 +105,8 @@ async function demo(): Promise<string> {
     report(sent, swaps);
     const output = `${rotator.output}${application.output}`;
     const failures = sent.filter(({ failed }) => failed).map(({ outcome }) => outcome);
-    expect('failed requests', failures.join(), '');
-    expect('rotations that the application has seen', swaps.length - 1, ROTATIONS);
+    expect('failed requests', outcomes(failures), '');
+    expect('new keys that the application used', swaps.length - 1, ROTATIONS);
     expect(
       'secrets in the logs',
       momento.secrets().filter((text) => output.includes(text)).length,
@@ -118,7 +118,7 @@ async function demo(): Promise<string> {
   }
 }
 
-/** Lets the rotator run; returns the newest version's number. */
+/** Requests a rotation, and returns the number of the newest version. */
 async function rotate(rotator: FunctionProcess): Promise<string> {
   const { body } = await rotator.post();
   const [result] = (body as { results: [RotationResult] }).results;
@@ -172,6 +172,13 @@ function report(sent: readonly Sent[], swaps: readonly Swap[]): void {
   say('');
 }
 
+/** How often each outcome occurred. */
+function outcomes(all: readonly string[]): string {
+  return [...new Set(all)]
+    .map((outcome) => `${all.filter((each) => each === outcome).length} × ${outcome}`)
+    .join(', ');
+}
+
 function expect(what: string, actual: unknown, expected: unknown): void {
   if (actual !== expected) {
     throw new Error(`${what}: expected ${String(expected)}, got ${String(actual)}`);
@@ -191,9 +198,9 @@ function say(line: string): void {
 }
 
 demo().then(
-  (picture) => say(`Nobody has noticed, and no secret is in a log. The picture: ${picture}`),
+  (picture) => say(`No request failed, and no secret is in a log. The picture: ${picture}`),
   (error: unknown) => {
-    console.error('\nNOT AS EXPECTED:', error);
+    console.error('\nFAILED:', error);
     process.exitCode = 1;
   },
 );

@@ -131,7 +131,7 @@ export function isPush(body: Buffer): boolean {
  *
  * @throws RotationError INVALID_REQUEST
  */
-export function parseMessage(body: Buffer): Message {
+function parseMessage(body: Buffer): Message {
   const fields = readJson(body);
   if (fields === undefined) throw invalidRequest("the push message isn't a JSON object in UTF-8");
   const { message } = fields;
@@ -162,7 +162,7 @@ export function parseMessage(body: Buffer): Message {
  *
  * @throws RotationError INVALID_REQUEST, SECRET_NOT_CONFIGURED
  */
-export function kindOf<S extends SecretName>(
+function kindOf<S extends SecretName>(
   { attributes, data }: Message,
   configured: readonly S[],
 ): MessageKind & { readonly secrets?: readonly S[] } {

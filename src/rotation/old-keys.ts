@@ -7,7 +7,7 @@ import type { CompromisedKey } from './result';
 import type { Run } from './run';
 
 /** The issuer's clock and the clock of the request can differ by this much. */
-const CLOCK_DIFFERENCE = 5 * MINUTE;
+const ISSUER_CLOCK_DIFFERENCE = 5 * MINUTE;
 
 /** A key that the response revokes. */
 interface OldKey {
@@ -86,7 +86,7 @@ export class OldKeys {
     const { issuedAt = Infinity } = credential;
     return (
       this.#keys.has(nameOf(credential)) ||
-      issuedAt + CLOCK_DIFFERENCE < (this.#since ?? 0) ||
+      issuedAt + ISSUER_CLOCK_DIFFERENCE < (this.#since ?? 0) ||
       this.#versionsWith(credential).some(isElsewhere)
     );
   }

@@ -24,7 +24,7 @@ export const OUTCOMES = [
   'failed',
 ] as const;
 
-export type Outcome = (typeof OUTCOMES)[number];
+type Outcome = (typeof OUTCOMES)[number];
 
 /** The return values of the steps of a run. */
 export interface RunRecord {
@@ -138,15 +138,7 @@ export function toResult(
       : renewal.kind === 'rotated'
         ? renewal.version.number
         : inspection?.newest?.number;
-  const warnings = [
-    ...record.warnings,
-    ...renewed.warnings,
-    ...cleanup.warnings,
-    ...(options.dryRun ? failuresAsWarnings(cleanup.failures) : []),
-    ...(record.earlierName === undefined ? [] : [configuredTwice(record.earlierName)]),
-    ...(failure === undefined ? [] : causeAsWarning(failure)),
-    ...failuresAsWarnings(others),
-  ];
+  const warnings = warningsOf(run, record, failure, others);
   const issued = renewal.kind === 'rotated' ? renewal.issued : undefined;
   const numbers = (versions: Cleanup['disable']): string[] =>
     versions.map(({ number }) => String(number));
@@ -184,6 +176,23 @@ export function toResult(
     steps,
     cause: failure?.error.code === 'INTERNAL' ? failure.error.cause : undefined,
   };
+}
+
+function warningsOf(
+  { options }: ResultContext,
+  { warnings, renewed, cleanup, earlierName }: RunRecord,
+  failure: Failure | undefined,
+  others: readonly Failure[],
+): string[] {
+  return [
+    ...warnings,
+    ...renewed.warnings,
+    ...cleanup.warnings,
+    ...(options.dryRun ? failuresAsWarnings(cleanup.failures) : []),
+    ...(earlierName === undefined ? [] : [configuredTwice(earlierName)]),
+    ...(failure === undefined ? [] : causeAsWarning(failure)),
+    ...failuresAsWarnings(others),
+  ];
 }
 
 /** All failures, the one that decides about the outcome first. */

@@ -101,9 +101,8 @@ export class Rotator {
       onResult,
       version === undefined ? undefined : Number(version),
     );
-    return secrets.flatMap(
-      (secret) => (isManager(secret) ? first[0] : rest[others.indexOf(secret)]) ?? [],
-    );
+    const results = new Map([...first, ...rest].map((run) => [run.result.secret, run]));
+    return secrets.flatMap(({ name }) => results.get(name) ?? []);
   }
 
   /** Reports secrets without changing anything. Never throws. */
@@ -161,7 +160,12 @@ export class Rotator {
     );
   }
 
-  /** @throws RotationError INVALID_REQUEST */
+  /**
+   * Inspects all secrets before the first response begins, because a refused request must not have an effect. Each response
+   * inspects its secret again: it might have waited for a rotation.
+   *
+   * @throws RotationError INVALID_REQUEST
+   */
   async #requireMinted(secrets: readonly Secret[], deadlines: Deadlines): Promise<void> {
     const { managementKey, policy } = this.#options;
     const isMinted = async (run: Run): Promise<boolean> => {

@@ -62,6 +62,8 @@ interface SecretManagerOptions {
 /** The secret versions of Google Cloud Secret Manager, global and regional, over gRPC. */
 export class SecretManagerStore implements SecretStore {
   readonly permissionMissing = permissionMissing;
+  readonly disable: SecretStore['disable'] = (...call) => this.#change('disable', ...call);
+  readonly destroy: SecretStore['destroy'] = (...call) => this.#change('destroy', ...call);
   readonly #clients: Clients;
   readonly #queue: CallQueue;
   readonly #clock: Clock;
@@ -166,48 +168,27 @@ export class SecretManagerStore implements SecretStore {
     });
   }
 
-  async disable(
-    secret: SecretName,
-    version: Version,
-    newer: Version,
-    limits: CallLimits,
-  ): Promise<boolean> {
-    return this.#change(METHODS.disable, secret, version, newer, limits, (client, request) =>
-      client.disableSecretVersion(request, callOptions()),
-    );
-  }
-
-  async destroy(
-    secret: SecretName,
-    version: Version,
-    newer: Version,
-    limits: CallLimits,
-  ): Promise<boolean> {
-    return this.#change(METHODS.destroy, secret, version, newer, limits, (client, request) =>
-      client.destroySecretVersion(request, callOptions()),
-    );
-  }
-
   /** Changes a version's state, unless the etag shows that it has changed since it was listed. */
   async #change(
-    method: Method,
+    step: 'disable' | 'destroy',
     secret: SecretName,
     version: Version,
     newer: Version,
     limits: CallLimits,
-    change: (client: Client, request: { name: string; etag: string }) => Promise<unknown>,
   ): Promise<boolean> {
     // Protects the newest version even if the cleanup plan is wrong.
     if (!(newer.number > version.number)) throw notOlder(secret, version, newer);
     if (version.incomplete === true) return false;
     const request = { name: versionName(secret, version.number), etag: version.etag ?? '' };
-    return this.#call(method, secret, limits, (client) =>
-      change(client, request).then(
-        () => true,
-        // ABORTED: a concurrent change came first (https://google.aip.dev/154).
-        unless(false, FAILED_PRECONDITION, NOT_FOUND, ABORTED),
-      ),
-    );
+    return this.#call(METHODS[step], secret, limits, async (client) => {
+      const change =
+        step === 'disable'
+          ? client.disableSecretVersion(request, callOptions())
+          : client.destroySecretVersion(request, callOptions());
+      // ABORTED: a concurrent change came first (https://google.aip.dev/154).
+      const unchanged = unless(false, FAILED_PRECONDITION, NOT_FOUND, ABORTED);
+      return change.then(() => true, unchanged);
+    });
   }
 
   #payload(answer: AccessAnswer, secret: SecretName, version: number | 'latest'): Access {

@@ -1,7 +1,9 @@
 /** Compromise responses, by HTTP requests and by messages. */
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
+import { descriptionOf } from '../../src/momento/mint';
 import type { Secret } from '../../src/rotation/ports';
 import type { RotationResult } from '../../src/rotation/result';
+import type { HttpRequest } from '../../emulators/http-host';
 import { leaks } from '../leaks';
 import { DEAD_LETTERS, PushBed, TOPIC } from './push-bed';
 import { keyIn, TERMS, TestBed } from './test-bed';
@@ -184,15 +186,21 @@ describe('a response for minted keys', () => {
   });
 
   it('calls the key API before rotations that wait for the rate limiter', async () => {
-    const others = Array.from({ length: 40 }, () => bed.emptySecret(TERMS));
-    const { respond, push } = await minted(undefined, () => others);
+    const others = Array.from({ length: 12 }, () => bed.emptySecret(TERMS));
+    const { secret, respond, push } = await minted(undefined, () => others);
     const before = bed.timesCalled('CreateKey');
-    let created = Promise.resolve(Infinity);
+    let response: Promise<unknown> = Promise.resolve();
     bed.when('after CreateKey', () => {
-      created = respond().then(() => bed.timesCalled('CreateKey') - before);
+      response = respond();
     });
     await push.post({ secrets: others.map(({ id }) => id) });
-    expect(await created).toBeLessThan(others.length);
+    await response;
+    const descriptions = bed.keyApi.faults.calls
+      .filter(({ method }) => method === 'CreateKey')
+      .slice(before)
+      .map(({ request }) => ((request as HttpRequest).body as { description: string }).description);
+    expect(descriptions).toHaveLength(others.length + 1);
+    expect(descriptions.indexOf(descriptionOf(secret))).toBeLessThan(others.length);
   });
 
   it("waits for a running rotation, and doesn't join it", async () => {

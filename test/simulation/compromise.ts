@@ -36,6 +36,11 @@ const MINTED: CompromisedKind = {
   name: 'minted',
   options: { renewal: 'mint', policy: LENIENT, other: 'own key', response: {} },
 };
+/** The key of the console has another description, so only its version shows it. */
+const FROM_CONSOLE: CompromisedKind = {
+  name: 'minted, from the console',
+  options: { ...MINTED.options, start: 'console' },
+};
 const V1: CompromisedKind = {
   name: 'v1',
   options: { refreshTokens: 'single-use', policy: LENIENT, response: {} },
@@ -53,8 +58,7 @@ const KINDS: readonly CompromisedKind[] = [
     options: { ...MINTED.options, other: 'shared key' },
     code: 'NOT_CONTAINED',
   },
-  // The key of the console has another description, so only its version shows it.
-  { name: 'minted, from the console', options: { ...MINTED.options, start: 'console' } },
+  FROM_CONSOLE,
   {
     name: 'the management key',
     options: { ...MINTED.options, renewsManagementKey: true, response: { of: 'management' } },
@@ -340,8 +344,9 @@ function containedLater(
   name: string,
   prepare: (bed: TestBed) => OnCall | undefined,
   repairIt: (bed: TestBed) => void = () => undefined,
+  kind = MINTED,
 ): Case {
-  return testCase(name, MINTED.options, async (bed) => {
+  return testCase(name, kind.options, async (bed) => {
     const onCall = prepare(bed);
     const violations: string[] = [];
     for (let delivery = 1; delivery <= 2; delivery += 1) {
@@ -349,7 +354,7 @@ function containedLater(
       if (result.contained !== false) violations.push(`delivery ${delivery} is contained`);
     }
     repairIt(bed);
-    return [...violations, ...(await deliverLast(bed, MINTED))];
+    return [...violations, ...(await deliverLast(bed, kind))];
   });
 }
 
@@ -370,13 +375,17 @@ const CONTAINED_LATER: readonly Case[] = [
     },
     ({ keyApi }) => (keyApi.newKeyRejections = 0),
   ),
-  containedLater(
-    'Momento goes on accepting an old key',
-    () =>
-      ({ method, when }) =>
-        method === 'RevokeKey' && when === 'before'
-          ? { kind: 'status', status: 404, when }
-          : undefined,
+  ...[MINTED, FROM_CONSOLE].map((kind) =>
+    containedLater(
+      `${kind.name}: Momento goes on accepting an old key`,
+      () =>
+        ({ method, when }) =>
+          method === 'RevokeKey' && when === 'before'
+            ? { kind: 'status', status: 404, when }
+            : undefined,
+      undefined,
+      kind,
+    ),
   ),
 ];
 

@@ -201,4 +201,6 @@ for secret in $secrets; do
     line=$(read_log 1h "jsonPayload.messageId=\"$id\"")
   done
 done
-printf '\nDone. Keep the state in terraform/terraform.tfstate, or move it to a bucket: docs/cloud-shell.md\n'
+notified=' Alerts notify nobody yet: docs/operate/runbook.md#choose-who-is-notified'
+! grep -q notification_channels "$settings" || notified=''
+printf '\nDone.%s\nKeep the state in terraform/terraform.tfstate, or move it to a bucket: docs/cloud-shell.md\n' "$notified"

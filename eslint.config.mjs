@@ -2,35 +2,37 @@ import js from '@eslint/js';
 import { defineConfig, globalIgnores } from 'eslint/config';
 import tseslint from 'typescript-eslint';
 
-/** What each room of src may import from the others: imports go down. Beside these, every room has the ground floor. */
-const ROOMS = {
-  http: ['fleet', 'rotation'],
-  fleet: ['rotation'],
+/** What each folder of src can import from the other folders. Each can also import the files of src itself. */
+const IMPORTS = {
+  http: ['rotation'],
   config: ['rotation'],
   rotation: [],
   momento: ['rotation/ports'],
   'secret-manager': ['rotation/ports'],
 };
 
-const MOMENTO = { regex: '^@gomomento/', message: 'Only src/momento knows Momento.' };
+const MOMENTO = {
+  regex: '^@gomomento/',
+  message: 'Only src/momento imports the packages of Momento.',
+};
 const SECRET_MANAGER = {
   regex: '^(@google-cloud/secret-manager|@grpc/|google-)',
-  message: 'Only src/secret-manager knows Secret Manager.',
+  message: 'Only src/secret-manager imports the packages of Google.',
 };
 
-function room(files, patterns) {
+function restrictImports(files, patterns) {
   return { files, rules: { 'no-restricted-imports': ['error', { patterns }] } };
 }
 
-function roomOf([name, below]) {
-  const above = {
-    regex: `^\\.\\./(?!(${below.join('|') || '-'})(/|$))[^/]+/`,
-    message: `src/${name} imports ${[...below, 'the ground floor'].join(', ')} only.`,
+function restrictFolder([name, allowed]) {
+  const otherFolders = {
+    regex: `^\\.\\./(?!(${allowed.join('|') || '-'})(/|$))[^/]+/`,
+    message: `src/${name} imports only ${[...allowed, 'files of src itself'].join(' and ')}.`,
   };
-  return room(
+  return restrictImports(
     [`src/${name}/**/*.ts`],
     [
-      above,
+      otherFolders,
       ...(name === 'momento' ? [] : [MOMENTO]),
       ...(name === 'secret-manager' ? [] : [SECRET_MANAGER]),
     ],
@@ -57,30 +59,30 @@ export default defineConfig([
   {
     files: ['src/**/*.ts'],
     rules: {
-      // Every line that the function writes is a structured one: see src/log.ts.
+      // src/log.ts writes every line of the log, as JSON.
       'no-console': 'error',
     },
   },
-  room(
+  restrictImports(
     ['src/*.ts'],
     [
-      { regex: '^\\./[^/]+/', message: 'The ground floor knows nothing of the rooms.' },
+      { regex: '^\\./[^/]+/', message: 'Files of src itself import no folder.' },
       MOMENTO,
       SECRET_MANAGER,
     ],
   ),
-  // The composition root.
-  room(['src/index.ts'], [MOMENTO, SECRET_MANAGER]),
-  ...Object.entries(ROOMS).map(roomOf),
+  // index.ts connects the folders, so it can import all of them.
+  restrictImports(['src/index.ts'], [MOMENTO, SECRET_MANAGER]),
+  ...Object.entries(IMPORTS).map(restrictFolder),
   {
-    files: ['src/{rotation,fleet,http}/**/*.ts'],
+    files: ['src/{rotation,http}/**/*.ts'],
     rules: {
       'no-restricted-syntax': [
         'error',
         ...['Literal[value=/momento|grpc/i]', 'TemplateElement[value.raw=/momento|grpc/i]'].map(
           (selector) => ({
             selector,
-            message: 'The core knows no vendor: words go to its folder.',
+            message: 'Texts about Momento or gRPC belong to src/momento or src/secret-manager.',
           }),
         ),
       ],

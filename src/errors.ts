@@ -134,7 +134,7 @@ export class RotationError extends Error {
   }
 }
 
-/** @param action by default, the next run might have more time */
+/** @param action what the operator must do. The default is for work that the next run can finish if it has more time */
 export function deadlineExceeded(
   problem: string,
   action = 'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',

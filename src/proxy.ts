@@ -60,7 +60,8 @@ export function normalizeProxyEnvironment(env: NodeJS.ProcessEnv = process.env):
   env.no_proxy = [...new Set(entries)].join(',');
   if (proxy !== undefined) env.https_proxy = proxy;
   if (env === process.env) {
-    // With NODE_USE_ENV_PROXY Node's own agents keep the variables as they were at the start. These have its other defaults.
+    // With NODE_USE_ENV_PROXY, Node's global agents use the proxy variables as they were when the process started. These
+    // agents use no proxy. Their options are Node's defaults.
     http.globalAgent = new http.Agent({ keepAlive: true, timeout: 5_000 });
     https.globalAgent = new https.Agent({ keepAlive: true, timeout: 5_000 });
   }

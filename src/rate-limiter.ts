@@ -58,7 +58,7 @@ export class RateLimiter {
   #begins: Begins;
   /** By priority, then by arrival. */
   #queue: Waiting[] = [];
-  /** Set while the limiter sleeps until the first call can begin. Abort it to check the queue again. */
+  /** Ends the limiter's sleep, and is set only while the limiter sleeps. Abort it to check the queue again. */
   #pause: AbortController | undefined;
 
   constructor(clock: Clock, options: RateLimiterOptions) {

@@ -84,7 +84,7 @@ function tooOld({ publishedAt }: Message): LogEntry {
   };
 }
 
-/** The longest body of a push message. */
+/** The longest body of a push message, in bytes. */
 export const MAX_PUSH_BYTES = 256 * 1024;
 
 /** A message, as far as the function uses it. */
@@ -183,7 +183,7 @@ function kindOf<S extends SecretName>(
   if (secrets.length > 0) return { kind: 'rotate', secrets };
   throw new RotationError('SECRET_NOT_CONFIGURED', {
     problem: `Secret Manager asks to rotate ${rotated.name}, which isn't a configured secret. Nothing was done.`,
-    action: 'Add the secret to SECRETS, or remove the topic from its rotation schedule.',
+    action: 'Add the secret to SECRETS, or remove the topic from the secret.',
   });
 }
 

@@ -232,7 +232,7 @@ function findSecret(name: string, index: number, configured: readonly Secret[]):
   return found;
 }
 
-/** The longest body of a request. */
+/** The longest body of a request, in bytes. */
 export const MAX_REQUEST_BYTES = 16 * 1024;
 
 /** If a body is announced as longer, these bytes decide which limit it has. */

@@ -190,7 +190,7 @@ export function callFailed(host: string, error: SdkError): RotationError {
   return unavailable(host, answer, { outcomeUnknown: true });
 }
 
-/** The result of a verification without an answer about the key. */
+/** The result of a verification if Momento neither accepted nor rejected the key, because of this error. */
 export function inconclusive({ problem }: RotationError): KeyCheck {
   return { verdict: 'inconclusive', problem: problem.replace(/\.$/, '') };
 }

@@ -72,7 +72,7 @@ export function planCleanup(run: Run, input: CleanupInput): CleanupPlan {
   return { ...due, input, candidates: listCandidates(run, input) };
 }
 
-/** The plan as a dry run reports it, as if its versions were disabled already. */
+/** The plan as a dry run reports it. Its keys are those that a real run revokes after it has disabled the versions. */
 export async function describePlan(
   run: Run,
   { input, disable, destroy, candidates }: CleanupPlan,
@@ -340,7 +340,8 @@ function notRevoked(cause: RotationError): RotationError {
     {
       problem: `Orphaned keys couldn't be looked up or revoked (${cause.code}).`,
       action:
-        'Wait for the next run, which continues. If it fails as well, correct the cause, which the warnings name.',
+        'Wait for the next run, which continues the cleanup. If that run fails as well, correct the cause that the ' +
+        'warnings name.',
     },
     { cause },
   );

@@ -437,7 +437,7 @@ function notReadWarning(numbers: readonly string[]): string {
 
 function supersededTooOften({ secret }: Run): RotationError {
   return new RotationError('NOT_CONTAINED_YET', {
-    problem: `Other processes added versions to ${secret.name} again and again, so the response started ${MAX_RESTARTS} times again and then ended.`,
-    action: 'Find out who adds versions. Then repeat the request.',
+    problem: `Other processes added versions to ${secret.name} again and again, so the response ended after ${MAX_RESTARTS} restarts.`,
+    action: 'Find out in the audit log who adds versions. Then repeat the request.',
   });
 }

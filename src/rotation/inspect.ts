@@ -303,7 +303,8 @@ function noVersion({ name }: SecretName): RotationError {
 function noEnabledVersion({ name }: SecretName): RotationError {
   return new RotationError('NO_ENABLED_VERSION', {
     problem: `${name} has no enabled version.`,
-    action: 'Enable the newest version that contains a good credential, or store a new credential.',
+    action:
+      'If the newest version contains a good credential, enable it. Otherwise store a new credential as a new version.',
   });
 }
 

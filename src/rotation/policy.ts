@@ -133,8 +133,8 @@ export function replaceRejected(
 }
 
 /**
- * The blocker that can be seen without using a refresh token. A real run tries an expired key once, because the issuer's
- * clock decides.
+ * The blocker that can be seen without using a refresh token. A run that isn't a dry run nevertheless tries to refresh an
+ * expired key once, because the issuer's clock decides whether it has expired.
  */
 export function visibleBlocker(
   { current, next, unreadable }: Inspection,

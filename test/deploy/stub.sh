@@ -66,7 +66,10 @@ case $call in
   'terraform -chdir=terraform output -raw requests_topic') echo projects/my-project/topics/momento-key-rotator-requests ;;
   'terraform -chdir=terraform output -raw function_name') echo momento-key-rotator ;;
   'terraform -chdir=terraform output -json secret_names')
-    echo '{"momento-api-key":"projects/my-project/secrets/momento-api-key"}'
+    printf '{"momento-api-key":"projects/my-project/secrets/momento-api-key"'
+    ! grep -q momento-management-key terraform/terraform.tfvars ||
+      printf ',"momento-management-key":"projects/my-project/secrets/momento-management-key"'
+    echo '}'
     ;;
   'gcloud secrets versions access 1 '*)
     if [[ ! -s $STUB/versions ]]; then
@@ -80,10 +83,21 @@ case $call in
     echo "Created version [1] of the secret [$4]." >&2
     ;;
   'gcloud pubsub topics publish '*)
-    echo 'rotated||rotated projects/my-project/secrets/momento-api-key; newest version 1; the secret was empty' >"$STUB/log"
-    echo 4711
+    secret=$(grep -o 'projects/[^"]*/secrets/[^"]*' <<<"$call")
+    id=4711 end='newest version 1; the secret was empty'
+    [[ $secret != *-management-key ]] || id=4712 end='newest version 2; forced'
+    printf '%s %s rotated||rotated %s; %s\n' "$secret" "$id" "$secret" "$end" >>"$STUB/log"
+    echo "$id"
     ;;
-  'gcloud logging read '*) cat "$STUB/log" 2>/dev/null || true ;;
+  'gcloud logging read '*)
+    [[ -e $STUB/log ]] || exit 0
+    while read -r secret id line; do
+      if matches "jsonPayload.secret=\"$secret\"" || matches "jsonPayload.messageId=\"$id\""; then
+        printf '%s\n' "$line"
+        exit
+      fi
+    done <"$STUB/log"
+    ;;
   *)
     echo "The stub has no answer to: $call" >&2
     exit 99

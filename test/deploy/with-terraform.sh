@@ -54,7 +54,7 @@ check 'the key is in no file, argument, environment or output' hidden
 check 'the second run succeeds' deploy
 check 'Terraform changed nothing' has 'Resources: 0 added, 0 changed, 0 destroyed'
 check 'one key was stored' count 'versions add' 1
-check 'one rotation was requested' count 'topics publish' 1
+check 'one rotation of each secret was requested' count 'topics publish' 2
 check 'the key is in no file, argument, environment or output after the second run' hidden
 
 cd "$work/clone/terraform"
@@ -63,4 +63,4 @@ check 'an interrupted apply ends with 130' interrupt 'Creating...'
 check 'nothing was stored' test ! -e "$STUB/versions"
 check 'the next run continues' deploy
 check 'that run stored the key' grep -qxF "$key" "$STUB/versions"
-check 'that run requested the rotation' count 'topics publish' 1
+check 'that run requested the rotations' count 'topics publish' 2

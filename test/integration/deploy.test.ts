@@ -157,13 +157,14 @@ test('applies, stores the management key and rotates when keys are minted', asyn
   const { code, output } = await clone.run(MINT, MANAGEMENT_KEY);
   expect(output).toMatch(/^ok: gcloud, curl and Terraform 1\.5\.7\nok: logged in as/);
   expect(output).toContain(
-    '\nrotated projects/my-project/secrets/momento-api-key; newest version 1; the secret was empty\n\nDone.',
+    '\nrotated projects/my-project/secrets/momento-management-key; newest version 2; forced\n\nDone.',
   );
   expect(code).toBe(0);
   expect(changes(clone.calls())).toEqual([
     'terraform init -input=false',
     'terraform apply -auto-approve',
     ADD_MANAGEMENT_KEY,
+    PUBLISH,
     PUBLISH,
   ]);
   expect(clone.read('versions')).toBe(MANAGEMENT_KEY);

@@ -21,12 +21,19 @@ variable "role" {
   type        = string
 }
 
+variable "notification_channels" {
+  description = "Full names of the notification channels of all alerts. Without one, alerts notify nobody."
+  type        = list(string)
+  default     = []
+}
+
 module "momento_key_rotator" {
-  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=v1.0.0"
+  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=TAG"
 
   project_id     = var.project_id
   management_key = {}
   rotation       = { revoke = true }
+  monitoring     = { notification_channels = var.notification_channels }
 
   secrets = {
     momento-api-key = { role = var.role, lifetime = "30d" }

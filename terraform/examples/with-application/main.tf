@@ -5,7 +5,7 @@ locals {
 }
 
 module "momento_key_rotator" {
-  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=v1.0.0"
+  source = "../.." # elsewhere: "git::https://HOST/REPOSITORY.git//terraform?ref=TAG"
 
   project_id = var.project_id
   region     = var.region

@@ -118,7 +118,7 @@ test('mints the first key of an empty secret', async () => {
   expect(result).toEqual({
     secret: 'projects/p/secrets/s',
     outcome: 'rotated',
-    reason: 'the secret is empty',
+    reason: 'the secret was empty',
     version: '1',
     issuedBy: 'mint',
     keyId: 'new',
@@ -527,7 +527,7 @@ describe('a dry run', () => {
     [
       'that a first key would be minted',
       { versions: [], secret: { role: 'r' }, next: MINT },
-      { reason: 'would rotate: the secret is empty', issuedBy: 'mint', disabled: [] },
+      { reason: 'would rotate: the secret was empty', issuedBy: 'mint', disabled: [] },
     ],
     [
       "no cleanup when the newest key isn't verified",

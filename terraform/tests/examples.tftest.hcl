@@ -85,45 +85,6 @@ run "with_application" {
   }
 }
 
-run "restart_on_rotation" {
-  command = plan
-
-  module {
-    source = "./examples/restart-on-rotation"
-  }
-
-  variables {
-    role                 = "r-abcdefg"
-    service              = "shop"
-    service_account      = "application@test-project.iam.gserviceaccount.com"
-    roll_out_minutes     = 30
-    grace_period_minutes = 71
-  }
-
-  assert {
-    condition     = google_workflows_workflow.restart.user_env_vars.ROLL_OUT_SECONDS == "1800"
-    error_message = "The workflow must wait for the whole roll-out."
-  }
-}
-
-run "restart_on_rotation_refuses_a_short_grace_period" {
-  command = plan
-
-  module {
-    source = "./examples/restart-on-rotation"
-  }
-
-  variables {
-    role                 = "r-abcdefg"
-    service              = "shop"
-    service_account      = "application@test-project.iam.gserviceaccount.com"
-    roll_out_minutes     = 30
-    grace_period_minutes = 70
-  }
-
-  expect_failures = [google_workflows_workflow.restart]
-}
-
 run "complete" {
   command = plan
 

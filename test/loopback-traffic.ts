@@ -28,12 +28,13 @@ subscribe('tracing:net.server.listen:asyncEnd', (message) => {
   const address = server.address();
   if (address === null || typeof address === 'string') return;
   listening.add(address.port);
+  // Each test file of a Jest worker loads this module again, and each copy listens.
+  server.setMaxListeners(0);
   server.once('close', () => listening.delete(address.port));
 });
 
 subscribe('net.client.socket', (message) => {
   const { socket } = message as { socket: Socket };
-  // Each test file of a Jest worker loads this module again.
   socket.setMaxListeners(0);
   connecting.add(socket);
   socket.once('close', () => connecting.delete(socket));

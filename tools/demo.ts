@@ -15,7 +15,9 @@ import {
 const HOUR_MS = 3600 * 1000;
 
 async function demo(): Promise<void> {
-  say('Secret Manager, Momento and the function, on this machine. No cloud account is used.');
+  say(
+    'This demo runs the function against emulators of Secret Manager and Momento. It uses no cloud account.',
+  );
   const bed = await startLocalTestBed();
   try {
     await rotateV1(bed);
@@ -37,18 +39,20 @@ async function rotateV1(bed: LocalTestBed): Promise<void> {
   const scheduled = new Date().toISOString();
   expect('the outcome', (await runJob(bed, secret, scheduled)).outcome, 'rotated');
   await showVersions(bed, secret);
-  say('The same scheduled run once more, as Cloud Scheduler may send it twice.');
+  say('Cloud Scheduler can send a request twice. The same scheduled run again:');
   expect('the second outcome', (await runJob(bed, secret, scheduled)).outcome, 'already_rotated');
 }
 
 /** v2 keys, which a management key makes and revokes. */
 async function mintAndRevoke(bed: LocalTestBed): Promise<void> {
   const secret = nameOf(V2_SECRET);
-  say(`\n2. An empty secret, ${secret.name}: its keys are minted, and nobody ever sees one.\n`);
+  say(
+    `\n2. An empty secret, ${secret.name}: the rotator mints its keys, and no person sees them.\n`,
+  );
   const first = await bed.earlier(2 * HOUR_MS, () => runJob(bed, secret));
   expect('the first outcome', first.outcome, 'rotated');
   await showVersions(bed, secret);
-  say("Two hours later, by the services' clock:");
+  say("Two hours later, by the emulators' clock:");
   const second = await runJob(bed, secret);
   expect('the second outcome', second.outcome, 'rotated');
   expect('what is revoked', second.revoked?.join(), first.keyId);
@@ -109,7 +113,7 @@ async function runJob(
     `POST / answers ${status} ${outcome}: version ${version ?? '-'} is the newest (${reason ?? ''}` +
       `${issuedBy === undefined ? '' : `, by ${issuedBy}`})`,
   );
-  if (revoked.length > 0) say(`  and the key before it is revoked at Momento: ${revoked.join()}`);
+  if (revoked.length > 0) say(`  and revoked the previous key at Momento: ${revoked.join()}`);
   say('');
   return result;
 }
@@ -165,7 +169,7 @@ function say(line: string): void {
 }
 
 demo().then(
-  () => say('Everything is as it should be, and no secret is on the screen or in the log.'),
+  () => say('Every step succeeded. Neither the screen nor the log contains a secret.'),
   (error: unknown) => {
     console.error('\nNOT AS EXPECTED:', error);
     process.exitCode = 1;

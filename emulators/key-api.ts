@@ -123,7 +123,7 @@ export class KeyApiEmulator extends Emulator {
     if (!/^\d+$/.test(limit) || Number(limit) < 1 || Number(limit) > 100) {
       throw badRequest('limit must be an integer from 1 to 100');
     }
-    // Where the page before ended, whatever has been made or revoked since.
+    // The page starts after the last key of the page before, also if keys were created or revoked meanwhile.
     const after = token === undefined ? -1 : this.#pages.get(token);
     if (after === undefined) throw badRequest('next_token is invalid');
     const following = this.account.keys().filter((key) => key.number > after && this.#exists(key));

@@ -67,7 +67,7 @@ export const PROJECT_NUMBER = '82150720798';
  * or the message goes to the dead-letter topic. Publishing works in the process and over HTTP, as in Pub/Sub's REST API.
  */
 export class PubSubEmulator extends Emulator {
-  /** How often each message is delivered in any case. Pub/Sub promises at least one delivery, not exactly one. */
+  /** How many copies of a message each subscription gets. Pub/Sub promises at least one delivery, not exactly one. */
   copies = 1;
   /** Every push, in the order of the answers. */
   readonly deliveries: Delivery[] = [];

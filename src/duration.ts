@@ -1,4 +1,4 @@
-/** Lengths of time, in milliseconds, and as people write them. */
+/** Lengths of time, in milliseconds, and as operators write them. */
 
 export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
@@ -22,7 +22,7 @@ export function isoTime(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }
 
-/** A length of time in days, for people and metrics: one decimal. */
+/** A length of time in days, for operators and metrics: one decimal. */
 export function inDays(ms: number): number {
   return Math.round((ms / DAY) * 10) / 10;
 }

@@ -1,4 +1,4 @@
-/** Spreads calls over time: within any window of time no more than a number of them begin. */
+/** Spreads calls over time: at most `calls` calls begin within any window of `windowMs`. */
 import type { Clock } from './clock';
 import { deadlineExceeded, type RotationError } from './errors';
 

@@ -165,7 +165,7 @@ export class HttpClient {
       // TextDecoder removes the byte order mark.
       return { text: new TextDecoder().decode(body) };
     } catch {
-      return { text: undefined, problem: 'has a content encoding that fails' };
+      return { text: undefined, problem: "can't be decompressed" };
     }
   }
 

@@ -183,7 +183,7 @@ function verified({ keys: { issuer } }: Run, record: RunRecord, key: CurrentKey)
   const problem = check?.verdict === 'inconclusive' ? `: ${check.problem}` : '';
   const error = new RotationError('VERIFY_INCONCLUSIVE', {
     problem: `${issuer} gave no clear answer about the new key in version ${key.version.number}${problem}. So no old key was revoked.`,
-    action: `Repeat the request with the same time in 'since'. If this persists, check whether ${issuer} is available.`,
+    action: `Wait: Pub/Sub repeats a message by itself. Over HTTP, repeat the request with the time of the first one in 'since'. If this persists, check whether ${issuer} is available.`,
   });
   return { record: { ...record, failure: { step: 'verify', error } } };
 }

@@ -164,8 +164,8 @@ export class OldKeys {
       ...(error === undefined ? [] : [`A call failed with ${error.code}.`]),
     ].join(' ');
     const action = canRetry
-      ? 'Repeat the request with the same time in `since`. Pub/Sub repeats a message by itself.'
-      : `Revoke the keys that still work at ${issuer}, or wait until they expire. The runbook describes each case.`;
+      ? 'Wait: Pub/Sub repeats a message by itself. Over HTTP, repeat the request with the time of the first one in `since`.'
+      : `Revoke the keys that still work at ${issuer}, or wait until they expire. The page docs/operate/incident-response.md describes each case.`;
     return new RotationError(canRetry ? 'NOT_CONTAINED_YET' : 'NOT_CONTAINED', { problem, action });
   }
 

@@ -105,8 +105,9 @@ export function whyUnusable({ unreadable }: Inspection, version: Version): strin
 }
 
 /**
- * The decision about a key that isn't due, when Momento's answer about it is known. A rejected key of a minted secret is
- * replaced if the issuer's own API or list shows that it is gone. Another host might be the wrong host.
+ * Decides whether a run replaces a key that isn't due and that was rejected. It replaces only minted keys, and only if the
+ * issuer's own API or list shows that the key is gone. A rejection by another host doesn't suffice: the configured host might
+ * be wrong.
  *
  * @param listed what the issuer's list shows of the key
  */

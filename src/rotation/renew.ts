@@ -399,6 +399,6 @@ function newKeyRejected({ keys }: Run, { by }: IssuedCredential, host: string): 
       (by === 'mint'
         ? 'The next run mints another one.'
         : 'This instance keeps the key in memory, and its next run verifies it again.'),
-    action: `If the next run fails, too, report it to ${keys.issuer}, and store ${keys.newCredential} as a new version.`,
+    action: `If the next run fails, too, report the rejection to ${keys.issuer}, and store ${keys.newCredential} as a new version.`,
   });
 }

@@ -27,7 +27,7 @@ export function toVersionList(
     versions.set(version.number, other === undefined ? version : safer(version, other));
   }
   const newestFirst = [...versions.values()].sort((a, b) => b.number - a.number);
-  // A version without a time is older than the next one.
+  // A version without a creation time gets that of the next newer version. The newest version gets the current time.
   let latest = now;
   const complete = newestFirst.map((version) => {
     latest = Number.isNaN(version.createdAt) ? latest : version.createdAt;

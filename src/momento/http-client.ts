@@ -76,8 +76,12 @@ export class HttpClient {
    * @throws RotationError MOMENTO_UNAVAILABLE or CERTIFICATE_NOT_TRUSTED without a complete answer. The outcome is unknown
    *   if a connection existed and the request changes something
    */
-  async send(exchange: Exchange, limits: CallLimits): Promise<HttpAnswer> {
-    const deadline = Math.min(limits.deadline, this.#clock.monotonic() + this.#timeoutMs);
+  async send(
+    exchange: Exchange,
+    limits: CallLimits,
+    timeoutMs = this.#timeoutMs,
+  ): Promise<HttpAnswer> {
+    const deadline = Math.min(limits.deadline, this.#clock.monotonic() + timeoutMs);
     const request = this.#request(exchange);
     const progress = new Progress(request);
     const outcomeUnknown = (): boolean => progress.isConnected && exchange.method !== 'GET';

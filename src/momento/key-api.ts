@@ -43,6 +43,9 @@ const MAX_KEY_PAGES = 10_000;
 /** How long to retry for a page, so that a long list survives a short outage. */
 const PAGE_RETRY = 15 * SECOND;
 
+/** How long a mint or a refresh waits for an answer: an answer that arrives later is a lost key. The SDK's refresh has this limit, too. */
+const ISSUE_TIMEOUT = 60 * SECOND;
+
 interface KeyApiOptions {
   /** `host:port` of an emulator in place of Momento. */
   readonly emulator?: string | undefined;
@@ -267,9 +270,9 @@ export class KeyApi {
   ): Promise<HttpAnswer> {
     const { limiter } = this.#options;
     await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
-    // Aborting an issue would lose a key. The run leaves time for it.
-    const isIssue = priority === PRIORITY.issue;
-    return this.#call(exchange, isIssue ? { deadline: Infinity } : limits, call);
+    if (priority !== PRIORITY.issue) return this.#call(exchange, limits, call);
+    // The run's deadline doesn't end an issue. The run leaves enough time for it.
+    return this.#call(exchange, { deadline: Infinity }, call, ISSUE_TIMEOUT);
   }
 
   #priority(usual: number): number {
@@ -277,8 +280,13 @@ export class KeyApi {
   }
 
   /** @throws RotationError for an answer that a retry can change */
-  async #call(exchange: Exchange, limits: CallLimits, call: string): Promise<HttpAnswer> {
-    const answer = await this.#http.send(exchange, limits);
+  async #call(
+    exchange: Exchange,
+    limits: CallLimits,
+    call: string,
+    timeoutMs?: number,
+  ): Promise<HttpAnswer> {
+    const answer = await this.#http.send(exchange, limits, timeoutMs);
     const { status } = answer;
     const retryAfterMs = readRetryAfter(answer.retryAfter, this.#options.clock.now());
     const outcomeUnknown = exchange.method !== 'GET';

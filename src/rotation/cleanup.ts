@@ -3,6 +3,7 @@
  * returns the plan, and any other run applies it.
  */
 import { mapConcurrently } from '../concurrency';
+import { SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { QUOTA_RETRY_FOR } from './deadlines';
 import type { Inspection } from './inspect';
@@ -13,6 +14,9 @@ import type { Run, Step } from './run';
 
 /** How many versions of one secret are disabled or destroyed at the same time. */
 const CHANGES_AT_ONCE = 8;
+
+/** A lookup of references that ended this recently isn't repeated before a revocation. */
+const LOOKUP_FRESH_FOR = SECOND;
 
 export interface Failure {
   readonly step: Step;
@@ -93,10 +97,8 @@ export async function applyCleanup(run: Run, plan: CleanupPlan): Promise<Cleanup
   const remaining = versions.map((version): Version =>
     disabledNow.has(version.number) ? { ...version, state: 'DISABLED' } : version,
   );
-  // One batch is looked up right before it is revoked. So only several batches need a lookup before that: most candidates can
-  // be referenced, and each batch reads every version.
-  const isOneBatch = candidates.revoke.length <= REVOKE_BATCH;
-  const keys = isOneBatch ? candidates : await keepOrphans(run, candidates, remaining);
+  // Candidates that a version references must not wait for the rate limiter.
+  const keys = await keepOrphans(run, candidates, remaining);
   const revoked = await revokeOrphans(run, keys.revoke, remaining);
   return {
     disable: disabled.done,
@@ -204,7 +206,10 @@ async function lookUp(
   }
 }
 
-/** Revokes orphaned keys, and looks references up again before each batch. The next run continues. */
+/**
+ * Revokes orphaned keys that were just looked up, and looks references up again before each later batch. If the rate limiter
+ * delays the first batch, it is looked up again, too. The next run continues.
+ */
 async function revokeOrphans(
   run: Run,
   keyIds: readonly string[],
@@ -212,7 +217,12 @@ async function revokeOrphans(
 ): Promise<KeyPlan> {
   if (keyIds.length === 0) return NO_KEYS;
   let last: LookUp = { orphans: [], failures: [], warnings: [] };
+  let freshUntil = run.clock.monotonic() + LOOKUP_FRESH_FOR;
   const recheck = async (ids: readonly string[]) => {
+    if (run.clock.monotonic() < freshUntil) {
+      freshUntil = -Infinity;
+      return ids;
+    }
     last = await lookUp(run, ids, versions);
     return last.failures.length + last.warnings.length > 0 ? undefined : last.orphans;
   };

@@ -14,7 +14,12 @@ import { mapConcurrently } from '../concurrency';
 import { SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import { changeVersions, NO_CLEANUP, revokeKeys, type Failure } from './cleanup';
-import { QUOTA_RETRY_FOR, RETRY_FOR, TIME_FOR_LAST_CALLS } from './deadlines';
+import {
+  QUOTA_RETRY_FOR,
+  RETRY_FOR,
+  TIME_FOR_LAST_CALLS,
+  TIME_TO_ISSUE_AND_ADD,
+} from './deadlines';
 import { getVersion, inspect, type Inspection } from './inspect';
 import {
   exists,
@@ -27,7 +32,7 @@ import {
 import { OldKeys, toCompromisedKey } from './old-keys';
 import { permissionsFor } from './policy';
 import type { CurrentKey, KeySession, Secret, Version } from './ports';
-import { isRecreated, renew } from './renew';
+import { isRecreated, renew, tooLateToIssue } from './renew';
 import type { RunRecord, RunResult } from './result';
 import { failedRun, NOTHING_DONE, resultOf } from './rotate';
 import type { Run } from './run';
@@ -105,21 +110,34 @@ async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord 
   if (added.key === undefined) {
     // The operator must know which old keys work.
     await verifyOldKeys(run, old);
-    return added.record;
+    return withRejectedKey(run, added.record, old);
   }
 
-  // Steps 2 and 3
-  old.areListed = run.hasManagementKey && added.key.credential.keyId !== undefined;
-  const newest = await timings.measure('revoke', () =>
-    revokeUntilRejected(run, inspection, added.key, old),
-  );
-  if (newest === undefined) return 'restart';
+  try {
+    // Steps 2 and 3
+    old.areListed = run.hasManagementKey && added.key.credential.keyId !== undefined;
+    const newest = await timings.measure('revoke', () =>
+      revokeUntilRejected(run, inspection, added.key, old),
+    );
+    if (newest === undefined) return 'restart';
 
-  // Step 4, without etags: whatever changed a version meanwhile, its key is compromised.
-  const numbers = old.versionsToDisable(newest.version.number);
-  const enabled = numbers.map((number): Version => ({ number, state: 'ENABLED', createdAt: 0 }));
-  const { done, ...rest } = await changeVersions(run, 'disable', enabled, newest.version);
-  return { ...added.record, cleanup: { ...NO_CLEANUP, ...rest, disable: done } };
+    // Step 4, without etags: whatever changed a version meanwhile, its key is compromised.
+    const numbers = old.versionsToDisable(newest.version.number);
+    const enabled = numbers.map((number): Version => ({ number, state: 'ENABLED', createdAt: 0 }));
+    const { done, ...rest } = await changeVersions(run, 'disable', enabled, newest.version);
+    return { ...added.record, cleanup: { ...NO_CLEANUP, ...rest, disable: done } };
+  } catch (thrown) {
+    // The new key is stored, so the result must name its version.
+    const failure = { step: 'revoke', error: toRotationError(thrown) } as const;
+    return { ...added.record, failure };
+  }
+}
+
+/** After a failed `revokeFirst`, the impact is that applications are rejected: their key is revoked. */
+function withRejectedKey({ keys }: Run, record: RunRecord, old: OldKeys): RunRecord {
+  const current = record.inspection?.current;
+  if (current === undefined || !old.isRejected(current.credential)) return record;
+  return { ...record, check: { verdict: 'rejected', host: keys.issuer, byIssuer: true } };
 }
 
 type Inspected = RunRecord & { readonly inspection: Inspection };
@@ -160,7 +178,10 @@ async function addKey(
   const { inspection } = inspected;
   old.addAllExcept(undefined);
   if (run.compromise.revokeFirst && !(inspection.next instanceof RotationError)) {
-    await revokeOldKeys(run, inspection, undefined, old);
+    // Without time to issue a key, applications would have none until the next attempt.
+    if (!run.deadlines.canIssue) throw tooLateToIssue();
+    const deadlines = run.deadlines.before(TIME_TO_ISSUE_AND_ADD);
+    await revokeOldKeys({ ...run, deadlines }, inspection, undefined, old);
   }
   const renewed = await renew(run, inspection);
   const { renewal } = renewed;
@@ -297,7 +318,7 @@ async function revokeOldKeys(
   const managementKeyId = await listKeys(run, newest, old);
   const open = old.open.filter(({ isRevoked }) => !isRevoked);
   const ids = run.hasManagementKey ? open.flatMap(({ keyId }) => keyId ?? []) : [];
-  const users = await secretsWith(run, canonicalName, ids).catch(toRotationError);
+  const users = await secretsWith(run, canonicalName, ids, newest).catch(toRotationError);
   const whyNot = (keyId: string | undefined): string | undefined => {
     if (keyId === undefined) return "keys of its kind can't be revoked";
     if (!run.hasManagementKey) return 'no management key is configured';
@@ -354,6 +375,7 @@ async function secretsWith(
   run: CompromiseRun,
   canonicalName: string | undefined,
   keyIds: readonly string[],
+  newest: CurrentKey | undefined,
 ): Promise<ReadonlyMap<string, string>> {
   const { otherSecrets, store, deadlines } = run;
   if (keyIds.length === 0) return new Map();
@@ -376,7 +398,8 @@ async function secretsWith(
     );
   };
   const users = await read();
-  if (users.size === 0) return users;
+  // Before it has issued a key itself, a response that waited for another one could wait for a response that waits for it.
+  if (users.size === 0 || newest === undefined) return users;
   await Promise.all([...users.values()].map((name) => run.renewalOf(name)));
   return read();
 }

@@ -49,9 +49,12 @@ export async function orphanedKeys(
       return reading;
     }),
     exists(context, newest + 1),
-    context.keyIdsInOtherSecrets(),
+    context.keyIdsInOtherSecrets().catch(toRotationError),
   ]);
   if (hasNewer) return { uncertain: `version ${newest + 1} was just added` };
+  if (elsewhere instanceof RotationError) {
+    return { uncertain: `another configured secret couldn't be read (${elsewhere.code})` };
+  }
   const referenced = new Set<string | undefined>();
   for (const reading of readings) {
     if (reading.kind === 'unreadable') return { uncertain: reading.problem };

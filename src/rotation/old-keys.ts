@@ -91,6 +91,11 @@ export class OldKeys {
     );
   }
 
+  /** Whether the issuer rejects a key, as far as the response verified it. */
+  isRejected(credential: Credential): boolean {
+    return this.#keys.get(nameOf(credential))?.rejectedAt !== undefined;
+  }
+
   #versionsWith({ fingerprint }: Credential): number[] {
     return [...this.readings.values()].flatMap((reading) =>
       reading.kind === 'key' && reading.credential.fingerprint === fingerprint

@@ -1,7 +1,7 @@
 /** Starts the runs of a request. One run at a time for each secret; runs of one request share a session. */
 import { withDeadline } from '../clock';
 import { SECOND } from '../duration';
-import { deadlineExceeded, RotationError } from '../errors';
+import { deadlineExceeded, RotationError, toRotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
@@ -214,13 +214,23 @@ export class Rotator {
     };
   }
 
-  /** A secret that can't be read is left out. */
+  /**
+   * A secret that can't be read at all is left out, because applications can't read its key either.
+   *
+   * @throws RotationError if a secret can't be read for now: it could contain any key
+   */
   async #newestKeys(deadlines: Deadlines): Promise<NewestKey[]> {
     const { secrets, store, keys } = this.#options;
-    const limits = { deadline: deadlines.in(RETRY_FOR) };
     // A secret's own newest key is referenced anyway.
     return newestKeys(keys, secrets.length > 1 ? secrets : [], (secret) =>
-      store.access(secret, 'latest', limits).catch(() => undefined),
+      deadlines
+        .retry((limits) => store.access(secret, 'latest', limits), {
+          latest: deadlines.in(RETRY_FOR),
+        })
+        .catch((thrown: unknown) => {
+          if (toRotationError(thrown).retryable) throw thrown;
+          return undefined;
+        }),
     );
   }
 

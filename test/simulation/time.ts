@@ -47,7 +47,9 @@ function expiresAt([method, n]: CallSite, when: Moment): Case {
         }
       },
     });
-    const violations = unexpected([run], ['KEY_EXPIRED', 'DEADLINE_EXCEEDED']);
+    // The jump of a minute can also end the time in which the new key is verified. The next run verifies it again.
+    const codes = ['KEY_EXPIRED', 'DEADLINE_EXCEEDED', 'VERIFY_INCONCLUSIVE'];
+    const violations = unexpected([run], codes);
     if (bed.states.length < 3) storeNewCredential(bed);
     await bed.runLast();
     return violations;

@@ -87,7 +87,7 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
   const added = await timings.measure('add', () => add(run, issued));
   if ('error' in added) return end(added, added.isCertain);
   run.unsaved.discard(run.secret);
-  if (check?.verdict === 'accepted' && (await wasRevoked(run, inspection, issued, added))) {
+  if (await wasRevoked(run, inspection, issued, added)) {
     const current = { version: added, credential: issued.credential };
     return renew(run, { ...inspection, newest: added, current });
   }

@@ -72,12 +72,17 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
     return { renewal, warnings: notes, revoked };
   };
 
-  const [check, newer] = await timings.measure('verify', () =>
+  const [check, newerBefore] = await timings.measure('verify', () =>
     Promise.all([
       verifyIssued(run, issued, inspection.current),
       newerVersion(run, inspection, notes),
     ]),
   );
+  // The verification can have taken seconds. If it is inconclusive, another process might have revoked both keys meanwhile.
+  const newer =
+    newerBefore === undefined && check?.verdict === 'inconclusive'
+      ? await newerVersion(run, inspection)
+      : newerBefore;
   if (newer !== undefined) return end({ kind: 'superseded', by: newer }, true);
   if (check?.verdict === 'rejected') {
     const error = newKeyRejected(run, issued, check.host);

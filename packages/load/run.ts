@@ -1,6 +1,6 @@
 /**
  * The acceptance table of the client libraries: a client under load, while keys are rotated and the old key ends at once. Each
- * fault has a run of its own. Options: --short, --python, --only FAULT, --format v1|v2. Exits with 1 if a run breaks a rule.
+ * fault has a run of its own. Options: --short, --python INTERPRETER, --only FAULT, --format v1|v2. Exits with 1 if a run breaks a rule.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

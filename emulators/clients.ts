@@ -1,6 +1,6 @@
 /**
- * Connects the package's client to the emulators. The example application has its own copy: what it installs must match its
- * own modules, because Google's client accepts only credentials of the same copy of grpc-js.
+ * Connects the package's client to the emulators. The example application has a copy of these functions, because it can have
+ * its own installation of grpc-js. Google's client rejects channel credentials that another installation created.
  */
 import type { CredentialProvider } from '@gomomento/sdk';
 import { googleAuthLibrary, grpc, type ClientOptions } from 'google-gax';

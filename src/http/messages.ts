@@ -8,6 +8,7 @@ import { HOUR, isoTime, SECOND } from '../duration';
 import { RotationError, toRotationError } from '../errors';
 import type { LogEntry } from '../log';
 import { TIME_TO_ANSWER } from '../rotation/deadlines';
+import type { Secret } from '../rotation/ports';
 import { errorReport } from '../rotation/result';
 import { parseSecretName, type SecretName } from '../secret-name';
 import { carryOut, type Answer, type RequestContext } from './carry-out';
@@ -98,8 +99,8 @@ export interface Message {
 
 /** The meaning of a message. `request`: its data is the JSON of a request. */
 type MessageKind =
-  | { readonly kind: 'rotate'; readonly secrets: readonly SecretName[] }
-  | { readonly kind: 'ignore'; readonly eventType: string }
+  | { readonly kind: 'rotate'; readonly secrets: readonly Secret[] }
+  | { readonly kind: 'ignore' }
   | { readonly kind: 'request' };
 
 type JsonObject = Readonly<Partial<Record<string, unknown>>>;
@@ -162,10 +163,7 @@ function parseMessage(body: Buffer): Message {
  *
  * @throws RotationError INVALID_REQUEST, SECRET_NOT_CONFIGURED
  */
-function kindOf<S extends SecretName>(
-  { attributes, data }: Message,
-  configured: readonly S[],
-): MessageKind & { readonly secrets?: readonly S[] } {
+function kindOf({ attributes, data }: Message, configured: readonly Secret[]): MessageKind {
   const { eventType, secretId } = attributes;
   if (eventType === undefined) {
     if (data.length === 0) throw invalidRequest('the message has no data');
@@ -174,7 +172,7 @@ function kindOf<S extends SecretName>(
     }
     return { kind: 'request' };
   }
-  if (eventType !== 'SECRET_ROTATE') return { kind: 'ignore', eventType };
+  if (eventType !== 'SECRET_ROTATE') return { kind: 'ignore' };
   const rotated = parseSecretName(secretId ?? '');
   if (rotated === undefined) {
     throw invalidRequest("the event SECRET_ROTATE has no valid attribute 'secretId'");

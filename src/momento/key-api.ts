@@ -4,7 +4,7 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import type { RateLimiter } from '../rate-limiter';
 import { retry } from '../retry';
-import type { CallLimits, KeyCheck } from '../rotation/ports';
+import { ISSUE_TIMEOUT, type CallLimits, type KeyCheck } from '../rotation/ports';
 import { isEpochSeconds, isId } from './api-key';
 import {
   invalidIssue,
@@ -42,9 +42,6 @@ const KEYS_PER_PAGE = 100;
 const MAX_KEY_PAGES = 10_000;
 /** How long to retry for a page, so that a long list survives a short outage. */
 const PAGE_RETRY = 15 * SECOND;
-
-/** How long a mint or a refresh waits for an answer: an answer that arrives later is a lost key. The SDK's refresh has this limit, too. */
-const ISSUE_TIMEOUT = 60 * SECOND;
 
 interface KeyApiOptions {
   /** `host:port` of an emulator in place of Momento. */
@@ -271,7 +268,7 @@ export class KeyApi {
     const { limiter } = this.#options;
     await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
     if (priority !== PRIORITY.issue) return this.#call(exchange, limits, call);
-    // The run's deadline doesn't end an issue. The run leaves enough time for it.
+    // The run leaves enough time for an issue.
     return this.#call(exchange, { deadline: Infinity }, call, ISSUE_TIMEOUT);
   }
 

@@ -15,7 +15,7 @@ import { ConcurrencyLimiter } from '../concurrency';
 import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { proxyFor } from '../proxy';
-import type { CallLimits, KeyCheck } from '../rotation/ports';
+import { ISSUE_TIMEOUT, type CallLimits, type KeyCheck } from '../rotation/ports';
 import type { Credential } from './credential';
 import { connectionFailed, unavailable } from './errors';
 import { InvalidPayload } from './payload';
@@ -24,8 +24,6 @@ const NO_LOG = new NoopMomentoLoggerFactory();
 
 /** The limit for the verification of a key. */
 const CHECK_TIMEOUT = 10 * SECOND;
-/** The SDK's own limit for a refresh. */
-const REFRESH_TIMEOUT = 60 * SECOND;
 /** For each host, so that a silent host doesn't delay others. Each call opens a connection. */
 const MAX_CALLS = 24;
 
@@ -91,8 +89,8 @@ export class Sdk {
     const host = this.host(credential);
     return this.#callsTo(host).run(deadline, async () => {
       const client = this.authClient(credential);
-      // `deadline` limits only the begin of the call. Aborting a refresh would lose a key.
-      const until = this.#clock.monotonic() + REFRESH_TIMEOUT;
+      // `deadline` limits only the start of the call.
+      const until = this.#clock.monotonic() + ISSUE_TIMEOUT;
       try {
         return await withDeadline(
           this.#clock,

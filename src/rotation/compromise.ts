@@ -377,22 +377,12 @@ async function secretsWith(
   keyIds: readonly string[],
   newest: CurrentKey | undefined,
 ): Promise<ReadonlyMap<string, string>> {
-  const { otherSecrets, store, deadlines } = run;
   if (keyIds.length === 0) return new Map();
-  const access = (secret: Secret) =>
-    deadlines
-      .retry((limits) => store.access(secret, 'latest', limits), {
-        latest: deadlines.in(RETRY_FOR),
-      })
-      .catch((thrown: unknown) => {
-        if (toRotationError(thrown).retryable) throw thrown;
-        return undefined;
-      });
   const read = async (): Promise<Map<string, string>> => {
-    const newest = await newestKeys(run.keys, otherSecrets, access);
+    const others = await newestKeys(run, run.otherSecrets);
     const isOther = (name?: string): boolean => name === undefined || name !== canonicalName;
     return new Map(
-      newest.flatMap(({ keyId, secret, canonicalName: name }) =>
+      others.flatMap(({ keyId, secret, canonicalName: name }) =>
         keyIds.includes(keyId) && isOther(name) ? [[keyId, secret]] : [],
       ),
     );

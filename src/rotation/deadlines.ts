@@ -3,7 +3,7 @@ import type { Clock } from '../clock';
 import { HOUR, MINUTE, SECOND } from '../duration';
 import type { RotationError } from '../errors';
 import { retry } from '../retry';
-import type { CallLimits } from './ports';
+import { ISSUE_TIMEOUT, type CallLimits } from './ports';
 
 /** A run ends this long before the function's timeout. Then the function still sends its answer. */
 export const TIME_TO_ANSWER = 15 * SECOND;
@@ -25,11 +25,8 @@ export const TIME_FOR_LAST_CALLS = 15 * SECOND;
 /** If the add begins late, this much time is left for it. */
 export const TIME_FOR_LATE_ADD = 10 * SECOND;
 
-/** The longest attempt to issue a key: the fixed deadline of a refresh in Momento's SDK. */
-const ISSUE_CALL = 60 * SECOND;
-
 /** No key is issued if less time remains than one attempt and storing its result can take. */
-export const TIME_TO_ISSUE_AND_ADD = ISSUE_CALL + TIME_TO_ADD;
+export const TIME_TO_ISSUE_AND_ADD = ISSUE_TIMEOUT + TIME_TO_ADD;
 
 /** For how long a failing issue is retried. */
 export const ISSUE_RETRY_FOR = 90 * SECOND;

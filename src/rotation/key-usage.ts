@@ -2,10 +2,10 @@
 import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
 import type { SecretName } from '../secret-name';
-import type { Deadlines } from './deadlines';
+import { RETRY_FOR, type Deadlines } from './deadlines';
 import { credentialIn, getVersion, parsePayload } from './inspect';
 import { newestVersion } from './policy';
-import type { Access, Credential, KeySource, Secret, Version } from './ports';
+import type { Credential, Secret, Version } from './ports';
 import type { Run } from './run';
 
 /** How many versions of one secret are read at the same time. */
@@ -21,8 +21,8 @@ const MAX_UNLISTED = 1_000;
  * reads every version number from 1 to the newest, except versions that the list shows as destroyed. An operator can also
  * copy a payload into another secret, so the newest versions of the other configured secrets are read, too.
  *
- * The result is uncertain in two cases: a version newer than `versions` exists, or an enabled version can't be read.
- * Both could contain any key.
+ * The result is uncertain in three cases: a version newer than `versions` exists, an enabled version can't be read, or another
+ * configured secret can't be read for now. Each could contain any key.
  *
  * @param versions as they were listed
  * @param ignore versions that the run is about to disable; they aren't read
@@ -85,15 +85,24 @@ export interface NewestKey {
 }
 
 /**
- * The keys with an id in the newest versions of secrets: no run for another secret can revoke them.
+ * The keys with an id in the newest versions of secrets: no run for another secret can revoke them. A secret that can't be
+ * read at all is left out, because applications can't read its key either.
  *
- * @param access reads `latest`; undefined if the secret can't be read
+ * @throws RotationError if a secret can't be read for now: it could contain any key
  */
 export async function newestKeys(
-  keys: KeySource,
+  { store, keys, deadlines }: Pick<Run, 'store' | 'keys' | 'deadlines'>,
   secrets: readonly Secret[],
-  access: (secret: Secret) => Promise<Access | undefined>,
 ): Promise<NewestKey[]> {
+  const access = (secret: Secret) =>
+    deadlines
+      .retry((limits) => store.access(secret, 'latest', limits), {
+        latest: deadlines.in(RETRY_FOR),
+      })
+      .catch((thrown: unknown) => {
+        if (toRotationError(thrown).retryable) throw thrown;
+        return undefined;
+      });
   const found = await mapConcurrently(READS_AT_ONCE, secrets, async (secret) => {
     const latest = await access(secret);
     const keyId = credentialIn(keys, latest)?.keyId;

@@ -1,7 +1,9 @@
 /**
- * The two services that a rotation calls: a store of secrets, and an issuer of keys. Types only. Every method fails with a
- * RotationError. Times are in milliseconds: `...At` since the epoch, `deadline` on the monotonic clock.
+ * The two services that a rotation calls: a store of secrets, and an issuer of keys. Types, and the limits that the run and
+ * the services share. Every method fails with a RotationError. Times are in milliseconds: `...At` since the epoch, `deadline`
+ * on the monotonic clock.
  */
+import { MINUTE } from '../duration';
 import type { RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 
@@ -256,6 +258,12 @@ export interface KeySession {
   /** Closes connections and forgets the management key. */
   close(): void;
 }
+
+/**
+ * The longest attempt to issue a key, in milliseconds: the fixed deadline of a refresh in Momento's SDK. The run's deadline
+ * doesn't end an attempt, because an answer that arrives later is a lost key.
+ */
+export const ISSUE_TIMEOUT = MINUTE;
 
 /** How many keys one call of `revoke` takes: as many as the issuer's rate allows at once. */
 export const REVOKE_BATCH = 5;

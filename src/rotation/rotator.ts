@@ -1,7 +1,7 @@
 /** Starts the runs of a request. One run at a time for each secret; runs of one request share a session. */
 import { withDeadline } from '../clock';
 import { SECOND } from '../duration';
-import { deadlineExceeded, RotationError, toRotationError } from '../errors';
+import { deadlineExceeded, RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
@@ -192,7 +192,12 @@ export class Rotator {
       secrets,
       session,
       deadlines,
-      newestKeys: () => (found ??= this.#newestKeys(deadlines)),
+      // A secret's own newest key is referenced anyway.
+      newestKeys: () =>
+        (found ??= newestKeys(
+          { ...this.#options, deadlines },
+          this.secrets.length > 1 ? this.secrets : [],
+        )),
     };
   }
 
@@ -215,26 +220,6 @@ export class Rotator {
   }
 
   /**
-   * A secret that can't be read at all is left out, because applications can't read its key either.
-   *
-   * @throws RotationError if a secret can't be read for now: it could contain any key
-   */
-  async #newestKeys(deadlines: Deadlines): Promise<NewestKey[]> {
-    const { secrets, store, keys } = this.#options;
-    // A secret's own newest key is referenced anyway.
-    return newestKeys(keys, secrets.length > 1 ? secrets : [], (secret) =>
-      deadlines
-        .retry((limits) => store.access(secret, 'latest', limits), {
-          latest: deadlines.in(RETRY_FOR),
-        })
-        .catch((thrown: unknown) => {
-          if (toRotationError(thrown).retryable) throw thrown;
-          return undefined;
-        }),
-    );
-  }
-
-  /**
    * One run at a time for each secret. A run with the same options as the running one shares its result. Any other run waits
    * until the running one ends. Every wait and every run ends at its deadline, so a call that hangs doesn't block later runs.
    */
@@ -245,7 +230,7 @@ export class Rotator {
   ): Promise<RunResult> {
     const { secret, options, deadlines } = run;
     const { clock } = this.#options;
-    const deadlineExceeded = (): RunResult => {
+    const atDeadline = (): RunResult => {
       const isUnsaved = run.unsaved.get(secret) !== undefined;
       const error = isUnsaved
         ? notStored(runExceededDeadline(secret))
@@ -254,7 +239,7 @@ export class Rotator {
       return 'compromise' in run ? notResponded(run, failure) : resultOf(run, failedRun(failure));
     };
     const start = async (): Promise<RunResult> => {
-      const result = await withDeadline(clock, deadlines.end, work(), deadlineExceeded);
+      const result = await withDeadline(clock, deadlines.end, work(), atDeadline);
       onResult(result);
       return result;
     };
@@ -270,7 +255,7 @@ export class Rotator {
         () => undefined,
       );
       if (joined === undefined) {
-        const result = deadlineExceeded();
+        const result = atDeadline();
         onResult(result);
         return result;
       }

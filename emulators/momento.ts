@@ -352,7 +352,7 @@ export class MomentoEmulator extends Emulator {
   }
 }
 
-/** The key of a call; empty if there is none. */
+/** The key of a call, or an empty text if the call has no key. */
 function sentKey(metadata: Metadata): string {
   return metadata.get('authorization')[0]?.toString() ?? '';
 }

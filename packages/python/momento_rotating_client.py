@@ -439,7 +439,7 @@ class _Rules:
             self.emit(Event("rejected", generation.version))
 
     def accept(self, generation: _Generation, is_reading: bool) -> None:
-        # During a read an answer proves nothing: the call might have begun before the key was revoked.
+        # During a read a successful call doesn't show that Momento still accepts the key: it might have begun before the revocation.
         if not is_reading and generation.rejected and generation is self.current:
             # Momento accepts the key after all. The next rejection must not wait for a long backoff.
             generation.rejected = False

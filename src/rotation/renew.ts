@@ -198,7 +198,7 @@ class Attempts {
 
 /**
  * The number of the newest version that was added since the inspection. Versions are looked up by number, because lists
- * lag. If the search fails, the run continues as if there were none: a failed read must not cost a credential.
+ * lag. If the search fails, the run continues without a newer version: a failed read must not cost a credential.
  */
 async function newerVersion(
   run: Run,

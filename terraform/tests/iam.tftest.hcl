@@ -188,7 +188,7 @@ run "and_there_is_no_other_grant" {
       for file in fileset(path.module, "*.tf") :
       !can(regex("allUsers|allAuthenticatedUsers|google_service_account_key", file("${path.module}/${file}")))
     ])
-    error_message = "Nobody can call without a token, and no account has a key."
+    error_message = "A call without a token must be refused, and no service account can have a key."
   }
 }
 

@@ -329,7 +329,7 @@ const FAULTS: Record<string, Fault> = {
     },
     action: 'Choose one: docs/management-key.md',
   },
-  'nobody can confirm': {
+  "standard input isn't a terminal, and --yes is missing": {
     ...{ args: ['--role=a'], code: 2, message: "Standard input isn't a terminal." },
     action: 'Add --yes',
   },
@@ -351,7 +351,7 @@ const FAULTS: Record<string, Fault> = {
     message: 'Terraform (unknown version) is older than 1.5.7.',
     action: 'Update: https://developer.hashicorp.com/terraform/install',
   },
-  'nobody is logged in': {
+  'gcloud has no login': {
     ...{
       answers: 'get-value account=>',
       code: 12,
@@ -445,7 +445,7 @@ const FAULTS: Record<string, Fault> = {
       "It isn't known whether projects/my-project/secrets/momento-management-key has a version",
     action: 'Run: gcloud secrets versions list momento-management-key --project=my-project',
   },
-  'the input is no management key': {
+  "the input isn't a management key": {
     ...{
       input: 'yes\n',
       code: 24,

@@ -178,7 +178,7 @@ export class Invariants {
     if (refused !== undefined) this.violated(4, `the newest credential ${refused} after ${end}`);
   }
 
-  /** Checks that no run stored its key twice: 11. Not for cases in which somebody stores an old payload again. */
+  /** Checks invariant 11: no run stored its key twice. Don't use it if an operator stores an old payload again in the case. */
   checkCopies(): void {
     const versions = new Map<string, string>();
     for (const { version, payload } of this.#secretManager.versions(this.#secret).toReversed()) {

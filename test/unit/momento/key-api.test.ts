@@ -170,7 +170,7 @@ describe('an answer', () => {
     return (socket) => socket.write(Buffer.concat([Buffer.from(head), bytes]));
   };
 
-  // 'malformed answers' proves the other encodings.
+  // malformed-answers.test.ts verifies the other encodings.
   test.each<[string, Buffer]>([
     ['x-gzip', gzipSync(body)],
     ['GZIP', gzipSync(body)],

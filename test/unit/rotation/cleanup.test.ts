@@ -376,17 +376,20 @@ describe('revocations', () => {
 
   test.each([
     ['nothing changed', () => undefined, ['o0']],
-    ['somebody added a version', put(5, key('o0').serialize()), []],
-    ['somebody enabled a version with the key', put(1, key('o0').serialize()), []],
-    ['somebody enabled a version with something unknown', put(1, Buffer.from('?')), []],
-  ])('look for references again after the wait for their turn: %s', async (_, change, expected) => {
-    const wait = async (): Promise<void> => {
-      await bed.clock.sleep(SECOND);
-      change(bed);
-    };
-    const { bed } = bedWith(1, wait);
-    expect((await clean(bed)).revoke).toEqual(expected);
-  });
+    ['an operator added a version', put(5, key('o0').serialize()), []],
+    ['an operator enabled a version with the key', put(1, key('o0').serialize()), []],
+    ['an operator enabled a version with an unknown payload', put(1, Buffer.from('?')), []],
+  ])(
+    'look up references again after the wait for the rate limiter: %s',
+    async (_, change, expected) => {
+      const wait = async (): Promise<void> => {
+        await bed.clock.sleep(SECOND);
+        change(bed);
+      };
+      const { bed } = bedWith(1, wait);
+      expect((await clean(bed)).revoke).toEqual(expected);
+    },
+  );
 
   test('stop after a batch that was not rechecked', async () => {
     const { bed, batches } = bedWith(15, async () => {

@@ -11,6 +11,8 @@ import type { TestBed } from './test-bed';
 /** Cloud Run kills an instance this long after SIGTERM. */
 const TERMINATION_MS = 10_000;
 
+const NOT_REACHED = 'the run ended without this call';
+
 /** At these calls a refreshed key is in memory only. */
 function isKeyInMemory([method, n]: CallSite, when: Moment): boolean {
   if (['RefreshApiToken', 'RefreshKey'].includes(method)) return when === 'after';
@@ -19,6 +21,12 @@ function isKeyInMemory([method, n]: CallSite, when: Moment): boolean {
     ['ListCaches', 'VerifyKey'].includes(method) || (method === 'AccessSecretVersion' && n === 2);
   return isVerification || (method === 'AddSecretVersion' && when === 'before');
 }
+
+/**
+ * This group runs in real time. The second look-up of references depends on how long the first revocations wait for the
+ * rate limiter, and so on the machine's speed. The groups with the virtual clock cover it.
+ */
+const MINT_ONE_LOOKUP: Kind = { ...MINT, calls: MINT.calls.filter(([, n]) => n < 9) };
 
 function start(bed: TestBed): Promise<FunctionProcess> {
   return FunctionProcess.start({ env: { ...bed.env, DESTROY_AFTER: '1d' } });
@@ -41,6 +49,7 @@ function killedAt({ name, options }: Kind, call: CallSite, when: Moment): Case {
         return { kind: 'hang', when };
       });
       const reply = await first.post().catch(() => undefined);
+      if (reply !== undefined) return [NOT_REACHED];
       await first.exited;
       bed.onCalls(undefined);
       const last = ending(await second.post(), first.output + second.output);
@@ -48,7 +57,7 @@ function killedAt({ name, options }: Kind, call: CallSite, when: Moment): Case {
       const isSingleUse = options.renewal !== 'mint' && options.refreshTokens !== 'reusable';
       bed.invariants.checkLastRun(last, isSingleUse && isKeyInMemory(call, when));
       if (options.renewal === 'mint') await bed.runLast();
-      return reply === undefined ? [] : ['the process was not killed'];
+      return [];
     } finally {
       await Promise.all([first.stop(), second.stop()]);
     }
@@ -58,11 +67,15 @@ function killedAt({ name, options }: Kind, call: CallSite, when: Moment): Case {
 function stoppedAt({ name, options }: Kind, [method, n]: CallSite, when: Moment): Case {
   return testCase(`${name}: SIGTERM ${when} ${method}#${n}`, options, async (bed) => {
     const process = await start(bed);
+    let isReached = false as boolean;
     try {
       bed.onCalls((site) => {
-        if (site.method === method && site.n === n && site.when === when) process.signal('SIGTERM');
+        if (site.method !== method || site.n !== n || site.when !== when) return;
+        isReached = true;
+        process.signal('SIGTERM');
       });
       const reply = await process.post();
+      if (!isReached) return [NOT_REACHED];
       const answeredAt = Date.now();
       const exit = await process.exited;
       const run = ending(reply, process.output);
@@ -87,7 +100,10 @@ export const killed: Group = {
   concurrency: 2,
   cases: (extent) =>
     sample(
-      [...everywhere(killedAt, [V1, V1_REUSABLE, V2, MINT]), ...everywhere(stoppedAt, [V1, MINT])],
+      [
+        ...everywhere(killedAt, [V1, V1_REUSABLE, V2, MINT_ONE_LOOKUP]),
+        ...everywhere(stoppedAt, [V1, MINT_ONE_LOOKUP]),
+      ],
       extent,
       27,
     ),

@@ -181,6 +181,7 @@ export class MomentoSession implements KeySession {
       keys: own.map(({ keyId, issuedAt }) => ({ keyId, issuedAt })),
       managementKeyId: manager.keyId,
       skipped,
+      warnings: [...manager.warnings, ...skippedEntries(skipped)],
     };
   }
 
@@ -239,7 +240,7 @@ export class MomentoSession implements KeySession {
     const manager = await this.#manager();
     // A secret has two names: with its project's id, and with the project's number.
     const isSameKey =
-      manager instanceof ManagementKey && manager.fingerprint === credential?.fingerprint;
+      manager instanceof ManagementKey && credential !== undefined && manager.includes(credential);
     return isSameKey || name === this.#options.managementKey?.name;
   }
 
@@ -258,6 +259,12 @@ export class MomentoSession implements KeySession {
     if (manager instanceof RotationError) throw manager;
     return manager;
   }
+}
+
+function skippedEntries(count: number): string[] {
+  return count === 0
+    ? []
+    : [`${count} entries of the account's list of keys couldn't be read, and were skipped`];
 }
 
 /** If the call itself failed, it isn't known whether Momento accepts the key. */

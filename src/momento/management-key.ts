@@ -1,50 +1,84 @@
 /** The management key, which lists, mints and revokes keys. No other object contains it. */
 import { isoTime } from '../duration';
-import type { CallLimits, ManagementKeySecret } from '../rotation/ports';
+import { toRotationError } from '../errors';
+import type { CallLimits, ManagementKeySecret, StoredPayload } from '../rotation/ports';
 import { Credential } from './credential';
 import { managementKeyInvalid } from './errors';
 import type { KeyApi, KeyList, MintRequest } from './key-api';
 import { InvalidPayload, type Fields } from './payload';
 
-export class ManagementKey {
+/** A version of the management key's secret. */
+interface StoredKey {
+  readonly number: number;
+  readonly apiKey: string;
   readonly keyId: string;
   readonly fingerprint: string;
+}
+
+/**
+ * If Momento refuses the newest management key, the newest one that Momento accepts takes its place. Two processes can respond
+ * to its compromise at the same time: one of them can revoke the key that the other one is about to add.
+ */
+export class ManagementKey {
+  readonly #secret: ManagementKeySecret;
   readonly #api: KeyApi;
-  #apiKey: string;
+  readonly #now: () => number;
+  readonly #refused: number[] = [];
+  readonly #fingerprints = new Set<string>();
+  #key: StoredKey;
+  #isForgotten = false;
+  #replacement: Promise<boolean> | undefined;
   #list: Promise<KeyList> | undefined;
   #count: Promise<number | undefined> | undefined;
 
-  private constructor({ apiKey, fingerprint }: Credential, keyId: string, api: KeyApi) {
-    this.keyId = keyId;
-    this.fingerprint = fingerprint;
-    this.#apiKey = apiKey;
+  private constructor(secret: ManagementKeySecret, key: StoredKey, api: KeyApi, now: () => number) {
+    this.#secret = secret;
     this.#api = api;
+    this.#now = now;
+    this.#key = key;
+    this.#fingerprints.add(key.fingerprint);
   }
 
   /** @throws RotationError MANAGEMENT_KEY_INVALID */
   static async read(
-    { name, read }: ManagementKeySecret,
+    secret: ManagementKeySecret,
     api: KeyApi,
     now: () => number,
   ): Promise<ManagementKey> {
-    const credential = parseManagementKey(name, await read());
-    if (credential.kind !== 'v2') {
-      throw managementKeyInvalid(name, "it isn't a v2 key, and only v2 keys can manage keys");
-    }
-    // The rotator excludes it from its own keys by id, so that it never revokes it.
-    if (credential.keyId === undefined) throw managementKeyInvalid(name, 'it has no id');
-    if (credential.expiresAt <= now()) {
-      throw managementKeyInvalid(name, `it expired at ${isoTime(credential.expiresAt)}`);
-    }
-    return new ManagementKey(credential, credential.keyId, api);
+    const stored = await secret.read([]);
+    if (stored === undefined)
+      throw managementKeyInvalid(secret.name, 'the secret has no enabled version');
+    return new ManagementKey(secret, parseManagementKey(secret.name, stored, now()), api, now);
+  }
+
+  /** The id of the key in use. */
+  get keyId(): string {
+    return this.#key.keyId;
+  }
+
+  /** A sentence, if Momento refused a newer key. */
+  get warnings(): readonly string[] {
+    const { name } = this.#secret;
+    const [first] = this.#refused;
+    if (first === undefined || first === this.#key.number) return [];
+    return [
+      `Momento refused the management key in version ${first} of ${name}, so the key in version ${this.#key.number} was used`,
+    ];
+  }
+
+  /** Whether a key is one of those that were used. */
+  includes({ fingerprint }: { readonly fingerprint: string }): boolean {
+    return this.#fingerprints.has(fingerprint);
   }
 
   /** The keys of the account. They are listed once, and again only after a failure. */
   list(limits: CallLimits): Promise<KeyList> {
-    this.#list ??= this.#api.list(this.#apiKey, limits).catch((error: unknown) => {
-      this.#list = undefined;
-      throw error;
-    });
+    this.#list ??= this.#call((apiKey) => this.#api.list(apiKey, limits)).catch(
+      (error: unknown) => {
+        this.#list = undefined;
+        throw error;
+      },
+    );
     return this.#list;
   }
 
@@ -58,20 +92,73 @@ export class ManagementKey {
   }
 
   mint(request: MintRequest, limits: CallLimits): Promise<Fields> {
-    return this.#api.mint(this.#apiKey, request, limits);
+    return this.#call((apiKey) => this.#api.mint(apiKey, request, limits));
   }
 
+  /** Never uses another key: that one could be the key to revoke. */
   revoke(keyId: string, limits: CallLimits): Promise<void> {
-    return this.#api.revoke(this.#apiKey, keyId, limits);
+    return this.#api.revoke(this.#key.apiKey, keyId, limits);
   }
 
   /** Forgets the key. */
   forget(): void {
-    this.#apiKey = '';
+    this.#isForgotten = true;
+    this.#key = { ...this.#key, apiKey: '' };
+  }
+
+  async #call<T>(call: (apiKey: string) => Promise<T>): Promise<T> {
+    for (;;) {
+      const used = this.#key;
+      try {
+        return await call(used.apiKey);
+      } catch (thrown) {
+        const isRefused = toRotationError(thrown).code === 'MANAGEMENT_KEY_REFUSED';
+        if (!isRefused || this.#isForgotten) throw thrown;
+        if (used === this.#key && !(await this.#replace())) throw thrown;
+      }
+    }
+  }
+
+  /** Calls that fail at the same time share one replacement. Returns whether there is another key. */
+  #replace(): Promise<boolean> {
+    this.#replacement ??= this.#readAnother().finally(() => (this.#replacement = undefined));
+    return this.#replacement;
+  }
+
+  async #readAnother(): Promise<boolean> {
+    const { name, read } = this.#secret;
+    if (!this.#refused.includes(this.#key.number)) this.#refused.push(this.#key.number);
+    for (;;) {
+      const stored = await read(this.#refused).catch(() => undefined);
+      if (stored === undefined) return false;
+      try {
+        this.#key = parseManagementKey(name, stored, this.#now());
+        this.#fingerprints.add(this.#key.fingerprint);
+        return true;
+      } catch {
+        this.#refused.push(stored.number);
+      }
+    }
   }
 }
 
-function parseManagementKey(name: string, payload: Uint8Array): Credential {
+/** @throws RotationError MANAGEMENT_KEY_INVALID */
+function parseManagementKey(
+  name: string,
+  { number, payload }: StoredPayload,
+  now: number,
+): StoredKey {
+  const { kind, apiKey, keyId, fingerprint, expiresAt } = parsePayload(name, payload);
+  if (kind !== 'v2') {
+    throw managementKeyInvalid(name, "it isn't a v2 key, and only v2 keys can manage keys");
+  }
+  // The rotator excludes it from its own keys by id, so that it never revokes it.
+  if (keyId === undefined) throw managementKeyInvalid(name, 'it has no id');
+  if (expiresAt <= now) throw managementKeyInvalid(name, `it expired at ${isoTime(expiresAt)}`);
+  return { number, apiKey, keyId, fingerprint };
+}
+
+function parsePayload(name: string, payload: Uint8Array): Credential {
   try {
     return Credential.parse(payload);
   } catch (thrown) {

@@ -131,16 +131,13 @@ async function listCandidates(run: Run, { inspection, keyId }: CleanupInput): Pr
   const isMinted = !(next instanceof RotationError) && next.by === 'mint';
   if (!policy.revoke && !isMinted) return NO_KEYS;
   try {
-    const { keys, skipped } = await deadlines.retry((limits) => session.ownKeys(secret, limits), {
+    const { keys, warnings } = await deadlines.retry((limits) => session.ownKeys(secret, limits), {
       quotaRetryFor: QUOTA_RETRY_FOR,
     });
     const listed: KeyPlan = {
       ...NO_KEYS,
       liveKeys: keys.length,
-      warnings:
-        skipped === 0
-          ? []
-          : [`${skipped} entries of the account's list of keys couldn't be read, and were skipped`],
+      warnings,
     };
     const referenced = [keyId, unsaved.get(secret)?.credential.keyId];
     if (!policy.revoke || unreadable.size > 0) return listed;

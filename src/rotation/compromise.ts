@@ -20,9 +20,8 @@ import {
   TIME_FOR_LAST_CALLS,
   TIME_TO_ISSUE_AND_ADD,
 } from './deadlines';
-import { getVersion, inspect, type Inspection } from './inspect';
+import { exists, getVersion, inspect, type Inspection } from './inspect';
 import {
-  exists,
   newestKeys,
   READS_AT_ONCE,
   readVersion,

@@ -9,9 +9,10 @@ import type {
   KeySource,
   NextKey,
   Permission,
+  StoredPayload,
   Version,
 } from './ports';
-import { REPLACE_REJECTED_AGE, RETRY_FOR } from './deadlines';
+import { REPLACE_REJECTED_AGE, RETRY_FOR, type Deadlines } from './deadlines';
 import type { Run } from './run';
 
 /** What is known about a secret, and about its next key. */
@@ -78,20 +79,63 @@ export async function inspect(
 }
 
 /**
- * The payload of the newest enabled version of a secret that is only read.
+ * The newest enabled version of a secret that is only read.
  *
  * @returns undefined if the secret has no enabled version
  * @throws RotationError VERSION_UNREADABLE
  */
-export async function readNewestEnabled(context: StoreContext): Promise<Uint8Array | undefined> {
+export async function readNewestEnabled(context: StoreContext): Promise<StoredPayload | undefined> {
   const { secret, store, deadlines } = context;
   const latest = await deadlines.retry((limits) => store.access(secret, 'latest', limits));
-  if (latest.kind === 'payload') return latest.payload;
+  if (latest.kind === 'payload') return latest;
   const { versions } = await deadlines.retry((limits) => store.list(secret, limits));
   const { readable, unreadable } = await reconcile(context, latest, versions);
   const [first] = unreadable;
   if (readable === undefined && first !== undefined) throw versionUnreadable(secret, ...first);
-  return readable?.payload;
+  return readable && { number: readable.version.number, payload: readable.payload };
+}
+
+/**
+ * The newest enabled version except some. Reads by number, because `latest` and lists lag.
+ *
+ * @param except at least one number
+ * @returns undefined if none of the newest versions is left
+ */
+export async function readAnother(
+  context: StoreContext,
+  except: readonly number[],
+): Promise<StoredPayload | undefined> {
+  const { secret, store, deadlines } = context;
+  let newest = Math.max(...except);
+  while (await exists(context, newest + 1)) newest += 1;
+  for (let number = newest; number > Math.max(0, newest - SEARCHED_VERSIONS); number -= 1) {
+    if (except.includes(number)) continue;
+    const access = await deadlines.retry((limits) => store.access(secret, number, limits));
+    if (access.kind === 'payload') return access;
+  }
+  return undefined;
+}
+
+/** Whether a version with this number exists, in any state. Access by number doesn't lag, and a list does. */
+export async function exists(
+  { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
+  number: number,
+  retrying: Parameters<Deadlines['retry']>[1] = {},
+): Promise<boolean> {
+  const access = await deadlines.retry(
+    (limits) => store.access(secret, number, limits).catch(asCorrupt),
+    retrying,
+  );
+  if (access === 'corrupt') return true;
+  if (access.kind !== 'not_readable') return access.kind === 'payload';
+  const found = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
+  return found !== undefined;
+}
+
+/** A damaged payload shows that the version exists. */
+function asCorrupt(thrown: unknown): 'corrupt' {
+  if (toRotationError(thrown).code === 'PAYLOAD_CORRUPT') return 'corrupt';
+  throw thrown;
 }
 
 /**

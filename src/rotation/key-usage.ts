@@ -3,7 +3,7 @@ import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { RETRY_FOR, type Deadlines } from './deadlines';
-import { credentialIn, getVersion, parsePayload } from './inspect';
+import { credentialIn, exists, getVersion, parsePayload } from './inspect';
 import { newestVersion } from './policy';
 import type { Credential, Secret, Version } from './ports';
 import type { Run } from './run';
@@ -110,28 +110,6 @@ export async function newestKeys(
     return { keyId, secret: secret.name, canonicalName: latest.canonicalName };
   });
   return found.flat();
-}
-
-/** Whether a version with this number exists, in any state. Access by number doesn't lag, and a list does. */
-export async function exists(
-  { secret, store, deadlines }: Run,
-  number: number,
-  retrying: Parameters<Deadlines['retry']>[1] = {},
-): Promise<boolean> {
-  const access = await deadlines.retry(
-    (limits) => store.access(secret, number, limits).catch(asCorrupt),
-    retrying,
-  );
-  if (access === 'corrupt') return true;
-  if (access.kind !== 'not_readable') return access.kind === 'payload';
-  const found = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
-  return found !== undefined;
-}
-
-/** A damaged payload shows that the version exists. */
-function asCorrupt(thrown: unknown): 'corrupt' {
-  if (toRotationError(thrown).code === 'PAYLOAD_CORRUPT') return 'corrupt';
-  throw thrown;
 }
 
 /** The result of reading a version. */

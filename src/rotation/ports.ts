@@ -180,14 +180,27 @@ export interface OwnKeys {
   readonly managementKeyId?: string | undefined;
   /** How many entries of the account's list couldn't be read. */
   readonly skipped: number;
+  /** Sentences about skipped entries, and about a newer management key that the issuer refused. */
+  readonly warnings: readonly string[];
+}
+
+/** The payload of a version. */
+export interface StoredPayload {
+  readonly number: number;
+  readonly payload: Uint8Array;
 }
 
 /** The secret with the key that mints, lists and revokes keys. */
 export interface ManagementKeySecret {
   /** Its full name. */
   readonly name: string;
-  /** Reads the payload of its newest version. */
-  readonly read: () => Promise<Uint8Array>;
+  /**
+   * Reads its newest enabled version, or the newest one except those whose keys the issuer refused.
+   *
+   * @param refused the numbers of these versions
+   * @returns undefined if no other version is left
+   */
+  readonly read: (refused: readonly number[]) => Promise<StoredPayload | undefined>;
 }
 
 export interface KeySource {

@@ -19,8 +19,7 @@ import {
   QUOTA_RETRY_FOR,
   RETRY_FOR,
 } from './deadlines';
-import type { Inspection } from './inspect';
-import { exists } from './key-usage';
+import { exists, type Inspection } from './inspect';
 import { renewalTime } from './policy';
 import type { CurrentKey, IssuedKey, KeyCheck, NextKey, Version } from './ports';
 import type { Run } from './run';

@@ -5,10 +5,10 @@ import { deadlineExceeded, RotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
-import { inspect, readNewestEnabled } from './inspect';
+import { inspect, readAnother, readNewestEnabled } from './inspect';
 import { newestKeys, type NewestKey } from './key-usage';
 import { permissionsFor } from './policy';
-import type { KeySession, Secret, SessionOptions } from './ports';
+import type { KeySession, Secret, SessionOptions, StoredPayload } from './ports';
 import { notStored } from './renew';
 import { failedRun, resultOf, rotate } from './rotate';
 import type { RunResult } from './result';
@@ -310,10 +310,11 @@ export class Rotator {
     return keys.open(
       managementKey && {
         name: managementKey.name,
-        read: () =>
+        read: (refused) =>
           readManagementKey(
             { ...this.#options, secret: managementKey, deadlines: limited },
             version,
+            refused,
           ),
       },
       options,
@@ -335,18 +336,15 @@ async function usingSession<T>(
 async function readManagementKey(
   context: RotatorOptions & { readonly secret: SecretName; readonly deadlines: Deadlines },
   version: number | undefined,
-): Promise<Uint8Array> {
+  refused: readonly number[],
+): Promise<StoredPayload | undefined> {
   const { secret, store, deadlines } = context;
+  if (refused.length > 0) return readAnother(context, refused);
   const access =
     version === undefined
       ? undefined
       : await deadlines.retry((limits) => store.access(secret, version, limits));
-  const payload = access?.kind === 'payload' ? access.payload : await readNewestEnabled(context);
-  if (payload !== undefined) return payload;
-  throw new RotationError('MANAGEMENT_KEY_INVALID', {
-    problem: `${context.secret.name}, the secret of the management key, has no enabled version. So no key can be minted or revoked.`,
-    action: 'Store a management key in it, or enable the version that contains one.',
-  });
+  return access?.kind === 'payload' ? access : readNewestEnabled(context);
 }
 
 function runExceededDeadline({ name }: SecretName): RotationError {

@@ -118,11 +118,10 @@ async function countKeys(
   const { secret, session, deadlines, managementKey } = run;
   if (managementKey === undefined) return { warnings: [] };
   try {
-    const { keys, skipped } = await deadlines.retry((limits) => session.ownKeys(secret, limits), {
+    const { keys, ...own } = await deadlines.retry((limits) => session.ownKeys(secret, limits), {
       quotaRetryFor: QUOTA_RETRY_FOR,
     });
-    const warnings =
-      skipped === 0 ? [] : [`${skipped} entries of the account's list of keys couldn't be read`];
+    const warnings = [...own.warnings];
     const orphans = await orphanedKeys(
       run,
       keys.map(({ keyId }) => keyId),

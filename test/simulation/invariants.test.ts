@@ -199,6 +199,7 @@ describe('invariant 8, only own keys are revoked:', () => {
               .filter(({ info }) => info.role_id !== 'r-operator')
               .map(({ info, issuedAt }) => ({ keyId: info.key_id, issuedAt })),
             skipped: 0,
+            warnings: [],
           }),
       },
     });
@@ -300,7 +301,7 @@ describe('compromise responses:', () => {
           revoke: (keyIds) => Promise.resolve(new Map(keyIds.map((keyId) => [keyId, true]))),
           verifyRejected: () =>
             Promise.resolve({ verdict: 'rejected', host: 'h', byIssuer: true } as const),
-          ownKeys: () => Promise.resolve({ keys: [], skipped: 0 }),
+          ownKeys: () => Promise.resolve({ keys: [], skipped: 0, warnings: [] }),
         }),
     });
     const { result } = await bed.runOn(bed.newInstance({ keys: broken }), {}, body);

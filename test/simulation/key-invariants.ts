@@ -29,7 +29,7 @@ export interface KeyWatch {
   readonly isOperatorActing: () => boolean;
   readonly violated: (invariant: number, what: string) => void;
   /** Called when a newest key was revoked that could be revoked, for instance because an operator stored it too late to be seen. */
-  readonly excused: () => void;
+  readonly excused: (secret: string) => void;
 }
 
 export class KeyInvariants {
@@ -111,7 +111,7 @@ export class KeyInvariants {
         this.#acts.delete(version);
         this.#forgetAbsence(version);
         if (key?.revoked?.by !== 'call') continue;
-        if (this.hasOtherProcess) this.#watch.excused();
+        if (this.hasOtherProcess) this.#watch.excused(secretOf(version));
         else violated(7, `${version} was added with a revoked key`);
       }
     }
@@ -127,10 +127,11 @@ export class KeyInvariants {
       }
       for (const [version, enabled] of this.#enabled) {
         if (enabled !== key || this.#isSuperseded(version)) continue;
-        if (this.#watch.revokesFirst === true || this.hasOtherProcess) this.#watch.excused();
+        if (this.#watch.revokesFirst === true || this.hasOtherProcess)
+          this.#watch.excused(secretOf(version));
         else if (this.#isUnseen(version)) {
           this.excuses += 1;
-          this.#watch.excused();
+          this.#watch.excused(secretOf(version));
         } else violated(7, `the key of ${version}, which is enabled, was revoked`);
       }
     }
@@ -185,4 +186,8 @@ export class KeyInvariants {
       ),
     );
   }
+}
+
+function secretOf(version: string): string {
+  return version.replace(/\/versions\/.*/, '');
 }

@@ -281,7 +281,7 @@ export class TestBed {
       isOperatorActing: () => this.invariants.isOperatorActing,
       violated: (invariant, what) => this.invariants.violated(invariant, what),
       revokesFirst: response?.revokeFirst === true,
-      excused: () => this.invariants.excuse('a key was revoked that could be revoked'),
+      excused: (of) => this.#invariantsOf(of).excuse('a key was revoked that could be revoked'),
     });
     this.invariants = new Invariants({
       ...watched,
@@ -539,6 +539,13 @@ export class TestBed {
     if (last === undefined) return false;
     if (this.renewal !== 'v1') return this.#refusedV2(last) === undefined;
     return this.momento.acceptsRefresh(last.apiKey, last.refreshToken ?? '');
+  }
+
+  #invariantsOf(secret: string): Invariants {
+    const management = this.#managementInvariants;
+    return management !== undefined && secret === this.management.name
+      ? management
+      : this.invariants;
   }
 
   get #policy(): RenewalPolicy {

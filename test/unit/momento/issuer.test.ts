@@ -6,7 +6,7 @@ import { MomentoKeys, MomentoSession } from '../../../src/momento/issuer';
 import { KeyApi, PRIORITY } from '../../../src/momento/key-api';
 import { Sdk } from '../../../src/momento/sdk';
 import type { RateLimiter, RateLimitedCall } from '../../../src/rate-limiter';
-import type { Credential, NextKey, Secret } from '../../../src/rotation/ports';
+import type { Credential, ManagementKeySecret, NextKey, Secret } from '../../../src/rotation/ports';
 import type { IssuedV2Key } from '../../../emulators/account';
 import { startServices, type Services } from '../../../emulators/services';
 import { DAY, HOUR, NOW, piecesIn, secretName, v1Key, version } from '../support';
@@ -43,7 +43,7 @@ afterEach(async () => {
 
 interface Options {
   /** Null for no management key. */
-  readonly read?: (() => Promise<Uint8Array>) | null;
+  readonly read?: ManagementKeySecret['read'] | null;
   readonly name?: string;
   readonly endpoint?: string;
   readonly limiter?: RateLimiter;
@@ -53,7 +53,7 @@ interface Options {
 
 function open(options: Options = {}): MomentoSession {
   const { name = MANAGEMENT, endpoint, limiter = unlimited() } = options;
-  const { read = () => Promise.resolve(Buffer.from(manager.apiKey)) } = options;
+  const { read = () => Promise.resolve(stored(manager.apiKey)) } = options;
   const { emulator = services.momento.host, keyApiEmulator = services.keyApi.host } = options;
   const session = new MomentoSession({
     sdk: new Sdk(clock, emulator),
@@ -66,8 +66,10 @@ function open(options: Options = {}): MomentoSession {
   return session;
 }
 
+const stored = (payload: string, number = 1) => ({ number, payload: Buffer.from(payload) });
+
 const reading = (payload: string | object) => () =>
-  Promise.resolve(Buffer.from(typeof payload === 'string' ? payload : JSON.stringify(payload)));
+  Promise.resolve(stored(typeof payload === 'string' ? payload : JSON.stringify(payload)));
 
 const called = (): string[] => services.keyApi.faults.calls.map(({ method }) => method);
 
@@ -97,7 +99,7 @@ describe('the management key', () => {
   const parts = { problem: 'Down.', action: 'Wait.' };
   const unavailable = new RotationError('SECRET_MANAGER_UNAVAILABLE', parts);
 
-  test.each<[string, () => Promise<Uint8Array>, string, string]>([
+  test.each<[string, ManagementKeySecret['read'], string, string]>([
     ['is a v1 key', reading(v1), 'MANAGEMENT_KEY_INVALID', "isn't a v2 key"],
     ['is expired', reading(v2Key('k', NOW)), 'MANAGEMENT_KEY_INVALID', 'it expired at 2026-11-01'],
     ['has no id', reading(v2Key(undefined as never)), 'MANAGEMENT_KEY_INVALID', 'it has no id'],
@@ -125,7 +127,7 @@ describe('the management key', () => {
     const session = open({
       read: () => {
         reads += 1;
-        return Promise.resolve(Buffer.from(manager.apiKey));
+        return Promise.resolve(stored(manager.apiKey));
       },
     });
     session.prepare();
@@ -146,6 +148,49 @@ describe('the management key', () => {
     session.close();
     await expect(late.issue(limits())).rejects.toMatchObject({ code: 'MANAGEMENT_KEY_REFUSED' });
     expect(services.keyApi.account.keys(OWN)).toEqual([]);
+  });
+
+  test('is that of the newest version whose key Momento accepts', async () => {
+    const [refused, older] = [own(), own({ role: 'r-operator' })];
+    services.keyApi.account.revoke(refused.keyInfo.key_id, 'operator');
+    const versions = new Map([
+      [7, stored(refused.apiKey, 7)],
+      [6, stored('not a key', 6)],
+      [5, stored(older.apiKey, 5)],
+    ]);
+    const read = jest.fn((tried: readonly number[]) =>
+      Promise.resolve([...versions.values()].find(({ number }) => !tried.includes(number))),
+    );
+    const session = open({ read });
+    const [listed, next] = await Promise.all([
+      session.ownKeys(S, limits()),
+      session.nextKey(S, undefined),
+    ]);
+    await (next as NextKey).issue(limits());
+    expect(listed.managementKeyId).toBe(older.keyInfo.key_id);
+    expect(listed.warnings).toEqual([
+      `Momento refused the management key in version 7 of ${MANAGEMENT}, so the key in version 5 was used`,
+    ]);
+    expect(read).toHaveBeenCalledTimes(3);
+  });
+
+  test('is invalid when its secret has no enabled version', async () => {
+    const session = open({ read: () => Promise.resolve(undefined) });
+    await expect(session.ownKeys(S, limits())).rejects.toMatchObject({
+      code: 'MANAGEMENT_KEY_INVALID',
+      problem: `The management key in ${MANAGEMENT} can't be used: the secret has no enabled version.`,
+    });
+  });
+
+  test('is refused when Momento refuses the key of every version', async () => {
+    services.keyApi.account.revoke(manager.keyInfo.key_id, 'operator');
+    const read = (tried: readonly number[]) =>
+      Promise.resolve(tried.length === 0 ? stored(manager.apiKey) : undefined);
+    const session = open({ read });
+    for (let call = 0; call < 2; call += 1) {
+      const listed = session.ownKeys(S, limits());
+      await expect(listed).rejects.toMatchObject({ code: 'MANAGEMENT_KEY_REFUSED' });
+    }
   });
 
   test('is required to list and revoke keys', async () => {
@@ -169,6 +214,7 @@ describe("the rotator's own keys", () => {
       keys: expected,
       managementKeyId,
       skipped: 0,
+      warnings: [],
     });
   });
 
@@ -181,9 +227,12 @@ describe("the rotator's own keys", () => {
         return { body: JSON.stringify({ key_info: [{ key_id: 7 }, ...key_info, null] }) };
       },
     });
-    const { keys, skipped } = await open().ownKeys(S, limits());
+    const { keys, skipped, warnings } = await open().ownKeys(S, limits());
     expect(keys).toMatchObject([{ keyId: key.keyInfo.key_id }]);
     expect(skipped).toBe(2);
+    expect(warnings).toEqual([
+      "2 entries of the account's list of keys couldn't be read, and were skipped",
+    ]);
   });
 
   test('are listed once for all callers, and again after a failure', async () => {

@@ -1,5 +1,5 @@
 import { RotationError } from '../../../src/errors';
-import { inspect, readNewestEnabled } from '../../../src/rotation/inspect';
+import { inspect, readAnother, readNewestEnabled } from '../../../src/rotation/inspect';
 import type {
   Access,
   KeySession,
@@ -331,8 +331,8 @@ describe('the age of the key', () => {
 
 describe('readNewestEnabled', () => {
   const read = async (plan: Plan) => {
-    const payload = await readNewestEnabled(testBed(plan).begin());
-    return payload === undefined ? undefined : Buffer.from(payload).toString();
+    const stored = await readNewestEnabled(testBed(plan).begin());
+    return stored && Buffer.from(stored.payload).toString();
   };
 
   const disabled = version(4, 'DISABLED');
@@ -376,4 +376,19 @@ test('drops a listed version that is neither readable nor there', async () => {
 test('reports a version that is disabled and not readable by number as such, whatever latest shows', async () => {
   const store = { access: inTurn(NOT_READABLE) };
   expect(await blockerIn({ versions: [version(4, 'DISABLED')], store })).toBe('NO_ENABLED_VERSION');
+});
+
+describe('readAnother', () => {
+  const versions = [3, 4, 5, 6].map((number) => version(number));
+  const disabled = versions.with(1, version(4, 'DISABLED'));
+
+  test.each<[string, Version[], number[], number | undefined]>([
+    ['the newest version when it was added later', versions, [5], 6],
+    ['an older version when the newest ones are excepted', versions, [6, 5], 4],
+    ['no disabled version', disabled, [5, 6], 3],
+    ['nothing when all versions are excepted', versions, [3, 4, 5, 6], undefined],
+  ])('returns %s', async (_name, present, except, number) => {
+    const found = await readAnother(testBed({ versions: present }).begin(), except);
+    expect(found?.number).toBe(number);
+  });
 });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { exists, orphanedKeys } from '../../../src/rotation/key-usage';
+import { exists } from '../../../src/rotation/inspect';
+import { orphanedKeys } from '../../../src/rotation/key-usage';
 import type { Version } from '../../../src/rotation/ports';
 import { inTurn, version } from '../support';
 import { error, key, STORE_REFUSES, testBed, type Plan } from './test-bed';

@@ -161,10 +161,12 @@ describe('the counts of keys', () => {
     expect([liveKeys, orphanedKeys, warnings]).toEqual([undefined, undefined, undefined]);
   });
 
-  const skips: Plan = { session: { ownKeys: inTurn({ keys: ownKeys, skipped: 2 }) } };
+  const SKIPPED = "2 entries of the account's list of keys couldn't be read";
+  const skips: Plan = {
+    session: { ownKeys: inTurn({ keys: ownKeys, skipped: 2, warnings: [SKIPPED] }) },
+  };
   const refused = inTurn<never>(error('MANAGEMENT_KEY_REFUSED'));
   const unreadable: Plan = { ownKeys, versions: [version(3), version(4)], unreadable: [3] };
-  const SKIPPED = "2 entries of the account's list of keys couldn't be read";
   const UNCOUNTED = "the keys couldn't be counted (MANAGEMENT_KEY_REFUSED)";
   const UNREADABLE =
     "orphaned keys couldn't be counted: version 3 is enabled and can't be read (FAILED_PRECONDITION)";

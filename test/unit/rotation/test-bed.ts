@@ -129,7 +129,7 @@ export function testBed(plan: Plan = {}) {
     verifyNewest: check,
     verifyRejected: check,
     listedState: () => Promise.resolve('valid' as const),
-    ownKeys: () => Promise.resolve({ keys: plan.ownKeys ?? [], skipped: 0 }),
+    ownKeys: () => Promise.resolve({ keys: plan.ownKeys ?? [], skipped: 0, warnings: [] }),
     revoke: async (keyIds, recheck) => {
       const rechecked = await recheck(keyIds);
       calls.push(...rechecked.map((keyId) => `revoke ${keyId}`));

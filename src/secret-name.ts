@@ -19,3 +19,17 @@ export function parseSecretName(name: string): SecretName | undefined {
   if (parts?.project === undefined || parts.id === undefined) return undefined;
   return { name, project: parts.project, location: parts.location, id: parts.id };
 }
+
+/**
+ * Whether two names can mean one secret. A project has an id and a number: Secret Manager's events contain the number, and the
+ * configuration usually contains the id.
+ */
+export function isSameSecret(one: SecretName, other: SecretName): boolean {
+  const [a, b] = [isNumber(one.project), isNumber(other.project)];
+  const canBeSameProject = a === b ? one.project === other.project : true;
+  return canBeSameProject && one.id === other.id && one.location === other.location;
+}
+
+function isNumber(project: string): boolean {
+  return /^\d+$/.test(project);
+}

@@ -10,7 +10,7 @@ import type { LogEntry } from '../log';
 import { TIME_TO_ANSWER } from '../rotation/deadlines';
 import type { Secret } from '../rotation/ports';
 import { errorReport } from '../rotation/result';
-import { parseSecretName, type SecretName } from '../secret-name';
+import { isSameSecret, parseSecretName } from '../secret-name';
 import { carryOut, type Answer, type RequestContext } from './carry-out';
 import { requestLine, type Origin } from './log-lines';
 import {
@@ -183,17 +183,6 @@ function kindOf({ attributes, data }: Message, configured: readonly Secret[]): M
     problem: `Secret Manager asks to rotate ${rotated.name}, which isn't a configured secret. Nothing was done.`,
     action: 'Add the secret to SECRETS, or remove the topic from the secret.',
   });
-}
-
-/** Secret Manager's events contain the number of the project, and the configuration usually contains its id. */
-function isSameSecret(one: SecretName, other: SecretName): boolean {
-  const [a, b] = [isNumber(one.project), isNumber(other.project)];
-  const canBeSameProject = a === b ? one.project === other.project : true;
-  return canBeSameProject && one.id === other.id && one.location === other.location;
-}
-
-function isNumber(project: string): boolean {
-  return /^\d+$/.test(project);
 }
 
 function decodeBase64(data: unknown): Buffer {

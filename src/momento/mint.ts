@@ -35,6 +35,7 @@ export function mint(
   return {
     by: 'mint',
     maxUnknownOutcomes: MAX_UNKNOWN_OUTCOMES,
+    needsCurrentKey: terms.role === undefined || terms.lifetimeMs === undefined,
     issue: async (limits) => {
       const { role, lifetimeMs } = await completeTerms(secret, terms, managementKey, limits);
       const request = {

@@ -123,7 +123,8 @@ async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord 
     // Step 4, without etags: whatever changed a version meanwhile, its key is compromised.
     const numbers = old.versionsToDisable(newest.version.number);
     const enabled = numbers.map((number): Version => ({ number, state: 'ENABLED', createdAt: 0 }));
-    const { done, ...rest } = await changeVersions(run, 'disable', enabled, newest.version);
+    const soon = { ...run, deadlines: run.deadlines.before(TIME_FOR_LAST_CALLS) };
+    const { done, ...rest } = await changeVersions(soon, 'disable', enabled, newest.version);
     return { ...added.record, cleanup: { ...NO_CLEANUP, ...rest, disable: done } };
   } catch (thrown) {
     // The new key is stored, so the result must name its version.
@@ -203,7 +204,7 @@ function verified({ keys: { issuer } }: Run, record: RunRecord, key: CurrentKey)
   const problem = check?.verdict === 'inconclusive' ? `: ${check.problem}` : '';
   const error = new RotationError('VERIFY_INCONCLUSIVE', {
     problem: `${issuer} gave no clear answer about the new key in version ${key.version.number}${problem}. So no old key was revoked.`,
-    action: `Wait: Pub/Sub repeats a message by itself. Over HTTP, repeat the request with the time of the first one in 'since'. If this persists, check whether ${issuer} is available.`,
+    action: `Wait: Pub/Sub repeats a message by itself. Over HTTP, send the request again, and set 'since' to the time of the first request. If this persists, check whether ${issuer} is available.`,
   });
   return { record: { ...record, failure: { step: 'verify', error } } };
 }
@@ -355,8 +356,7 @@ async function listKeys(
     );
     const listed = new Set(keys.map(({ keyId }) => keyId));
     listed.delete(newest?.credential.keyId ?? '');
-    old.addListed(listed, clock.now());
-    old.skipped = skipped;
+    old.addListed(listed, skipped, clock.now());
     return managementKeyId;
   } catch (thrown) {
     old.error = toRotationError(thrown);
@@ -387,7 +387,7 @@ async function secretsWith(
     );
   };
   const users = await read();
-  // Before it has issued a key itself, a response that waited for another one could wait for a response that waits for it.
+  // Don't wait before this response has issued its own key: two responses could wait for each other.
   if (users.size === 0 || newest === undefined) return users;
   await Promise.all([...users.values()].map((name) => run.renewalOf(name)));
   return read();

@@ -22,7 +22,7 @@ export const TIME_TO_ADD = 30 * SECOND;
 /** The cleanup ends this long before the run: its last calls must end in time, or the run's result would be lost. */
 export const TIME_FOR_LAST_CALLS = 15 * SECOND;
 
-/** If the add begins late, this much time is left for it. */
+/** An add that begins after `latestAdd`, because the issue or the verification was slow, is tried for this long. */
 export const TIME_FOR_LATE_ADD = 10 * SECOND;
 
 /** No key is issued if less time remains than one attempt and storing its result can take. */

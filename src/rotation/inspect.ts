@@ -23,7 +23,7 @@ export interface Inspection {
   readonly newest?: Version | undefined;
   /** The newest enabled version that can be read, whatever it contains. */
   readonly readable?: Version | undefined;
-  /** The key in it, if it contains one. */
+  /** The key in `readable`; undefined if that version contains no Momento key. */
   readonly current?: CurrentKey | undefined;
   /** When that key was issued, if that is certain. */
   readonly issuedAt?: number | undefined;

@@ -118,11 +118,17 @@ export class OldKeys {
     this.#keys.set(nameOf(credential), { isRevoked: false, ...known, keyId, credential });
   }
 
-  /** Adds keys from the issuer's list. A key that only this list showed, and that it doesn't show any more, is rejected. */
-  addListed(keyIds: ReadonlySet<string>, now: number): void {
+  /**
+   * Adds keys from the issuer's list. A key that only this list showed, and that it doesn't show any more, is rejected.
+   *
+   * @param skipped how many entries of the list couldn't be read: each could be one of the keys
+   */
+  addListed(keyIds: ReadonlySet<string>, skipped: number, now: number): void {
+    this.skipped = skipped;
     for (const keyId of keyIds) {
       if (!this.#keys.has(keyId)) this.#keys.set(keyId, { keyId, isRevoked: false });
     }
+    if (skipped > 0) return;
     for (const key of this.open) {
       if (key.credential === undefined && !keyIds.has(key.keyId ?? '')) key.rejectedAt = now;
     }
@@ -157,7 +163,7 @@ export class OldKeys {
     const unknown = open.length + unread.length + disabled.length + skipped;
     if (unknown === 0 && error === undefined) return undefined;
     const problem = [
-      `Not every old key of ${secret.name} is known to be rejected by ${issuer}.`,
+      `${issuer} might still accept old keys of ${secret.name}.`,
       ...this.stillWorking(),
       ...(unread.length > 0
         ? [`The keys in version ${unread.map(({ number }) => number).join(', ')} couldn't be read.`]
@@ -169,7 +175,7 @@ export class OldKeys {
       ...(error === undefined ? [] : [`A call failed with ${error.code}.`]),
     ].join(' ');
     const action = canRetry
-      ? 'Wait: Pub/Sub repeats a message by itself. Over HTTP, repeat the request with the time of the first one in `since`.'
+      ? 'Wait: Pub/Sub repeats a message by itself. Over HTTP, send the request again, and set `since` to the time of the first request.'
       : `Revoke the keys that still work at ${issuer}, or wait until they expire. The page docs/operate/incident-response.md describes each case.`;
     return new RotationError(canRetry ? 'NOT_CONTAINED_YET' : 'NOT_CONTAINED', { problem, action });
   }

@@ -153,6 +153,8 @@ export interface NextKey {
   readonly by: IssuedBy;
   /** After this many attempts whose outcome is unknown no further attempt starts: each might have issued a key. */
   readonly maxUnknownOutcomes: number;
+  /** Whether the issuer's list must contain the current key, because it completes the role or lifetime of the next key. */
+  readonly needsCurrentKey?: boolean | undefined;
   /**
    * Obtains the key, in one attempt.
    *
@@ -234,8 +236,8 @@ export interface KeySession {
    * How this secret's next key is obtained, or the error that blocks it. Waits for the management key only if the next key
    * needs it.
    *
-   * @param current undefined for a secret without versions. If the newest version of a minted secret can't be read, the key
-   *   of an older one, or undefined if there is none
+   * @param current the key that applications use; undefined for a secret without versions. If the newest version can't be
+   *   read, this is the key of the newest older version that can be read, or undefined
    */
   nextKey(secret: Secret, current: CurrentKey | undefined): Promise<NextKey | RotationError>;
   /** Verifies a key that this run issued. Fails for internal errors only. */

@@ -13,6 +13,7 @@ import { deadlineExceeded, RotationError, toRotationError } from '../errors';
 import { isTransient, retry } from '../retry';
 import {
   ISSUE_RETRY_FOR,
+  TIME_FOR_LAST_CALLS,
   TIME_FOR_LATE_ADD,
   MINTED_KEY_ADD_WITHIN,
   OTHER_RUN_WAIT,
@@ -308,11 +309,13 @@ async function mightExist(run: Run, { newestAtIssue }: IssuedCredential): Promis
 
 /** Revokes a minted key that no version will contain. If that fails, a later run finds the key by its description. */
 async function revokeMinted(
-  { session, deadlines }: Run,
+  run: Run,
   { by, credential: { keyId } }: IssuedCredential,
   warnings: string[],
 ): Promise<string[]> {
   if (by !== 'mint' || keyId === undefined) return [];
+  const { session } = run;
+  const deadlines = run.deadlines.before(TIME_FOR_LAST_CALLS);
   const limits = { deadline: deadlines.in(QUOTA_RETRY_FOR) };
   const revoke = async (): Promise<void> => {
     const outcome = (

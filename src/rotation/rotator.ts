@@ -2,7 +2,7 @@
 import { withDeadline } from '../clock';
 import { SECOND } from '../duration';
 import { deadlineExceeded, RotationError } from '../errors';
-import type { SecretName } from '../secret-name';
+import { isSameSecret, type SecretName } from '../secret-name';
 import { Deadlines, QUOTA_RETRY_FOR, RETRY_FOR } from './deadlines';
 import { notResponded, respond, type CompromiseOptions, type CompromiseRun } from './compromise';
 import { inspect, readAnother, readNewestEnabled } from './inspect';
@@ -88,13 +88,12 @@ export class Rotator {
     options: CompromiseOptions & { readonly deadline: number },
     onResult: (result: RunResult) => void,
   ): Promise<RunResult[]> {
-    const { managementKey, clock } = this.#options;
-    const deadlines = new Deadlines(clock, options.deadline);
+    const deadlines = new Deadlines(this.#options.clock, options.deadline);
     if (options.revokeFirst) await this.#requireMinted(secrets, deadlines);
-    const isManager = ({ name }: Secret): boolean => name === managementKey?.name;
-    const first = await this.#respondTo(secrets.filter(isManager), options, onResult);
-    const version = first[0]?.result.version;
-    const others = secrets.filter((secret) => !isManager(secret));
+    const managers = secrets.filter((secret) => this.#isManager(secret));
+    const others = secrets.filter((secret) => !managers.includes(secret));
+    const first = await this.#respondTo(managers, options, onResult);
+    const version = first.length === 1 ? first[0]?.result.version : undefined;
     const rest = await this.#respondTo(
       others,
       options,
@@ -150,7 +149,7 @@ export class Rotator {
             hasManagementKey: managementKey !== undefined,
             otherSecrets: configured.filter(({ name }) => name !== secret.name),
             inSession: (version, work) =>
-              usingSession(open(secret.name === managementKey?.name ? version : undefined), work),
+              usingSession(open(this.#isManager(secret) ? version : undefined), work),
             onRenewed: () => renewals.get(secret.name)?.resolve(undefined),
             renewalOf: async (name) => renewals.get(name)?.promise,
           };
@@ -168,22 +167,29 @@ export class Rotator {
    */
   async #requireMinted(secrets: readonly Secret[], deadlines: Deadlines): Promise<void> {
     const { managementKey, policy } = this.#options;
-    const isMinted = async (run: Run): Promise<boolean> => {
-      if (managementKey === undefined) return false;
+    const refusal = async (run: Run): Promise<RotationError | undefined> => {
+      if (managementKey === undefined) return notMinted(run.secret);
       // If this can't be found out, the response fails with a clearer error, before it revokes anything.
       const inspection = await inspect(run, permissionsFor(policy)).catch(() => undefined);
       const next = inspection?.next;
-      return next === undefined || next instanceof RotationError || next.by === 'mint';
+      if (next === undefined || next instanceof RotationError) return undefined;
+      if (next.by !== 'mint') return notMinted(run.secret);
+      return next.needsCurrentKey === true ? needsTerms(run.secret) : undefined;
     };
     await usingSession(this.#openSession(deadlines, { isUrgent: true }), async (session) => {
       const request = this.#newRequest(secrets, session, deadlines);
       const options = { force: false, dryRun: true, deadline: deadlines.end };
-      const minted = await Promise.all(
-        secrets.map((secret) => isMinted(this.#newRun(secret, options, request))),
+      const refusals = await Promise.all(
+        secrets.map((secret) => refusal(this.#newRun(secret, options, request))),
       );
-      const other = secrets[minted.indexOf(false)];
-      if (other !== undefined) throw notMinted(other);
+      const first = refusals.find((error) => error !== undefined);
+      if (first !== undefined) throw first;
     });
+  }
+
+  #isManager(secret: Secret): boolean {
+    const { managementKey } = this.#options;
+    return managementKey !== undefined && isSameSecret(secret, managementKey);
   }
 
   #newRequest(secrets: readonly Secret[], session: KeySession, deadlines: Deadlines): Request {
@@ -355,6 +361,14 @@ function notMinted({ name }: SecretName): RotationError {
   return new RotationError('INVALID_REQUEST', {
     problem: `The request is invalid, because the keys of ${name} aren't minted, and 'revokeFirst' needs minted keys. Nothing was done.`,
     action: "Repeat the request without 'revokeFirst'.",
+  });
+}
+
+/** An issuer doesn't list revoked keys, so a second attempt couldn't find the terms. */
+function needsTerms({ name }: SecretName): RotationError {
+  return new RotationError('INVALID_REQUEST', {
+    problem: `The request is invalid, because only the issuer's list of keys shows the role or the lifetime of the key in ${name}, and 'revokeFirst' revokes that key. Nothing was done.`,
+    action: `Configure the role and the lifetime of ${name}, or repeat the request without 'revokeFirst'.`,
   });
 }
 

@@ -185,6 +185,20 @@ describe('a response for minted keys', () => {
     expect(bed.liveKeys(secret)).toHaveLength(1);
   });
 
+  it.each([
+    ['the keys of a secret are refreshed', () => bed.seed().secret, "aren't minted"],
+    [
+      "only the list of keys shows the terms",
+      () => bed.seedV2({ payload: 'key' }, { lifetimeSeconds: 3600 }, 'apiKey'),
+      'the role or the lifetime',
+    ],
+  ])('refuses to revoke first when %s', async (_when, other, problem) => {
+    const { push, old, secret } = await minted(undefined, () => [other()]);
+    const { status, body } = await push.post({ compromised: true, all: true, revokeFirst: true });
+    expect([status, JSON.stringify(body)]).toEqual([400, expect.stringContaining(problem)]);
+    expect(bed.liveKeys(secret)).toEqual(old);
+  });
+
   it('calls the key API before rotations that wait for the rate limiter', async () => {
     const others = Array.from({ length: 12 }, () => bed.emptySecret(TERMS));
     const { secret, respond, push } = await minted(undefined, () => others);

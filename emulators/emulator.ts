@@ -56,8 +56,8 @@ export abstract class Emulator {
   }
 
   /**
-   * Calls `listener` synchronously after every change of state. Emulators with common state report each other's changes,
-   * and call a listener once.
+   * Calls `listener` synchronously after every change of state. If emulators have common
+   * state, a change in one of them calls the listeners of all, and each listener only once.
    *
    * @returns a function that removes the listener
    */

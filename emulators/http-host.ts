@@ -63,8 +63,8 @@ export class HttpHost implements Host {
   }
 
   /**
-   * Adds routes, by the names that calls of them have in the plan of faults. What fits no route has the name of its method
-   * and path, and is refused: with 405 where only the method is wrong, else with 404.
+   * Adds routes. The fault plan refers to a route by its name here. A request without a route has its method and path as its
+   * name. It fails with 405 if another method has a route with this path, and otherwise with 404.
    */
   serve(routes: Readonly<Record<string, Route>>): void {
     for (const [name, route] of Object.entries(routes)) this.#routes.set(name, route);
@@ -147,7 +147,7 @@ export class HttpHost implements Host {
         signal,
       );
     } catch (error) {
-      // A client that goes away before all of its request is here has not called.
+      // If a client disconnects before the whole request arrived, the request doesn't count as a call.
       if (signal.aborted || !request.complete) return;
       const { status, body } = refused(error);
       send(response, status, JSON.stringify(body));

@@ -52,7 +52,7 @@ export class MomentoEmulator extends Emulator {
   refreshTokens: 'reusable' | 'single-use' = 'reusable';
   /** How long Momento rejects a key that was refreshed or generated. */
   newKeyLagMs = 0;
-  /** How many calls with such a key Momento rejects first. */
+  /** How many calls with a refreshed or generated key Momento rejects before it accepts the key. */
   newKeyRejections = 0;
   /** Wrong fields of the answer to a refresh. */
   refreshAnswer: Partial<ReturnType<typeof told>> = {};
@@ -357,7 +357,7 @@ function sentKey(metadata: Metadata): string {
   return metadata.get('authorization')[0]?.toString() ?? '';
 }
 
-/** What is answered of a key: the SDK makes of it what its owner holds. */
+/** The fields of an answer with a new key. From them the SDK builds the API key that its caller gets. */
 function told({ inner, refreshToken, validUntil }: Key) {
   return {
     api_key: inner,

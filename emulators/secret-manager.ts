@@ -140,8 +140,8 @@ interface Target {
  * disabling are idempotent and still change the etag, destroying is not; state changes take no
  * alias; a missing secret grants nothing.
  *
- * It stands for the endpoint that the client asks for (its `:authority`): that of a location for
- * `secretmanager.LOCATION.rep.googleapis.com`, else the global one. Each knows its own names only.
+ * It acts as the endpoint in the client's `:authority`: as a location's endpoint for
+ * `secretmanager.LOCATION.rep.googleapis.com`, otherwise as the global one. Each endpoint serves only its own secrets.
  */
 export class SecretManagerEmulator extends Emulator {
   /** Unset: no limit. Counted by whole minutes of the service's clock. */
@@ -479,7 +479,7 @@ export class SecretManagerEmulator extends Emulator {
     };
   }
 
-  /** What Google looks at before a method: that a request is routed by what it is about, to an endpoint that knows it. */
+  /** The checks before every method: the routing header, the endpoint's location, policies, and whether the API is enabled. */
   readonly #gate: Gate = (method, request, { metadata, authority }) => {
     const field = NAMED_IN[method] ?? 'name';
     const name = field.split('.').reduce(fieldOf, request) as string;

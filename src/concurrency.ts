@@ -81,7 +81,7 @@ export class ConcurrencyLimiter {
 
   #deadlineExceeded(): RotationError {
     return deadlineExceeded(
-      `Other calls to ${this.#service} were in progress until the deadline of this run.`,
+      `A call to ${this.#service} couldn't begin before the deadline of this run, because too many others were in progress.`,
     );
   }
 }

@@ -145,7 +145,7 @@ export class RateLimiter {
   #deadlineExceeded(): RotationError {
     const { calls, windowMs, service = 'the service' } = this.#options;
     return deadlineExceeded(
-      `The rotator calls ${service} at most ${calls} times in ${windowMs / 1000} s. Other calls go first until the deadline of this run.`,
+      `A call to ${service} couldn't begin before the deadline of this run: the rotator makes at most ${calls} calls in ${windowMs / 1000} s.`,
     );
   }
 }

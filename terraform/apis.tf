@@ -25,7 +25,8 @@ resource "google_project_service" "required" {
   disable_on_destroy = false
 }
 
-# Google refuses calls to a new API for about a minute (SERVICE_DISABLED). With the default Terraform waits one minute.
+# Google refuses calls to a new API for about a minute (SERVICE_DISABLED). So Terraform waits
+# for a third of wait_for_propagation, which is one minute by default.
 resource "time_sleep" "apis" {
   count = var.enable_apis ? 1 : 0
 

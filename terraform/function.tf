@@ -174,7 +174,7 @@ resource "google_cloudfunctions2_function" "rotator" {
         local.renewal_minimum == null || local.renewal_share > 0 ? true :
         var.monitoring.expiry_days * 86400 < local.seconds[local.renewal_minimum]
       )
-      error_message = "monitoring.expiry_days must be less than renew_before. A key that isn't due raises no alert."
+      error_message = "monitoring.expiry_days must be less than renew_before. Otherwise the alert opens before the renewal is due."
     }
   }
 

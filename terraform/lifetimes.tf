@@ -51,7 +51,8 @@ locals {
     )
   }
 
-  # The same as an upper bound, in hours. Other schedules count as hourly or daily.
+  # The longest time between two runs, in hours. For a schedule that isn't simple, an hour if its field of
+  # hours begins with *, otherwise a day.
   longest_gaps = {
     for key, cron in local.crons : key => (
       local.run_gaps[key] > 0 ? local.run_gaps[key] / 3600 : can(regex("^[^ ]+ +\\*( |/)", cron)) ? 1 : 24

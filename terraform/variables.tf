@@ -52,7 +52,7 @@ variable "wait_for_propagation" {
 
   validation {
     condition     = var.wait_for_propagation >= 0 && floor(var.wait_for_propagation) == var.wait_for_propagation
-    error_message = "wait_for_propagation must be a whole number of seconds. 0 doesn't wait."
+    error_message = "wait_for_propagation must be a whole number of seconds, 0 or more. With 0, Terraform doesn't wait."
   }
 }
 

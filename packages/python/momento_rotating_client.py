@@ -379,7 +379,7 @@ class _Rules:
     def _neighbour(
         self, held: Optional[_Generation], newest: StoredPayload
     ) -> Optional[tuple[Key, Optional[int]]]:
-        """Only after a rejection: the version that lag or an unusable newest version hides."""
+        """After Momento rejected the key in use: a newer version that lag or an unusable newest version hides."""
         if held is None or not held.rejected or held.version is None or newest.version is None:
             return None
         above = newest.version > held.version
@@ -459,7 +459,7 @@ class _Rules:
         return NoKeyError(
             "SOURCE_UNAVAILABLE",
             f"{self.source.name} couldn't be read.",
-            "The client reads it again. If this lasts, check what the source needs.",
+            "The client reads it again. If this lasts, check that the source works, for instance its network and permissions.",
         )
 
     def not_accepted(self, version: Optional[int], code: str) -> NoKeyError:

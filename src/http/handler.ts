@@ -54,7 +54,7 @@ async function route(request: Request, options: HandlerOptions): Promise<Answer>
   if (request.method === 'GET') return status(request, options);
   if (request.method === 'POST') return post(request, options);
   throw new RotationError('METHOD_NOT_ALLOWED', {
-    problem: 'The function has no such method.',
+    problem: 'The function accepts only the methods GET and POST.',
     action: 'Send POST / to rotate, or GET / for a report.',
   });
 }

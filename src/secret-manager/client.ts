@@ -136,7 +136,7 @@ class MissingCredentials extends Error {}
 
 /**
  * Waits for a step that needs Google Cloud credentials. The library retries, and would wait forever for a silent metadata
- * server. The deadline is real time, as the deadlines of gRPC are.
+ * server. This deadline uses the system clock and not the run's clock, because gRPC's deadlines do so, too.
  */
 async function withCredentials<T>(step: Promise<T>): Promise<T> {
   const deadline = systemClock.monotonic() + CALL_TIMEOUT;

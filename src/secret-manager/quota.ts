@@ -6,7 +6,7 @@ import { addBegins, earliestBegin, noBegins, type Begins, type Rate } from '../r
 
 const MAX_IN_FLIGHT = 32;
 
-/** Google allows 600 writes a minute and project. The rest is left to other programs. */
+/** 480 writes a minute. Google allows 600 in each project, so other programs of the project can make 120. */
 const WRITE_RATE: Rate = { calls: 8, windowMs: SECOND };
 
 /** Google counts by the minute. */

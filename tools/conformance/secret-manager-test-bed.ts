@@ -220,6 +220,7 @@ export function beside(secret: SecretName, suffix: string): SecretName {
 export function elsewhere({ project, id }: SecretName, location?: string): SecretName {
   const parent = location === undefined ? '' : `/locations/${location}`;
   const secret = parseSecretName(`projects/${project}${parent}/secrets/${id}`);
-  if (secret === undefined) throw new Error('no name of a secret');
+  if (secret === undefined)
+    throw new Error('The project, the location or the id of the secret is invalid.');
   return secret;
 }

@@ -296,8 +296,8 @@ export class RotatingCacheClient implements AsyncDisposable {
   }
 
   /**
-   * Only after a rejection: the version that lag or an unusable newest version hides. Access by number doesn't lag. Finds a
-   * good version below an unusable newest one first.
+   * After Momento rejected the key in use: a newer version that `readNewest` doesn't show, because it lags or the newest
+   * version is unusable. Access by number doesn't lag. The version below an unusable newest version comes first.
    */
   async #neighbour(held: Known | undefined, newest: StoredPayload): Promise<Found | undefined> {
     if (held?.rejected !== true || held.version === undefined) return undefined;
@@ -502,7 +502,7 @@ function unread(source: string): NoKeyError {
   return new NoKeyError(
     'SOURCE_UNAVAILABLE',
     `${source} couldn't be read.`,
-    'The client reads it again. If this lasts, check what the source needs.',
+    'The client reads it again. If this lasts, check that the source works, for instance its network and permissions.',
   );
 }
 

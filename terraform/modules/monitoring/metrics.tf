@@ -47,7 +47,7 @@ locals {
       days   = { for key, secret in var.secrets : key => secret.no_rotation_days }
     }
   }
-  # Secrets with other days than the common ones, by these days.
+  # Secrets whose number of days differs from the common one, grouped by that number.
   own_days = {
     for kind, comparison in local.comparisons : kind => {
       for key, days in comparison.days : days => "${local.rotation_fields.secret}=\"${var.secrets[key].name}\""...
@@ -183,7 +183,7 @@ resource "google_logging_metric" "created" {
 
     precondition {
       condition     = length(each.value.filter) <= 20000
-      error_message = "Too many secrets have days of their own for a filter of 20,000 characters. Align lifetimes."
+      error_message = "Too many secrets have their own alert days, so a metric's filter exceeds 20,000 characters. Give secrets the same lifetime and no_rotation_days."
     }
   }
 }

@@ -188,7 +188,7 @@ describe('a response for minted keys', () => {
   it.each([
     ['the keys of a secret are refreshed', () => bed.seed().secret, "aren't minted"],
     [
-      "only the list of keys shows the terms",
+      'only the list of keys shows the terms',
       () => bed.seedV2({ payload: 'key' }, { lifetimeSeconds: 3600 }, 'apiKey'),
       'the role or the lifetime',
     ],

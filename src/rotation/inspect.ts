@@ -117,19 +117,29 @@ export async function readAnother(
 }
 
 /** Whether a version with this number exists, in any state. Access by number doesn't lag, and a list does. */
-export async function exists(
+export async function exists(...request: Parameters<typeof find>): Promise<boolean> {
+  return (await find(...request)) !== undefined;
+}
+
+/**
+ * Looks a version up by its number, in any state.
+ *
+ * @returns its payload, if that can be read; undefined if there is no such version
+ */
+export async function find(
   { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
   number: number,
   retrying: Parameters<Deadlines['retry']>[1] = {},
-): Promise<boolean> {
+): Promise<{ readonly payload?: Uint8Array | undefined } | undefined> {
   const access = await deadlines.retry(
     (limits) => store.access(secret, number, limits).catch(asCorrupt),
     retrying,
   );
-  if (access === 'corrupt') return true;
-  if (access.kind !== 'not_readable') return access.kind === 'payload';
-  const found = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
-  return found !== undefined;
+  if (access === 'corrupt') return {};
+  if (access.kind === 'payload') return access;
+  if (access.kind === 'absent') return undefined;
+  const version = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
+  return version && {};
 }
 
 /** A damaged payload shows that the version exists. */

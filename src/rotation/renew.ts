@@ -20,7 +20,7 @@ import {
   QUOTA_RETRY_FOR,
   RETRY_FOR,
 } from './deadlines';
-import { exists, type Inspection } from './inspect';
+import { exists, find, parsePayload, type Inspection } from './inspect';
 import { renewalTime } from './policy';
 import type { CurrentKey, IssuedKey, KeyCheck, NextKey, Version } from './ports';
 import type { Run } from './run';
@@ -199,24 +199,35 @@ class Attempts {
 /**
  * The number of the newest version that was added since the inspection. Versions are looked up by number, because lists
  * lag. If the search fails, the run continues without a newer version: a failed read must not cost a credential.
+ *
+ * A copy of the current key isn't newer. Another process adds one if it repeats an add whose answer was lost. The refresh
+ * token in it is already used.
  */
 async function newerVersion(
   run: Run,
-  { newest }: Inspection,
+  { newest, current }: Inspection,
   warnings?: string[],
 ): Promise<number | undefined> {
-  const last = newest?.number ?? 0;
   // The new credential must be stored soon, so the search ends after 30 s even if the quota of reads is used up.
   const retrying = { latest: run.deadlines.latestAdd, quotaRetryFor: RETRY_FOR };
-  let number = last;
+  let newer: number | undefined;
   try {
-    while (await exists(run, number + 1, retrying)) number += 1;
+    for (let number = (newest?.number ?? 0) + 1; ; number += 1) {
+      const found = await find(run, number, retrying);
+      if (found === undefined) break;
+      const key = found.payload && parsePayload(run.keys, found.payload);
+      const isCopy =
+        key !== undefined &&
+        !(key instanceof RotationError) &&
+        key.fingerprint === current?.credential.fingerprint;
+      if (!isCopy) newer = number;
+    }
   } catch (thrown) {
     warnings?.push(
       `the search for a newer version failed with ${toRotationError(thrown).code}; the run continued without it`,
     );
   }
-  return number > last ? number : undefined;
+  return newer;
 }
 
 async function waitForNewerVersion(run: Run, inspection: Inspection): Promise<number | undefined> {

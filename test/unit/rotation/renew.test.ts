@@ -269,6 +269,18 @@ describe('a newer version', () => {
     expect(renewal).toEqual({ kind: 'superseded', by: 7 });
   });
 
+  test('is superseded by the new key when it is a copy of the current version', async () => {
+    const contents = { 5: key('k4') };
+    const { renewal, adds } = await renewIn({ ...THEIRS, contents });
+    expect([renewal, adds]).toMatchObject([{ kind: 'rotated', version: { number: 6 } }, 1]);
+  });
+
+  test('is left the newest although a copy of the current version follows', async () => {
+    const versions = [version(4), version(5), version(6)];
+    const { renewal } = await renewIn({ versions, contents: { 6: key('k4') } });
+    expect(renewal).toEqual({ kind: 'superseded', by: 5 });
+  });
+
   test('has a minted key revoked at once', async () => {
     const { calls, revoked } = await renewIn({ ...THEIRS, next: MINT });
     expect([calls.at(-1), revoked]).toEqual(['revoke new', ['new']]);

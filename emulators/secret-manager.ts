@@ -185,7 +185,7 @@ export class SecretManagerEmulator extends Emulator {
     const grpc = new GrpcHost('secretmanager', describe);
     super(grpc, new Ledger(now));
     grpc.serve(
-      serviceDefinition(),
+      SERVICE,
       this.#rewriting({
         CreateSecret: (request: CreateSecretRequest) => this.#createSecret(request),
         GetSecret: (request: NameRequest) => this.#getSecret(request),
@@ -732,12 +732,15 @@ interface TestIamPermissionsRequest {
   permissions: string[];
 }
 
-function serviceDefinition(): ServiceDefinition {
+function readService(): ServiceDefinition {
   const path = require.resolve('@google-cloud/secret-manager/build/protos/protos.json');
   const root = JSON.parse(readFileSync(path, 'utf8')) as Parameters<typeof fromJSON>[0];
   const definitions = fromJSON(root, { defaults: true, longs: String });
   return definitions['google.cloud.secretmanager.v1.SecretManagerService'] as ServiceDefinition;
 }
+
+/** Read once, because tests start many emulators. */
+const SERVICE = readService();
 
 // Either one cancels a scheduled destruction.
 const enabled: Partial<Version> = { state: 'ENABLED', scheduledDestroyTime: undefined };

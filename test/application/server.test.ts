@@ -24,7 +24,6 @@ beforeAll(async () => {
 
 afterEach(() => {
   const { secretManager, momento } = services;
-  momento.now = Date.now;
   for (const { faults } of [secretManager, momento]) {
     faults.clear();
     faults.forget();
@@ -61,9 +60,9 @@ async function end(): Promise<void> {
 }
 
 /** Stores a new key, and says how to end it. */
-function rotate(lifetimeSeconds: number | 'never' = 'never'): { revoke: () => void } {
+function rotate(): { revoke: () => void } {
   const { momento, secretManager } = services;
-  const { apiKey } = momento.issueV2Key({ lifetimeSeconds });
+  const { apiKey } = momento.issueV2Key({ lifetimeSeconds: 'never' });
   secretManager.addVersion(secret, apiKey);
   return { revoke: () => momento.revoke(apiKey) };
 }
@@ -83,6 +82,7 @@ async function eventually(path: string, code: number): Promise<unknown> {
     const reply = await get(path);
     if (reply.status === code) return reply.body;
     if (Date.now() > giveUpAt) throw new Error(`${path} is never answered with ${code}`);
+    await new Promise((next) => setTimeout(next, 10));
   }
 }
 
@@ -228,7 +228,7 @@ describe('no request fails', () => {
   /** Resolves when every request that is under way has ended. */
   async function nextRequests(): Promise<void> {
     const { calls } = services.momento.faults;
-    const enough = calls.length + 200;
+    const enough = calls.length + 40;
     await until(() => calls.length >= enough);
   }
 
@@ -253,37 +253,12 @@ describe('no request fails', () => {
       current.revoke();
       current = next;
     },
-    'when a key expires as it is rotated': async () => {
-      rotate(60);
-      await newestInUse();
-      await nextRequests();
-      current = rotate();
-      services.momento.now = () => Date.now() + 60_000;
-      await newestInUse();
-    },
-    "when somebody stores something that isn't a key": async () => {
-      services.secretManager.addVersion(secret, 'this is no key');
-      await until(() => application.output.includes('PAYLOAD_INVALID'));
-      await nextRequests();
-      const next = rotate();
-      await newestInUse();
-      current.revoke();
-      current = next;
-    },
-    'when `latest` lags behind': async () => {
-      services.secretManager.staleLatest = 1;
-      const next = rotate();
-      current.revoke();
-      current = next;
-      await newestInUse();
-      services.secretManager.staleLatest = 0;
-    },
   };
 
   it.each(Object.entries(FAULTS))('%s', async (_, faults) => {
     const statuses = new Set<number>();
     let isOver = false;
-    const workers = Array.from({ length: 20 }, async (_none, index) => {
+    const workers = Array.from({ length: 4 }, async (_none, index) => {
       const path = `items/${index}`;
       while (!isOver) {
         statuses.add((await put(path, 'an item')).status);

@@ -10,18 +10,18 @@ set -euo pipefail
 export LC_ALL=C
 call="${0##*/} $*"
 printf '%s\n' "$call" >>"$STUB/calls"
-env >>"$STUB/environment"
+export >>"$STUB/environment"
 # The header with the token arrives through standard input.
 [[ ${0##*/} != curl || $(cat) == 'Authorization: Bearer token' ]]
 
 matches() { # matches PATTERN: is it a part of the call?
   [[ -n $1 && $call == *"$1"* ]]
 }
-if [[ -e $STUB/before ]] && matches "$(cat "$STUB/before")"; then
+if [[ -e $STUB/before ]] && matches "$(<"$STUB/before")"; then
   rm "$STUB/before"
   kill -INT 0
 fi
-if [[ -e $STUB/after ]] && matches "$(cat "$STUB/after")"; then
+if [[ -e $STUB/after ]] && matches "$(<"$STUB/after")"; then
   rm "$STUB/after"
   trap 'kill -INT 0' EXIT
 fi

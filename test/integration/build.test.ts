@@ -77,12 +77,6 @@ const FAILURES = [
     fail: () => edit('src/momento/key-api.ts', "'/api-keys'", "'/nothing'"),
     problem: /The bundle failed in its warm-up/,
   },
-  {
-    failure: "the emulators don't start",
-    fail: () =>
-      edit('emulators/services.ts', 'normalizeProxyEnvironment();', 'throw Error("broken");'),
-    problem: /The bundle failed in its warm-up[^]*broken/,
-  },
 ];
 
 test.each(FAILURES)(

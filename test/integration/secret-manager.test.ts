@@ -101,22 +101,13 @@ const failing = (code: keyof typeof status): Fault => ({
   when: 'before',
 });
 
+/** The codes that mean something else to some calls, and two that don't. A unit test has all codes. */
 const USUAL: Readonly<Record<string, string>> = {
-  CANCELLED: 'SECRET_MANAGER_UNAVAILABLE',
-  UNKNOWN: 'SECRET_MANAGER_UNAVAILABLE',
-  INVALID_ARGUMENT: 'SECRET_MANAGER_REFUSED',
-  DEADLINE_EXCEEDED: 'SECRET_MANAGER_UNAVAILABLE',
   NOT_FOUND: 'SECRET_NOT_FOUND',
-  ALREADY_EXISTS: 'SECRET_MANAGER_REFUSED',
   PERMISSION_DENIED: 'PERMISSION_MISSING',
   FAILED_PRECONDITION: 'SECRET_MANAGER_REFUSED',
   ABORTED: 'SECRET_MANAGER_UNAVAILABLE',
-  OUT_OF_RANGE: 'SECRET_MANAGER_REFUSED',
-  UNIMPLEMENTED: 'SECRET_MANAGER_REFUSED',
-  INTERNAL: 'SECRET_MANAGER_UNAVAILABLE',
   UNAVAILABLE: 'SECRET_MANAGER_UNAVAILABLE',
-  DATA_LOSS: 'SECRET_MANAGER_UNAVAILABLE',
-  UNAUTHENTICATED: 'CREDENTIALS_UNAVAILABLE',
   // The last one: afterwards the client makes no call before the next minute.
   RESOURCE_EXHAUSTED: 'SECRET_MANAGER_QUOTA_EXCEEDED',
 };
@@ -372,23 +363,14 @@ describe('errors', () => {
     });
   });
 
-  it.each([
-    ['SERVICE_DISABLED', 'Enable secretmanager.googleapis.com in projects/123456789012'],
-    ['BILLING_DISABLED', 'Enable billing for projects/123456789012'],
-    ['CONSUMER_INVALID', 'Check that projects/123456789012 exists'],
-    ['CONSUMER_SUSPENDED', 'Ask Google Cloud support why projects/123456789012'],
-    ['SECURITY_POLICY_VIOLATED', 'VPC Service Controls around projects/123456789012'],
-    ['ACCESS_TOKEN_SCOPE_INSUFFICIENT', 'https://www.googleapis.com/auth/cloud-platform'],
-    ['USER_PROJECT_DENIED', 'roles/serviceusage.serviceUsageConsumer'],
-  ])('name the reason %s and the project, and what to do', async (reason, action) => {
-    emulator.refusal = { reason, metadata: { consumer: 'projects/123456789012' } };
-    for (const [, call] of Object.values(CALLS)) {
-      expect(await errorOf(call())).toMatchObject({
-        code: 'SECRET_MANAGER_REFUSED',
-        problem: `Google Cloud refused a call for ${secret.name} (${reason}, projects/123456789012).`,
-        action: expect.stringContaining(action) as string,
-      });
-    }
+  it('name the reason and the project, and what to do', async () => {
+    const metadata = { consumer: 'projects/123456789012' };
+    emulator.refusal = { reason: 'BILLING_DISABLED', metadata };
+    expect(await errorOf(access())).toMatchObject({
+      code: 'SECRET_MANAGER_REFUSED',
+      problem: `Google Cloud refused a call for ${secret.name} (BILLING_DISABLED, projects/123456789012).`,
+      action: expect.stringContaining('Enable billing for projects/123456789012') as string,
+    });
   });
 
   it('name VPC Service Controls when only the details contain it', async () => {

@@ -104,6 +104,47 @@ describe('a call whose outcome is unknown', () => {
   });
 });
 
+test.each([
+  ['CANCELLED', 'SECRET_MANAGER_UNAVAILABLE'],
+  ['UNKNOWN', 'SECRET_MANAGER_UNAVAILABLE'],
+  ['INVALID_ARGUMENT', 'SECRET_MANAGER_REFUSED'],
+  ['DEADLINE_EXCEEDED', 'SECRET_MANAGER_UNAVAILABLE'],
+  ['NOT_FOUND', 'SECRET_NOT_FOUND'],
+  ['ALREADY_EXISTS', 'SECRET_MANAGER_REFUSED'],
+  ['PERMISSION_DENIED', 'PERMISSION_MISSING'],
+  ['RESOURCE_EXHAUSTED', 'SECRET_MANAGER_QUOTA_EXCEEDED'],
+  ['FAILED_PRECONDITION', 'SECRET_MANAGER_REFUSED'],
+  ['ABORTED', 'SECRET_MANAGER_UNAVAILABLE'],
+  ['OUT_OF_RANGE', 'SECRET_MANAGER_REFUSED'],
+  ['UNIMPLEMENTED', 'SECRET_MANAGER_REFUSED'],
+  ['INTERNAL', 'SECRET_MANAGER_UNAVAILABLE'],
+  ['UNAVAILABLE', 'SECRET_MANAGER_UNAVAILABLE'],
+  ['DATA_LOSS', 'SECRET_MANAGER_UNAVAILABLE'],
+  ['UNAUTHENTICATED', 'CREDENTIALS_UNAVAILABLE'],
+] as const)('a call that is answered with %s fails with %s', (name, code) => {
+  const error = toStoreError(failure(status[name], 'QWxhZGRpbg'), CALL);
+  expect(error.code).toBe(code);
+  // The text of the service could quote a payload.
+  expect(error.message).not.toContain('QWxhZGRpbg');
+});
+
+test.each([
+  ['SERVICE_DISABLED', 'Enable secretmanager.googleapis.com in projects/123456789012'],
+  ['BILLING_DISABLED', 'Enable billing for projects/123456789012'],
+  ['CONSUMER_INVALID', 'Check that projects/123456789012 exists'],
+  ['CONSUMER_SUSPENDED', 'Ask Google Cloud support why projects/123456789012'],
+  ['SECURITY_POLICY_VIOLATED', 'VPC Service Controls around projects/123456789012'],
+  ['ACCESS_TOKEN_SCOPE_INSUFFICIENT', 'https://www.googleapis.com/auth/cloud-platform'],
+  ['USER_PROJECT_DENIED', 'roles/serviceusage.serviceUsageConsumer'],
+])('a call that Google refuses because of %s has an action', (reason, action) => {
+  const errorInfoMetadata = { consumer: 'projects/123456789012' };
+  const refusal = { ...failure(status.PERMISSION_DENIED, ''), reason, errorInfoMetadata };
+  expect(toStoreError(Object.assign(new Error(''), refusal), CALL)).toMatchObject({
+    code: 'SECRET_MANAGER_REFUSED',
+    action: expect.stringContaining(action) as string,
+  });
+});
+
 test('keeps an error of the rotator, and reports any other as a fault', () => {
   const own = new RotationError('PAYLOAD_CORRUPT', { problem: 'p', action: 'a' });
   expect(toStoreError(own, CALL)).toBe(own);

@@ -2,6 +2,8 @@
  * The emulators for the Python tests, in a process of their own. Reads one command a line from stdin, as a JSON array of its
  * name and arguments, and prints one line of JSON for each. Ends when stdin ends.
  */
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { status } from '@grpc/grpc-js';
 import type { Fault } from '../../emulators/faults';
@@ -15,8 +17,22 @@ async function main(): Promise<void> {
   const keys: string[] = [];
   let secret = '';
 
+  // Momento behind a proxy, whose connections can be ended.
+  const sockets = new Set<Socket>();
+  const [host, port] = momento.host.split(':');
+  const proxy = createServer((socket) => {
+    const onward = connect({ host, port: Number(port) });
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket) && onward.destroy());
+    onward.on('close', () => socket.destroy());
+    for (const end of [socket, onward]) end.on('error', () => end.destroy());
+    socket.pipe(onward).pipe(socket);
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  const momentoHost = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+
   const commands: Record<string, (...args: never[]) => unknown> = {
-    hosts: () => ({ secretManager: secretManager.host, momento: momento.host }),
+    hosts: () => ({ secretManager: secretManager.host, momento: momentoHost }),
     /** Ends the faults of the previous test, and creates a secret without versions. */
     createSecret: (name: string) => {
       for (const { faults } of [secretManager, momento]) {
@@ -39,27 +55,36 @@ async function main(): Promise<void> {
     publish: (topic: string, texts: readonly string[]) => {
       for (const text of texts) momento.publish(CACHE, topic, text);
     },
-    reset: (topic: string) => topics.reset(CACHE, topic),
+    reset_topic: (topic: string) => topics.reset(CACHE, topic),
     retain: (items: number) => {
       topics.retained = items;
     },
-    sendAgain: (topic: string) => topics.sendAgain(CACHE, topic),
+    send_again: (topic: string) => topics.sendAgain(CACHE, topic),
     subscribers: (topic: string) => topics.subscribers(CACHE, topic),
-    /** Injects a fault of Momento into a call: the name of a gRPC status, or the kind of another fault. */
-    inject: (method: string, nth: number | 'every', fault: string) => {
-      const error = { kind: 'error', code: status[fault as keyof typeof status], when: 'before' };
-      const other = { kind: fault, when: 'before' };
-      momento.faults.inject(method, nth, (fault in status ? error : other) as Fault);
+    drop_connections: () => {
+      for (const socket of sockets) socket.destroy();
     },
-    hangReads: () => secretManager.faults.inject('AccessSecretVersion', 'every', { kind: 'hang', when: 'before' }),
+    /** Injects a fault into the nth call, or into every call: the name of a gRPC status, or the kind of another fault. */
+    inject: (method: string, nth: number | 'every', fault: string) => {
+      const { faults } = method === 'AccessSecretVersion' ? secretManager : momento;
+      const code = status[fault as keyof typeof status] as status | undefined;
+      const kind = code === undefined ? fault : 'error';
+      faults.inject(method, nth, { kind, code, when: 'before' } as Fault);
+    },
+    clear_faults: () => {
+      for (const { faults } of [secretManager, momento]) faults.clear();
+    },
+    /** How often a method was called in this test. */
     calls: (method: string) =>
-      [secretManager, momento].flatMap(({ faults }) => faults.calls).filter((call) => call.method === method).length,
+      [...secretManager.faults.calls, ...momento.faults.calls].filter((call) => call.method === method).length,
   };
 
   for await (const line of createInterface(process.stdin)) {
     const [name = '', ...args] = JSON.parse(line) as [string, ...never[]];
     console.log(JSON.stringify(commands[name]?.(...args) ?? null));
   }
+  proxy.close();
+  for (const socket of sockets) socket.destroy();
   await stop();
 }
 

@@ -33,7 +33,7 @@ from momento import CredentialProvider
 from momento.config import TopicConfiguration
 from momento.responses import TopicSubscriptionItem
 from momento_wire_types import cachepubsub_pb2 as messages
-from momento_wire_types.cachepubsub_pb2_grpc import PubsubStub
+from momento_wire_types import cachepubsub_pb2_grpc as stubs
 
 from momento_rotating_client import (
     FIRST_BACKOFF,
@@ -56,7 +56,9 @@ CODES = {
     grpc.StatusCode.UNAVAILABLE: "SERVER_UNAVAILABLE",
 }
 # A newer key and a later attempt don't change these answers.
-FINAL = {
+FINAL = ("NOT_FOUND_ERROR", "PERMISSION_ERROR", "INVALID_ARGUMENT_ERROR")
+ACTIONS = {
+    REJECTED: "Run the rotator, or store a valid key.",
     "NOT_FOUND_ERROR": "Create the cache, or check its name.",
     "PERMISSION_ERROR": "Let the key subscribe to this topic.",
     "INVALID_ARGUMENT_ERROR": "Check the names of the cache and the topic.",
@@ -68,7 +70,7 @@ class SubscriptionError(RotatingClientError):
     """The subscription has ended, or couldn't begin. ``code`` is the SDK's name of the error."""
 
     def __init__(self, code: str, cache_name: str, topic_name: str) -> None:
-        action = FINAL.get(code, "Subscribe again. If this lasts, check the endpoint and the network.")
+        action = ACTIONS.get(code, "Subscribe again. If this lasts, check the endpoint and the network.")
         super().__init__(f"There is no subscription to topic {topic_name} of cache {cache_name} ({code}). {action}")
         self.code = code
 
@@ -94,7 +96,11 @@ def subscribe(
     Raises SubscriptionError if Momento doesn't accept the subscription, and NoKeyError if there is no usable key.
     """
     subscription = RotatingSubscription(client, _Rules(cache_name, topic_name, configuration))
-    subscription._start()
+    try:
+        subscription._start()
+    except BaseException:
+        subscription.unsubscribe()
+        raise
     return subscription
 
 
@@ -103,7 +109,11 @@ async def subscribe_async(
 ) -> RotatingSubscriptionAsync:
     """``subscribe`` for asyncio."""
     subscription = RotatingSubscriptionAsync(client, _Rules(cache_name, topic_name, configuration))
-    await subscription._start()
+    try:
+        await subscription._start()
+    except BaseException:
+        await subscription.unsubscribe()
+        raise
     return subscription
 
 
@@ -132,14 +142,16 @@ class _Rules:
         self.used: Optional[CredentialProvider] = None
         self.rejected: Optional[CredentialProvider] = None
         self._position: Optional[_Position] = None
-        # Whether the service has sent a message, and whether the current stream began without a position after an earlier one.
-        self._has_begun = self._has_gap = False
+        # Whether the service has sent a message: in the current stream, and ever.
+        self.is_streaming = self._has_begun = False
+        # Whether the current stream began without a position after an earlier one.
+        self._has_gap = False
         self._failures = 0
         self._started_at = 0.0
 
     def open(self, grpc_module: Any, key: CredentialProvider) -> tuple[Any, Any]:
         """A channel and a stream that begins at the position. ``grpc_module`` is grpc or grpc.aio."""
-        self.used, self._started_at = key, time.monotonic()
+        self.used, self._started_at, self.is_streaming = key, time.monotonic(), False
         self._has_gap = self._has_begun and self._position is None
         at = self._position
         # The service starts at the newest item if the number is 0.
@@ -154,7 +166,7 @@ class _Rules:
         else:
             channel = grpc_module.insecure_channel(f"{key.cache_endpoint}:{key.port}", self._channel_options())
         headers = (("authorization", key.auth_token), ("agent", "python:topic:momento-rotating-client"))
-        return channel, PubsubStub(channel).Subscribe(request, metadata=headers)
+        return channel, stubs.PubsubStub(channel).Subscribe(request, metadata=headers)
 
     def _channel_options(self) -> list[tuple[str, int]]:
         transport = self.transport
@@ -169,7 +181,7 @@ class _Rules:
         return [(name, value) for name, value in options.items() if value is not None]
 
     def receive(self, message: messages._SubscriptionItem) -> None:
-        self._has_begun = True
+        self.is_streaming = self._has_begun = True
         kind = message.WhichOneof("kind")
         if kind == "item":
             page, number = message.item.sequence_page, message.item.topic_sequence_number
@@ -208,15 +220,15 @@ class _Rules:
 
     def wait_after(self, error: Exception, is_first: bool = False) -> float:
         """How long to wait before the next attempt. Raises SubscriptionError if there is none."""
-        code = error.code if isinstance(error, _StreamEnded) else ""
-        is_newly_rejected = code == REJECTED and self.rejected is not self.used
-        self.rejected = self.used if code == REJECTED else None
-        if is_newly_rejected:
-            return 0.0
-        if is_first and isinstance(error, NoKeyError):
+        if isinstance(error, _StreamEnded):
+            is_newly_rejected = error.code == REJECTED and self.rejected is not self.used
+            self.rejected = self.used if error.code == REJECTED else None
+            if is_newly_rejected:
+                return 0.0
+            if is_first or error.code in FINAL:
+                raise SubscriptionError(error.code, self.cache_name, self.topic_name) from None
+        elif is_first:
             raise error
-        if is_first or code in FINAL:
-            raise SubscriptionError(code, self.cache_name, self.topic_name) from None
         if time.monotonic() - self._started_at > LONGEST_BACKOFF:
             self._failures = 0
         wait = min(FIRST_BACKOFF * 2 ** (self._failures - 1), LONGEST_BACKOFF) if self._failures > 0 else 0.0
@@ -264,7 +276,7 @@ class RotatingSubscription:
 
     def _start(self) -> None:
         self._client.on_close.add(self.unsubscribe)
-        while self._stream is None:
+        while not self._rules.is_streaming:
             self._advance(is_first=True)
             if not self.is_subscribed:
                 raise ClientClosedError()
@@ -278,6 +290,8 @@ class RotatingSubscription:
                 self._receive()
         except (_StreamEnded, NoKeyError) as error:
             self._disconnect()
+            if not self.is_subscribed:
+                return
             try:
                 wait = self._rules.wait_after(error, is_first)
             except RotatingClientError:
@@ -290,26 +304,27 @@ class RotatingSubscription:
     def _open(self) -> None:
         key = self._client.credential_provider(self._rules.rejected)
         with self._lock:
-            if self._end.is_set():
-                return
-            self._channel, self._stream = self._rules.open(grpc, key)
-        timer = threading.Timer(self._rules.first_message_timeout, self._stream.cancel)
-        timer.daemon = True
-        timer.start()
-        try:
-            self._receive()
-        finally:
-            timer.cancel()
+            if self.is_subscribed:
+                self._channel, self._stream = self._rules.open(grpc, key)
 
     def _receive(self) -> None:
         stream = self._stream
+        if stream is None:
+            return  # unsubscribe() in another thread
+        # A message can't have a deadline in gRPC.
+        timer = threading.Timer(self._rules.first_message_timeout, stream.cancel)
+        timer.daemon = True
         try:
+            if not self._rules.is_streaming:
+                timer.start()
             message = next(stream)
         except StopIteration:
             raise _StreamEnded("SERVER_UNAVAILABLE") from None
         except grpc.RpcError as error:
             # Only the timer of the first message and unsubscribe() cancel a stream.
             raise _StreamEnded(CODES.get(error.code(), "TIMEOUT_ERROR" if stream.cancelled() else "UNKNOWN_ERROR")) from None
+        finally:
+            timer.cancel()
         self._rules.receive(message)
 
     def _disconnect(self) -> None:
@@ -359,14 +374,10 @@ class RotatingSubscriptionAsync:
 
     async def _start(self) -> None:
         self._client.on_close.add(self.unsubscribe)
-        try:
-            while self._stream is None:
-                await self._advance(is_first=True)
-                if not self.is_subscribed:
-                    raise ClientClosedError()
-        except asyncio.CancelledError:
-            await self.unsubscribe()
-            raise
+        while not self._rules.is_streaming:
+            await self._advance(is_first=True)
+            if not self.is_subscribed:
+                raise ClientClosedError()
 
     async def _advance(self, is_first: bool = False) -> None:
         """Opens the stream if there is none, or receives one message."""
@@ -374,27 +385,31 @@ class RotatingSubscriptionAsync:
             if self._stream is None:
                 await self._open()
             else:
-                await self._receive(None)
+                await self._receive()
         except (_StreamEnded, NoKeyError) as error:
             await self._disconnect()
+            if not self.is_subscribed:
+                return
             try:
                 wait = self._rules.wait_after(error, is_first)
             except RotatingClientError:
                 await self.unsubscribe()
                 raise
-            await asyncio.wait({asyncio.ensure_future(self._end.wait())}, timeout=wait)
+            try:
+                await asyncio.wait_for(self._end.wait(), wait)
+            except asyncio.TimeoutError:
+                pass
         except ClientClosedError:
             await self.unsubscribe()
 
     async def _open(self) -> None:
         key = await self._client.credential_provider(self._rules.rejected)
-        if not self._end.is_set():
+        if self.is_subscribed:
             self._channel, self._stream = self._rules.open(grpc.aio, key)
-            await self._receive(self._rules.first_message_timeout)
 
-    async def _receive(self, timeout: Optional[float]) -> None:
+    async def _receive(self) -> None:
         reading = self._reading = self._reading or asyncio.ensure_future(self._stream.read())
-        await asyncio.wait({reading}, timeout=timeout)
+        await asyncio.wait({reading}, timeout=None if self._rules.is_streaming else self._rules.first_message_timeout)
         if not reading.done() or reading.cancelled():
             raise _StreamEnded("TIMEOUT_ERROR")
         self._reading = None

@@ -1,5 +1,6 @@
 """Starts the emulators of this repository, which need Node.js and `npm ci`."""
 
+import asyncio
 import json
 import subprocess
 import threading
@@ -22,6 +23,26 @@ def until(is_true, within=10):
     while not is_true():
         assert time.monotonic() < give_up_at, "never became true"
         time.sleep(0.001)
+
+
+class EventLoop:
+    """An event loop in a thread of its own, so that one test covers threads and asyncio."""
+
+    def __init__(self):
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def start(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def run(self, coroutine):
+        return self.start(coroutine).result(30)
+
+    def stop(self):
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
 
 
 class Emulators:

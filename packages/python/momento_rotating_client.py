@@ -455,14 +455,14 @@ class _Rules:
         self.current = taken
         self.emit(Event("rotated", taken.version, held.version if held else None))
 
-    def done(self, held: Optional[_Generation], error: Optional[RotatingClientError]) -> None:
-        """Notes the result of a read."""
+    def done(self, held: Optional[_Generation], is_rescue: bool, error: Optional[RotatingClientError]) -> None:
+        """Notes the result of a read. ``is_rescue``: it began after Momento rejected the key."""
         self.last_error = error
         if error is not None:
             self.emit(Event("readFailed", held.version if held else None, error=error))
         if self.current is not held:
             self.rescue.reset()
-        elif held is not None and held.rejected:
+        elif is_rescue:
             self.rescue.fail()
         if error is not None:
             self.periodic.fail()
@@ -630,6 +630,7 @@ class RotatingCacheClient:
     def _read(self, read: _Read) -> None:
         rules = self._rules
         held = rules.current
+        is_rescue = held is not None and held.rejected
         error: Optional[RotatingClientError] = None
         taken: Optional[_Generation] = None
         try:
@@ -648,7 +649,7 @@ class RotatingCacheClient:
             else:
                 if taken is not None:
                     rules.swap(held, taken)
-                rules.done(held, error)
+                rules.done(held, is_rescue, error)
         if taken is not None and held is not None and not rules.closed:
             self._release(held)
         read.done.set()
@@ -721,6 +722,11 @@ class RotatingCacheClientAsync:
             generation.uses += 1
             try:
                 answer = _checked(await call(generation.client))
+            except asyncio.CancelledError:
+                if generation in self._open:
+                    raise
+                # close() didn't wait longer, and its end of the call looks like a cancelled task.
+                raise ClientClosedError() from None
             finally:
                 await self._release(generation)
             if _code(answer) != REJECTED:
@@ -794,6 +800,7 @@ class RotatingCacheClientAsync:
     async def _read(self) -> None:
         rules = self._rules
         held = rules.current
+        is_rescue = held is not None and held.rejected
         error: Optional[RotatingClientError] = None
         taken: Optional[_Generation] = None
         try:
@@ -811,7 +818,7 @@ class RotatingCacheClientAsync:
             return
         if taken is not None:
             rules.swap(held, taken)
-        rules.done(held, error)
+        rules.done(held, is_rescue, error)
         if taken is not None and held is not None:
             await self._release(held)
 

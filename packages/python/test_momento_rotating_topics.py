@@ -5,7 +5,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from conftest import until
+from conftest import EventLoop, until
 from momento.config import TopicConfigurations
 from momento_rotating_client import ClientClosedError, NoKeyError, RotatingCacheClient, RotatingCacheClientAsync
 from momento_rotating_topics import Discontinuity, SubscriptionError, subscribe, subscribe_async
@@ -54,26 +54,16 @@ class Threads:
 
 
 class Asyncio:
-    """The same in an event loop, which has a thread of its own."""
+    """The same in an event loop."""
 
     def __init__(self, options):
+        self.client = RotatingCacheClientAsync(**options)
         self.items, self.error, self.subscription = [], None, None
-        self.task = None
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-
-        async def create():
-            return RotatingCacheClientAsync(**options)
-
-        self.client = self._run(create())
-
-    def _run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+        self.loop, self.task = EventLoop(), None
 
     def subscribe(self, topic, cache="cache", configuration=CONFIGURATION):
-        self.subscription = self._run(subscribe_async(self.client, cache, topic, configuration))
-        self.task = asyncio.run_coroutine_threadsafe(self._collect(), self.loop)
+        self.subscription = self.loop.run(subscribe_async(self.client, cache, topic, configuration))
+        self.task = self.loop.start(self._collect())
 
     async def _collect(self):
         try:
@@ -83,13 +73,13 @@ class Asyncio:
             self.error = error
 
     def credential_provider(self):
-        return self._run(self.client.credential_provider())
+        return self.loop.run(self.client.credential_provider())
 
     def unsubscribe(self):
-        self._run(self.subscription.unsubscribe())
+        self.loop.run(self.subscription.unsubscribe())
 
     def close(self):
-        self._run(self.client.close())
+        self.loop.run(self.client.close())
 
     @property
     def has_ended(self):
@@ -99,9 +89,7 @@ class Asyncio:
         self.close()
         if self.task:
             self.task.result(10)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
-        self.loop.close()
+        self.loop.stop()
 
 
 class TestBed:

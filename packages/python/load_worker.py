@@ -9,12 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-import grpc
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import secretmanager
-from google.cloud.secretmanager_v1.services.secret_manager_service.transports import (
-    SecretManagerServiceGrpcTransport,
-)
+from local_services import local_momento, local_secret_manager
 from momento import CacheClient, CacheClientAsync
 from momento.config import Configurations
 
@@ -23,22 +18,6 @@ from momento_rotating_client import RotatingCacheClient, RotatingCacheClientAsyn
 RATE = float(os.environ["RATE"])
 SECONDS = float(os.environ["SECONDS"])
 TICK = 0.005
-
-
-def local_secret_manager():
-    """A client of the emulator: plaintext, without credentials."""
-    channel = grpc.insecure_channel(os.environ["SECRET_MANAGER_HOST"])
-    transport = SecretManagerServiceGrpcTransport(channel=channel, credentials=AnonymousCredentials())
-    return secretmanager.SecretManagerServiceClient(transport=transport)
-
-
-def local_momento(provider):
-    """Sends the calls of a key to the emulator. The SDK itself can redirect no v2 key."""
-    host, port = os.environ["MOMENTO_HOST"].split(":")
-    provider.cache_endpoint = provider.control_endpoint = provider.token_endpoint = host
-    provider.port = int(port)
-    provider.secure_endpoints = provider.secure_connection = False
-    return provider
 
 
 class Counter:
@@ -69,13 +48,13 @@ Counter.watch(CacheClientAsync, "__aexit__")
 events, failed = [], {}
 state = {"paused": False, "calls": 0, "in_progress": 0}
 OPTIONS = {
-    "source": SecretManagerSource(os.environ["SECRET"], local_secret_manager),
+    "source": SecretManagerSource(os.environ["SECRET"], local_secret_manager(os.environ["SECRET_MANAGER_HOST"])),
     "cache": "cache",
     "endpoint": "cell-1.momento.invalid",
     "configuration": Configurations.InRegion.Default.latest().with_client_timeout(timedelta(seconds=15)),
     "default_ttl": timedelta(seconds=60),
     "reread_every": float(os.environ["REREAD_EVERY_SECONDS"]),
-    "redirect": local_momento,
+    "redirect": local_momento(os.environ["MOMENTO_HOST"]),
     "on_event": lambda event: events.append(repr(event)),
 }
 

@@ -1,6 +1,6 @@
 """A Momento cache client that follows its API key while the key is rotated in Google Cloud Secret Manager.
 
-Copy this file. It needs ``momento>=1.29`` and ``google-cloud-secret-manager``, and Python 3.9 or newer.
+Copy this file. It needs ``momento>=1.29`` and ``google-cloud-secret-manager``, and Python 3.10 or newer.
 
 Momento's SDK reads a key once, when a client is created. So each new key gets a new client. The new client connects and verifies
 the key before it gets calls. The old client is closed when its calls have ended. The rules and names are those of the npm package
@@ -17,12 +17,14 @@ momento-rotating-client.
     cache.close()
 
 With asyncio, use RotatingCacheClientAsync: ``await cache.use(lambda client: client.get("my-cache", "key"))``.
+For topics, copy momento_rotating_topics.py as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import concurrent.futures
 import json
 import random
 import re
@@ -30,13 +32,18 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Awaitable, Callable, Optional, Protocol, Union
+from typing import Any, Awaitable, Callable, Optional, Protocol, TypeVar, Union
 
 from google.api_core import exceptions as google
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import secretmanager
 from momento import CacheClient, CacheClientAsync, CredentialProvider
 from momento.config import Configuration
+from momento.errors import SdkException
+from momento.responses.response import Response
+
+# The SDK's answer to a call. Any other return value of a call is a type error: an authentication error would go unnoticed in it.
+Answer = TypeVar("Answer", bound=Response)
 
 REJECTED = "AUTHENTICATION_ERROR"
 # Answers that Momento gives only to accepted keys. A key without access to the cache gets PERMISSION_ERROR.
@@ -45,7 +52,9 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
 FIRST_PROBE_DELAY = 0.1
 LONGEST_PROBE_DELAY = 0.5
-READ_TIMEOUT = 5.0
+ATTEMPT_TIMEOUT = 5.0
+# How long close() waits for calls in progress.
+CLOSE_TIMEOUT = 30.0
 # A call is repeated with a newer key this often: two rotations can follow each other closely.
 ATTEMPTS = 3
 
@@ -86,7 +95,7 @@ class StoredPayload:
 
 
 class KeySource(Protocol):
-    """Where the key is stored. ``name`` is for errors and must not contain a secret."""
+    """Where the key is stored. ``name`` is for errors and must not contain a secret. Each call has a thread of its own."""
 
     name: str
 
@@ -170,7 +179,7 @@ class SecretManagerSource:
         client = self._create()
         try:
             found = client.access_secret_version(
-                name=f"{self.name}/versions/{version}", timeout=READ_TIMEOUT, retry=None
+                name=f"{self.name}/versions/{version}", timeout=ATTEMPT_TIMEOUT, retry=None
             )
             return StoredPayload(found.payload.data, int(found.name.rsplit("/", 1)[1]))
         finally:
@@ -288,6 +297,15 @@ def _code(answer: Any) -> str:
     return str(getattr(code, "name", code)) if code is not None else ""
 
 
+def _checked(answer: Answer) -> Answer:
+    if isinstance(answer, Response):
+        return answer
+    raise TypeError(
+        f"The call that was passed to use() returned {type(answer).__name__}, in which an authentication error would go unnoticed. "
+        "Return the SDK's answer unchanged."
+    )
+
+
 class _Backoff:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -335,6 +353,7 @@ class _Rules:
         default_ttl: timedelta,
         endpoint: Optional[str] = None,
         reread_every: float = 300.0,
+        read_timeout: float = 15.0,
         new_key_timeout: float = 5.0,
         eager_connection_timeout: float = 5.0,
         on_event: Optional[Callable[[Event], None]] = None,
@@ -348,11 +367,11 @@ class _Rules:
                 "The option `endpoint` is invalid. Set it to a host without scheme, port or path."
             )
         # With a timeout of 0 the SDK (1.29) raises UnboundLocalError.
-        if min(reread_every, new_key_timeout, eager_connection_timeout) <= 0:
+        if min(reread_every, read_timeout, new_key_timeout, eager_connection_timeout) <= 0:
             raise InvalidOptionError("A time is invalid. Set it to a number of seconds above 0.")
         self.source, self.cache, self.endpoint = source, cache, endpoint
         self.configuration, self.default_ttl = configuration, default_ttl
-        self.reread_every, self.new_key_timeout = reread_every, new_key_timeout
+        self.reread_every, self.read_timeout, self.new_key_timeout = reread_every, read_timeout, new_key_timeout
         self.eager_connection_timeout = timedelta(seconds=eager_connection_timeout)
         self.on_event, self.redirect, self.now = on_event, redirect, now
         self.periodic = _Backoff(now)
@@ -364,7 +383,7 @@ class _Rules:
 
     def find(self, held: Optional[_Generation]) -> Optional[tuple[Key, Optional[int]]]:
         """The newest key; None if there is no newer version than the one in use."""
-        newest = self.source.read_newest()
+        newest = self.read(self.source.read_newest)
         try:
             held_version = held.version if held else None
             if newest.version is None or held_version is None or newest.version > held_version:
@@ -385,7 +404,7 @@ class _Rules:
         above = newest.version > held.version
         candidates = (newest.version - 1, newest.version + 1) if above else (held.version + 1,)
         for version in candidates:
-            stored = self.source.read_version(version) if version > held.version else None
+            stored = self.read(self.source.read_version, version) if version > held.version else None
             try:
                 if stored is not None:
                     return self.parse(stored), version
@@ -405,6 +424,27 @@ class _Rules:
             newer = None
         return newer or (key, version)
 
+    def read(self, call: Callable[..., Any], *args: Any) -> Any:
+        """One call to the source. If it doesn't return in time, its thread is abandoned, because Python can't end it."""
+        answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(call(*args))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        # A daemon doesn't keep a process alive that ends.
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            return answer.result(self.read_timeout)
+        except concurrent.futures.TimeoutError:
+            raise NoKeyError(
+                "SOURCE_UNAVAILABLE",
+                f"{self.source.name} couldn't be read within {self.read_timeout:g} s.",
+                "The client reads it again. If this lasts, check the network and what the source needs.",
+            ) from None
+
     def parse(self, stored: StoredPayload) -> Key:
         name = self.source.name
         payload_name = name if stored.version is None else f"Version {stored.version} of {name}"
@@ -415,14 +455,14 @@ class _Rules:
         self.current = taken
         self.emit(Event("rotated", taken.version, held.version if held else None))
 
-    def done(self, held: Optional[_Generation], error: Optional[RotatingClientError]) -> None:
-        """Notes the result of a read."""
+    def done(self, held: Optional[_Generation], is_rescue: bool, error: Optional[RotatingClientError]) -> None:
+        """Notes the result of a read. ``is_rescue``: it began after Momento rejected the key."""
         self.last_error = error
         if error is not None:
             self.emit(Event("readFailed", held.version if held else None, error=error))
         if self.current is not held:
             self.rescue.reset()
-        elif held is not None and held.rejected:
+        elif is_rescue:
             self.rescue.fail()
         if error is not None:
             self.periodic.fail()
@@ -500,48 +540,70 @@ class RotatingCacheClient:
         self._reading: Optional[_Read] = None
         self._open: set[_Generation] = set()
         self._all_closed = threading.Condition(self._lock)
+        # Called by close(). Subscriptions to topics end with their client.
+        self.on_close: set[Callable[[], None]] = set()
 
-    def use(self, call: Callable[[CacheClient], Any]) -> Any:
+    def use(self, call: Callable[[CacheClient], Answer]) -> Answer:
         """Makes one call, which must return the SDK's answer unchanged, and repeats it if Momento rejects the key."""
         rules = self._rules
-        if rules.closed:
-            raise ClientClosedError()
-        if rules.periodic.is_due:
-            read = self._start_read()
-        else:
-            read = self._reading
-        if rules.current is None and read is not None:
-            read.done.wait()
+        self._ready()
         for attempt in range(1, ATTEMPTS + 1):
             with self._lock:
                 generation = rules.in_use()
                 generation.uses += 1
             try:
-                answer = call(generation.client)
+                answer = _checked(call(generation.client))
             finally:
                 self._release(generation)
             if _code(answer) != REJECTED:
                 rules.accept(generation, self._reading is not None)
-                return answer
+                break
             if attempt == ATTEMPTS or not self._find_newer_than(generation):
-                return answer
+                break
+        return answer
 
-    def close(self) -> None:
-        """Waits for the calls in progress, then closes all clients."""
+    def credential_provider(self, rejected: Optional[CredentialProvider] = None) -> CredentialProvider:
+        """The key in use, for clients other than CacheClient. If Momento rejected a key, pass it to get a newer one. Returns the
+        same key if there is no newer one."""
+        self._ready()
+        generation = self._rules.in_use()
+        if rejected is generation.key.credential_provider:
+            self._find_newer_than(generation)
+        return self._rules.in_use().key.credential_provider
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Ends the subscriptions, waits for the calls in progress for up to ``timeout`` seconds, then closes all clients."""
+        rules = self._rules
         with self._lock:
-            if self._rules.closed:
+            if rules.closed:
                 return
-            self._rules.closed = True
-            current, self._rules.current = self._rules.current, None
-            if current is not None:
-                self._release(current)
-            self._all_closed.wait_for(lambda: not self._open)
+            rules.closed = True
+            current, rules.current = rules.current, None
+        for unsubscribe in list(self.on_close):
+            unsubscribe()
+        if current is not None:
+            self._release(current)
+        with self._lock:
+            self._all_closed.wait_for(lambda: not self._open, timeout)
+            left = list(self._open)
+        for generation in left:
+            self._close_client(generation)
 
     def __enter__(self) -> RotatingCacheClient:
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+    def _ready(self) -> None:
+        """Waits for the first key. Later it starts a periodic read if that is due, and doesn't wait for it."""
+        rules = self._rules
+        if rules.closed:
+            raise ClientClosedError()
+        # Reads start on use and not by a timer, because Cloud Run gives no CPU between requests.
+        read = self._start_read() if rules.periodic.is_due else self._reading
+        if rules.current is None and read is not None:
+            read.done.wait()
 
     def _find_newer_than(self, rejected: _Generation) -> bool:
         rules = self._rules
@@ -562,13 +624,13 @@ class RotatingCacheClient:
         with self._lock:
             if self._reading is None:
                 self._reading = _Read()
-                # A daemon doesn't keep a process alive that ends.
                 threading.Thread(target=self._read, args=(self._reading,), daemon=True).start()
             return self._reading
 
     def _read(self, read: _Read) -> None:
         rules = self._rules
         held = rules.current
+        is_rescue = held is not None and held.rejected
         error: Optional[RotatingClientError] = None
         taken: Optional[_Generation] = None
         try:
@@ -587,7 +649,7 @@ class RotatingCacheClient:
             else:
                 if taken is not None:
                     rules.swap(held, taken)
-                rules.done(held, error)
+                rules.done(held, is_rescue, error)
         if taken is not None and held is not None and not rules.closed:
             self._release(held)
         read.done.set()
@@ -600,9 +662,12 @@ class RotatingCacheClient:
 
     def _connect(self, key: Key, version: Optional[int]) -> _Generation:
         rules = self._rules
-        client = CacheClient.create(
-            rules.configuration, key.credential_provider, rules.default_ttl, rules.eager_connection_timeout
-        )
+        try:
+            client = CacheClient.create(
+                rules.configuration, key.credential_provider, rules.default_ttl, rules.eager_connection_timeout
+            )
+        except SdkException as error:
+            raise rules.not_accepted(version, _code(error)) from None
         generation = _Generation(key, version, client)
         with self._lock:
             self._open.add(generation)
@@ -623,7 +688,13 @@ class RotatingCacheClient:
     def _release(self, generation: _Generation) -> None:
         with self._lock:
             generation.uses -= 1
-            if generation.uses > 0:
+            is_used = generation.uses > 0
+        if not is_used:
+            self._close_client(generation)
+
+    def _close_client(self, generation: _Generation) -> None:
+        with self._lock:
+            if generation not in self._open:
                 return
             self._open.discard(generation)
             self._all_closed.notify_all()
@@ -639,46 +710,76 @@ class RotatingCacheClientAsync:
         self._reading: Optional[asyncio.Task[None]] = None
         self._open: set[_Generation] = set()
         self._all_closed = asyncio.Event()
+        # Called by close(). Subscriptions to topics end with their client.
+        self.on_close: set[Callable[[], Awaitable[None]]] = set()
 
-    async def use(self, call: Callable[[CacheClientAsync], Awaitable[Any]]) -> Any:
+    async def use(self, call: Callable[[CacheClientAsync], Awaitable[Answer]]) -> Answer:
         """Makes one call, which must return the SDK's answer unchanged, and repeats it if Momento rejects the key."""
         rules = self._rules
-        if rules.closed:
-            raise ClientClosedError()
-        if rules.periodic.is_due:
-            self._start_read()
-        if rules.current is None and self._reading is not None:
-            await asyncio.shield(self._reading)
+        await self._ready()
         for attempt in range(1, ATTEMPTS + 1):
             generation = rules.in_use()
             generation.uses += 1
             try:
-                answer = await call(generation.client)
+                answer = _checked(await call(generation.client))
+            except asyncio.CancelledError:
+                if generation in self._open:
+                    raise
+                # close() didn't wait longer, and its end of the call looks like a cancelled task.
+                raise ClientClosedError() from None
             finally:
                 await self._release(generation)
             if _code(answer) != REJECTED:
                 rules.accept(generation, self._reading is not None)
-                return answer
+                break
             if attempt == ATTEMPTS or not await self._find_newer_than(generation):
-                return answer
+                break
+        return answer
 
-    async def close(self) -> None:
-        """Waits for the calls in progress, then closes all clients."""
-        if self._rules.closed:
+    async def credential_provider(self, rejected: Optional[CredentialProvider] = None) -> CredentialProvider:
+        """The key in use, for clients other than CacheClientAsync. If Momento rejected a key, pass it to get a newer one. Returns
+        the same key if there is no newer one."""
+        await self._ready()
+        generation = self._rules.in_use()
+        if rejected is generation.key.credential_provider:
+            await self._find_newer_than(generation)
+        return self._rules.in_use().key.credential_provider
+
+    async def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Ends the subscriptions, waits for the calls in progress for up to ``timeout`` seconds, then closes all clients."""
+        rules = self._rules
+        if rules.closed:
             return
-        self._rules.closed = True
-        current, self._rules.current = self._rules.current, None
+        rules.closed = True
+        current, rules.current = rules.current, None
+        for unsubscribe in list(self.on_close):
+            await unsubscribe()
         if current is not None:
             await self._release(current)
-        while self._open:
+        if self._open:
             self._all_closed.clear()
-            await self._all_closed.wait()
+            try:
+                await asyncio.wait_for(self._all_closed.wait(), timeout)
+            except asyncio.TimeoutError:
+                pass
+        for generation in list(self._open):
+            await self._close_client(generation)
 
     async def __aenter__(self) -> RotatingCacheClientAsync:
         return self
 
     async def __aexit__(self, *_: Any) -> None:
         await self.close()
+
+    async def _ready(self) -> None:
+        """Waits for the first key. Later it starts a periodic read if that is due, and doesn't wait for it."""
+        rules = self._rules
+        if rules.closed:
+            raise ClientClosedError()
+        # Reads start on use and not by a timer, because Cloud Run gives no CPU between requests.
+        read = self._start_read() if rules.periodic.is_due else self._reading
+        if rules.current is None and read is not None:
+            await asyncio.shield(read)
 
     async def _find_newer_than(self, rejected: _Generation) -> bool:
         rules = self._rules
@@ -699,6 +800,7 @@ class RotatingCacheClientAsync:
     async def _read(self) -> None:
         rules = self._rules
         held = rules.current
+        is_rescue = held is not None and held.rejected
         error: Optional[RotatingClientError] = None
         taken: Optional[_Generation] = None
         try:
@@ -716,7 +818,7 @@ class RotatingCacheClientAsync:
             return
         if taken is not None:
             rules.swap(held, taken)
-        rules.done(held, error)
+        rules.done(held, is_rescue, error)
         if taken is not None and held is not None:
             await self._release(held)
 
@@ -729,9 +831,12 @@ class RotatingCacheClientAsync:
 
     async def _connect(self, key: Key, version: Optional[int]) -> _Generation:
         rules = self._rules
-        client = await CacheClientAsync.create(
-            rules.configuration, key.credential_provider, rules.default_ttl, rules.eager_connection_timeout
-        )
+        try:
+            client = await CacheClientAsync.create(
+                rules.configuration, key.credential_provider, rules.default_ttl, rules.eager_connection_timeout
+            )
+        except SdkException as error:
+            raise rules.not_accepted(version, _code(error)) from None
         generation = _Generation(key, version, client)
         self._open.add(generation)
         # After half of the time a newer version is looked for.
@@ -750,9 +855,14 @@ class RotatingCacheClientAsync:
 
     async def _release(self, generation: _Generation) -> None:
         generation.uses -= 1
-        if generation.uses > 0:
+        if generation.uses == 0:
+            await self._close_client(generation)
+
+    async def _close_client(self, generation: _Generation) -> None:
+        if generation not in self._open:
             return
         self._open.discard(generation)
-        self._all_closed.set()
+        if not self._open:
+            self._all_closed.set()
         # CacheClientAsync has no close().
         await generation.client.__aexit__(None, None, None)

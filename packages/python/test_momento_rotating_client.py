@@ -3,12 +3,16 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from conftest import NODE, ROOT, EventLoop, until
+from momento import CredentialProvider
 from momento.config import Configurations
 from momento_rotating_client import (
     ClientClosedError,
@@ -25,7 +29,6 @@ from momento_rotating_client import (
     parse_key,
 )
 
-ROOT = Path(__file__).parents[2]
 ENDPOINT = "cell-1.momento.invalid"
 
 
@@ -163,7 +166,7 @@ def test_failed_periodic_reads_do_not_delay_the_read_after_a_rejection():
     rules = _Rules(**options(Versions(V2), now=lambda: 0.0))
     rules.current = held(rules, 1, False)
     for _ in range(9):
-        rules.done(rules.current, NoKeyError("SOURCE_UNAVAILABLE", "a", "b"))
+        rules.done(rules.current, False, NoKeyError("SOURCE_UNAVAILABLE", "a", "b"))
     assert not rules.periodic.is_due
     assert rules.rescue.is_due
 
@@ -205,13 +208,150 @@ def test_explains_a_missing_file():
     client.close()
 
 
+class Asyncio:
+    """RotatingCacheClientAsync with the methods of RotatingCacheClient."""
+
+    def __init__(self, **options):
+        self._client, self._loop = RotatingCacheClientAsync(**options), EventLoop()
+
+    def use(self, call):
+        return self._loop.run(self._client.use(call))
+
+    def credential_provider(self, rejected=None):
+        return self._loop.run(self._client.credential_provider(rejected))
+
+    def close(self, timeout=30.0):
+        self._loop.run(self._client.close(timeout))
+
+
+each_kind = pytest.mark.parametrize("kind", [RotatingCacheClient, Asyncio])
+
+
+def get(momento):
+    return momento.get("cache", "item")
+
+
+class Hanging:
+    """A source whose reads return when the test ends."""
+
+    name = "the source"
+
+    def __init__(self, source):
+        self.source, self.is_hanging = source, True
+        self.end = threading.Event()
+
+    def read_newest(self):
+        if self.is_hanging:
+            self.end.wait(60)
+        return self.source.read_newest()
+
+    def read_version(self, version):
+        return self.source.read_version(version)
+
+
+@each_kind
+def test_the_first_call_fails_when_the_source_never_returns_and_a_later_one_does_not(kind, emulators):
+    now = [0.0]
+    emulators.rotate()
+    settings = emulators.options(read_timeout=0.2, now=lambda: now[0])
+    settings["source"] = Hanging(settings["source"])
+    client = kind(**settings)
+    with pytest.raises(NoKeyError) as caught:
+        client.use(get)
+    assert caught.value.code == "SOURCE_UNAVAILABLE"
+    assert "within 0.2 s" in str(caught.value)
+    settings["source"].is_hanging = False
+    now[0] += 2
+    assert type(client.use(get)).__name__ == "Miss"
+    settings["source"].end.set()
+    client.close()
+
+
+@each_kind
+def test_a_read_that_never_returns_does_not_prevent_the_read_after_a_rejection(kind, emulators):
+    now = [0.0]
+    emulators.rotate()
+    settings = emulators.options(read_timeout=0.2, now=lambda: now[0])
+    settings["source"] = source = Hanging(settings["source"])
+    source.is_hanging = False
+    client = kind(**settings)
+    client.use(get)
+    # The periodic read hangs from here on.
+    source.is_hanging = True
+    now[0] += 1000
+    client.use(get)
+    source.is_hanging = False
+    emulators.rotate()
+    emulators.revoke(1)
+    assert type(client.use(get)).__name__ == "Miss"
+    source.end.set()
+    client.close()
+
+
+@each_kind
+def test_says_that_momento_is_unavailable_when_it_does_not_answer(kind, emulators):
+    emulators.rotate()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def redirect(provider):
+            provider.cache_endpoint = provider.control_endpoint = "127.0.0.1"
+            provider.port = silent.getsockname()[1]
+            return provider
+
+        client = kind(**emulators.options(redirect=redirect, eager_connection_timeout=0.2))
+        with pytest.raises(NoKeyError) as caught:
+            client.use(get)
+        assert caught.value.code == "MOMENTO_UNAVAILABLE"
+        client.close()
+
+
+@each_kind
+def test_closes_its_clients_when_a_call_does_not_end(kind, emulators):
+    emulators.rotate()
+    client = kind(**emulators.options())
+    client.use(get)
+    emulators.inject("Get", "every", "hang")
+    calls = emulators.calls("Get")
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(client.use, get)
+        until(lambda: emulators.calls("Get") > calls)
+        client.close(timeout=0.1)
+        if kind is Asyncio:
+            assert isinstance(calling.exception(10), ClientClosedError)
+        else:
+            assert calling.result(10).error_code.name == "CANCELLED_ERROR"
+
+
+@each_kind
+def test_gives_a_newer_key_when_momento_rejected_the_key_in_use(kind, emulators):
+    emulators.rotate()
+    client = kind(**emulators.options())
+    first = client.credential_provider()
+    assert isinstance(first, CredentialProvider)
+    assert client.credential_provider(rejected=first) is first
+    emulators.rotate()
+    until(lambda: client.credential_provider(rejected=first) is not first)
+    client.close()
+
+
+@each_kind
+def test_refuses_a_call_that_does_not_return_the_answer_of_the_sdk(kind, emulators):
+    async def wrapped(momento):
+        return [await momento.get("cache", "item")]
+
+    emulators.rotate()
+    client = kind(**emulators.options())
+    with pytest.raises(TypeError, match="Return the SDK's answer unchanged"):
+        client.use(wrapped if kind is Asyncio else lambda momento: [momento.get("cache", "item")])
+    client.close()
+
+
 @pytest.mark.parametrize("kind", ["threads", "asyncio"])
 @pytest.mark.parametrize("fault", ["none", "stale", "garbage"])
 def test_no_call_fails_while_keys_are_rotated(kind, fault):
-    node = ROOT / "node_modules/.bin/node"
-    if not node.exists():
+    if not NODE.exists():
         pytest.skip("node_modules is missing: run npm ci")
-    command = [node, "--import", "tsx", "packages/load/run.ts", "--short", "--only", fault]
+    command = [NODE, "--import", "tsx", "packages/load/run.ts", "--short", "--only", fault]
     run = subprocess.run(
         [*command, "--python", sys.executable],
         cwd=ROOT,

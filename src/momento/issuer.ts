@@ -16,7 +16,7 @@ import type {
   Credential as StoredCredential,
 } from '../rotation/ports';
 import { Credential } from './credential';
-import { KeyApi, PRIORITY, RATE } from './key-api';
+import { KeyApi, PRIORITY, RATE, type WaitingLists } from './key-api';
 import { ManagementKey } from './management-key';
 import { descriptionOf } from './mint';
 import { nextKey } from './renewal';
@@ -41,6 +41,7 @@ export class MomentoKeys implements KeySource {
   /** All sessions share both, because Momento limits the rate of the account. */
   readonly #limiter: RateLimiter;
   readonly #sdk: Sdk;
+  readonly #waitingLists: WaitingLists = new Map();
 
   constructor(options: MomentoOptions) {
     const { emulator, clock } = options;
@@ -65,6 +66,7 @@ export class MomentoKeys implements KeySource {
       isUrgent,
       clock,
       managementSecret: managementKey?.name,
+      waitingLists: this.#waitingLists,
     });
     return new MomentoSession({ sdk: this.#sdk, api, endpoint, clock, managementKey });
   }

@@ -53,8 +53,13 @@ interface KeyApiOptions {
   readonly clock: Clock;
   /** The name of the secret with the management key, for messages. */
   readonly managementSecret?: string | undefined;
+  /** Set to share lists with other instances. */
+  readonly waitingLists?: WaitingLists | undefined;
   readonly http?: Omit<HttpOptions, 'clock'> | undefined;
 }
+
+/** Lists of keys that no call was made for yet, by what must be equal to share them. */
+export type WaitingLists = Map<string, Promise<KeyList>>;
 
 export interface MintRequest {
   /** The name of the secret, for messages. */
@@ -157,13 +162,30 @@ export class KeyApi {
     );
   }
 
-  /** Every key of the account. Entries that can't be read are skipped and counted. */
-  async list(apiKey: string, limits: CallLimits): Promise<KeyList> {
+  /**
+   * Every key of the account, as it is after this call. Entries that can't be read are skipped and counted. Callers that wait for
+   * the rate limiter at the same time share one list: 400 secrets whose keys leaked would otherwise read 400 long ones.
+   */
+  list(apiKey: string, limits: CallLimits): Promise<KeyList> {
+    const { waitingLists = new Map<string, Promise<KeyList>>() } = this.#options;
+    const name = [this.#priority(PRIORITY.list), limits.deadline, apiKey].join(' ');
+    const waiting = waitingLists.get(name);
+    if (waiting !== undefined) return waiting;
+    const end = (): boolean => waitingLists.delete(name);
+    const list = this.#list(apiKey, limits, end);
+    waitingLists.set(name, list);
+    list.catch(() => {
+      if (waitingLists.get(name) === list) end();
+    });
+    return list;
+  }
+
+  async #list(apiKey: string, limits: CallLimits, onBegin: () => void): Promise<KeyList> {
     const keys = new Map<string, ListedKey>();
     const tokens = new Set<string>();
     let skipped = 0;
     for (let token = ''; ;) {
-      const page = await this.#repeatedPage(apiKey, token, limits);
+      const page = await this.#repeatedPage(apiKey, token, limits, onBegin);
       for (const entry of page.entries) {
         const key = readListedKey(entry);
         const known = key && keys.get(key.keyId);
@@ -231,9 +253,14 @@ export class KeyApi {
   }
 
   /** Retries only later pages. If they failed, the caller's retry would read all pages again. */
-  #repeatedPage(apiKey: string, token: string, limits: CallLimits): Promise<Page> {
+  #repeatedPage(
+    apiKey: string,
+    token: string,
+    limits: CallLimits,
+    onBegin: () => void,
+  ): Promise<Page> {
     const { clock } = this.#options;
-    if (token === '') return this.#page(apiKey, token, limits);
+    if (token === '') return this.#page(apiKey, token, limits, onBegin);
     const until = Math.min(limits.deadline, clock.monotonic() + PAGE_RETRY);
     return retry(
       clock,
@@ -242,14 +269,19 @@ export class KeyApi {
     );
   }
 
-  async #page(apiKey: string, token: string, limits: CallLimits): Promise<Page> {
+  async #page(
+    apiKey: string,
+    token: string,
+    limits: CallLimits,
+    onBegin?: () => void,
+  ): Promise<Page> {
     const query = new URLSearchParams({
       limit: String(KEYS_PER_PAGE),
       ...(token !== '' && { next_token: token }),
     });
     const path = `/api-keys?${query.toString()}`;
     const exchange = { method: 'GET', path, authorization: apiKey } as const;
-    const answer = await this.#send(exchange, PRIORITY.list, limits, 'the list of keys');
+    const answer = await this.#send(exchange, PRIORITY.list, limits, 'the list of keys', onBegin);
     if (!isSuccess(answer)) throw this.#unexpected(answer, 'list keys', 'the list of keys');
     const page = readPage(answer);
     if (page === undefined) {
@@ -264,9 +296,11 @@ export class KeyApi {
     priority: number,
     limits: CallLimits,
     call: string,
+    onBegin?: () => void,
   ): Promise<HttpAnswer> {
     const { limiter } = this.#options;
     await limiter.acquire({ priority: this.#priority(priority), deadline: limits.deadline });
+    onBegin?.();
     if (priority !== PRIORITY.issue) return this.#call(exchange, limits, call);
     // The run leaves enough time for an issue.
     return this.#call(exchange, { deadline: Infinity }, call, ISSUE_TIMEOUT);

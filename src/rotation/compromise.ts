@@ -23,6 +23,7 @@ import {
 import { exists, getVersion, inspect, type Inspection } from './inspect';
 import {
   newestKeys,
+  type NewestKey,
   READS_AT_ONCE,
   readVersion,
   remainingNumbers,
@@ -58,8 +59,10 @@ export interface CompromiseOptions {
 export interface CompromiseRun extends Run {
   readonly compromise: CompromiseOptions;
   readonly hasManagementKey: boolean;
-  /** The other configured secrets, whose newest keys are left alone. */
-  readonly otherSecrets: readonly Secret[];
+  /** The keys in the newest versions of all configured secrets, as they were at most ten seconds ago. */
+  readonly newestKeys: () => Promise<readonly NewestKey[]>;
+  /** All configured secrets. The newest keys of the others are left alone. */
+  readonly configured: readonly Secret[];
   /**
    * Works in a session with a list of keys of its own.
    *
@@ -221,7 +224,8 @@ async function revokeUntilRejected(
   old: OldKeys,
 ): Promise<CurrentKey | undefined> {
   const { clock } = run;
-  const deadlines = run.deadlines.before(TIME_FOR_LAST_CALLS);
+  // Step 4 needs as much time.
+  const deadlines = run.deadlines.before(2 * TIME_FOR_LAST_CALLS);
   const until = deadlines.in(REJECTED_WITHIN);
   // Another process can have added a version between the inspected one and ours.
   let last = inspection.newest?.number ?? 0;
@@ -377,20 +381,19 @@ async function secretsWith(
   newest: CurrentKey | undefined,
 ): Promise<ReadonlyMap<string, string>> {
   if (keyIds.length === 0) return new Map();
-  const read = async (): Promise<Map<string, string>> => {
-    const others = await newestKeys(run, run.otherSecrets);
-    const isOther = (name?: string): boolean => name === undefined || name !== canonicalName;
-    return new Map(
-      others.flatMap(({ keyId, secret, canonicalName: name }) =>
-        keyIds.includes(keyId) && isOther(name) ? [[keyId, secret]] : [],
-      ),
-    );
+  const usersAmong = (newest: readonly NewestKey[]): Map<string, string> => {
+    const isOther = ({ secret, canonicalName: name }: NewestKey): boolean =>
+      secret !== run.secret.name && (name === undefined || name !== canonicalName);
+    const users = newest.filter((key) => keyIds.includes(key.keyId) && isOther(key));
+    return new Map(users.map(({ keyId, secret }) => [keyId, secret]));
   };
-  const users = await read();
+  const users = usersAmong(await run.newestKeys());
   // Don't wait before this response has issued its own key: two responses could wait for each other.
   if (users.size === 0 || newest === undefined) return users;
-  await Promise.all([...users.values()].map((name) => run.renewalOf(name)));
-  return read();
+  const names = new Set(users.values());
+  await Promise.all([...names].map((name) => run.renewalOf(name)));
+  const secrets = run.configured.filter(({ name }) => names.has(name));
+  return usersAmong(await newestKeys(run, secrets));
 }
 
 /** Step 3: asks the issuer with the keys themselves. */

@@ -1,5 +1,5 @@
 /** Starts the runs of a request. One run at a time for each secret; runs of one request share a session. */
-import { withDeadline } from '../clock';
+import { withDeadline, type Clock } from '../clock';
 import { SECOND } from '../duration';
 import { deadlineExceeded, RotationError } from '../errors';
 import { isSameSecret, type SecretName } from '../secret-name';
@@ -15,6 +15,9 @@ import type { RunResult } from './result';
 import { StepTimings, type Dependencies, type Run, type RunOptions } from './run';
 import { failedStatus, statusOf, type StatusReport } from './status';
 import { UnsavedCredentials } from './unsaved';
+
+/** Many responses of one request read the newest keys of all secrets. They share a reading that began this recently. */
+const NEWEST_KEYS_FRESH_FOR = 10 * SECOND;
 
 interface RotatorOptions extends Dependencies {
   /** All secrets that can be rotated. */
@@ -137,6 +140,9 @@ export class Rotator {
     const renewals = new Map(
       secrets.map((secret) => [secret.name, Promise.withResolvers<undefined>()]),
     );
+    const newest = sharedFor(NEWEST_KEYS_FRESH_FOR, clock, () =>
+      newestKeys({ ...this.#options, deadlines }, configured.length > 1 ? configured : []),
+    );
     return Promise.all(
       secrets.map((secret) => {
         const open = (version = managementVersion): KeySession =>
@@ -147,7 +153,8 @@ export class Rotator {
             ...this.#newRun(secret, runOptions, request),
             compromise: options,
             hasManagementKey: managementKey !== undefined,
-            otherSecrets: configured.filter(({ name }) => name !== secret.name),
+            newestKeys: newest,
+            configured,
             inSession: (version, work) =>
               usingSession(open(this.#isManager(secret) ? version : undefined), work),
             onRenewed: () => renewals.get(secret.name)?.resolve(undefined),
@@ -326,6 +333,20 @@ export class Rotator {
       options,
     );
   }
+}
+
+/** Calls that are made soon after each other share one result. */
+function sharedFor<T>(ms: number, clock: Clock, read: () => Promise<T>): () => Promise<T> {
+  let last: Promise<T> | undefined;
+  let until = -Infinity;
+  return () => {
+    const now = clock.monotonic();
+    if (last === undefined || now >= until) {
+      last = read();
+      until = now + ms;
+    }
+    return last;
+  };
 }
 
 async function usingSession<T>(

@@ -76,6 +76,7 @@ interface Result {
   readonly outcome: string;
   readonly error?: { readonly code: string };
   readonly warnings?: readonly string[];
+  readonly contained?: boolean;
 }
 
 interface Measured {
@@ -181,8 +182,8 @@ class ScaleBed {
     };
   }
 
-  /** One run of all secrets. */
-  async run(): Promise<Measured> {
+  /** One run of all secrets, or another request. */
+  async run(body?: object): Promise<Measured> {
     const startedAt = this.clock.monotonic();
     const [secretManager, keyApi] = [new Meter(), new Meter()];
     const meter = (plan: FaultPlan, at: Meter): void => {
@@ -199,10 +200,11 @@ class ScaleBed {
     meter(this.secretManager.faults, secretManager);
     meter(this.services.keyApi.faults, keyApi);
     if (this.#instance === undefined) throw new Error('nothing was deployed');
-    const reply = await post(this.#instance.handler);
+    const reply = await post(this.#instance.handler, {}, body);
     const durationMs = this.clock.monotonic() - startedAt;
     const { results } = reply.body as { results: Result[] };
-    this.#checkReferences();
+    // A response revokes the keys of older versions before it disables them.
+    if (body === undefined) this.#checkReferences();
     return { status: reply.status, results, durationMs, secretManager, keyApi };
   }
 
@@ -484,6 +486,28 @@ function unsavedCredential(versions: number, stale: number): Case {
   });
 }
 
+/** All keys leaked. A delivery that runs out of time must leave less for the next one. */
+function everyKeyLeaked(count: number): Case {
+  return scaled(`${count} minted secrets whose keys leaked`, async (bed) => {
+    const secrets = names(count);
+    bed.managementKey(MANAGEMENT);
+    for (const name of secrets) bed.mintedSecret(name);
+    bed.deploy({
+      secrets: secrets.map((name) => ({ name, ...TERMS })),
+      managementKey: MANAGEMENT,
+    });
+    const since = new Date(bed.clock.now()).toISOString();
+    bed.clock.advance(SECOND);
+    for (let delivery = 1; delivery <= 2; delivery += 1) {
+      const run = await bed.run({ compromised: true, all: true, since });
+      bed.expectBounds(run);
+      const contained = run.results.filter((result) => result.contained === true).length;
+      if (contained === count) return;
+    }
+    bed.violations.push('after two deliveries there are old keys that Momento accepts');
+  });
+}
+
 export const scale: Group = {
   name: 'scale',
   title: 'many versions, many keys, many secrets',
@@ -500,6 +524,7 @@ export const scale: Group = {
     return [
       ...quick,
       manyOrphans,
+      everyKeyLeaked(400),
       manyDueVersions(2000, 0),
       manyDueVersions(2000, 2),
       manyDueVersions(3000, 0),

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 import { deflateSync, gzipSync } from 'node:zlib';
 import { systemClock, type Clock } from '../../../src/clock';
-import { RotationError } from '../../../src/errors';
-import { KeyApi, PRIORITY } from '../../../src/momento/key-api';
+import { deadlineExceeded, RotationError } from '../../../src/errors';
+import { KeyApi, PRIORITY, type WaitingLists } from '../../../src/momento/key-api';
 import type { RateLimiter, RateLimitedCall } from '../../../src/rate-limiter';
 import type { CallLimits } from '../../../src/rotation/ports';
 import { NOW, piecesIn, SECOND, testClock } from '../support';
@@ -37,9 +37,15 @@ beforeEach(() => {
 afterEach(() => api.close());
 
 function keyApi(
-  options: { emulator?: string; clock?: Clock; limiter?: RateLimiter; maxBytes?: number } = {},
+  options: {
+    emulator?: string;
+    clock?: Clock;
+    limiter?: RateLimiter;
+    maxBytes?: number;
+    waitingLists?: WaitingLists;
+  } = {},
 ): KeyApi {
-  const { emulator = server.host, clock = systemClock, maxBytes } = options;
+  const { emulator = server.host, clock = systemClock, maxBytes, waitingLists } = options;
   const { limiter = unlimited(clock) } = options;
   return new KeyApi({
     emulator,
@@ -47,6 +53,7 @@ function keyApi(
     limiter,
     clock,
     managementSecret: MANAGEMENT_SECRET,
+    waitingLists,
     http: { maxBytes },
   });
 }
@@ -288,6 +295,36 @@ describe('the list of keys', () => {
       '/api-keys?limit=100&next_token=x%26y',
       '/api-keys?limit=100&next_token=z',
     ]);
+  });
+
+  test('is shared by callers that wait for the rate limiter, and by no later caller', async () => {
+    const begins: (() => void)[] = [];
+    const acquire = () => new Promise<void>((begin) => begins.push(begin));
+    const limiter = { acquire } as unknown as RateLimiter;
+    const waitingLists: WaitingLists = new Map();
+    const apis = [0, 1].map(() => keyApi({ limiter, waitingLists }));
+    server.answers(page([]));
+    const list = (key = KEY) => apis.map((each) => each.list(key, deadline));
+    const [first, second] = list();
+    expect([first === second, list('another key')[0] === first]).toEqual([true, false]);
+    for (const begin of begins.splice(0)) begin();
+    await first;
+    const [later] = list();
+    expect(later).not.toBe(first);
+    for (const begin of begins.splice(0)) begin();
+    await later;
+    expect(server.requests).toHaveLength(3);
+    for (const each of apis) each.close();
+  });
+
+  test('is read again after a failure', async () => {
+    const waitingLists: WaitingLists = new Map();
+    const acquire = () => Promise.reject(deadlineExceeded('Too late.'));
+    const limiter = { acquire } as unknown as RateLimiter;
+    const busy = keyApi({ limiter, waitingLists });
+    await expect(busy.list(KEY, deadline)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    expect(waitingLists.size).toBe(0);
+    busy.close();
   });
 
   test.each([{ key_info: [] }, { key_info: null }, { key_info: [], next_token: '' }])(

@@ -31,8 +31,6 @@ export class TestBed {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
   readonly events: RotationEvent[] = [];
-  /** The endpoints of the keys in use, in order. */
-  readonly endpoints: string[] = [];
   readonly #services: Services;
   readonly #clients: RotatingCacheClient[] = [];
   #toSecretManager: CountingProxy;
@@ -69,7 +67,6 @@ export class TestBed {
     }
     this.secretManager.staleLatest = 0;
     this.events.length = 0;
-    this.endpoints.length = 0;
     this.#secrets += 1;
     this.#secret = `projects/p/secrets/s${this.#secrets}`;
     this.secretManager.createSecret(this.#secret);
@@ -101,7 +98,6 @@ export class TestBed {
 
   client({ timeoutMs = 15_000, ...settings }: Changes = {}): RotatingCacheClient {
     const configuration = Configurations.InRegion.Default.latest(new NoopMomentoLoggerFactory());
-    const redirect = localMomento(this.#toMomento.host);
     const client = new RotatingCacheClient({
       source: secretManager(this.#secret, localSecretManager(this.#toSecretManager.host)),
       cache: 'cache',
@@ -112,10 +108,7 @@ export class TestBed {
       defaultTtlSeconds: 60,
       onEvent: (event) => void this.events.push(event),
       now: this.now,
-      redirect: (credentials) => {
-        this.endpoints.push(credentials.getCacheEndpoint());
-        return redirect(credentials);
-      },
+      redirect: localMomento(this.#toMomento.host),
       ...settings,
     });
     this.#clients.push(client);

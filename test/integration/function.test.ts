@@ -1,7 +1,7 @@
 /** The built function under the functions-framework, in a process of its own: requests, push messages, signals, and its start. */
 import { createHash, randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
-import { HOUR, MINUTE } from '../../src/duration';
+import { HOUR } from '../../src/duration';
 import type { RotationResult } from '../../src/rotation/result';
 import { parseSecretName, type SecretName } from '../../src/secret-name';
 import { PubSubEmulator } from '../../emulators/pubsub';
@@ -18,7 +18,7 @@ interface Answer {
 }
 
 const SECRETS = [
-  ...Array.from({ length: 20 }, (_, n) => `projects/p/secrets/shared-${n}`),
+  ...Array.from({ length: 3 }, (_, n) => `projects/p/secrets/shared-${n}`),
   'projects/p/locations/europe-west6/secrets/regional',
 ].map((name): SecretName => parseSecretName(name) ?? raise(`not a name: ${name}`));
 const TOPIC = 'projects/p/topics/rotator-requests';
@@ -250,45 +250,12 @@ describe('a push message', () => {
     expect(bed.states(secret)).toEqual(['DISABLED', 'ENABLED']);
   });
 
-  it.each(['TOPIC_CONFIGURED', 'SECRET_VERSION_ADD', 'SECRET_VERSION_DISABLE', 'SECRET_DELETE'])(
-    'does nothing when the event is %s',
-    async (type) => {
-      const [secret] = SECRETS;
-      const { answers, lines } = await event(type, secret?.name ?? '');
-      expect([answers, lines, bed.called]).toEqual([[200], [], []]);
-    },
-  );
-
-  it("rotates, and logs the operator's reason, when an operator requests it", async () => {
-    const { secret } = seedShared();
-    const { messageId, lines } = await request({ secrets: [secret.id], reason: 'INC-42' });
-    const line = { outcome: 'rotated', trigger: 'operator', reason: 'INC-42', severity: 'INFO' };
-    expect(lines).toMatchObject([{ ...line, messageId }]);
-  });
-
   it('rotates once when it forces a rotation and is delivered twice at once', async () => {
     const { secret } = seedShared();
     pubsub.copies = 2;
     const { lines } = await request({ secrets: [secret.id], force: true });
     expect(lines.map(({ outcome }) => outcome).sort()).toEqual(['already_rotated', 'rotated']);
     expect(bed.states(secret)).toEqual(['DISABLED', 'ENABLED']);
-  });
-
-  it('logs the status and changes nothing when an operator requests it', async () => {
-    const { secret } = seedShared();
-    const { lines } = await request({ secrets: [secret.id], status: true });
-    const line = { event: 'status', version: '1', severity: 'INFO', trigger: 'operator' };
-    expect(lines).toMatchObject([{ ...line, secret: secret.name }]);
-    expect(bed.states(secret)).toEqual(['ENABLED']);
-  });
-
-  it("is acknowledged with one error line when a redelivery can't help", async () => {
-    const [secret = raise('no secret')] = SECRETS;
-    bed.secretManager.grant(secret.name, []);
-    const { answers, lines } = await request({ secrets: [secret.id] });
-    bed.secretManager.grant(secret.name, ALL_PERMISSIONS);
-    expect(answers).toEqual([200]);
-    expect(lines).toMatchObject([{ severity: 'ERROR', error: { code: 'PERMISSION_MISSING' } }]);
   });
 
   it('is delivered again, and issues no other key, when the function was killed', async () => {
@@ -317,84 +284,37 @@ describe('a push message', () => {
   });
 
   /** The envelope of a message as Pub/Sub sends it. */
-  function envelope(data: object | string, fields: object = {}): object {
+  function envelope(data: object | string): object {
     const text = typeof data === 'string' ? data : JSON.stringify(data);
     const publishTime = new Date().toISOString();
-    return {
-      message: {
-        data: Buffer.from(text).toString('base64'),
-        messageId: '42',
-        publishTime,
-        ...fields,
-      },
-      subscription: 'projects/p/subscriptions/rotator-requests',
-    };
+    const message = { data: Buffer.from(text).toString('base64'), messageId: '42', publishTime };
+    return { message, subscription: 'projects/p/subscriptions/rotator-requests' };
   }
 
-  it('is ignored with a warning when it is older than an hour', async () => {
-    const publishTime = new Date(Date.now() - HOUR - MINUTE).toISOString();
-    let status;
-    const lines = await shared.linesOf(async () => {
-      ({ status } = await post(shared, envelope({ force: true }, { publishTime })));
-    });
-    expect(status).toBe(200);
-    expect(lines).toMatchObject([{ severity: 'WARNING', messageId: '42' }]);
-    expect(bed.called).toEqual([]);
-  });
-
-  const rotate = (secretId: string) => ({ attributes: { eventType: 'SECRET_ROTATE', secretId } });
-
-  it.each<[string, string | object, string?]>([
-    ['has no data', envelope('')],
-    ["has data that isn't JSON", envelope('no JSON')],
-    ["has data that isn't base64", envelope({}, { data: '!' })],
+  // A unit test has all other reasons.
+  it.each<[string, string | object]>([
     ['has an unknown field', envelope({ [STRAY]: true })],
-    ['has an empty list of secrets', envelope({ secrets: [] })],
-    ['has more than 16 KiB of data', envelope({ reason: 'x'.repeat(17_000) })],
-    ['has no time', envelope({}, { publishTime: undefined })],
-    ['has no id', envelope({}, { messageId: undefined })],
-    ['has a list as its attributes', envelope({}, { attributes: ['x'] })],
     ['is a text', { message: STRAY, subscription: 's' }],
-    ['is missing', { subscription: 's' }],
     ['is longer than 256 KiB', envelope(STRAY.repeat(10_000))],
     ['ends early', '{"message": {"data": "aGF'],
-    ['responds to a compromise of no secret', envelope({ compromised: true })],
-    ['rotates no secret', envelope('', rotate(STRAY))],
-    [
-      "rotates a secret that isn't configured",
-      envelope('', rotate('projects/1/secrets/other')),
-      'SECRET_NOT_CONFIGURED',
-    ],
-    [
-      'rotates a secret in another location',
-      envelope('', rotate('projects/1/locations/us-east1/secrets/regional')),
-      'SECRET_NOT_CONFIGURED',
-    ],
-    [
-      "names a secret that isn't configured",
-      envelope({ secrets: ['other'] }),
-      'SECRET_NOT_CONFIGURED',
-    ],
-  ])(
-    'is acknowledged with one error line, and does nothing, when it %s',
-    async (_, message, code = 'INVALID_REQUEST') => {
-      let answer;
-      const lines = await shared.linesOf(async () => {
-        answer = await post(shared, message, { 'content-type': 'application/json' });
-      });
-      const help = expect.stringMatching(/^docs\/operate\/error-codes\.md#[a-z-]+$/) as string;
-      const error = { code, help, retryable: false };
-      expect(answer).toMatchObject({ status: 200, body: { error } });
-      expect(lines).toMatchObject([{ severity: 'ERROR', event: 'request', error: { code } }]);
-      expect(lines).toHaveLength(1);
-      expect(bed.called).toEqual([]);
-    },
-  );
+  ])('is acknowledged with one error line, and does nothing, when it %s', async (_, message) => {
+    let answer;
+    const lines = await shared.linesOf(async () => {
+      answer = await post(shared, message, { 'content-type': 'application/json' });
+    });
+    const help = expect.stringMatching(/^docs\/operate\/error-codes\.md#[a-z-]+$/) as string;
+    const error = { code: 'INVALID_REQUEST', help, retryable: false };
+    expect(answer).toMatchObject({ status: 200, body: { error } });
+    expect(lines).toEqual([
+      expect.objectContaining({
+        severity: 'ERROR',
+        event: 'request',
+        error: expect.objectContaining({ code: 'INVALID_REQUEST' }) as object,
+      }),
+    ]);
+    expect(bed.called).toEqual([]);
+  });
 });
-
-const ALL_PERMISSIONS = ['access', 'add', 'destroy', 'disable', 'enable', 'get', 'list'].map(
-  (verb) => `secretmanager.versions.${verb}`,
-);
 
 describe('a signal', () => {
   it.each([
@@ -470,17 +390,11 @@ describe('the start', () => {
   it.each([
     { SECRETS: `projects/p/secrets/s,${STRAY}`, GRACE_PERIOD: STRAY, TIMEOUT: '1s' },
     { MOMENTO_EMULATOR_HOST: '10.0.0.1:80', NODE_DEBUG: 'net' },
-    { GOOGLE_SDK_NODE_LOGGING: 'all' },
-    { NODE_DEBUG: 'tls,htt*' },
-    { GRPC_VERBOSITY: 'DEBUG', GRPC_TRACE: 'all' },
-    { NODE_TLS_REJECT_UNAUTHORIZED: '0' },
   ])('fails with one message when these settings are invalid: %j', async (settings) => {
     const { secret } = bed.seed();
     const failure: unknown = await start([secret], settings).catch((thrown: unknown) => thrown);
     const line = lineOfRefusal(failure);
-    for (const name of Object.keys(settings)) {
-      if (name !== 'GRPC_VERBOSITY') expect(line).toContain(name);
-    }
+    for (const name of Object.keys(settings)) expect(line).toContain(name);
     expect(bed.called).toEqual([]);
   });
 

@@ -4,7 +4,7 @@ import { systemClock } from '../../src/clock';
 import { toRotationError } from '../../src/errors';
 import type { Credential } from '../../src/momento/credential';
 import { MomentoKeys, type MomentoSession } from '../../src/momento/issuer';
-import type { CallLimits, KeyCheck, NextKey } from '../../src/rotation/ports';
+import type { CallLimits, NextKey } from '../../src/rotation/ports';
 import { startServices, type Services } from '../../emulators/services';
 
 const CODES = Object.keys(status).filter((name) => name !== 'OK' && isNaN(Number(name)));
@@ -123,21 +123,5 @@ describe('a check of a key', () => {
       ),
     );
     expect(JSON.stringify(found)).not.toContain('injected');
-  });
-
-  it.each([
-    ['its payload names', { endpoint: 'cell-1.example.com' }, undefined],
-    ['its payload names for REST', { restEndpoint: 'https://api.cache.cell-1.com' }, undefined],
-    ['is configured', {}, 'cell-1.example.com'],
-  ])('calls the endpoint of a v2 key that %s', async (_, fields, endpoint) => {
-    const { host: emulator } = services.momento;
-    // No server answers there, so a call of the key API would be inconclusive.
-    const options = { emulator, keyApiEmulator: '127.0.0.1:1', endpoint };
-    const other = new MomentoKeys({ ...options, clock: systemClock }).open(undefined);
-    const claims = Buffer.from(JSON.stringify({ t: 'g', jti: 'key-1' })).toString('base64url');
-    const payload = JSON.stringify({ apiKey: `e30.${claims}.c2ln`, ...fields });
-    const rejected: KeyCheck = { verdict: 'rejected', host: emulator, byIssuer: false };
-    expect(await other.verifyNew(keys.parse(Buffer.from(payload)), limits())).toEqual(rejected);
-    other.close();
   });
 });

@@ -138,8 +138,9 @@ test.each([
   ['USER_PROJECT_DENIED', 'roles/serviceusage.serviceUsageConsumer'],
 ])('a call that Google refuses because of %s has an action', (reason, action) => {
   const errorInfoMetadata = { consumer: 'projects/123456789012' };
-  const refusal = { ...failure(status.PERMISSION_DENIED, ''), reason, errorInfoMetadata };
-  expect(toStoreError(Object.assign(new Error(''), refusal), CALL)).toMatchObject({
+  const refusal = failure(status.PERMISSION_DENIED, '');
+  const error = toStoreError(Object.assign(refusal, { reason, errorInfoMetadata }), CALL);
+  expect(error).toMatchObject({
     code: 'SECRET_MANAGER_REFUSED',
     action: expect.stringContaining(action) as string,
   });

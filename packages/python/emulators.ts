@@ -16,6 +16,7 @@ async function main(): Promise<void> {
   const { topics } = momento;
   const keys: string[] = [];
   let secret = '';
+  let release = (): void => undefined;
 
   // Momento behind a proxy, whose connections can be ended.
   const sockets = new Set<Socket>();
@@ -71,12 +72,21 @@ async function main(): Promise<void> {
       const kind = code === undefined ? fault : 'error';
       faults.inject(method, nth, { kind, code, when: 'before' } as Fault);
     },
-    clear_faults: () => {
-      for (const { faults } of [secretManager, momento]) faults.clear();
+    /** Delays the calls of a method until `release`. */
+    hold: (method: string) => {
+      const released = Promise.withResolvers<undefined>();
+      release = () => released.resolve(undefined);
+      momento.faults.intercept = async (call, when) => {
+        if (when === 'before' && call.method === method) await released.promise;
+        return undefined;
+      };
     },
+    release: () => release(),
     /** How often a method was called in this test. */
     calls: (method: string) =>
-      [...secretManager.faults.calls, ...momento.faults.calls].filter((call) => call.method === method).length,
+      [...secretManager.faults.calls, ...momento.faults.calls].filter(
+        (call) => call.method === method,
+      ).length,
   };
 
   for await (const line of createInterface(process.stdin)) {

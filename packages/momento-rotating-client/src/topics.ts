@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   MomentoErrorCode,
+  TimeoutError,
   TopicClient,
   TopicItem,
   TopicSubscribe,
@@ -11,6 +12,7 @@ import {
 import { shared, unlessAborted, type RotatingCacheClient } from './rotating-cache-client.ts';
 
 export interface SubscribeOptions {
+  /** Its client timeout limits the wait for the service's first message. */
   readonly configuration: TopicConfiguration;
   /** Receives each item once. */
   readonly onItem: (item: TopicItem) => void;
@@ -92,13 +94,15 @@ export class RotatingSubscription implements Disposable {
   readonly #cacheName: string;
   readonly #topicName: string;
   readonly #options: SubscribeOptions;
-  readonly #configuration: TopicConfiguration;
+  readonly #firstMessageTimeoutMs: number;
   readonly #middlewares: readonly Middleware[];
   readonly #unsubscribed = new AbortController();
   readonly #end: AbortSignal;
   /** The key that Momento rejected last. */
   #rejected: CredentialProvider | undefined;
   #stream: TopicSubscribe.Subscription | undefined;
+  /** Identifies the current stream. Others are abandoned. */
+  #streamId = {};
   /** Whether the service has sent a message. */
   #hasBegun = false;
   #position: Position | undefined;
@@ -116,11 +120,8 @@ export class RotatingSubscription implements Disposable {
     this.#topicName = topicName;
     this.#options = options;
     this.#middlewares = options.configuration.getMiddlewares();
-    this.#configuration = options.configuration
-      .withMiddlewares([...this.#middlewares.map(shared), this.#middleware()])
-      .withClientTimeoutMillis(NO_DEADLINE_MS)
-      .withNumStreamConnections(1)
-      .withNumUnaryConnections(1);
+    const transport = options.configuration.getTransportStrategy();
+    this.#firstMessageTimeoutMs = transport.getGrpcConfig().getDeadlineMillis();
     const { signal } = options;
     this.#end = AbortSignal.any([
       this.#unsubscribed.signal,
@@ -171,21 +172,36 @@ export class RotatingSubscription implements Disposable {
   }
 
   async #open(credentialProvider: CredentialProvider): Promise<TopicSubscribe.Response> {
-    const topics = new TopicClient({ credentialProvider, configuration: this.#configuration });
+    const id = (this.#streamId = {});
+    const configuration = this.#options.configuration
+      .withMiddlewares([...this.#middlewares.map(shared), this.#middleware(id)])
+      .withClientTimeoutMillis(NO_DEADLINE_MS)
+      .withNumStreamConnections(1)
+      .withNumUnaryConnections(1);
+    const topics = new TopicClient({ credentialProvider, configuration });
     const opening = topics.subscribe(this.#cacheName, this.#topicName, {
       onError: (error, stream) => {
         // The SDK also reports items that it can't read, and goes on.
-        if (stream.isSubscribed || this.#end.aborted) return;
+        if (stream.isSubscribed || !this.#isCurrent(id)) return;
         this.#rejected = error.errorCode() === REJECTED ? credentialProvider : undefined;
         void this.#resubscribe(error);
       },
     });
     void opening.then((answer) => {
       if (!(answer instanceof TopicSubscribe.Subscription)) return;
-      this.#stream = answer;
-      if (this.#end.aborted) answer.unsubscribe();
+      if (this.#isCurrent(id)) this.#stream = answer;
+      else answer.unsubscribe();
     });
-    return unlessAborted(opening, this.#end);
+    const timeout = AbortSignal.timeout(this.#firstMessageTimeoutMs);
+    return unlessAborted(opening, AbortSignal.any([this.#end, timeout])).catch((error: unknown) => {
+      this.#streamId = {};
+      if (this.#end.aborted) throw error;
+      return new TopicSubscribe.Error(new TimeoutError('The service sent no first message.'));
+    });
+  }
+
+  #isCurrent(streamId: object): boolean {
+    return streamId === this.#streamId && !this.#end.aborted;
   }
 
   async #resubscribe(first: TopicSubscribe.Error): Promise<void> {
@@ -209,7 +225,7 @@ export class RotatingSubscription implements Disposable {
   }
 
   /** Lets every stream begin at the position, also those that the SDK starts again, and reads the sequence numbers. */
-  #middleware(): Middleware {
+  #middleware(streamId: object): Middleware {
     return {
       onNewRequest: () => ({
         onRequestMetadata: (metadata) => Promise.resolve(metadata),
@@ -219,7 +235,7 @@ export class RotatingSubscription implements Disposable {
         },
         onResponseMetadata: (metadata) => Promise.resolve(metadata),
         onResponseBody: (response) => {
-          if (response && !this.#end.aborted) {
+          if (response && this.#isCurrent(streamId)) {
             this.#receive(response._grpcMessage as unknown as ResponseMessage);
           }
           return Promise.resolve(response);

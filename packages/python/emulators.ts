@@ -90,7 +90,7 @@ async function main(): Promise<void> {
   };
 
   for await (const line of createInterface(process.stdin)) {
-    const [name = '', ...args] = JSON.parse(line) as [string, ...never[]];
+    const [name, ...args] = JSON.parse(line) as [string, ...never[]];
     console.log(JSON.stringify(commands[name]?.(...args) ?? null));
   }
   proxy.close();

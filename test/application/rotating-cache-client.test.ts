@@ -659,7 +659,10 @@ describe('throws one error with an action when', () => {
     ],
     [
       'a connection to Momento that never opens',
-      () => void [testBed.rotate(), testBed.holdConnections()],
+      () => {
+        testBed.rotate();
+        testBed.holdConnections();
+      },
       { eagerConnectTimeoutSeconds: 0.1 },
       'MOMENTO_UNAVAILABLE',
       /check the endpoint/,

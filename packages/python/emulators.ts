@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { status } from '@grpc/grpc-js';
-import type { Fault } from '../../emulators/faults';
+import type { Fault, Moment } from '../../emulators/faults';
 import { startServices } from '../../emulators/services';
 
 const CACHE = 'cache';
@@ -66,11 +66,11 @@ async function main(): Promise<void> {
       for (const socket of sockets) socket.destroy();
     },
     /** Injects a fault into the nth call, or into every call: the name of a gRPC status, or the kind of another fault. */
-    inject: (method: string, nth: number | 'every', fault: string) => {
+    inject: (method: string, nth: number | 'every', fault: string, when: Moment = 'before') => {
       const { faults } = method === 'AccessSecretVersion' ? secretManager : momento;
       const code = status[fault as keyof typeof status] as status | undefined;
       const kind = code === undefined ? fault : 'error';
-      faults.inject(method, nth, { kind, code, when: 'before' } as Fault);
+      faults.inject(method, nth, { kind, code, when } as Fault);
     },
     /** Delays the calls of a method until `release`. */
     hold: (method: string) => {

@@ -211,6 +211,21 @@ describe('a subscription', () => {
     expect(streams()).toBe(3);
   });
 
+  it('waits before the next stream when Momento ends each stream after its first message', async () => {
+    testBed.rotate();
+    const beganAt = performance.now();
+    testBed.momento.faults.inject('Subscribe', 'every', {
+      kind: 'error',
+      code: status.UNAUTHENTICATED,
+      when: 'after',
+    });
+    await begun();
+    await until(() => streams() === 4, 10_000);
+    // Jitter makes 1 s and 2 s up to 20 % shorter.
+    expect(performance.now() - beganAt).toBeGreaterThan(2400);
+    expect(errors).toEqual([]);
+  });
+
   it('delivers nothing of a stream that was abandoned before its first message', async () => {
     const { revoke } = testBed.rotate();
     await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(500) });

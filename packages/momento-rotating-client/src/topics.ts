@@ -100,6 +100,8 @@ export class RotatingSubscription implements Disposable {
   readonly #end: AbortSignal;
   /** The key that Momento rejected last. */
   #rejected: CredentialProvider | undefined;
+  /** How long to wait before the next stream, in milliseconds. A stream can end right after its first message. */
+  #wait = 0;
   #stream: TopicSubscribe.Subscription | undefined;
   /** Identifies the current stream. Others are abandoned. */
   #streamId = {};
@@ -173,6 +175,7 @@ export class RotatingSubscription implements Disposable {
 
   async #open(credentialProvider: CredentialProvider): Promise<TopicSubscribe.Response> {
     const id = (this.#streamId = {});
+    const openedAt = performance.now();
     const configuration = this.#options.configuration
       .withMiddlewares([...this.#middlewares.map(shared), this.#middleware(id)])
       .withClientTimeoutMillis(NO_DEADLINE_MS)
@@ -183,7 +186,11 @@ export class RotatingSubscription implements Disposable {
       onError: (error, stream) => {
         // The SDK also reports items that it can't read, and goes on.
         if (stream.isSubscribed || !this.#isCurrent(id)) return;
-        this.#rejected = error.errorCode() === REJECTED ? credentialProvider : undefined;
+        const isRejected = error.errorCode() === REJECTED;
+        const isNewlyRejected = isRejected && this.#rejected !== credentialProvider;
+        const hasLasted = performance.now() - openedAt > LONGEST_BACKOFF_MS;
+        if (isNewlyRejected || hasLasted) this.#wait = 0;
+        this.#rejected = isRejected ? credentialProvider : undefined;
         void this.#resubscribe(error);
       },
     });
@@ -206,7 +213,7 @@ export class RotatingSubscription implements Disposable {
 
   async #resubscribe(first: TopicSubscribe.Error): Promise<void> {
     let error: TopicSubscribe.Error | undefined = first;
-    for (let wait = 0; error; wait = Math.min(2 * wait || FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS)) {
+    for (; error; this.#wait = Math.min(2 * this.#wait || FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS)) {
       if (FINAL.includes(error.errorCode())) {
         const final = error;
         this.unsubscribe();
@@ -215,7 +222,7 @@ export class RotatingSubscription implements Disposable {
       }
       try {
         // Jitter: many processes that are rejected together must not subscribe together.
-        await sleep(wait * (1 - Math.random() / 5), undefined, { signal: this.#end });
+        await sleep(this.#wait * (1 - Math.random() / 5), undefined, { signal: this.#end });
         error = await this.#subscribe();
       } catch {
         // Otherwise the source has no usable key now, and the client's event hook has reported it.

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -351,9 +350,8 @@ def test_no_call_fails_while_keys_are_rotated(kind, fault):
         pytest.skip("node_modules is missing: run npm ci")
     command = [NODE, "--import", "tsx", "packages/load/run.ts", "--short", "--only", fault]
     run = subprocess.run(
-        [*command, "--python", sys.executable],
+        [*command, "--client", kind, "--python", sys.executable],
         cwd=ROOT,
-        env={**os.environ, "CLIENT": kind},
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,6 +1,13 @@
 /**
  * The acceptance table of the client libraries: a client under load, while keys are rotated and the old key ends at once. Each
- * fault has a run of its own. Options: --short, --python INTERPRETER, --only FAULT, --format v1|v2. Exits with 1 if a run breaks a rule.
+ * client, key format and fault has a run of its own, which takes 60 s or, with Secret Manager away, 120 s.
+ *
+ *   npx tsx packages/load/run.ts                                  TypeScript: 16 minutes
+ *   npx tsx packages/load/run.ts --python .venv/bin/python        TypeScript and Python: 50 minutes
+ *   npx tsx packages/load/run.ts --short                          TypeScript with less load: two minutes
+ *
+ * These options limit the runs: --client typescript|threads|asyncio, --format v1|v2, --only FAULT. Each run's details go to
+ * stderr when it ends, and the table for README.md to stdout at the end. Exits with 1 if a run breaks a rule.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,10 +22,38 @@ const SECRET = 'projects/load/secrets/key';
 const REREAD_EVERY_SECONDS = 20;
 const MOST_OPEN = 2;
 const READS_PER_ROTATION = 2;
-const FAULTS = ['none', 'stale', 'away', 'slow', 'unknown', 'frozen', 'garbage'] as const;
+const FAULTS = {
+  none: 'no fault',
+  stale: '`latest` is stale by one change',
+  away: 'Secret Manager is away for 60 s, then the rotations',
+  slow: 'calls take up to 400 ms',
+  unknown: "Momento doesn't know a new key for 2 s",
+  frozen: 'the process is frozen for 20 s',
+  garbage: 'the secret contains garbage before a rotation',
+} as const;
+const CLIENTS = {
+  typescript: 'TypeScript',
+  threads: 'Python threads',
+  asyncio: 'Python asyncio',
+} as const;
+const FORMATS = ['v1', 'v2'] as const;
 
-type Fault = (typeof FAULTS)[number];
-type Format = 'v1' | 'v2';
+type Fault = keyof typeof FAULTS;
+type Client = keyof typeof CLIENTS;
+type Format = (typeof FORMATS)[number];
+
+/** One client with keys of one format: a column of the table. */
+interface Column {
+  readonly client: Client;
+  readonly format: Format;
+}
+
+interface Outcome {
+  /** For the table: failed calls, and reads of the secret. */
+  readonly cell: string;
+  /** The rules that this run broke. */
+  readonly problems: readonly string[];
+}
 
 interface Result {
   readonly calls: number;
@@ -58,19 +93,19 @@ const { values: options } = parseArgs({
     short: { type: 'boolean', default: false },
     python: { type: 'string' },
     only: { type: 'string' },
+    client: { type: 'string' },
     format: { type: 'string' },
   },
 });
 
-function command(): [string, string[]] {
+function command(client: Client): [string, string[]] {
   const folder = resolve(__dirname, '..');
-  return options.python === undefined
+  return client === 'typescript'
     ? [process.execPath, ['--import', 'tsx', resolve(folder, 'load/worker.ts')]]
-    : [options.python, [resolve(folder, 'python/load_worker.py')]];
+    : [options.python ?? 'python3', [resolve(folder, 'python/load_worker.py')]];
 }
 
-/** @returns the rules that this run broke */
-async function run(fault: Fault, format: Format, plan: Plan): Promise<string[]> {
+async function run(fault: Fault, { client, format }: Column, plan: Plan): Promise<Outcome> {
   const services = await startServices();
   const { secretManager, momento } = services;
   const isAway = fault === 'away';
@@ -96,10 +131,11 @@ async function run(fault: Fault, format: Format, plan: Plan): Promise<string[]> 
       return isUnknown ? { kind: 'error', code: status.UNAUTHENTICATED, when } : undefined;
     };
 
-    const [program, args] = command();
+    const [program, args] = command(client);
     const worker = spawn(program, args, {
       env: {
         ...process.env,
+        CLIENT: client,
         SECRET,
         SECRET_MANAGER_HOST: secretManager.host,
         MOMENTO_HOST: momento.host,
@@ -160,33 +196,68 @@ async function run(fault: Fault, format: Format, plan: Plan): Promise<string[]> 
     const mostReads = READS_PER_ROTATION * plan.rotations + periodic;
     const failures = Object.entries(result.failed).map(([code, count]) => `${count} x ${code}`);
     const leaks = momento.secrets().filter((secret) => (output + errors).includes(secret)).length;
-    const columns = [format, fault, result.calls, failures.join() || 0, result.mostOpen, reads];
-    console.log(`| ${columns.join(' | ')} (at most ${mostReads}) | ${leaks} |`);
+    const name = `${CLIENTS[client]} ${format}, ${fault}`;
+    console.error(
+      `${name}: ${result.calls} calls, failed: ${failures.join() || 0}, most clients open: ${result.mostOpen}, ` +
+        `reads: ${reads} (at most ${mostReads}), secrets in the output: ${leaks}`,
+    );
     if (failures.length > 0) console.error(result.events.slice(0, 50).join('\n'));
-    return [
+    const problems = [
       ...failures,
       ...(result.mostOpen > MOST_OPEN ? [`${result.mostOpen} clients were open`] : []),
       // A secret without a usable newest version is read as often as the backoff allows.
       ...(reads > mostReads && fault !== 'garbage' ? [`${reads} reads`] : []),
       ...(leaks > 0 ? [`${leaks} secrets in the output`] : []),
-    ].map((problem) => `${format}, ${fault}: ${problem}`);
+    ];
+    const failed = Object.values(result.failed).reduce((sum, count) => sum + count, 0);
+    return {
+      cell: `${failed} / ${reads}`,
+      problems: problems.map((problem) => `${name}: ${problem}`),
+    };
   } finally {
     await services.stop();
   }
 }
 
+/** The values of an option: the one that was given, or all. */
+function selected<T extends string>(
+  name: string,
+  value: string | undefined,
+  all: readonly T[],
+): T[] {
+  const found = all.filter((candidate) => value === undefined || candidate === value);
+  if (found.length === 0)
+    throw new Error(`--${name} ${value} is unknown. Use ${all.join(' or ')}.`);
+  return found;
+}
+
 async function main(): Promise<void> {
   const plan = options.short ? SHORT : LONG;
-  console.log('| key | fault | calls | failed | most clients open | reads | secrets in output |');
-  console.log('|---|---|---|---|---|---|---|');
+  const all = Object.keys(CLIENTS) as Client[];
+  const clients =
+    options.client === undefined && options.python === undefined
+      ? (['typescript'] as const)
+      : selected('client', options.client, all);
+  const formats = selected('format', options.format, FORMATS);
+  const columns = clients.flatMap((client) => formats.map((format) => ({ client, format })));
+  const faults = selected('only', options.only, Object.keys(FAULTS) as Fault[]);
+
   const problems: string[] = [];
-  for (const format of ['v1', 'v2'] as const) {
-    for (const fault of FAULTS) {
-      if (options.only !== undefined && options.only !== fault) continue;
-      if (options.format !== undefined && options.format !== format) continue;
-      problems.push(...(await run(fault, format, plan)));
+  const rows = faults.map((fault) => [`\`${fault}\`: ${FAULTS[fault]}`]);
+  // By client, so that a run of one client shows early whether it works.
+  for (const column of columns) {
+    for (const [index, fault] of faults.entries()) {
+      // The other runs of a long table still count.
+      const outcome = await run(fault, column, plan).catch((error: unknown) => ({
+        cell: 'no result',
+        problems: [`${column.client} ${column.format}, ${fault}: ${String(error)}`],
+      }));
+      rows[index]?.push(outcome.cell);
+      problems.push(...outcome.problems);
     }
   }
+  const head = ['fault', ...columns.map(({ client, format }) => `${CLIENTS[client]} ${format}`)];
+  for (const row of [head, head.map(() => '---'), ...rows]) console.log(`| ${row.join(' | ')} |`);
   if (problems.length > 0) throw new Error(problems.join('\n'));
 }
 

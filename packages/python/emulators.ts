@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { status } from '@grpc/grpc-js';
-import type { Fault } from '../../emulators/faults';
+import type { Fault, Moment } from '../../emulators/faults';
 import { startServices } from '../../emulators/services';
 
 const CACHE = 'cache';
@@ -16,6 +16,7 @@ async function main(): Promise<void> {
   const { topics } = momento;
   const keys: string[] = [];
   let secret = '';
+  let release = (): void => undefined;
 
   // Momento behind a proxy, whose connections can be ended.
   const sockets = new Set<Socket>();
@@ -65,22 +66,31 @@ async function main(): Promise<void> {
       for (const socket of sockets) socket.destroy();
     },
     /** Injects a fault into the nth call, or into every call: the name of a gRPC status, or the kind of another fault. */
-    inject: (method: string, nth: number | 'every', fault: string) => {
+    inject: (method: string, nth: number | 'every', fault: string, when: Moment = 'before') => {
       const { faults } = method === 'AccessSecretVersion' ? secretManager : momento;
       const code = status[fault as keyof typeof status] as status | undefined;
       const kind = code === undefined ? fault : 'error';
-      faults.inject(method, nth, { kind, code, when: 'before' } as Fault);
+      faults.inject(method, nth, { kind, code, when } as Fault);
     },
-    clear_faults: () => {
-      for (const { faults } of [secretManager, momento]) faults.clear();
+    /** Delays the calls of a method until `release`. */
+    hold: (method: string) => {
+      const released = Promise.withResolvers<undefined>();
+      release = () => released.resolve(undefined);
+      momento.faults.intercept = async (call, when) => {
+        if (when === 'before' && call.method === method) await released.promise;
+        return undefined;
+      };
     },
+    release: () => release(),
     /** How often a method was called in this test. */
     calls: (method: string) =>
-      [...secretManager.faults.calls, ...momento.faults.calls].filter((call) => call.method === method).length,
+      [...secretManager.faults.calls, ...momento.faults.calls].filter(
+        (call) => call.method === method,
+      ).length,
   };
 
   for await (const line of createInterface(process.stdin)) {
-    const [name = '', ...args] = JSON.parse(line) as [string, ...never[]];
+    const [name, ...args] = JSON.parse(line) as [string, ...never[]];
     console.log(JSON.stringify(commands[name]?.(...args) ?? null));
   }
   proxy.close();

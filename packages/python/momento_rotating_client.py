@@ -572,7 +572,8 @@ class RotatingCacheClient:
         return self._rules.in_use().key.credential_provider
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Ends the subscriptions, waits for the calls in progress for up to ``timeout`` seconds, then closes all clients."""
+        """Ends the subscriptions, waits for the calls in progress, and closes all clients. A call that takes longer than ``timeout``
+        seconds doesn't fail: its client is closed later."""
         rules = self._rules
         with self._lock:
             if rules.closed:
@@ -585,9 +586,6 @@ class RotatingCacheClient:
             self._release(current)
         with self._lock:
             self._all_closed.wait_for(lambda: not self._open, timeout)
-            left = list(self._open)
-        for generation in left:
-            self._close_client(generation)
 
     def __enter__(self) -> RotatingCacheClient:
         return self
@@ -688,13 +686,7 @@ class RotatingCacheClient:
     def _release(self, generation: _Generation) -> None:
         with self._lock:
             generation.uses -= 1
-            is_used = generation.uses > 0
-        if not is_used:
-            self._close_client(generation)
-
-    def _close_client(self, generation: _Generation) -> None:
-        with self._lock:
-            if generation not in self._open:
+            if generation.uses > 0:
                 return
             self._open.discard(generation)
             self._all_closed.notify_all()
@@ -722,11 +714,6 @@ class RotatingCacheClientAsync:
             generation.uses += 1
             try:
                 answer = _checked(await call(generation.client))
-            except asyncio.CancelledError:
-                if generation in self._open:
-                    raise
-                # close() didn't wait longer, and its end of the call looks like a cancelled task.
-                raise ClientClosedError() from None
             finally:
                 await self._release(generation)
             if _code(answer) != REJECTED:
@@ -746,7 +733,8 @@ class RotatingCacheClientAsync:
         return self._rules.in_use().key.credential_provider
 
     async def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Ends the subscriptions, waits for the calls in progress for up to ``timeout`` seconds, then closes all clients."""
+        """Ends the subscriptions, waits for the calls in progress, and closes all clients. A call that takes longer than ``timeout``
+        seconds doesn't fail: its client is closed later."""
         rules = self._rules
         if rules.closed:
             return
@@ -757,13 +745,10 @@ class RotatingCacheClientAsync:
         if current is not None:
             await self._release(current)
         if self._open:
-            self._all_closed.clear()
             try:
                 await asyncio.wait_for(self._all_closed.wait(), timeout)
             except asyncio.TimeoutError:
                 pass
-        for generation in list(self._open):
-            await self._close_client(generation)
 
     async def __aenter__(self) -> RotatingCacheClientAsync:
         return self
@@ -855,14 +840,10 @@ class RotatingCacheClientAsync:
 
     async def _release(self, generation: _Generation) -> None:
         generation.uses -= 1
-        if generation.uses == 0:
-            await self._close_client(generation)
-
-    async def _close_client(self, generation: _Generation) -> None:
-        if generation not in self._open:
+        if generation.uses > 0:
             return
         self._open.discard(generation)
-        if not self._open:
+        if not self._open and self._rules.closed:
             self._all_closed.set()
         # CacheClientAsync has no close().
         await generation.client.__aexit__(None, None, None)

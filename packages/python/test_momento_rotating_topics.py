@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -339,6 +340,17 @@ def test_subscribes_again_when_the_service_sends_no_first_message(test_bed, emul
     test_bed.receives(2)
     assert test_bed.items == up_to(2)
     assert test_bed.streams() == 3
+
+
+def test_waits_before_the_next_stream_when_momento_ends_each_stream_after_its_first_message(test_bed, emulators):
+    emulators.rotate()
+    began_at = time.monotonic()
+    emulators.inject("Subscribe", "every", "UNAUTHENTICATED", "after")
+    test_bed.subscribe()
+    until(lambda: test_bed.streams() == 4)
+    # Jitter makes 1 s up to 20 % shorter.
+    assert time.monotonic() - began_at > 0.8
+    assert test_bed.application.error is None
 
 
 def test_loses_no_item_when_a_wait_is_cancelled(emulators):

@@ -32,6 +32,7 @@ import {
 // Many concurrent calls take a while because client and emulators share a process.
 jest.setTimeout(20_000);
 
+const HANG = { kind: 'hang', when: 'before' } as const;
 let testBed: TestBed;
 
 beforeAll(async () => {
@@ -485,9 +486,33 @@ describe('in its process the client', () => {
     await closed;
     await until(() => testBed.connections === 0);
   });
+
+  it('waits only for the time of close() when a call takes longer', async () => {
+    testBed.rotate();
+    const client = await started();
+    const item = new Hold(testBed.momento, 'before', isItem);
+    const call = outcome(client);
+    await until(() => item.calls === 1);
+    await client.close({ timeoutMs: 50 });
+    item.release();
+    expect(await call).toBe('Miss');
+    await until(() => testBed.connections === 0);
+  });
 });
 
 describe('in special cases the client', () => {
+  it('reads after an authentication error at once when a periodic read never ends', async () => {
+    const { revoke } = testBed.rotate();
+    const client = await started({ readTimeoutMs: 500 });
+    testBed.secretManager.faults.inject('AccessSecretVersion', 1, HANG);
+    testBed.advance(REREAD_EVERY);
+    expect(await outcome(client)).toBe('Miss');
+    testBed.rotate();
+    revoke();
+    expect(await outcomes(client, 100)).toEqual(['Miss']);
+    expect(types()).toEqual(['rejected', 'readFailed', 'rotated']);
+  });
+
   it('reads after an authentication error at once when periodic reads failed before', async () => {
     const { revoke } = testBed.rotate();
     const client = await started();
@@ -633,6 +658,23 @@ describe('throws one error with an action when', () => {
     ],
     ['a wrong format', () => testBed.store('text'), {}, 'PAYLOAD_INVALID', /Store the bare key/],
     ['a revoked key', () => testBed.rotate().revoke(), {}, 'KEY_REJECTED', /Run the rotator/],
+    [
+      'a read that never ends',
+      () => testBed.secretManager.faults.inject('AccessSecretVersion', 'every', HANG),
+      { readTimeoutMs: 50 },
+      'SOURCE_UNAVAILABLE',
+      /couldn't be read within 0.05 s/,
+    ],
+    [
+      'a connection to Momento that never opens',
+      () => {
+        testBed.rotate();
+        testBed.holdConnections();
+      },
+      { eagerConnectTimeoutSeconds: 0.1 },
+      'MOMENTO_UNAVAILABLE',
+      /check the endpoint/,
+    ],
     ['a missing file', () => undefined, { source: file('/none') }, 'SECRET_NOT_FOUND', /Mount/],
     [
       'a function that throws',
@@ -655,6 +697,7 @@ describe('throws one error with an action when', () => {
     ['an endpoint', () => testBed.client({ endpoint: 'https://momento.invalid' })],
     ['a cache', () => testBed.client({ cache: '' })],
     ['a time', () => testBed.client({ rereadEveryMs: 0 })],
+    ['a deadline', () => testBed.client({ readTimeoutMs: 0 })],
   ])('%s that is invalid', (_, create) => {
     expect(create).toThrow(InvalidOptionError);
   });

@@ -8,9 +8,11 @@ import {
   type SubscribeOptions,
 } from '../../packages/momento-rotating-client/src/index';
 import { until } from '../until';
-import { TestBed } from './support';
+import { Hold, TestBed } from './support';
 
 const TOPIC = 'topic';
+const CONFIGURATION = TopicConfigurations.Default.latest(new NoopMomentoLoggerFactory());
+const HANG = { kind: 'hang', when: 'before' } as const;
 const UNAVAILABLE = { kind: 'error', code: status.UNAVAILABLE, when: 'before' } as const;
 
 let testBed: TestBed;
@@ -60,7 +62,7 @@ function begin(
   cache = 'cache',
 ): Promise<RotatingSubscription | TopicSubscribe.Error> {
   return subscribe(client, cache, TOPIC, {
-    configuration: TopicConfigurations.Default.latest(new NoopMomentoLoggerFactory()),
+    configuration: CONFIGURATION,
     onItem: (item) => void items.push(item.valueString()),
     onDiscontinuity: (gap) => void gaps.push(gap),
     onError: (error) => void errors.push(error.errorCode()),
@@ -195,6 +197,56 @@ describe('a subscription', () => {
     expect(streams()).toBe(3);
   });
 
+  it('subscribes again when the service sends no first message', async () => {
+    const { revoke } = testBed.rotate();
+    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(1000) });
+    publish(1);
+    await until(() => items.length === 1);
+    testBed.momento.faults.inject('Subscribe', 2, HANG);
+    testBed.rotate();
+    revoke();
+    publish(1);
+    await until(() => items.length === 2, 10_000);
+    expect([items, errors, gaps]).toEqual([upTo(2), [], []]);
+    expect(streams()).toBe(3);
+  });
+
+  it('waits before the next stream when Momento ends each stream after its first message', async () => {
+    testBed.rotate();
+    const beganAt = performance.now();
+    testBed.momento.faults.inject('Subscribe', 'every', {
+      kind: 'error',
+      code: status.UNAUTHENTICATED,
+      when: 'after',
+    });
+    await begun();
+    await until(() => streams() === 4, 10_000);
+    // Jitter makes 1 s and 2 s up to 20 % shorter.
+    expect(performance.now() - beganAt).toBeGreaterThan(2400);
+    expect(errors).toEqual([]);
+  });
+
+  it('delivers nothing of a stream that was abandoned before its first message', async () => {
+    const { revoke } = testBed.rotate();
+    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(500) });
+    publish(1);
+    await until(() => items.length === 1);
+    const late = new Hold(
+      testBed.momento,
+      'before',
+      ({ method, n }) => method === 'Subscribe' && n === 2,
+    );
+    testBed.rotate();
+    revoke();
+    await until(() => streams() === 3 && isOpen(), 10_000);
+    late.release();
+    publish(1);
+    await until(() => items.length === 2);
+    await until(isOpen);
+    expect([items, errors, gaps]).toEqual([upTo(2), [], []]);
+    expect(late.calls).toBe(1);
+  });
+
   it('ends with an error when the newer key has no permission', async () => {
     const { revoke } = testBed.rotate();
     const subscription = await begun();
@@ -244,6 +296,13 @@ describe('the first attempt', () => {
     const answer = await begin({}, 'other');
     expect(answer).toBeInstanceOf(TopicSubscribe.Error);
     expect((answer as TopicSubscribe.Error).errorCode()).toBe('NOT_FOUND_ERROR');
+  });
+
+  it("returns the SDK's error when the service sends no first message", async () => {
+    testBed.rotate();
+    testBed.momento.faults.inject('Subscribe', 'every', HANG);
+    const answer = await begin({ configuration: CONFIGURATION.withClientTimeoutMillis(200) });
+    expect((answer as TopicSubscribe.Error).errorCode()).toBe('TIMEOUT_ERROR');
   });
 
   it('throws NoKeyError when there is no key', async () => {

@@ -10,6 +10,7 @@ export {
   type Answer,
   type Call,
   type CallOptions,
+  type CloseOptions,
   type Options,
   type RotationEvent,
 } from './rotating-cache-client.ts';

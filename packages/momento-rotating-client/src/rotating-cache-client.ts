@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   CacheClient,
   type Configuration,
@@ -26,6 +27,8 @@ export interface Options {
   readonly eagerConnectTimeoutSeconds?: number | undefined;
   /** How long a key is used before the source is read again. Default: 300,000 (5 minutes). */
   readonly rereadEveryMs?: number | undefined;
+  /** How long one read of the source can take. Default: 15,000. */
+  readonly readTimeoutMs?: number | undefined;
   /** How long Momento can take to accept a new key. Default: 5,000. */
   readonly newKeyTimeoutMs?: number | undefined;
   /** Receives events for logs and metrics. An event contains no secret. Exceptions of the hook are ignored. */
@@ -47,6 +50,11 @@ export type RotationEvent =
 export interface CallOptions {
   /** Ends the wait for a key. To cancel the call itself, pass the signal to the SDK as well. */
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface CloseOptions {
+  /** How long to wait for calls in progress. Calls that take longer don't fail: their client is closed later. Default: 30,000. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** What one call of the SDK returns: a union whose members have a type, and which includes the SDK's error. */
@@ -165,15 +173,17 @@ export class RotatingCacheClient implements AsyncDisposable {
     return this.#closing.signal;
   }
 
-  /** Waits for the calls in progress, then closes all clients. Later calls fail with ClientClosedError. */
-  async close(): Promise<void> {
+  /** Waits for the calls in progress, and closes all clients. Later calls fail with ClientClosedError. */
+  async close({ timeoutMs = 30_000 }: CloseOptions = {}): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#closing.abort(new ClientClosedError());
-    const closed = new Promise<void>((resolve) => (this.#whenAllClosed = resolve));
+    const closed = new Promise<void>((resolve) => (this.#whenAllClosed = resolve)).then(() => {
+      for (const middleware of this.#middlewares) middleware.close?.();
+    });
     if (this.#current) this.#release(this.#current);
     this.#current = undefined;
-    if (this.#open.size > 0) await closed;
-    for (const middleware of this.#middlewares) middleware.close?.();
+    if (this.#open.size === 0) this.#whenAllClosed?.();
+    await Promise.race([closed, sleep(timeoutMs, undefined, { ref: false })]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -193,7 +203,7 @@ export class RotatingCacheClient implements AsyncDisposable {
   #inUse(): Generation {
     this.#closing.signal.throwIfAborted();
     if (this.#current) return this.#current;
-    throw this.#lastError ?? unread(this.#source.name);
+    throw this.#lastError ?? unread(`${this.#source.name} couldn't be read.`);
   }
 
   async #attempt<T extends Answer>(
@@ -283,7 +293,7 @@ export class RotatingCacheClient implements AsyncDisposable {
 
   /** The newest key; undefined if there is no newer version than the one in use. */
   async #findKey(held: Known | undefined): Promise<Found | undefined> {
-    const newest = await this.#source.readNewest();
+    const newest = await this.#withinReadTimeout(this.#source.readNewest());
     try {
       // The newest version that a source names can lag behind. A lower version never replaces a higher one.
       if (isNewer(newest, held)) return { key: this.#parse(newest), version: newest.version };
@@ -305,7 +315,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     const candidates =
       newest.version > held.version ? [newest.version - 1, newest.version + 1] : [held.version + 1];
     for (const version of candidates.filter((candidate) => candidate > (held.version ?? 0))) {
-      const stored = await this.#source.readVersion(version);
+      const stored = await this.#withinReadTimeout(this.#source.readVersion(version));
       try {
         if (stored) return { key: this.#parse(stored), version };
       } catch {
@@ -313,6 +323,17 @@ export class RotatingCacheClient implements AsyncDisposable {
       }
     }
     return undefined;
+  }
+
+  /** A source might never answer. Then the read is abandoned. */
+  async #withinReadTimeout<T>(read: Promise<T>): Promise<T> {
+    const { readTimeoutMs = 15_000 } = this.#options;
+    const timeout = AbortSignal.timeout(readTimeoutMs);
+    return unlessAborted(read, timeout).catch((error: unknown) => {
+      throw timeout.aborted
+        ? unread(`${this.#source.name} couldn't be read within ${readTimeoutMs / 1000} s.`)
+        : error;
+    });
   }
 
   #parse({ payload, version }: StoredPayload): Key {
@@ -343,11 +364,14 @@ export class RotatingCacheClient implements AsyncDisposable {
   /** Creates a client, lets it connect, and waits until Momento accepts the key. */
   async #connect({ key, version }: Found, timeoutMs: number): Promise<Generation> {
     const { defaultTtlSeconds, eagerConnectTimeoutSeconds = 5 } = this.#options;
+    const keyName = version === undefined ? 'the key' : `the key of version ${version}`;
     const client = await CacheClient.create({
       credentialProvider: key.credentialProvider,
       configuration: this.#configuration,
       defaultTtlSeconds,
       eagerConnectTimeout: eagerConnectTimeoutSeconds,
+    }).catch((error: unknown) => {
+      throw notAccepted(keyName, codeOf(error));
     });
     const generation: Generation = {
       key,
@@ -369,13 +393,10 @@ export class RotatingCacheClient implements AsyncDisposable {
       if (ACCEPTED.includes(code) && !this.#closing.signal.aborted) return generation;
       if (performance.now() + delay > giveUpAt || this.#closing.signal.aborted) {
         this.#release(generation);
-        throw notAccepted(
-          version === undefined ? 'the key' : `the key of version ${version}`,
-          code,
-        );
+        throw notAccepted(keyName, code);
       }
       // A new key can be unknown to some of Momento's servers for a moment.
-      await new Promise((resolve) => setTimeout(resolve, delay));
+      await sleep(delay);
     }
   }
 
@@ -438,7 +459,8 @@ class Backoff {
   }
 }
 
-function validate({ cache, endpoint, rereadEveryMs, newKeyTimeoutMs }: Options): void {
+function validate(options: Options): void {
+  const { cache, endpoint, rereadEveryMs, readTimeoutMs, newKeyTimeoutMs } = options;
   if (typeof cache !== 'string' || cache === '') {
     throw new InvalidOptionError('The option `cache` is missing. Set it to the name of a cache.');
   }
@@ -447,7 +469,7 @@ function validate({ cache, endpoint, rereadEveryMs, newKeyTimeoutMs }: Options):
       'The option `endpoint` is invalid. Set it to a host without scheme, port or path.',
     );
   }
-  for (const [name, value] of Object.entries({ rereadEveryMs, newKeyTimeoutMs })) {
+  for (const [name, value] of Object.entries({ rereadEveryMs, readTimeoutMs, newKeyTimeoutMs })) {
     if (value !== undefined && !(value > 0)) {
       throw new InvalidOptionError(
         `The option \`${name}\` is invalid. Set it to a number of milliseconds above 0.`,
@@ -495,13 +517,13 @@ function notAccepted(key: string, code: string): NoKeyError {
 function asRotatingClientError(error: unknown, source: string): RotatingClientError {
   if (error instanceof RotatingClientError) return error;
   // Errors of other libraries can quote the payload.
-  return unread(source);
+  return unread(`${source} couldn't be read.`);
 }
 
-function unread(source: string): NoKeyError {
+function unread(problem: string): NoKeyError {
   return new NoKeyError(
     'SOURCE_UNAVAILABLE',
-    `${source} couldn't be read.`,
+    problem,
     'The client reads it again. If this lasts, check that the source works, for instance its network and permissions.',
   );
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   MomentoErrorCode,
+  TimeoutError,
   TopicClient,
   TopicItem,
   TopicSubscribe,
@@ -11,6 +12,7 @@ import {
 import { shared, unlessAborted, type RotatingCacheClient } from './rotating-cache-client.ts';
 
 export interface SubscribeOptions {
+  /** Its client timeout limits the wait for the service's first message. */
   readonly configuration: TopicConfiguration;
   /** Receives each item once. */
   readonly onItem: (item: TopicItem) => void;
@@ -92,13 +94,17 @@ export class RotatingSubscription implements Disposable {
   readonly #cacheName: string;
   readonly #topicName: string;
   readonly #options: SubscribeOptions;
-  readonly #configuration: TopicConfiguration;
+  readonly #firstMessageTimeoutMs: number;
   readonly #middlewares: readonly Middleware[];
   readonly #unsubscribed = new AbortController();
   readonly #end: AbortSignal;
   /** The key that Momento rejected last. */
   #rejected: CredentialProvider | undefined;
+  /** How long to wait before the next stream, in milliseconds. A stream can end right after its first message. */
+  #wait = 0;
   #stream: TopicSubscribe.Subscription | undefined;
+  /** Identifies the current stream. Others are abandoned. */
+  #streamId = {};
   /** Whether the service has sent a message. */
   #hasBegun = false;
   #position: Position | undefined;
@@ -116,11 +122,8 @@ export class RotatingSubscription implements Disposable {
     this.#topicName = topicName;
     this.#options = options;
     this.#middlewares = options.configuration.getMiddlewares();
-    this.#configuration = options.configuration
-      .withMiddlewares([...this.#middlewares.map(shared), this.#middleware()])
-      .withClientTimeoutMillis(NO_DEADLINE_MS)
-      .withNumStreamConnections(1)
-      .withNumUnaryConnections(1);
+    const transport = options.configuration.getTransportStrategy();
+    this.#firstMessageTimeoutMs = transport.getGrpcConfig().getDeadlineMillis();
     const { signal } = options;
     this.#end = AbortSignal.any([
       this.#unsubscribed.signal,
@@ -171,26 +174,46 @@ export class RotatingSubscription implements Disposable {
   }
 
   async #open(credentialProvider: CredentialProvider): Promise<TopicSubscribe.Response> {
-    const topics = new TopicClient({ credentialProvider, configuration: this.#configuration });
+    const id = (this.#streamId = {});
+    const openedAt = performance.now();
+    const configuration = this.#options.configuration
+      .withMiddlewares([...this.#middlewares.map(shared), this.#middleware(id)])
+      .withClientTimeoutMillis(NO_DEADLINE_MS)
+      .withNumStreamConnections(1)
+      .withNumUnaryConnections(1);
+    const topics = new TopicClient({ credentialProvider, configuration });
     const opening = topics.subscribe(this.#cacheName, this.#topicName, {
       onError: (error, stream) => {
         // The SDK also reports items that it can't read, and goes on.
-        if (stream.isSubscribed || this.#end.aborted) return;
-        this.#rejected = error.errorCode() === REJECTED ? credentialProvider : undefined;
+        if (stream.isSubscribed || !this.#isCurrent(id)) return;
+        const isRejected = error.errorCode() === REJECTED;
+        const isNewlyRejected = isRejected && this.#rejected !== credentialProvider;
+        const hasLasted = performance.now() - openedAt > LONGEST_BACKOFF_MS;
+        if (isNewlyRejected || hasLasted) this.#wait = 0;
+        this.#rejected = isRejected ? credentialProvider : undefined;
         void this.#resubscribe(error);
       },
     });
     void opening.then((answer) => {
       if (!(answer instanceof TopicSubscribe.Subscription)) return;
-      this.#stream = answer;
-      if (this.#end.aborted) answer.unsubscribe();
+      if (this.#isCurrent(id)) this.#stream = answer;
+      else answer.unsubscribe();
     });
-    return unlessAborted(opening, this.#end);
+    const timeout = AbortSignal.timeout(this.#firstMessageTimeoutMs);
+    return unlessAborted(opening, AbortSignal.any([this.#end, timeout])).catch((error: unknown) => {
+      this.#streamId = {};
+      if (this.#end.aborted) throw error;
+      return new TopicSubscribe.Error(new TimeoutError('The service sent no first message.'));
+    });
+  }
+
+  #isCurrent(streamId: object): boolean {
+    return streamId === this.#streamId && !this.#end.aborted;
   }
 
   async #resubscribe(first: TopicSubscribe.Error): Promise<void> {
     let error: TopicSubscribe.Error | undefined = first;
-    for (let wait = 0; error; wait = Math.min(2 * wait || FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS)) {
+    for (; error; this.#wait = Math.min(2 * this.#wait || FIRST_BACKOFF_MS, LONGEST_BACKOFF_MS)) {
       if (FINAL.includes(error.errorCode())) {
         const final = error;
         this.unsubscribe();
@@ -199,7 +222,7 @@ export class RotatingSubscription implements Disposable {
       }
       try {
         // Jitter: many processes that are rejected together must not subscribe together.
-        await sleep(wait * (1 - Math.random() / 5), undefined, { signal: this.#end });
+        await sleep(this.#wait * (1 - Math.random() / 5), undefined, { signal: this.#end });
         error = await this.#subscribe();
       } catch {
         // Otherwise the source has no usable key now, and the client's event hook has reported it.
@@ -209,7 +232,7 @@ export class RotatingSubscription implements Disposable {
   }
 
   /** Lets every stream begin at the position, also those that the SDK starts again, and reads the sequence numbers. */
-  #middleware(): Middleware {
+  #middleware(streamId: object): Middleware {
     return {
       onNewRequest: () => ({
         onRequestMetadata: (metadata) => Promise.resolve(metadata),
@@ -219,7 +242,7 @@ export class RotatingSubscription implements Disposable {
         },
         onResponseMetadata: (metadata) => Promise.resolve(metadata),
         onResponseBody: (response) => {
-          if (response && !this.#end.aborted) {
+          if (response && this.#isCurrent(streamId)) {
             this.#receive(response._grpcMessage as unknown as ResponseMessage);
           }
           return Promise.resolve(response);

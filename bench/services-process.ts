@@ -1,6 +1,6 @@
 /** The emulators' process: see services.ts. */
 import { startServices } from '../emulators/services';
-import type { Order } from './services';
+import type { Command } from './services';
 
 const MANAGEMENT_KEY = 'projects/bench/secrets/management-key';
 const HOUR = 3600_000;
@@ -13,28 +13,28 @@ async function serve(): Promise<void> {
 
   const mintedKey = (secret: string): string =>
     account.issueV2Key({ description: description(secret) }).apiKey;
-  const carryOut = (order: Order): object => {
-    switch (order.kind) {
+  const carryOut = (command: Command): object => {
+    switch (command.kind) {
       case 'env':
         return { ...env, managementKey: MANAGEMENT_KEY };
       case 'create':
-        for (const secret of order.secrets) {
+        for (const secret of command.secrets) {
           secretManager.createSecret(secret);
           secretManager.addVersion(
             secret,
-            order.keys === 'v1' ? momento.issueKey().consoleJson : mintedKey(secret),
+            command.keys === 'v1' ? momento.issueKey().consoleJson : mintedKey(secret),
           );
         }
         return {};
       case 'versions':
-        for (const secret of order.secrets) {
-          for (let version = 1; version < order.count; version += 1) {
+        for (const secret of command.secrets) {
+          for (let version = 1; version < command.count; version += 1) {
             secretManager.addVersion(secret, momento.issueKey().consoleJson);
           }
         }
         return {};
       case 'delete':
-        for (const secret of order.secrets) {
+        for (const secret of command.secrets) {
           secretManager.deleteSecret(secret);
           for (const { info } of account.keys(description(secret))) {
             account.revoke(info.key_id, 'operator');
@@ -43,17 +43,17 @@ async function serve(): Promise<void> {
         return {};
       case 'orphans':
         account.now = () => Date.now() - 2 * HOUR;
-        for (const secret of order.secrets) mintedKey(secret);
+        for (const secret of command.secrets) mintedKey(secret);
         account.now = Date.now;
         return {};
       case 'latency':
-        for (const { faults } of [secretManager, momento, keyApi]) faults.latencyMs = order.ms;
+        for (const { faults } of [secretManager, momento, keyApi]) faults.latencyMs = command.ms;
         return {};
       case 'quotas':
-        secretManager.quotas = order.quotas;
+        secretManager.quotas = command.quotas;
         return {};
       case 'limit':
-        keyApi.callsPerSecond = order.callsPerSecond;
+        keyApi.callsPerSecond = command.callsPerSecond;
         return {};
       case 'calls': {
         const counts: Record<string, number> = {};
@@ -65,7 +65,7 @@ async function serve(): Promise<void> {
       }
     }
   };
-  process.on('message', (order: Order) => process.send?.(carryOut(order)));
+  process.on('message', (command: Command) => process.send?.(carryOut(command)));
   process.on('disconnect', () => process.exit());
 }
 

@@ -5,7 +5,7 @@ import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { Quotas } from '../emulators/secret-manager';
 
 /** A message to the emulators' process. */
-export type Order =
+export type Command =
   | { kind: 'env' | 'calls' }
   | { kind: 'create'; secrets: readonly string[]; keys: Keys }
   | { kind: 'delete' | 'orphans'; secrets: readonly string[] }
@@ -39,7 +39,7 @@ export class Services {
 
   static async start(): Promise<Services> {
     const services = new Services(fork(resolve(__dirname, 'services-process.ts')));
-    const { managementKey = '', ...env } = (await services.#tell({ kind: 'env' })) as Env;
+    const { managementKey = '', ...env } = (await services.#send({ kind: 'env' })) as Env;
     services.#env = env;
     services.#managementKey = managementKey;
     return services;
@@ -69,42 +69,42 @@ export class Services {
       { length: count },
       () => `projects/${project}/secrets/momento-api-key-${(this.#secrets += 1)}`,
     );
-    await this.#tell({ kind: 'create', secrets, keys });
+    await this.#send({ kind: 'create', secrets, keys });
     return secrets;
   }
 
   /** Recreates secrets with one version, which has a fresh key, and revokes all other keys that were minted for them. */
   async resetSecrets(secrets: readonly string[], keys: Keys): Promise<void> {
-    await this.#tell({ kind: 'delete', secrets });
-    await this.#tell({ kind: 'create', secrets, keys });
+    await this.#send({ kind: 'delete', secrets });
+    await this.#send({ kind: 'create', secrets, keys });
   }
 
   /** Mints an orphaned key for each secret, two hours ago. */
   async leaveOrphans(secrets: readonly string[]): Promise<void> {
-    await this.#tell({ kind: 'orphans', secrets });
+    await this.#send({ kind: 'orphans', secrets });
   }
 
   /** Adds versions with a v1 key each, up to `count`. */
   async addVersions(secrets: readonly string[], count: number): Promise<void> {
-    await this.#tell({ kind: 'versions', secrets, count });
+    await this.#send({ kind: 'versions', secrets, count });
   }
 
   async setLatency(ms: number): Promise<void> {
-    await this.#tell({ kind: 'latency', ms });
+    await this.#send({ kind: 'latency', ms });
   }
 
   async setQuotas(quotas: Quotas): Promise<void> {
-    await this.#tell({ kind: 'quotas', quotas });
+    await this.#send({ kind: 'quotas', quotas });
   }
 
   /** Limits the calls of the key API; undefined for no limit. */
   async setLimit(callsPerSecond: number | undefined): Promise<void> {
-    await this.#tell({ kind: 'limit', callsPerSecond });
+    await this.#send({ kind: 'limit', callsPerSecond });
   }
 
   /** Number of calls of each method since the last call of this method. */
   async takeCalls(): Promise<Record<string, number>> {
-    return (await this.#tell({ kind: 'calls' })) as Record<string, number>;
+    return (await this.#send({ kind: 'calls' })) as Record<string, number>;
   }
 
   /** One call to Secret Manager, which measures a round trip. */
@@ -136,8 +136,8 @@ export class Services {
     this.#child.disconnect();
   }
 
-  async #tell(order: Order): Promise<object> {
-    this.#child.send(order);
+  async #send(command: Command): Promise<object> {
+    this.#child.send(command);
     const [answer] = (await once(this.#child, 'message')) as [object];
     return answer;
   }

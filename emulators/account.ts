@@ -4,16 +4,16 @@ import { Ledger } from './emulator';
 // `.invalid` never resolves, so a client that doesn't call an emulator reaches no service.
 export const ENDPOINT = 'cell-1.momento.invalid';
 
-/** What a key can do with caches: everything, or only read and write items in them. */
+/** The permissions of a key for caches: all, or only to read and write items. */
 export type Permissions = 'all' | 'data-only';
 
 export interface Role {
-  /** What it can do with the account's v2 keys: Momento's `auth_management`. */
+  /** The permissions for the account's v2 keys: Momento's `auth_management`. */
   readonly keys: readonly ('list' | 'write')[];
   readonly caches: Permissions;
 }
 
-/** Who issued or revoked a key: an operator in Momento's console, or a call of the key API. */
+/** The cause of an issue or a revocation: an operator in Momento's console, or a call of the key API. */
 export type Initiator = 'operator' | 'call';
 
 /** Momento's description of a v2 key, in its own format. */

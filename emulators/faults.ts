@@ -28,7 +28,7 @@ export interface RawAnswer {
   readonly body: string | Uint8Array;
 }
 
-/** What goes wrong with one call. */
+/** A fault of one call. */
 export type Fault =
   | Failure
   /** The client never gets an answer. */
@@ -49,7 +49,7 @@ export type Fault =
 
 export type Rewrite = Extract<Fault, { kind: 'rewrite' }>['rewrite'];
 
-/** What an emulator can do with one call. */
+/** The ways in which an emulator can handle one call. */
 export interface Exchange {
   /** Carries out the call in one synchronous step, and keeps the answer. */
   act(): void;

@@ -16,14 +16,14 @@ export interface Grant {
   readonly cache: string | undefined;
 }
 
-/** What a super user key asks for when it generates another key. */
-export interface Order {
+/** The properties of a key that a super user key generates. */
+export interface KeyProperties {
   readonly lifetimeSeconds: number;
   readonly grants: readonly Grant[];
 }
 
 /** Reads a request of the kind that is implemented: a key that expires, for caches and all topics in them. */
-export function readOrder(request: Request): Order {
+export function readKeyProperties(request: Request): KeyProperties {
   if (request.has_never) {
     throw new Refusal(status.UNIMPLEMENTED, 'Keys that never expire are not implemented');
   }

@@ -10,7 +10,7 @@ const root = protobuf.Root.fromJSON(JSON.parse(readFileSync(path, 'utf8')) as pr
 /** A message of google/rpc/error_details.proto: its name, and its fields. */
 export type Detail = readonly [name: string, fields: object];
 
-/** What a program can branch on, in every error of Google's (AIP-193). */
+/** The machine-readable reason, which every error of Google contains (AIP-193). */
 export function errorInfo(
   reason: string,
   domain: string,

@@ -4,7 +4,7 @@ import { FaultPlan, type Service } from './faults';
 import type { Detail } from './google-rpc';
 import type { Host } from './emulator';
 
-/** What a method answers, and what arrives instead when the answer is corrupted on its way. */
+/** The answer of a method, and the answer that arrives instead if a fault corrupts it. */
 export interface Answer<Response> {
   answer: Response;
   corrupted: Response;
@@ -37,7 +37,7 @@ export type StreamMethod<Request> = (
   stream: Stream<object>,
 ) => void;
 
-/** What is looked at before any method, also one that is not implemented. It throws a `Refusal`. */
+/** Checks a call before its method, even if that method isn't implemented. It throws a `Refusal`. */
 export type Gate = (
   method: string,
   request: unknown,
@@ -49,14 +49,14 @@ export class Refusal extends Error {
   constructor(
     readonly code: grpc.status,
     readonly details: string,
-    /** What a service of Google's adds in particular. */
+    /** Details that only one service of Google adds. */
     readonly info: readonly Detail[] = [],
   ) {
     super(details);
   }
 }
 
-/** What a service sends along with its errors. */
+/** Returns the metadata that a service sends with an error. */
 export type Describe = (refusal: Refusal) => grpc.Metadata;
 
 /** Serves gRPC methods, unary ones and those that answer with a stream, on a plaintext loopback port, through a plan of faults. */

@@ -15,13 +15,13 @@ export interface HttpRequest {
   readonly body: unknown;
 }
 
-/** What a route answers with 200, and what arrives instead when the answer is corrupted on its way. */
+/** The answer of a route with status 200, and the answer that arrives instead if a fault corrupts it. */
 export interface HttpAnswer {
   readonly answer: object;
   readonly corrupted: object;
 }
 
-/** What is called with which method at which path. */
+/** A method and a path that the server serves. */
 export interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: RegExp;

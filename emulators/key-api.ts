@@ -6,7 +6,7 @@ import { Emulator } from './emulator';
 /** The path of the refresh, as Momento documents it. */
 export const REFRESH_PATH = '/api-keys/refresh';
 
-/** What a field has to be. */
+/** Checks the type of a field. */
 type Check = (value: unknown) => boolean;
 
 interface Fields {

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { auth, cache, control, pubsub } from '@gomomento/generated-types';
 import { status, type Metadata } from '@grpc/grpc-js';
 import { Account, ENDPOINT, jwt, type IssuedV2Key, type Permissions } from './account';
-import { mayUse, readOrder, type Grant } from './generated-key';
+import { mayUse, readKeyProperties, type Grant } from './generated-key';
 import { GrpcHost, Refusal, type Answer, type Stream } from './grpc-host';
 import { Emulator } from './emulator';
 import { Topics } from './topics';
@@ -55,7 +55,7 @@ export class MomentoEmulator extends Emulator {
   /** How many calls with a refreshed or generated key Momento rejects before it accepts the key. */
   newKeyRejections = 0;
   /** Wrong fields of the answer to a refresh. */
-  refreshAnswer: Partial<ReturnType<typeof told>> = {};
+  refreshAnswer: Partial<ReturnType<typeof answerFields>> = {};
   /** The caches that exist, empty at first. */
   caches: string[] = ['cache'];
   readonly topics = new Topics();
@@ -242,12 +242,12 @@ export class MomentoEmulator extends Emulator {
       throw new Refusal(status.PERMISSION_DENIED, 'Only a super user key can generate keys');
     }
     const fresh = this.#issue(
-      { ...readOrder(request), permissions: 'data-only', format: 'v1' },
+      { ...readKeyProperties(request), permissions: 'data-only', format: 'v1' },
       this.#lag(),
     );
     this.changed();
     return {
-      answer: new _GenerateApiTokenResponse(told(fresh)),
+      answer: new _GenerateApiTokenResponse(answerFields(fresh)),
       corrupted: new _GenerateApiTokenResponse(),
     };
   }
@@ -267,7 +267,7 @@ export class MomentoEmulator extends Emulator {
     const fresh = this.#issue({ ...key, format: 'v1' }, this.#lag());
     this.changed();
     return {
-      answer: new _RefreshApiTokenResponse({ ...told(fresh), ...this.refreshAnswer }),
+      answer: new _RefreshApiTokenResponse({ ...answerFields(fresh), ...this.refreshAnswer }),
       corrupted: new _RefreshApiTokenResponse(),
     };
   }
@@ -358,7 +358,7 @@ function sentKey(metadata: Metadata): string {
 }
 
 /** The fields of an answer with a new key. From them the SDK builds the API key that its caller gets. */
-function told({ inner, refreshToken, validUntil }: Key) {
+function answerFields({ inner, refreshToken, validUntil }: Key) {
   return {
     api_key: inner,
     refresh_token: refreshToken,

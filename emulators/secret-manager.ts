@@ -129,7 +129,7 @@ interface Target {
   name: string;
   project: number;
   isRegional: boolean;
-  /** What follows `/versions/`. */
+  /** The last part of the name, after `/versions/`. */
   ref: string | undefined;
 }
 
@@ -412,7 +412,7 @@ export class SecretManagerEmulator extends Emulator {
     const page = rest.slice(0, size);
     const last = page.at(-1);
     const answer = {
-      versions: page.map((version) => this.#told(secret, version)),
+      versions: page.map((version) => this.#resource(secret, version)),
       nextPageToken: this.#nextPage(last && rest.length > size ? last.number : undefined),
       totalSize: filter === '' ? all.length : 0,
     };
@@ -687,10 +687,10 @@ export class SecretManagerEmulator extends Emulator {
   }
 
   #versionAnswer(secret: Secret, version: Version): Answer<VersionResource> {
-    return { answer: this.#told(secret, version), corrupted: { name: 'corrupted' } };
+    return { answer: this.#resource(secret, version), corrupted: { name: 'corrupted' } };
   }
 
-  #told(secret: Secret, version: Version): VersionResource {
+  #resource(secret: Secret, version: Version): VersionResource {
     const resource = versionResource(secret, version);
     return this.hasEtags ? resource : { ...resource, etag: '' };
   }

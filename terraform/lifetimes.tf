@@ -1,4 +1,4 @@
-# What follows from the lifetimes of keys and from the schedules: refused settings, and alerts that come in time.
+# The lifetimes of keys and the schedules determine which settings are refused, and when alerts open.
 locals {
   grace_period  = coalesce(var.rotation.grace_period, var.rotation.revoke ? "7d" : "1h")
   destroy_after = var.rotation.destroy_after == "never" ? null : var.rotation.destroy_after

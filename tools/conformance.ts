@@ -5,7 +5,7 @@ import { normalizeProxyEnvironment } from '../src/proxy';
 normalizeProxyEnvironment();
 
 const interruption = new AbortController();
-// What was made is still removed; a second Ctrl-C ends it at once.
+// After Ctrl-C the test still removes the resources that it created. A second Ctrl-C ends it at once.
 process.once('SIGINT', () => interruption.abort());
 
 void conformance(process.argv.slice(2), process.env, process, interruption).then((code) => {

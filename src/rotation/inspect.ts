@@ -15,7 +15,7 @@ import type {
 import { REPLACE_REJECTED_AGE, RETRY_FOR, type Deadlines } from './deadlines';
 import type { Run } from './run';
 
-/** What is known about a secret, and about its next key. */
+/** The state of a secret, and how its next key is obtained. */
 export interface Inspection {
   /** Unique by number, in ascending order. */
   readonly versions: readonly Version[];

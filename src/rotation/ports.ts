@@ -250,7 +250,7 @@ export interface KeySession {
    */
   verifyRejected(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
   /**
-   * What the issuer's list shows of a key; `unknown` without a management key. A key that is missing in a list with skipped
+   * The state of a key in the issuer's list; `unknown` without a management key. A key that is missing in a list with skipped
    * entries is `absent` only if the issuer rejects it.
    */
   listedState(

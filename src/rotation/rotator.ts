@@ -26,7 +26,7 @@ interface RotatorOptions extends Dependencies {
   readonly managementKey?: SecretName | undefined;
 }
 
-/** What the runs of one request share. */
+/** The values that the runs of one request share. */
 interface Request {
   readonly secrets: readonly Secret[];
   readonly session: KeySession;

@@ -1,4 +1,4 @@
-# What `terraform apply -var project_id=...` makes, and nothing more.
+# `terraform apply -var project_id=...` creates exactly these resources.
 
 mock_provider "google" {
   source          = "./tests/mocks"

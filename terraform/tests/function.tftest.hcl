@@ -165,7 +165,7 @@ run "the_source" {
     error_message = "The zip contains more than the build needs, or less."
   }
 
-  # What isn't listed is excluded, as a folder or as a file, and no listed file is.
+  # The upload excludes every folder and file that isn't listed, and no listed file.
   assert {
     condition = (
       length(setintersection(local.source_excludes, local.source_files)) == 0 &&

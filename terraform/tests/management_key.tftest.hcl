@@ -200,7 +200,7 @@ run "one_of_those_that_are_rotated" {
     secrets        = { "momento-api-key" = {}, mint = { location = "europe-west3", lifetime = "90d" } }
   }
 
-  # What is said of it in secrets counts.
+  # Its entry in secrets has precedence.
   assert {
     condition = (
       keys(google_secret_manager_secret.created) == ["momento-api-key"] &&

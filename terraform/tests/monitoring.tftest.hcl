@@ -1,4 +1,4 @@
-# What is measured, and which alerts open. The runs plan the submodule itself, because tests can't read a child module.
+# Metrics and alerts. The runs plan the submodule itself, because tests can't read a child module.
 
 mock_provider "google" {
   source = "./tests/mocks"

@@ -15,8 +15,8 @@ import type { TestBed } from './test-bed';
 type Json = Record<string, unknown>;
 
 /**
- * What is left of an answer. `harmless`: everything that this run and later ones need. `usable`: a key that must be stored,
- * although something beside it is missing. `unusable`: nothing.
+ * The use of a malformed answer. `harmless`: it has everything that this run and later ones need. `usable`: it has a key that
+ * must be stored, although another field is missing. `unusable`: it has no key.
  */
 type Worth = 'harmless' | 'usable' | 'unusable';
 
@@ -29,7 +29,7 @@ interface BodyChange extends Change {
   readonly change: (body: Json, chance: Chance) => unknown;
 }
 
-/** What becomes of the bytes of an answer. */
+/** A change of the bytes of an answer. */
 interface ByteChange extends Change {
   readonly change: (body: string) => RawAnswer;
 }

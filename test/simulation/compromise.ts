@@ -110,7 +110,7 @@ function once(site: Site, act: () => void | Promise<void>): OnCall {
 }
 
 interface Play {
-  /** What happens at the call, if a case plays more than one thing there. */
+  /** Names the event at the call, if a case has more than one event there. */
   readonly name?: string;
   readonly play: (bed: TestBed) => Promise<readonly string[]>;
 }
@@ -265,7 +265,7 @@ function faults(kind: CompromisedKind, extent: Extent, persists: boolean): Case 
   return atEveryCall(what, { ...kind, options }, extent, playsAt, sites);
 }
 
-/** What another process does while a process is at a call, and what that process does. */
+/** For each meeting: the other process's work while this process is at a call, and this process's work. */
 const MEETINGS = {
   'a response of another process': ['response', 'response'],
   'a rotation of another process': ['rotation', 'response'],

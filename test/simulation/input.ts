@@ -12,7 +12,7 @@ import { testCase, type Case, type Group } from './simulation';
 /** The same input in every simulation. */
 const SEED = 20_261_123;
 
-/** What must not be quoted: so random that no message contains a piece of it by chance. */
+/** Text that no message can quote: so random that no message contains a piece of it by chance. */
 const marker = fc
   .uint8Array({ minLength: 18, maxLength: 18 })
   .map((bytes) => Buffer.from(bytes).toString('base64url'));

@@ -1,5 +1,5 @@
 /**
- * What must be true of one secret at every moment, whatever fails. Violations name the numbers:
+ * The invariants of one secret, which hold at every moment, whatever fails. Violations name the numbers:
  *
  *  1. An application that reads `latest` gets an enabled version whose key Momento accepts.
  *  2. The newest version is never disabled or destroyed.
@@ -63,7 +63,7 @@ export interface Watch {
 
 /** Watches one secret: checks every change of state at either service. */
 export class Invariants {
-  /** What was violated, in the order in which it happened. */
+  /** The violations, in the order in which they happened. */
   readonly violations: string[] = [];
   /** How many changes of state were checked. */
   changes = 0;

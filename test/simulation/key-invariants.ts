@@ -1,5 +1,5 @@
 /**
- * What must be true of v2 keys at every moment. The numbers continue those in invariants.ts:
+ * The invariants of v2 keys, which hold at every moment. The numbers continue those in invariants.ts:
  *
  *  7. No enabled version holds a key that the rotator revoked.
  *  8. Only keys with exactly a rotated secret's description are revoked: no key of another secret or of an operator.

@@ -12,7 +12,7 @@ export type Renewal = 'v1' | 'v2' | 'mint';
 
 export type Format = 'api' | 'console' | 'key';
 
-/** What a secret whose keys are minted contains at the start. */
+/** The content of a secret whose keys are minted, at the start. */
 export type Start = 'minted' | 'console' | 'v1' | 'empty';
 
 /** The terms of minted keys. */

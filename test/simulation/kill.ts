@@ -41,7 +41,7 @@ export async function killAt(
       isKilled = true;
       kill();
     }
-    // What the process had sent before, and what arrives of it now.
+    // Calls that the killed process had sent before can still arrive.
     return isKilled ? { kind: 'drop', when: site.when } : undefined;
   });
   await Promise.race([bed.runOn(instance, {}, body), killed]);

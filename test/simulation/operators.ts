@@ -134,7 +134,7 @@ const CODES_DURING_A_RUN: ReadonlySet<string> = new Set([
   'PERMISSION_MISSING',
 ]);
 
-/** What an operator does if no run can recover: applications have no key, no key can be renewed, or none can be minted. */
+/** The operator's repair if no run can recover: applications have no key, no key can be renewed, or none can be minted. */
 export function repair(bed: TestBed): void {
   const { secretManager, momento, secret, management, renewal } = bed;
   if (renewal === 'mint' && !momento.accepts(keyIn(secretManager.latest(management.name)))) {

@@ -7,7 +7,7 @@ process.on('SIGUSR2', () => {
 });
 
 async function measure() {
-  // What a finalizer frees is collected by the next round.
+  // The next round collects the memory that a finalizer frees.
   for (let round = 0; round < 3; round += 1) {
     globalThis.gc();
     await sleep(20);

@@ -1,5 +1,5 @@
 /**
- * What must be true of compromise responses. The numbers continue those in invariants.ts:
+ * The invariants of compromise responses. The numbers continue those in invariants.ts:
  *
  * 12. A response is contained only if Momento rejects every key that the secret had when the request was made: the keys in
  *     its enabled versions, and those with its description. A response that isn't contained logs CRITICAL.

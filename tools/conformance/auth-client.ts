@@ -1,4 +1,4 @@
-/** What the rotator assumes about v1 keys: Momento's AuthClient and ListCaches, over gRPC. */
+/** The rotator's assumptions about v1 keys: Momento's AuthClient and ListCaches, over gRPC. */
 import { randomBytes } from 'node:crypto';
 import { SECOND } from '../../src/duration';
 import { Credential } from '../../src/momento/credential';
@@ -8,7 +8,7 @@ import { AuthClientTestBed, LIFETIME, type Generated } from './auth-client-test-
 import { group } from './group';
 import { inTime } from './wait';
 
-/** What the rotator takes for a refusal to refresh; other codes pass, and are tried again. */
+/** The codes that the rotator counts as a refusal of a refresh. It retries after all others. */
 const REFUSALS = [
   'AUTHENTICATION_ERROR',
   'INVALID_ARGUMENT_ERROR',
@@ -39,7 +39,7 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientTestBed>[] = [
     words: 'a refresh with a wrong refresh token',
     source: 'guess',
     assumed: 'refused',
-    observe: async (testBed) => told(await testBed.wrongToken()),
+    observe: async (testBed) => interpreted(await testBed.wrongToken()),
   },
   {
     id: 'v1-refresh',
@@ -97,7 +97,7 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientTestBed>[] = [
     words: 'the same refresh token once more',
     source: 'guess',
     assumed: ['works', 'refused'],
-    observe: async (testBed) => told(await testBed.refreshedAgain()),
+    observe: async (testBed) => interpreted(await testBed.refreshedAgain()),
   },
   {
     id: 'v1-list-caches',
@@ -145,8 +145,8 @@ export const authClient = group({
   open: (target) => new AuthClientTestBed(target),
 });
 
-/** What the rotator makes of the SDK's answer to a refresh. */
-function told(answer: string): Observed {
+/** The rotator's interpretation of the SDK's answer to a refresh. */
+function interpreted(answer: string): Observed {
   if (answer === 'Success') return 'works';
   return REFUSALS.includes(answer) ? { is: 'refused', detail: answer } : answer;
 }

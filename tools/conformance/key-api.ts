@@ -1,4 +1,4 @@
-/** What the rotator assumes about v2 keys: Momento's key API over HTTP, and ListCaches with a key of this kind. */
+/** The rotator's assumptions about v2 keys: Momento's key API over HTTP, and ListCaches with a key of this kind. */
 import { randomBytes } from 'node:crypto';
 import { SECOND } from '../../src/duration';
 import { keyIdOfRefreshToken, readKey } from '../../src/momento/api-key';

@@ -44,7 +44,7 @@ export class SecretManagerTestBed implements TestBed {
     this.#clients = new Clients(secretManagerEmulator);
   }
 
-  // What is done to the secret, step by step: each is taken once, by the first line that needs it, after those before it.
+  // The steps on the secret, in their order. The first check that needs a step takes it and the steps before it.
 
   readonly accessedEmpty = once(async () => {
     await this.#create(this.secret);

@@ -1,4 +1,4 @@
-/** What the rotator assumes about Secret Manager. */
+/** The rotator's assumptions about Secret Manager. */
 import { crc32c } from '@aws-crypto/crc32c';
 import { MINUTE, SECOND } from '../../src/duration';
 import type { Permission } from '../../src/rotation/ports';

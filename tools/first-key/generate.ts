@@ -9,7 +9,7 @@ import { closeAuthClient, Sdk } from '../../src/momento/sdk';
 /** An error for the user of this tool: problem, impact, action. The message contains no secret. */
 export class Problem extends Error {}
 
-export interface Order {
+export interface KeyProperties {
   readonly lifetimeMs: number;
   readonly permissions: Permissions;
 }
@@ -32,7 +32,7 @@ export function readSuperUserKey(payload: Uint8Array): Credential {
  */
 export async function generate(
   superUserKey: Credential,
-  { lifetimeMs, permissions }: Order,
+  { lifetimeMs, permissions }: KeyProperties,
   emulator: string | undefined,
 ): Promise<Credential> {
   const client = new Sdk(systemClock, emulator).authClient(superUserKey);

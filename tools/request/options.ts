@@ -23,7 +23,7 @@ export interface Options {
   readonly project: string;
   readonly topic: string;
   readonly waitMs: number;
-  /** What to publish. The function checks it. Unset if a published message is watched. */
+  /** The request to publish. The function checks it. Unset if the command watches a published message. */
   readonly request?: object;
   readonly messageId?: string;
 }

@@ -57,7 +57,7 @@ export interface CloseOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-/** What one call of the SDK returns: a union whose members have a type, and which includes the SDK's error. */
+/** The result of one call of the SDK: a union whose members have a type, and which includes the SDK's error. */
 export interface Answer {
   readonly type: string;
 }
@@ -82,7 +82,7 @@ interface Generation {
   reported: boolean;
 }
 
-/** What decides whether another version replaces a key. */
+/** The properties that decide whether another version replaces a key. */
 type Known = Pick<Generation, 'version' | 'rejected'>;
 
 interface Found {

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import { InvalidOptionError, NoKeyError } from './errors.ts';
 
-/** What a source returns. */
+/** The result of a source. */
 export interface StoredPayload {
   readonly payload: string | Uint8Array;
   /** The number of the version, if the source numbers its versions. */

@@ -193,7 +193,9 @@ async function addKey(
     for (const keyId of renewed.revoked) old.revoked.add(keyId);
     return 'restart';
   }
-  if (renewal.kind !== 'rotated') return { record: { ...inspected, renewed } };
+  if (renewal.kind !== 'rotated') {
+    return { record: { ...inspected, inspection: renewed.inspection ?? inspection, renewed } };
+  }
   const { version, issued, check } = renewal;
   if (isRecreated(inspection.newest, version)) return 'restart';
   const key = { version, credential: issued.credential };

@@ -59,6 +59,8 @@ export interface Renewed {
   readonly warnings: readonly string[];
   /** Ids of keys that this run minted and revoked again, because no version will contain them. */
   readonly revoked: readonly string[];
+  /** Set if a first new key was added, and another process had revoked it: the inspection with that key's version. */
+  readonly inspection?: Inspection | undefined;
 }
 
 export async function renew(run: Run, inspection: Inspection): Promise<Renewed> {
@@ -94,7 +96,8 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
   run.unsaved.discard(run.secret);
   if (await wasRevoked(run, inspection, issued, added)) {
     const current = { version: added, credential: issued.credential };
-    return renew(run, { ...inspection, newest: added, current });
+    const later = { ...inspection, newest: added, current };
+    return { inspection: later, ...(await renew(run, later)) };
   }
   if (check?.verdict === 'inconclusive') {
     notes.push(`the new key was added unverified: ${check.problem}`);

@@ -72,13 +72,16 @@ export const NOTHING_DONE: RunRecord = {
 async function runSteps(run: Run): Promise<RunRecord> {
   const { policy, deadlines, timings } = run;
   if (!deadlines.canIssue) throw tooLateToIssue();
-  const inspection = await timings.measure('inspect', () => inspect(run, permissionsFor(policy)));
-  const earlierName = await run.earlierNameOf(inspection.canonicalName);
-  if (earlierName !== undefined) return { ...NOTHING_DONE, inspection, earlierName };
-  const unsaved = await reviewUnsaved(run, inspection);
-  const { decision, check: checkBefore } = await decideAndVerify(run, inspection, unsaved.isNeeded);
-  const renewed = decision.action === 'rotate' ? await renewOrPlan(run, inspection) : NOT_ATTEMPTED;
-  const check = await checkAfter(run, inspection, renewed.renewal, checkBefore);
+  const before = await timings.measure('inspect', () => inspect(run, permissionsFor(policy)));
+  const earlierName = await run.earlierNameOf(before.canonicalName);
+  if (earlierName !== undefined) return { ...NOTHING_DONE, inspection: before, earlierName };
+  const unsaved = await reviewUnsaved(run, before);
+  const { decision, check: checkBefore } = await decideAndVerify(run, before, unsaved.isNeeded);
+  const renewed = decision.action === 'rotate' ? await renewOrPlan(run, before) : NOT_ATTEMPTED;
+  const { inspection = before } = renewed;
+  // The first check was about another version's key.
+  const known = inspection === before ? checkBefore : undefined;
+  const check = await checkAfter(run, inspection, renewed.renewal, known);
   const cleanup = await cleanUp(run, cleanupInput(run, inspection, renewed.renewal, check));
   const warnings = [...inspection.warnings, ...unsaved.warnings];
   return { inspection, decision, renewed, check, cleanup, warnings };

@@ -1,6 +1,6 @@
 import type { Inspection } from '../../../src/rotation/inspect';
 import type { RenewalPolicy } from '../../../src/rotation/policy';
-import type { KeyCheck, NextKey, Permission } from '../../../src/rotation/ports';
+import type { IssuedKey, KeyCheck, NextKey, Permission } from '../../../src/rotation/ports';
 import type { Renewal } from '../../../src/rotation/renew';
 import { keyInUse, rotate } from '../../../src/rotation/rotate';
 import type { RunOptions } from '../../../src/rotation/run';
@@ -73,6 +73,18 @@ async function check(plan: Plan, expected: Expected, options?: Partial<RunOption
   if (expected.latest !== undefined) expect(await bed.latest()).toBe(expected.latest);
   return { ...bed, ...run };
 }
+
+test('names the rejected key that it added when no other key could be issued after it', async () => {
+  let isAdded = false;
+  const plan: Plan = {
+    next: { ...MINT, issue: inTurn<IssuedKey>({ credential: NEW_KEY, warnings: [] }, REFUSED) },
+    // A compromise response of another process added version 5, and revoked the new key.
+    store: { add: () => Promise.resolve(((isAdded = true), version(6))) },
+    check: (keyId) => (isAdded && keyId === 'new' ? REJECTED_BY_ISSUER : ACCEPTED),
+  };
+  const result = { ...failed('REFRESH_REFUSED', 'issue'), version: '6', keyId: 'new' };
+  await check(plan, { status: 502, result, message: [REJECTED_NOW] });
+});
 
 /** A test bed in which somebody adds version 5 while the key is issued. */
 function bedWithNewer(plan: Plan, next: Partial<NextKey>) {

@@ -143,6 +143,7 @@ def test_bed(request, emulators):
 def test_delivers_each_item_once_when_keys_are_rotated_and_revoked(test_bed, emulators):
     emulators.rotate()
     test_bed.subscribe()
+    assert emulators.began_at() == [0, 0]
     for rotation in range(1, 6):
         test_bed.publish(20)
         emulators.rotate()
@@ -185,6 +186,7 @@ def test_reports_the_items_that_the_service_no_longer_has(test_bed, emulators):
     test_bed.publish(5)
     test_bed.receives(6)
     assert test_bed.items == ["1", "2", "3", Discontinuity(3, 6), "7", "8"]
+    assert emulators.began_at() == [4, 1]
 
 
 def test_reports_a_topic_that_was_reset_and_delivers_its_items(test_bed, emulators):

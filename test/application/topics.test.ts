@@ -207,7 +207,7 @@ describe('a subscription', () => {
 
   it('subscribes again when the service sends no first message', async () => {
     const { revoke } = testBed.rotate();
-    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(1000) });
+    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(2000) });
     publish(1);
     await until(() => items.length === 1);
     testBed.momento.faults.inject('Subscribe', 2, HANG);
@@ -236,7 +236,7 @@ describe('a subscription', () => {
 
   it('delivers nothing of a stream that was abandoned before its first message', async () => {
     const { revoke } = testBed.rotate();
-    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(500) });
+    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(2000) });
     publish(1);
     await until(() => items.length === 1);
     const late = new Hold(

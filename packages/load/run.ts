@@ -2,8 +2,8 @@
  * The acceptance table of the client libraries: a client under load, while keys are rotated and the old key ends at once. Each
  * client, key format and fault has a run of its own, which takes 60 s or, with Secret Manager away, 120 s.
  *
- *   npx tsx packages/load/run.ts                                  TypeScript: 16 minutes
- *   npx tsx packages/load/run.ts --python .venv/bin/python        TypeScript and Python: 50 minutes
+ *   npx tsx packages/load/run.ts                                  TypeScript: 17 minutes
+ *   npx tsx packages/load/run.ts --python python3                 TypeScript and Python: 51 minutes
  *   npx tsx packages/load/run.ts --short                          TypeScript with less load: two minutes
  *
  * These options limit the runs: --client typescript|threads|asyncio, --format v1|v2, --only FAULT. Each run's details go to

@@ -5,9 +5,12 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
+import type { pubsub } from '@gomomento/generated-types';
 import { status } from '@grpc/grpc-js';
 import type { Fault, Moment } from '../../emulators/faults';
 import { startServices } from '../../emulators/services';
+
+type Request = InstanceType<typeof pubsub.cache_client.pubsub._SubscriptionRequest>;
 
 const CACHE = 'cache';
 
@@ -62,6 +65,14 @@ async function main(): Promise<void> {
     },
     send_again: (topic: string) => topics.sendAgain(CACHE, topic),
     subscribers: (topic: string) => topics.subscribers(CACHE, topic),
+    /** Where the newest subscription began: number and page. */
+    began_at: () => {
+      const request = momento.faults.calls.findLast(
+        ({ method }) => method === 'Subscribe',
+      )?.request;
+      const { resume_at_topic_sequence_number: number, sequence_page: page } = request as Request;
+      return [number, page];
+    },
     drop_connections: () => {
       for (const socket of sockets) socket.destroy();
     },

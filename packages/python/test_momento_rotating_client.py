@@ -231,38 +231,39 @@ def get(momento):
 
 
 class Hanging:
-    """A source whose reads return when the test ends."""
+    """A source in memory. While it hangs, its reads return when the test ends."""
 
     name = "the source"
 
-    def __init__(self, source):
-        self.source, self.is_hanging = source, True
+    def __init__(self, stored):
+        self.stored, self.is_hanging = stored, False
         self.end = threading.Event()
 
     def read_newest(self):
         if self.is_hanging:
             self.end.wait(60)
-        return self.source.read_newest()
+        return self.stored
 
     def read_version(self, version):
-        return self.source.read_version(version)
+        return None
 
 
 @each_kind
 def test_the_first_call_fails_when_the_source_never_returns_and_a_later_one_does_not(kind, emulators):
     now = [0.0]
     emulators.rotate()
-    settings = emulators.options(read_timeout=0.2, now=lambda: now[0])
-    settings["source"] = Hanging(settings["source"])
+    settings = emulators.options(read_timeout=1.0, now=lambda: now[0])
+    settings["source"] = source = Hanging(settings["source"].read_newest())
     client = kind(**settings)
+    source.is_hanging = True
     with pytest.raises(NoKeyError) as caught:
         client.use(get)
     assert caught.value.code == "SOURCE_UNAVAILABLE"
-    assert "within 0.2 s" in str(caught.value)
-    settings["source"].is_hanging = False
+    assert "within 1 s" in str(caught.value)
+    source.is_hanging = False
     now[0] += 2
     assert type(client.use(get)).__name__ == "Miss"
-    settings["source"].end.set()
+    source.end.set()
     client.close()
 
 
@@ -270,17 +271,18 @@ def test_the_first_call_fails_when_the_source_never_returns_and_a_later_one_does
 def test_a_read_that_never_returns_does_not_prevent_the_read_after_a_rejection(kind, emulators):
     now = [0.0]
     emulators.rotate()
-    settings = emulators.options(read_timeout=0.2, now=lambda: now[0])
-    settings["source"] = source = Hanging(settings["source"])
-    source.is_hanging = False
+    settings = emulators.options(read_timeout=1.0, now=lambda: now[0])
+    secret = settings["source"]
+    settings["source"] = source = Hanging(secret.read_newest())
     client = kind(**settings)
     client.use(get)
     # The periodic read hangs from here on.
     source.is_hanging = True
     now[0] += 1000
     client.use(get)
-    source.is_hanging = False
     emulators.rotate()
+    source.stored = secret.read_newest()
+    source.is_hanging = False
     emulators.revoke(1)
     assert type(client.use(get)).__name__ == "Miss"
     source.end.set()

@@ -143,6 +143,7 @@ def test_bed(request, emulators):
 def test_delivers_each_item_once_when_keys_are_rotated_and_revoked(test_bed, emulators):
     emulators.rotate()
     test_bed.subscribe()
+    assert emulators.began_at() == [0, 0]
     for rotation in range(1, 6):
         test_bed.publish(20)
         emulators.rotate()
@@ -185,6 +186,7 @@ def test_reports_the_items_that_the_service_no_longer_has(test_bed, emulators):
     test_bed.publish(5)
     test_bed.receives(6)
     assert test_bed.items == ["1", "2", "3", Discontinuity(3, 6), "7", "8"]
+    assert emulators.began_at() == [4, 1]
 
 
 def test_reports_a_topic_that_was_reset_and_delivers_its_items(test_bed, emulators):
@@ -303,9 +305,10 @@ def test_uses_the_newer_key_first_when_the_key_in_use_is_revoked(test_bed, emula
 def test_raises_an_error_when_the_first_attempt_fails(test_bed, emulators, fault, code):
     emulators.rotate()
     emulators.inject("Subscribe", "every", fault)
-    short = CONFIGURATION.with_client_timeout(timedelta(seconds=0.2))
+    seconds = 0.2 if fault == "hang" else 15
+    configuration = CONFIGURATION.with_client_timeout(timedelta(seconds=seconds))
     with pytest.raises(SubscriptionError) as caught:
-        test_bed.subscribe(configuration=short)
+        test_bed.subscribe(configuration=configuration)
     assert caught.value.code == code
 
 
@@ -330,7 +333,7 @@ def test_raises_an_error_when_the_client_is_closed(test_bed):
 
 def test_subscribes_again_when_the_service_sends_no_first_message(test_bed, emulators):
     emulators.rotate()
-    test_bed.subscribe(configuration=CONFIGURATION.with_client_timeout(timedelta(seconds=1)))
+    test_bed.subscribe(configuration=CONFIGURATION.with_client_timeout(timedelta(seconds=2)))
     test_bed.publish(1)
     test_bed.receives(1)
     emulators.inject("Subscribe", 2, "hang")

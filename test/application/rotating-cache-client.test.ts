@@ -503,7 +503,7 @@ describe('in its process the client', () => {
 describe('in special cases the client', () => {
   it('reads after an authentication error at once when a periodic read never ends', async () => {
     const { revoke } = testBed.rotate();
-    const client = await started({ readTimeoutMs: 500 });
+    const client = await started({ readTimeoutMs: 3000 });
     testBed.secretManager.faults.inject('AccessSecretVersion', 1, HANG);
     testBed.advance(REREAD_EVERY);
     expect(await outcome(client)).toBe('Miss');

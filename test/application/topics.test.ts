@@ -55,6 +55,12 @@ const upTo = (last: number): string[] => Array.from({ length: last }, (_, index)
 const streams = (): number =>
   testBed.momento.faults.calls.filter(({ method }) => method === 'Subscribe').length;
 
+/** The request of the newest stream. */
+function newestRequest(): { sequence_page: number } {
+  const call = testBed.momento.faults.calls.findLast(({ method }) => method === 'Subscribe');
+  return call?.request as { sequence_page: number };
+}
+
 const isOpen = (): boolean => testBed.momento.topics.subscribers('cache', TOPIC) === 1;
 
 function begin(
@@ -123,6 +129,8 @@ describe('a subscription', () => {
     await until(() => items.length === 5);
     expect(items).toEqual(['1', '2', '3', '7', '8']);
     expect(gaps).toEqual([{ lastSequenceNumber: 3, newSequenceNumber: 6 }]);
+    expect(newestRequest()).toMatchObject({ resume_at_topic_sequence_number: 4 });
+    expect(newestRequest().sequence_page).toBeGreaterThan(0);
   });
 
   it('reports a topic that was reset, and delivers its items', async () => {
@@ -199,7 +207,7 @@ describe('a subscription', () => {
 
   it('subscribes again when the service sends no first message', async () => {
     const { revoke } = testBed.rotate();
-    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(1000) });
+    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(2000) });
     publish(1);
     await until(() => items.length === 1);
     testBed.momento.faults.inject('Subscribe', 2, HANG);
@@ -228,7 +236,7 @@ describe('a subscription', () => {
 
   it('delivers nothing of a stream that was abandoned before its first message', async () => {
     const { revoke } = testBed.rotate();
-    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(500) });
+    await begun({ configuration: CONFIGURATION.withClientTimeoutMillis(2000) });
     publish(1);
     await until(() => items.length === 1);
     const late = new Hold(

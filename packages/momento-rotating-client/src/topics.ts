@@ -94,6 +94,7 @@ export class RotatingSubscription implements Disposable {
   readonly #cacheName: string;
   readonly #topicName: string;
   readonly #options: SubscribeOptions;
+  readonly #configuration: TopicConfiguration;
   readonly #firstMessageTimeoutMs: number;
   readonly #middlewares: readonly Middleware[];
   readonly #unsubscribed = new AbortController();
@@ -122,6 +123,11 @@ export class RotatingSubscription implements Disposable {
     this.#topicName = topicName;
     this.#options = options;
     this.#middlewares = options.configuration.getMiddlewares();
+    this.#configuration = options.configuration
+      .withMiddlewares([...this.#middlewares.map(shared), this.#middleware()])
+      .withClientTimeoutMillis(NO_DEADLINE_MS)
+      .withNumStreamConnections(1)
+      .withNumUnaryConnections(1);
     const transport = options.configuration.getTransportStrategy();
     this.#firstMessageTimeoutMs = transport.getGrpcConfig().getDeadlineMillis();
     const { signal } = options;
@@ -176,12 +182,7 @@ export class RotatingSubscription implements Disposable {
   async #open(credentialProvider: CredentialProvider): Promise<TopicSubscribe.Response> {
     const id = (this.#streamId = {});
     const openedAt = performance.now();
-    const configuration = this.#options.configuration
-      .withMiddlewares([...this.#middlewares.map(shared), this.#middleware(id)])
-      .withClientTimeoutMillis(NO_DEADLINE_MS)
-      .withNumStreamConnections(1)
-      .withNumUnaryConnections(1);
-    const topics = new TopicClient({ credentialProvider, configuration });
+    const topics = new TopicClient({ credentialProvider, configuration: this.#configuration });
     const opening = topics.subscribe(this.#cacheName, this.#topicName, {
       onError: (error, stream) => {
         // The SDK also reports items that it can't read, and goes on.
@@ -232,7 +233,7 @@ export class RotatingSubscription implements Disposable {
   }
 
   /** Lets every stream begin at the position, also those that the SDK starts again, and reads the sequence numbers. */
-  #middleware(streamId: object): Middleware {
+  #middleware(): Middleware {
     return {
       onNewRequest: () => ({
         onRequestMetadata: (metadata) => Promise.resolve(metadata),
@@ -242,7 +243,7 @@ export class RotatingSubscription implements Disposable {
         },
         onResponseMetadata: (metadata) => Promise.resolve(metadata),
         onResponseBody: (response) => {
-          if (response && this.#isCurrent(streamId)) {
+          if (response && !this.#end.aborted) {
             this.#receive(response._grpcMessage as unknown as ResponseMessage);
           }
           return Promise.resolve(response);

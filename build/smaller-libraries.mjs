@@ -13,7 +13,7 @@ const LEFT_OUT = [
   /^google-gax\/build\/src\/(fallbackRest|fallbackServiceStub|resumable\w+)\.js$/,
   // Momento's services beside keys and control of caches.
   /^@gomomento\/generated-types\/dist\/(cache\w+|function\w*|leaderboard|webhook)\.js$/,
-  /^@gomomento\/sdk\/.*\/(pubsub|leaderboard-data|function-invocation|webhook|ping)-client\.js$/,
+  /^@gomomento\/sdk\/.*\/(pubsub|leaderboard-data|function|function-invocation|webhook|ping)-client\.js$/,
   // Node.js has its own.
   /^web-streams-polyfill\//,
 ];

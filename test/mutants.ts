@@ -111,6 +111,20 @@ const GROUPS: readonly [string, string, ...[string, string, string][]][] = [
     ],
   ],
   [
+    'rotation/renew.ts',
+    'test/unit/rotation/renew.test.ts',
+    ['drops a new key because of a copy of the old one', 'if (!isCopy) newer', 'newer'],
+  ],
+  [
+    'momento/management-key.ts',
+    'compromise: the management key: two processes, order 4',
+    [
+      'stops when Momento refuses the newest management key',
+      'if (!isRefused || this.#isForgotten) throw thrown;',
+      'throw thrown;',
+    ],
+  ],
+  [
     'rotation/unsaved.ts',
     REGRESSIONS,
     ['forgets a credential that was not stored', "if (issued.by === 'refresh')", 'if (false)'],

@@ -173,14 +173,6 @@ describe('a subscription', () => {
     expect([items, gaps]).toEqual([upTo(2), []]);
   });
 
-  it('delivers empty items', async () => {
-    testBed.rotate();
-    await begun();
-    testBed.momento.publish('cache', TOPIC, '');
-    await until(() => items.length === 1);
-    expect([items, errors]).toEqual([[''], []]);
-  });
-
   it('subscribes again when Momento is away while it resumes', async () => {
     const { revoke } = testBed.rotate();
     await begun();

@@ -12,6 +12,7 @@ import { parseSecretName, type SecretName } from '../../src/secret-name';
 import type { Fault } from '../../emulators/faults';
 import { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { freePort } from '../server-process';
+import '../schema-once';
 
 const UNLIMITED = { deadline: Infinity };
 

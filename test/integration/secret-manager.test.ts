@@ -240,14 +240,6 @@ describe('list', () => {
     expect(called('ListSecretVersions')).toBe(3);
   });
 
-  it('returns each version once when pages overlap or repeat it', async () => {
-    fill(5);
-    emulator.maxPageSize = 3;
-    emulator.pageOverlap = 2;
-    emulator.rewrite = doubled;
-    expect(await numbers()).toEqual([1, 2, 3, 4, 5]);
-  });
-
   it.each(['same', 'other'] as const)(
     "fails when it doesn't end, and each page names the %s next page",
     async (kind) => {
@@ -259,12 +251,6 @@ describe('list', () => {
     },
   );
 });
-
-/** Lists each version twice. */
-function doubled(_: string, answer: object): object {
-  const { versions = [] } = answer as { versions?: object[] };
-  return { ...answer, versions: versions.flatMap((version) => [version, version]) };
-}
 
 describe.each(['disable', 'destroy'] as const)('%s', (verb) => {
   it('changes a version only when its etag is the listed one', async () => {
@@ -424,21 +410,6 @@ describe('errors', () => {
     expect(await errorOf(list())).toMatchObject({
       problem: "Secret Manager (nothing.invalid:443) couldn't be reached (ENOTFOUND).",
     });
-  });
-});
-
-describe('many calls', () => {
-  it('are limited to 32 at the same time', async () => {
-    let inFlight = 0;
-    let most = 0;
-    emulator.faults.intercept = async (_, when) => {
-      inFlight += when === 'before' ? 1 : -1;
-      most = Math.max(most, inFlight);
-      if (when === 'before') await new Promise((resolve) => setImmediate(resolve));
-    };
-    await Promise.all(Array.from({ length: 200 }, () => access()));
-    expect(most).toBeGreaterThan(1);
-    expect(most).toBeLessThanOrEqual(32);
   });
 });
 

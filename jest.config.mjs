@@ -4,7 +4,7 @@ export default {
   // Many suites wait for programs that they start, so more workers than cores are faster.
   maxWorkers: '150%',
   // Only how long a busy machine may take: no test measures time.
-  testTimeout: 30_000,
+  testTimeout: 60_000,
   roots: ['<rootDir>/src', '<rootDir>/test'],
   transform: {
     '/examples/.+\\.ts$': '<rootDir>/test/to-commonjs.mjs',

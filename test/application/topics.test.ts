@@ -104,7 +104,7 @@ describe('a subscription', () => {
     await until(() => testBed.reads('latest') === 2);
     testBed.rotate();
     testBed.advance(2000);
-    await until(() => items.length === 2, 10_000);
+    await until(() => items.length === 2);
     expect(items).toEqual(upTo(2));
     expect([gaps, errors]).toEqual([[], []]);
   });
@@ -169,7 +169,7 @@ describe('a subscription', () => {
     testBed.dropConnections();
     await until(() => !isOpen());
     publish(1);
-    await until(() => items.length === 2, 10_000);
+    await until(() => items.length === 2);
     expect([items, gaps]).toEqual([upTo(2), []]);
   });
 
@@ -182,7 +182,7 @@ describe('a subscription', () => {
     testBed.rotate();
     revoke();
     publish(1);
-    await until(() => items.length === 2, 10_000);
+    await until(() => items.length === 2);
     expect([items, errors]).toEqual([upTo(2), []]);
     expect(streams()).toBe(3);
   });

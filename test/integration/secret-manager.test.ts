@@ -472,4 +472,4 @@ it('opens a new connection when a call had no answer in time', async () => {
   } finally {
     proxy.stop();
   }
-}, 60_000);
+});

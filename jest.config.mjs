@@ -1,8 +1,11 @@
+import { availableParallelism } from 'node:os';
+
 export default {
   preset: 'ts-jest',
   testEnvironment: 'node',
   // Many suites wait for programs that they start, so more workers than cores are faster.
-  maxWorkers: '150%',
+  // Jest reads more than 100% as a number.
+  maxWorkers: Math.ceil(1.5 * availableParallelism()),
   // Only how long a busy machine may take: no test measures time.
   testTimeout: 60_000,
   roots: ['<rootDir>/src', '<rootDir>/test'],

@@ -112,7 +112,7 @@ test.each([
   }
 });
 
-// All other scripts begin with `npm run build`, as the first one does.
+// `local` and both demos begin with `npm run build`, as `start` does.
 test.each(['start', 'request'])(
   'npm run %s stops with one line when the development dependencies are missing',
   (script) => {

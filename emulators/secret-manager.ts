@@ -177,7 +177,6 @@ export class SecretManagerEmulator extends Emulator {
   readonly #usage = new Map<string, { minute: number; count: number }>();
   /** Names of versions whose key in Cloud KMS is disabled, and of those that an IAM condition hides from callers. */
   readonly #withoutKey = new Set<string>();
-  readonly #hidden = new Set<string>();
   #pages = 0;
   #etags = 0;
 
@@ -243,11 +242,6 @@ export class SecretManagerEmulator extends Emulator {
   /** Disables or enables the key in Cloud KMS that a version is encrypted with. The version's own state stays. */
   setKeyState(secret: string, version: string, state: 'ENABLED' | 'DISABLED'): void {
     this.#mark(this.#withoutKey, secret, version, state === 'DISABLED');
-  }
-
-  /** Lets an IAM condition forbid access to a version, or allow it again. TestIamPermissions on the secret shows none of it. */
-  setHidden(secret: string, version: string, isHidden: boolean): void {
-    this.#mark(this.#hidden, secret, version, isHidden);
   }
 
   /** Deletes a secret with all its versions. */
@@ -377,9 +371,6 @@ export class SecretManagerEmulator extends Emulator {
     const versionName = `${target.name}/versions/${version.number}`;
     if (version.state !== 'ENABLED' || !version.payload) {
       throw failedPrecondition(`Secret Version [${versionName}] is in ${version.state} state.`);
-    }
-    if (this.#hidden.has(versionName)) {
-      throw denied('secretmanager.versions.access', name);
     }
     if (this.#withoutKey.has(versionName)) {
       // Cloud KMS's own text. Which reason comes with it isn't known.

@@ -29,9 +29,6 @@ import {
   type Changes,
 } from './support';
 
-// Many concurrent calls take a while because client and emulators share a process.
-jest.setTimeout(20_000);
-
 const HANG = { kind: 'hang', when: 'before' } as const;
 let testBed: TestBed;
 

@@ -11,8 +11,6 @@ import { Hold, isItem } from './support';
 const MISS = { status: 404, body: { error: { code: 'NO_SUCH_ITEM' } } };
 const UNAVAILABLE = { kind: 'error', code: status.UNAVAILABLE, when: 'before' } as const;
 
-jest.setTimeout(20_000);
-
 let services: Services;
 let application: ApplicationProcess;
 let secret: string;
@@ -222,7 +220,7 @@ describe('no request fails', () => {
   /** Resolves when the application uses the newest version. */
   async function newestInUse(): Promise<void> {
     const newest = `version in use: ${services.secretManager.versions(secret).length}"`;
-    await until(() => application.output.includes(newest), 10_000);
+    await until(() => application.output.includes(newest));
   }
 
   /** Resolves when every request that is under way has ended. */

@@ -112,7 +112,7 @@ describe('a subscription', () => {
     await until(() => testBed.reads('latest') === 2);
     testBed.rotate();
     testBed.advance(2000);
-    await until(() => items.length === 2, 10_000);
+    await until(() => items.length === 2);
     expect(items).toEqual(upTo(2));
     expect([gaps, errors]).toEqual([[], []]);
   });
@@ -179,16 +179,8 @@ describe('a subscription', () => {
     testBed.dropConnections();
     await until(() => !isOpen());
     publish(1);
-    await until(() => items.length === 2, 10_000);
+    await until(() => items.length === 2);
     expect([items, gaps]).toEqual([upTo(2), []]);
-  });
-
-  it('delivers empty items', async () => {
-    testBed.rotate();
-    await begun();
-    testBed.momento.publish('cache', TOPIC, '');
-    await until(() => items.length === 1);
-    expect([items, errors]).toEqual([[''], []]);
   });
 
   it('subscribes again when Momento is away while it resumes', async () => {
@@ -200,7 +192,7 @@ describe('a subscription', () => {
     testBed.rotate();
     revoke();
     publish(1);
-    await until(() => items.length === 2, 10_000);
+    await until(() => items.length === 2);
     expect([items, errors]).toEqual([upTo(2), []]);
     expect(streams()).toBe(3);
   });
@@ -214,7 +206,7 @@ describe('a subscription', () => {
     testBed.rotate();
     revoke();
     publish(1);
-    await until(() => items.length === 2, 10_000);
+    await until(() => items.length === 2);
     expect([items, errors, gaps]).toEqual([upTo(2), [], []]);
     expect(streams()).toBe(3);
   });
@@ -228,7 +220,7 @@ describe('a subscription', () => {
       when: 'after',
     });
     await begun();
-    await until(() => streams() === 4, 10_000);
+    await until(() => streams() === 4);
     // Jitter makes 1 s and 2 s up to 20 % shorter.
     expect(performance.now() - beganAt).toBeGreaterThan(2400);
     expect(errors).toEqual([]);
@@ -246,7 +238,7 @@ describe('a subscription', () => {
     );
     testBed.rotate();
     revoke();
-    await until(() => streams() === 3 && isOpen(), 10_000);
+    await until(() => streams() === 3 && isOpen());
     late.release();
     publish(1);
     await until(() => items.length === 2);

@@ -465,7 +465,7 @@ describe('tools/conformance.ts', () => {
     const ended = await runTool('conformance', { env: {} });
     expect(ended).toMatchObject({ code: 0, stderr: '' });
     expect(ended.stdout).toContain(`${LINES.length} lines: ${LINES.length} same, 0 DIFFERS`);
-  }, 30_000);
+  });
 
   it('asks before it creates anything, and removes it at the end', async () => {
     const ended = await ask(['y', 'yes', 'Y', 'y']);

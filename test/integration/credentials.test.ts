@@ -108,9 +108,6 @@ async function expectNoCredentials({ store, proxy }: Started, problem: RegExp): 
   expect(proxy.asked).toEqual([]);
 }
 
-// The library retries in real time.
-jest.setTimeout(40_000);
-
 describe('missing credentials', () => {
   it('are reported at once when there is no account', () =>
     withStore({ answer: answered(404) }, async (started) => {

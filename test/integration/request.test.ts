@@ -168,19 +168,6 @@ describe('a request', () => {
     expect(old).toHaveLength(2);
     for (const key of old) expect(keys).toMatch(new RegExp(`^${key} +\\d{4}-\\S+Z$`, 'm'));
   });
-
-  test('waits for the result of every secret', async () => {
-    const [{ secret }, { secret: other }] = [bed.seed(), bed.seed()];
-    await start([secret, other]);
-    bed.inject('RefreshApiToken', 2, { kind: 'slow', ms: 2 * MINUTE });
-    const { momento } = bed;
-    momento.faults.sleep = bed.clock.sleep;
-    const { code, stdout } = await run(['rotate', ...ARGS]);
-    expect([code, cells(stdout)]).toMatchObject([
-      0,
-      [{ OUTCOME: 'rotated' }, { OUTCOME: 'rotated' }],
-    ]);
-  });
 });
 
 describe('the result', () => {
@@ -293,14 +280,6 @@ describe('waiting', () => {
     expect(stderr).toMatch(new RegExp(`^${other.name} +already_rotated +2 `, 'm'));
     expect(stderr).toContain('The waiting time is over, and the log has no final result.');
     expect(stderr).toContain(`Then see the result: ${watchCommand()}`);
-  });
-
-  test('ends with its own problem when the log can never be read', async () => {
-    await start([bed.seed().secret]);
-    logging.faults.inject('ListEntries', 'every', { kind: 'status', status: 503, when: 'before' });
-    const { code, stderr } = await run(['rotate', ...ARGS]);
-    expect(code).toBe(1);
-    expect(stderr).toContain("The waiting time is over, and the log can't be read.");
   });
 
   test('can go on in another process after an interruption', async () => {

@@ -12,6 +12,7 @@ import { parseSecretName, type SecretName } from '../../src/secret-name';
 import type { Fault } from '../../emulators/faults';
 import { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { freePort } from '../server-process';
+import '../schema-once';
 
 const UNLIMITED = { deadline: Infinity };
 
@@ -239,14 +240,6 @@ describe('list', () => {
     expect(called('ListSecretVersions')).toBe(3);
   });
 
-  it('returns each version once when pages overlap or repeat it', async () => {
-    fill(5);
-    emulator.maxPageSize = 3;
-    emulator.pageOverlap = 2;
-    emulator.rewrite = doubled;
-    expect(await numbers()).toEqual([1, 2, 3, 4, 5]);
-  });
-
   it.each(['same', 'other'] as const)(
     "fails when it doesn't end, and each page names the %s next page",
     async (kind) => {
@@ -258,12 +251,6 @@ describe('list', () => {
     },
   );
 });
-
-/** Lists each version twice. */
-function doubled(_: string, answer: object): object {
-  const { versions = [] } = answer as { versions?: object[] };
-  return { ...answer, versions: versions.flatMap((version) => [version, version]) };
-}
 
 describe.each(['disable', 'destroy'] as const)('%s', (verb) => {
   it('changes a version only when its etag is the listed one', async () => {
@@ -426,21 +413,6 @@ describe('errors', () => {
   });
 });
 
-describe('many calls', () => {
-  it('are limited to 32 at the same time', async () => {
-    let inFlight = 0;
-    let most = 0;
-    emulator.faults.intercept = async (_, when) => {
-      inFlight += when === 'before' ? 1 : -1;
-      most = Math.max(most, inFlight);
-      if (when === 'before') await new Promise((resolve) => setImmediate(resolve));
-    };
-    await Promise.all(Array.from({ length: 200 }, () => access()));
-    expect(most).toBeGreaterThan(1);
-    expect(most).toBeLessThanOrEqual(32);
-  });
-});
-
 /** A TCP proxy that can stop forwarding: its open connections stay open and lose all data, and new ones work. */
 class SilencingProxy {
   readonly connections: Socket[] = [];
@@ -500,4 +472,4 @@ it('opens a new connection when a call had no answer in time', async () => {
   } finally {
     proxy.stop();
   }
-}, 60_000);
+});

@@ -17,6 +17,7 @@ import { REFRESH_PATH, type KeyApiEmulator } from '../../emulators/key-api';
 import type { IssuedKey, MomentoEmulator } from '../../emulators/momento';
 import type { SecretManagerEmulator } from '../../emulators/secret-manager';
 import { startServices, type Services } from '../../emulators/services';
+import '../schema-once';
 import { leaks } from '../leaks';
 import { START, VirtualClock } from '../virtual-clock';
 

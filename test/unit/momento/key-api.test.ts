@@ -495,17 +495,6 @@ describe('a status that is an error', () => {
     }
   });
 
-  test.each(['mint', 'refresh'] as const)(
-    '429 to a %s names both causes and both remedies',
-    async (call) => {
-      const { problem, action } = await failure(call, http(429, {}));
-      expect(problem).toContain('calls too often');
-      expect(problem).toContain('limit of API keys');
-      expect(action).toContain('rotate fewer secrets at once');
-      expect(action).toContain('revoke unused keys');
-    },
-  );
-
   test('503 with Retry-After sets the time to wait', async () => {
     const error = await failure('mint', http(503, {}, { 'retry-after': '7' }));
     expect(error).toMatchObject({ code: 'MOMENTO_UNAVAILABLE', retryAfterMs: 7 * SECOND });

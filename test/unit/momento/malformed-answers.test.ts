@@ -286,33 +286,3 @@ describe('over HTTP', () => {
     );
   });
 });
-
-test('reads any payload, or fails with PAYLOAD_INVALID', () => {
-  const consoleJson = { apiKey: keys, refreshToken: anything, validUntil: anything };
-  const json = fc.oneof(
-    anything,
-    answers,
-    info.map((key_info) => ({ ...V2, key_info })),
-    fc.record({ ...consoleJson, endpoint: anything }),
-  );
-  const payloads = fc.oneof(
-    fc.uint8Array(),
-    fc.string().map((text) => Buffer.from(text)),
-    json.map((value) => Buffer.from(JSON.stringify(value ?? null))),
-  );
-  fc.assert(
-    fc.property(payloads, (payload) => {
-      try {
-        const credential = Credential.parse(payload);
-        const again = Credential.parse(credential.serialize());
-        expect(again).toMatchObject({
-          fingerprint: credential.fingerprint,
-          expiresAt: credential.expiresAt,
-        });
-      } catch (thrown) {
-        expect(checked(thrown).code).toBe('PAYLOAD_INVALID');
-      }
-    }),
-    { numRuns: 1000 },
-  );
-});

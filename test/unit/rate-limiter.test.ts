@@ -146,7 +146,9 @@ test('names the service, the rate and a remedy in the error', async () => {
   start({ calls: 2, windowMs: 1100, service: "Momento's key API" });
   await expect(limiter.acquire({ deadline: 999, priority: 0 })).rejects.toMatchObject({
     code: 'DEADLINE_EXCEEDED',
-    problem: expect.stringMatching(/Momento's key API couldn't begin.* at most 2 calls in 1.1 s/) as string,
+    problem: expect.stringMatching(
+      /Momento's key API couldn't begin.* at most 2 calls in 1.1 s/,
+    ) as string,
     action: expect.stringContaining('TIMEOUT') as string,
   });
 });

@@ -1,4 +1,4 @@
-// Builds what is deployed, in dist/:
+// Builds the deployed files in dist/:
 //
 //   index.cjs        the entry point (loader.cjs)
 //   function.js      the bundle of src and its libraries
@@ -21,7 +21,7 @@ try {
   await bundle([smallerLibraries]);
   execFileSync(deployedNode(), ['--import', 'tsx', 'build/warm-up.ts'], {
     cwd: root,
-    env: {}, // The variables of the build are those of the deployed function.
+    env: {}, // The build has the variables of the deployed function. The warm-up sets its own.
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: 60_000,
   });

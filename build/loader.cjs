@@ -4,8 +4,8 @@
 // version of V8 differs, V8 ignores that code. Node's own compile cache doesn't work here: its folder is named after the
 // user, and Cloud Functions builds and runs as two users.
 //
-// The name ends in .cjs because functions-framework otherwise looks for a package.json to learn the kind of this module,
-// with packages that take 25 ms to load.
+// The name ends in .cjs. Otherwise functions-framework would look for a package.json to learn the type of this module, and
+// the packages for the search take 25 ms to load.
 const { readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const { Script } = require('node:vm');
@@ -24,7 +24,7 @@ let cachedData;
 try {
   cachedData = readFileSync(join(__dirname, 'function.cache'));
 } catch {
-  // The plain bundle has none.
+  // The plain bundle has no compiled code.
 }
 const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData });
 script.runInThisContext()(exports, require, module, filename, __dirname);

@@ -1,5 +1,5 @@
-// An esbuild plugin that leaves out what the rotator never calls. docs/development/performance.md has what each measure saves.
-// A rule that matches no module fails the build, and so does the warm-up if a rule removes too much.
+// An esbuild plugin that leaves out code that the rotator never calls. docs/development/performance.md has the savings. A rule
+// that matches no module fails the build. If a rule removes too much, the warm-up fails.
 import { readFile } from 'node:fs/promises';
 
 /** Modules that are imported and never used. Using one throws an error that names this file. */
@@ -14,13 +14,13 @@ const LEFT_OUT = [
   // Momento's services beside keys and control of caches.
   /^@gomomento\/generated-types\/dist\/(cache\w+|function\w*|leaderboard|webhook)\.js$/,
   /^@gomomento\/sdk\/.*\/(pubsub|leaderboard-data|function|function-invocation|webhook|ping)-client\.js$/,
-  // Node.js has its own.
+  // Node.js has its own streams.
   /^web-streams-polyfill\//,
 ];
 
 /** Modules that are replaced by smaller ones. */
 const STAND_INS = new Map([
-  // A CacheClient makes one to read and write items, which the rotator never does, and closes it.
+  // A CacheClient creates this client to read and write items, which the rotator never does.
   [
     '@gomomento/sdk/dist/src/internal/cache-data-client.js',
     'exports.CacheDataClient = class { close() {} };',

@@ -1,6 +1,6 @@
 /**
  * Lets the bundle refresh a key and mint a key against the emulators, and stores the code that V8 compiled meanwhile. So a
- * cold start doesn't compile what its first rotation needs, and a bundle that can't rotate isn't deployed.
+ * cold start doesn't compile the code of its first rotation, and a bundle that can't rotate isn't deployed.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -31,7 +31,7 @@ async function emulate(): Promise<void> {
 }
 
 async function warmUp(): Promise<void> {
-  // In a thread of their own, because the function changes how all HTTP servers of its thread behave.
+  // The emulators run in their own thread, because the function changes how all HTTP servers of its thread behave.
   const [env] = (await once(new Worker(__filename), 'message')) as [NodeJS.ProcessEnv];
   const minted = { name: MINTED, role: 'r-viewer', lifetime: '30d' };
   const SECRETS = JSON.stringify([REFRESHED, minted]);

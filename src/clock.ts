@@ -1,7 +1,7 @@
 /** Time as a parameter: nothing but `systemClock` reads the time of the machine. All values are in milliseconds. */
 
 export interface Clock {
-  /** The time of day, in milliseconds since the epoch: for times that are stored or logged. It can be set back. */
+  /** Milliseconds since the epoch, for times that are stored or logged. This clock can be set back. */
   now(): number;
   /** The time since some moment in the past, which never goes back: for deadlines and rates. */
   monotonic(): number;

@@ -68,7 +68,7 @@ export class ConcurrencyLimiter {
     });
   }
 
-  /** The next call in the queue takes the place. */
+  /** Gives the place of a finished call to the next call in the queue. */
   #release(): void {
     const [next] = this.#queue;
     if (next === undefined) {
@@ -81,7 +81,7 @@ export class ConcurrencyLimiter {
 
   #deadlineExceeded(): RotationError {
     return deadlineExceeded(
-      `A call to ${this.#service} couldn't begin before the deadline of this run, because too many others were in progress.`,
+      `A call to ${this.#service} couldn't begin before the deadline of this run, because too many other calls were in progress.`,
     );
   }
 }

@@ -1,7 +1,7 @@
 /** Why a connection failed, from the codes and texts of Node.js, OpenSSL and grpc-js. */
 import { RotationError, type RotationErrorOptions } from './errors';
 
-/** grpc-js passes on only the texts of OpenSSL, and Node.js the codes. */
+/** The patterns match Node.js's codes and OpenSSL's texts, because grpc-js passes on only the texts. */
 const CERTIFICATE_PROBLEMS: readonly (readonly [known: RegExp, problem: string])[] = [
   [/SELF_SIGNED_CERT|self[- ]signed certificate/, 'it or its authority is self-signed'],
   [
@@ -18,7 +18,7 @@ const CERTIFICATE_PROBLEMS: readonly (readonly [known: RegExp, problem: string])
 const NETWORK_CODES =
   /\b(ECONNREFUSED|ECONNRESET|ECONNABORTED|EHOSTUNREACH|ENETUNREACH|ENETDOWN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EPROTO|EACCES|EPERM|EADDRNOTAVAIL)\b|\bHPE_[A-Z_]{3,40}\b|\bERR_SSL_[A-Z_]{3,60}\b/;
 
-/** A known code in a text, which is safe to pass on. */
+/** The known network code in a text, if there is one. A known code can't contain a secret. */
 export function networkCode(text: string): string | undefined {
   return text.startsWith('Name resolution failed') ? 'ENOTFOUND' : NETWORK_CODES.exec(text)?.[0];
 }
@@ -26,8 +26,8 @@ export function networkCode(text: string): string | undefined {
 let proxyFailure: string | undefined;
 
 /**
- * The logger for grpc-js. Only its log contains why a connection through a proxy failed. All other lines are dropped: they
- * aren't structured, and with GRPC_TRACE they contain the proxy's password.
+ * The logger for grpc-js, because only a log line shows why a connection through a proxy failed. The logger drops all other
+ * lines: they aren't structured, and with GRPC_TRACE they contain the proxy's password.
  */
 export const grpcLogger = {
   error(line: unknown): void {
@@ -38,7 +38,7 @@ export const grpcLogger = {
   },
 };
 
-/** How a connection of grpc-js failed: continues the name of the host. */
+/** How a connection of grpc-js failed, as the end of a sentence that begins with the host. */
 export function unreachable(text: string, proxy: string | undefined): string {
   const cause = networkCode(text) ?? (proxy && proxyFailure) ?? 'no connection';
   const way = proxy === undefined ? '' : ` through the proxy ${proxy}`;

@@ -1,9 +1,9 @@
 /**
- * The traits of an error, by its code. Codes are stable: operators filter on them, and each has its entry in the
+ * The traits of an error, by its code. Codes are stable, because operators filter on them. Each code has an entry in the
  * documentation.
  *
  * `retryable`: the same call can succeed later without a change. `refused`: the issuer of keys refused to issue a key.
- * `quota`: a rate or quota is used up, which passes with time.
+ * `quota`: a rate limit or a quota is used up.
  */
 interface Traits {
   readonly status: number;
@@ -69,8 +69,8 @@ export function helpFor(code: ErrorCode): string {
 }
 
 /**
- * The sentences of an error. The impact on applications isn't part of it: it depends on the state of
- * the secret, and `describeImpact` adds it where that is known.
+ * The sentences of an error, without the impact on applications. `describeImpact` adds the impact where the state of the
+ * secret is known.
  */
 interface ErrorParts {
   /** A sentence with public names only: secret, role, host, status, Google's reason. */
@@ -82,13 +82,13 @@ interface ErrorParts {
 export interface RotationErrorOptions extends ErrorOptions {
   /** Whether the call that failed might have had its effect. */
   readonly outcomeUnknown?: boolean | undefined;
-  /** The pause before the next attempt that the service requested. */
+  /** The pause that the service requested before the next attempt. */
   readonly retryAfterMs?: number | undefined;
 }
 
 /**
- * An error with a code. Its parts never contain a key, a refresh token, a payload, or the text of a remote service, which
- * could echo one.
+ * An error with a code. The problem and the action never contain a key, a refresh token or a payload. They don't contain
+ * the text of a remote service either, because that text could quote a secret.
  */
 export class RotationError extends Error {
   override readonly name = 'RotationError';
@@ -124,7 +124,7 @@ export class RotationError extends Error {
     return this.#traits.refused ?? false;
   }
 
-  /** Whether a rate or quota is used up, which passes with time. */
+  /** Whether a rate limit or a quota is used up. */
   get quota(): boolean {
     return this.#traits.quota ?? false;
   }
@@ -134,7 +134,7 @@ export class RotationError extends Error {
   }
 }
 
-/** @param action what the operator must do. The default is for work that the next run can finish if it has more time */
+/** @param action an imperative for the operator. The default is for work that a run with more time can finish */
 export function deadlineExceeded(
   problem: string,
   action = 'Wait for the next run. If it fails as well, rotate fewer secrets at once, or raise TIMEOUT.',

@@ -1,7 +1,7 @@
 /** https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#LogSeverity, as far as it is used here. */
 export type Severity = 'INFO' | 'WARNING' | 'ERROR' | 'CRITICAL';
 
-/** One entry in Cloud Logging. The fields beside these two end up in its `jsonPayload`. */
+/** One entry in Cloud Logging, which stores the fields other than `severity` and `message` in `jsonPayload`. */
 export interface LogEntry {
   readonly severity: Severity;
   readonly message: string;

@@ -1,11 +1,11 @@
 /**
- * One rule about proxies for all connections: `https_proxy` and `no_proxy`, in lower case first, then in upper case. The
- * libraries disagree: grpc-js reads lower case only and also `grpc_proxy` and `http_proxy`; gaxios prefers upper case.
+ * One rule about proxies for all connections: `https_proxy` and `no_proxy`, in lower case first, then in upper case.
+ * Libraries have other rules. grpc-js reads lower case only, and also `grpc_proxy` and `http_proxy`. gaxios prefers upper case.
  */
 import http from 'node:http';
 import https from 'node:https';
 
-/** Never reached through a proxy: this machine and the metadata server, which gcp-metadata also calls with a final dot. */
+/** Hosts that are never called through a proxy. gcp-metadata also calls the metadata server with a final dot. */
 const DIRECT = [
   'localhost',
   '127.0.0.1',
@@ -16,7 +16,7 @@ const DIRECT = [
   'metadata.google.internal.',
 ];
 
-/** All that grpc-js, gaxios or Node might read. */
+/** All proxy variables that grpc-js, gaxios or Node.js might read. */
 const VARIABLES = ['https_proxy', 'http_proxy', 'grpc_proxy', 'no_proxy', 'no_grpc_proxy'];
 
 /** The problem with the proxy settings; undefined if they are valid. The value isn't quoted, because it can contain a password. */
@@ -28,7 +28,7 @@ export function proxyProblem(env: NodeJS.ProcessEnv): string | undefined {
     const { protocol, pathname, search, hash } = new URL(withScheme(value));
     if (protocol === 'http:' && pathname === '/' && search === '' && hash === '') return undefined;
   } catch {
-    // The same problem.
+    // A text that isn't a URL is reported like any other invalid value.
   }
   return `${name} must be the URL of an HTTP proxy, such as http://proxy.example.com:3128`;
 }
@@ -45,9 +45,9 @@ export function proxyFor(host: string, env: NodeJS.ProcessEnv = process.env): st
 /**
  * Rewrites the environment so that every library follows the rule. Call it before any client exists.
  *
- * An entry of `no_proxy` matches a name and the names below it. grpc-js would let `b.c` match `ab.c`, too, and gaxios
- * wants an entry with a dot for the names below. An entry with an address range is dropped: all hosts that are called
- * have names, apart from those that are always called directly.
+ * An entry of `no_proxy` matches a host and its subdomains. grpc-js would also let `b.c` match `ab.c`. gaxios needs an
+ * entry with a leading dot for subdomains. Entries with address ranges are dropped, because the rotator calls hosts by name,
+ * except hosts that it always calls directly.
  */
 export function normalizeProxyEnvironment(env: NodeJS.ProcessEnv = process.env): void {
   const proxy = proxyFor('', env);
@@ -60,14 +60,14 @@ export function normalizeProxyEnvironment(env: NodeJS.ProcessEnv = process.env):
   env.no_proxy = [...new Set(entries)].join(',');
   if (proxy !== undefined) env.https_proxy = proxy;
   if (env === process.env) {
-    // With NODE_USE_ENV_PROXY, Node's global agents use the proxy variables as they were when the process started. These
-    // agents use no proxy. Their options are Node's defaults.
+    // With NODE_USE_ENV_PROXY, Node's global agents use the proxy variables as they were when the process started. The new
+    // agents use no proxy, and have Node's default options.
     http.globalAgent = new http.Agent({ keepAlive: true, timeout: 5_000 });
     https.globalAgent = new https.Agent({ keepAlive: true, timeout: 5_000 });
   }
 }
 
-/** The names in `no_proxy`, without the notations that libraries read differently. */
+/** The names in `no_proxy`, without what libraries read differently: a leading `*.` or dot, port 443 and address ranges. */
 function noProxy(env: NodeJS.ProcessEnv): string[] {
   return read(env, 'no_proxy')
     .toLowerCase()

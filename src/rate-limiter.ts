@@ -17,14 +17,14 @@ export interface Rate {
   readonly windowMs: number;
 }
 
-/** When the last calls began, in ascending order: as many as can begin within one window. */
+/** The times at which the last `calls` calls began, in ascending order. */
 export type Begins = readonly number[];
 
 export function noBegins({ calls }: Rate): Begins {
   return Array<number>(calls).fill(-Infinity);
 }
 
-/** When this many calls can begin together: when as many of the last ones have left the window. */
+/** When this many calls can begin together. As many earlier calls must have left the window by then. */
 export function earliestBegin(
   { windowMs }: Rate,
   begins: Begins,
@@ -68,12 +68,12 @@ export class RateLimiter {
   }
 
   /**
-   * Resolves when the call can begin, with that time. Later calls with a higher priority can delay a call past its deadline.
-   * Then the delayed call fails when they arrive.
+   * Waits until the call can begin, and resolves with the time. If a later call with a higher priority delays a call past its
+   * deadline, the delayed call fails at once.
    */
   acquire({ deadline, priority, slots = 1 }: RateLimitedCall): Promise<number> {
     const { calls } = this.#options;
-    if (slots > calls) throw new RangeError(`${slots} slots of ${calls}`);
+    if (slots > calls) throw new RangeError(`${slots} slots exceed ${calls} calls`);
     return new Promise((begin, fail) => {
       const position = this.#queue.findIndex((other) => other.priority > priority);
       this.#queue.splice(position === -1 ? this.#queue.length : position, 0, {
@@ -91,8 +91,8 @@ export class RateLimiter {
   }
 
   /**
-   * Counts calls as begun now instead of at the time that `acquire` returned. Callers use it if they do something else before
-   * their calls begin. Otherwise these calls and the next ones could exceed the rate together.
+   * Counts calls as begun now instead of at the time that `acquire` returned. A caller uses this function if other work delayed
+   * its calls. Otherwise the delayed calls and the next ones together could exceed the rate.
    *
    * @param at the time that `acquire` returned
    */

@@ -4,7 +4,7 @@ import { toRotationError, type RotationError } from './errors';
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;
 
-/** Whether another attempt can help. If a call ran out of time, or couldn't begin in time, no later one has more time. */
+/** Whether another attempt can help. After DEADLINE_EXCEEDED, no later attempt has more time. */
 export function isTransient({ code, retryable }: RotationError): boolean {
   return retryable && code !== 'DEADLINE_EXCEEDED';
 }
@@ -13,7 +13,7 @@ export function isTransient({ code, retryable }: RotationError): boolean {
  * Calls `attempt` until it succeeds, fails with an error that isn't retryable, or until `giveUpAt` has passed. The pauses
  * double from 0.2 s to 5 s. If a service requests a longer pause, that pause is used.
  *
- * @param giveUpAt for a failed attempt, the monotonic time after which no new attempt starts
+ * @param giveUpAt returns the monotonic time after which no attempt starts, from the error of the last attempt
  * @param isRetryable whether an error is worth another attempt
  * @throws the RotationError of the last attempt
  */

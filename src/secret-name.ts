@@ -4,7 +4,7 @@ export interface SecretName {
   readonly name: string;
   readonly project: string;
   readonly location?: string | undefined;
-  /** The last part, the short name. */
+  /** The short name: the last part of `name`. */
   readonly id: string;
 }
 

@@ -9,9 +9,9 @@ export class GracefulShutdown {
   #installed = false;
 
   /**
-   * Runs `work`. If a signal arrives before `work` ends, the process exits after it.
+   * Runs `work`. If a signal arrives before `work` ends, the process exits after `work`.
    *
-   * functions-framework adds its own listeners when its server starts, so they are replaced at the first request.
+   * functions-framework adds its listeners when its server starts. So the first request replaces these listeners.
    */
   async during<T>(work: () => Promise<T>): Promise<T> {
     if (!this.#installed) this.#install();

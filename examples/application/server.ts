@@ -88,7 +88,7 @@ async function putItem(key: string, request: IncomingMessage): Promise<Reply> {
   return answer instanceof CacheSet.Error ? refusal(answer.errorCode()) : { status: 204 };
 }
 
-/** Reads a body that is too long to its end, so that the sender gets the answer, but doesn't keep it. */
+/** Reads a body. Reads a body that is too long to its end without keeping it, so that the sender gets the answer. */
 async function readBody(request: IncomingMessage): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -102,7 +102,7 @@ async function readBody(request: IncomingMessage): Promise<Uint8Array | undefine
 function refusal(code: momento.MomentoErrorCode): Reply {
   switch (code) {
     case MomentoErrorCode.INVALID_ARGUMENT_ERROR:
-      return failure(400, code, 'the cache cannot hold such an item');
+      return failure(400, code, 'the key or the item is invalid for the cache');
     case MomentoErrorCode.TIMEOUT_ERROR:
       return failure(504, code, 'the cache did not answer in time');
     case MomentoErrorCode.LIMIT_EXCEEDED_ERROR:
@@ -117,7 +117,7 @@ function explain(error: unknown, request: IncomingMessage): Reply {
   if (error instanceof NoKeyError)
     return failure(503, 'NO_KEY', 'there is no usable key for the cache');
   if (request.errored) return failure(400, 'INCOMPLETE', 'the request ended too early');
-  // Without the message, which might quote a secret.
+  // The log gets only the stack frames, because the message might quote a secret.
   const frames = error instanceof Error ? error.stack?.match(/^ +at .*$/gm) : undefined;
   log('ERROR', 'a fault of this service', { frames });
   return failure(500, 'INTERNAL', 'a fault of this service');
@@ -144,7 +144,7 @@ function send(response: ServerResponse, { status, body, headers = {} }: Reply): 
 
 /** Lets the requests in progress end, and accepts no more. */
 function drain(signal: NodeJS.Signals): void {
-  log('INFO', `${signal}: ends after the requests that are under way`);
+  log('INFO', `${signal}: the service ends after the requests in progress`);
   server.close(() => {
     void cache.close().finally(() => process.exit());
   });
@@ -176,7 +176,7 @@ function log(severity: string, message: string, fields: object = {}): void {
   process.stdout.write(`${JSON.stringify({ severity, message, ...fields })}\n`);
 }
 
-/** Ends the process with one line if a variable is invalid. It quotes no value, which might be a secret. */
+/** Ends the process with one line if a variable is invalid. The line doesn't quote the value, which might be a secret. */
 function readEnvironment(env: NodeJS.ProcessEnv): {
   port: number;
   secret: string;

@@ -1,6 +1,6 @@
 /**
- * The emulators for the Python tests, in a process of their own. Reads one command a line from stdin, as a JSON array of its
- * name and arguments, and prints one line of JSON for each. Ends when stdin ends.
+ * The emulators for the Python tests, in their own process. Reads commands from stdin: each line is a JSON array of a name and
+ * arguments. Prints a line of JSON for each command. Ends when stdin ends.
  */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
@@ -21,7 +21,7 @@ async function main(): Promise<void> {
   let secret = '';
   let release = (): void => undefined;
 
-  // Momento behind a proxy, whose connections can be ended.
+  // A proxy in front of Momento's emulator, so that a test can drop connections.
   const sockets = new Set<Socket>();
   const [host, port] = momento.host.split(':');
   const proxy = createServer((socket) => {

@@ -20,7 +20,7 @@ def local_secret_manager(host):
 
 
 def local_momento(host):
-    """Sends the calls of a key to the emulator at ``host:port``. The SDK itself can redirect no v2 key."""
+    """Sends the calls of a key to the emulator at ``host:port``. The SDK itself can't redirect v2 keys."""
 
     def redirect(provider):
         name, port = host.split(":")

@@ -66,7 +66,7 @@ class RotatingClientError(Exception):
 
 
 class NoKeyError(RotatingClientError):
-    """No key could be read, or Momento doesn't accept the key. ``code`` tells the cases apart."""
+    """No key could be read, or Momento doesn't accept the key. ``code`` distinguishes the cases."""
 
     def __init__(self, code: str, problem: str, action: str) -> None:
         super().__init__(f"{problem} {action}")
@@ -343,7 +343,7 @@ class _Generation:
 
 
 class _Rules:
-    """What both clients share: options, backoffs, and which version replaces which. Nothing here waits except ``find``."""
+    """The options, backoffs and rules that both clients share. Only methods that read the source wait."""
 
     def __init__(
         self,
@@ -368,7 +368,10 @@ class _Rules:
             )
         # With a timeout of 0 the SDK (1.29) raises UnboundLocalError.
         if min(reread_every, read_timeout, new_key_timeout, eager_connection_timeout) <= 0:
-            raise InvalidOptionError("A time is invalid. Set it to a number of seconds above 0.")
+            raise InvalidOptionError(
+                "One of the options `reread_every`, `read_timeout`, `new_key_timeout` and `eager_connection_timeout` "
+                "is invalid. Set each of them to a number of seconds above 0."
+            )
         self.source, self.cache, self.endpoint = source, cache, endpoint
         self.configuration, self.default_ttl = configuration, default_ttl
         self.reread_every, self.read_timeout, self.new_key_timeout = reread_every, read_timeout, new_key_timeout
@@ -398,7 +401,8 @@ class _Rules:
     def _neighbour(
         self, held: Optional[_Generation], newest: StoredPayload
     ) -> Optional[tuple[Key, Optional[int]]]:
-        """After Momento rejected the key in use: a newer version that lag or an unusable newest version hides."""
+        """After Momento rejected the key in use: a newer version that ``read_newest`` doesn't show, because it lags or the
+        newest version is unusable."""
         if held is None or not held.rejected or held.version is None or newest.version is None:
             return None
         above = newest.version > held.version
@@ -413,7 +417,8 @@ class _Rules:
         return None
 
     def after_rejection(self, key: Key, version: Optional[int], error: NoKeyError) -> tuple[Key, Optional[int]]:
-        """If Momento rejects the newest key: a newer one. The source might lag, or the key was replaced meanwhile."""
+        """After Momento rejected the newest key: the key to try next. It is a newer one if the source lagged, or if the key was
+        replaced meanwhile."""
         if error.code != "KEY_REJECTED":
             raise error
         known = _Generation(key, version, None)
@@ -425,7 +430,7 @@ class _Rules:
         return newer or (key, version)
 
     def read(self, call: Callable[..., Any], *args: Any) -> Any:
-        """One call to the source. If it doesn't return in time, its thread is abandoned, because Python can't end it."""
+        """Calls the source in a thread. If the call takes too long, the thread is abandoned: Python can't end a thread."""
         answer: concurrent.futures.Future[Any] = concurrent.futures.Future()
 
         def run() -> None:
@@ -434,7 +439,7 @@ class _Rules:
             except BaseException as error:
                 answer.set_exception(error)
 
-        # A daemon doesn't keep a process alive that ends.
+        # A daemon thread doesn't keep the process alive.
         threading.Thread(target=run, daemon=True).start()
         try:
             return answer.result(self.read_timeout)
@@ -456,7 +461,7 @@ class _Rules:
         self.emit(Event("rotated", taken.version, held.version if held else None))
 
     def done(self, held: Optional[_Generation], is_rescue: bool, error: Optional[RotatingClientError]) -> None:
-        """Notes the result of a read. ``is_rescue``: it began after Momento rejected the key."""
+        """Records the result of a read. ``is_rescue``: the read began after Momento rejected the key."""
         self.last_error = error
         if error is not None:
             self.emit(Event("readFailed", held.version if held else None, error=error))
@@ -479,7 +484,7 @@ class _Rules:
             self.emit(Event("rejected", generation.version))
 
     def accept(self, generation: _Generation, is_reading: bool) -> None:
-        # During a read a successful call doesn't show that Momento still accepts the key: it might have begun before the revocation.
+        # During a read, success doesn't show that the key works now: the call might have begun before the key was revoked.
         if not is_reading and generation.rejected and generation is self.current:
             # Momento accepts the key after all. The next rejection must not wait for a long backoff.
             generation.rejected = False
@@ -609,7 +614,7 @@ class RotatingCacheClient:
             rules.reject(rejected)
             read = self._reading
         if read is not None:
-            # It might have begun before the rotation.
+            # A read that is in progress might have begun before the rotation.
             read.done.wait()
         with self._lock:
             is_needed = rules.current is rejected and rules.rescue.is_due
@@ -669,7 +674,7 @@ class RotatingCacheClient:
         generation = _Generation(key, version, client)
         with self._lock:
             self._open.add(generation)
-        # After half of the time a newer version is looked for.
+        # The other half of the time is for a newer version.
         give_up_at = time.monotonic() + rules.new_key_timeout / 2
         delay = FIRST_PROBE_DELAY
         while True:
@@ -770,7 +775,7 @@ class RotatingCacheClientAsync:
         rules = self._rules
         rules.reject(rejected)
         if self._reading is not None:
-            # It might have begun before the rotation.
+            # A read that is in progress might have begun before the rotation.
             await asyncio.shield(self._reading)
         if rules.current is rejected and rules.rescue.is_due:
             await asyncio.shield(self._start_read())
@@ -824,7 +829,7 @@ class RotatingCacheClientAsync:
             raise rules.not_accepted(version, _code(error)) from None
         generation = _Generation(key, version, client)
         self._open.add(generation)
-        # After half of the time a newer version is looked for.
+        # The other half of the time is for a newer version.
         give_up_at = time.monotonic() + rules.new_key_timeout / 2
         delay = FIRST_PROBE_DELAY
         while True:

@@ -130,7 +130,7 @@ class _Position(NamedTuple):
 
 
 class _Rules:
-    """What both subscriptions share: where a stream begins, which items are delivered, and what follows an error. Nothing here waits."""
+    """The rules that both subscriptions share, for the start of a stream, the delivery of items and errors. No method waits."""
 
     def __init__(self, cache_name: str, topic_name: str, configuration: TopicConfiguration) -> None:
         self.cache_name, self.topic_name = cache_name, topic_name
@@ -142,9 +142,9 @@ class _Rules:
         self.used: Optional[CredentialProvider] = None
         self.rejected: Optional[CredentialProvider] = None
         self._position: Optional[_Position] = None
-        # Whether the service has sent a message: in the current stream, and ever.
+        # Whether the service has sent a message: in the current stream, and in any stream.
         self.is_streaming = self._has_begun = False
-        # Whether the current stream began without a position after an earlier one.
+        # Whether an earlier stream has begun, and the current stream began without a position.
         self._has_gap = False
         self._failures = 0
         self._started_at = 0.0
@@ -206,10 +206,10 @@ class _Rules:
         return held is not None and position.page == held.page and position.number <= held.number
 
     def _skip_to(self, next: _Position) -> None:
-        """Items continue after ``next``. Reports those in between."""
+        """Moves the position to ``next``, and reports the items in between as missing."""
         if self._has(next):
             return
-        # The first position that the service names is where the subscription begins.
+        # The subscription begins at the first position that the service names, so no item is missing before it.
         if self._position is not None or self._has_gap:
             self._report_gap(next.number)
         self._position = next
@@ -219,7 +219,7 @@ class _Rules:
         self.ready.append(Discontinuity(self._position.number if self._position else None, new_sequence_number))
 
     def wait_after(self, error: Exception, is_first: bool = False) -> float:
-        """How long to wait before the next attempt. Raises SubscriptionError if there is none."""
+        """How long to wait before the next attempt. Raises the error if another attempt doesn't help."""
         if isinstance(error, _StreamEnded):
             is_newly_rejected = error.code == REJECTED and self.rejected is not self.used
             self.rejected = self.used if error.code == REJECTED else None

@@ -113,7 +113,7 @@ function lifetimeProblems(
   const leftMs = Math.max(lifetimeMs * share, minimumMs);
   if (gracePeriodMs <= leftMs) return [];
   return [
-    `GRACE_PERIOD must not be longer than the part of the lifetime of ${name} that remains at its renewal (RENEW_BEFORE), because its superseded key expires then`,
+    `GRACE_PERIOD must not be longer than the lifetime that a key of ${name} has left when RENEW_BEFORE renews it, because the key expires then`,
   ];
 }
 

@@ -40,8 +40,8 @@ interface SecretsOptions {
 /**
  * Reads SECRETS: comma-separated names, or a JSON list of names and of objects.
  *
- * @param problems gets a sentence without a period for each problem. It doesn't quote the text, which could be a secret in
- *   the wrong variable
+ * @param problems gets a sentence without a period for each problem. The sentences don't quote the text, because it could be
+ *   a secret in the wrong variable
  */
 export function parseSecrets(
   text: string,

@@ -1,4 +1,4 @@
-/** Environment variables that the function and the tools share, and those that they must not have. */
+/** Environment variables that the function and the tools share, and unsafe variables that stop the function. */
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -10,7 +10,7 @@ export interface Services {
 }
 
 interface MomentoConfig {
-  /** The host that verifies v2 keys whose payload names none. */
+  /** The host that verifies a v2 key if its payload contains no host. */
   readonly endpoint?: string | undefined;
   /** The path at which a v2 key is refreshed. */
   readonly refreshPath?: string | undefined;
@@ -31,8 +31,8 @@ const LOOPBACK = 'host:port on the loopback interface, such as localhost:8085';
 /**
  * An empty variable counts as unset.
  *
- * @param problems gets a sentence without a period for each invalid value. It doesn't quote the value, which could be a
- *   secret in the wrong variable
+ * @param problems gets a sentence without a period for each invalid value. The sentences don't quote the value, because it
+ *   could be a secret in the wrong variable
  */
 export function reader(env: Environment, problems: string[]): Read {
   return (name, parse, expected) => {
@@ -83,12 +83,12 @@ interface Setting {
   readonly problem: string;
 }
 
-// The sections of NODE_DEBUG that print no secret. An allowlist, because each version of Node.js can add sections. A
-// pattern such as `htt*` is in no list.
+// The sections of NODE_DEBUG that print no secret. An allowlist, because each version of Node.js can add sections. The
+// list contains no patterns such as `htt*`.
 const HARMLESS_NODE_DEBUG = ['esm', 'http2', 'module', 'source_map', 'timer', 'tls', 'worker'];
 
-// Measured with the built function: a search of its output for secrets, also as decimal, hex and base64 bytes. Libraries read
-// these variables before the function starts, so deleting them would have no effect.
+// Found by a search for secrets in the output of the built function, also as decimal, hex and base64 bytes. Libraries read
+// these variables before the function starts, so deleting the variables would have no effect.
 /** Settings of Node.js and of libraries with which the function refuses to start, because they would expose secrets. */
 const SETTINGS: readonly Setting[] = [
   {
@@ -123,7 +123,7 @@ const SETTINGS: readonly Setting[] = [
     name: 'NODE_TLS_REJECT_UNAUTHORIZED',
     isUnsafe: (value) => value === '0',
     problem:
-      'must not be 0, because others could then read the keys in transit. NODE_EXTRA_CA_CERTS adds certificate authorities',
+      'must not be 0, because anybody on the network could then read the keys. NODE_EXTRA_CA_CERTS adds certificate authorities',
   },
 ];
 

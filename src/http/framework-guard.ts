@@ -2,10 +2,11 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage } from 'node:http';
 
 /**
- * Keeps functions-framework from reading a body before the handler does. Otherwise it would buffer and inflate up to 1 GiB,
- * a limit that it doesn't let functions change. It has no hook before its body parsers, so this uses a channel of Node.js.
+ * Prevents functions-framework from reading a body before the handler does. The framework would buffer and inflate up to
+ * 1 GiB, and functions can't change that limit. The framework has no hook before its body parsers, so the guard uses a
+ * diagnostics channel of Node.js.
  *
- * @returns a function that removes the guard: the tests of a process have other servers
+ * @returns a function that removes the guard, for tests that run other servers in the same process
  */
 export function guardFramework(): () => void {
   const guard = (message: unknown): void => {

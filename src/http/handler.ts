@@ -46,7 +46,7 @@ export function createHandler(options: HandlerOptions): Handler {
 async function route(request: Request, options: HandlerOptions): Promise<Answer> {
   if (request.path !== '/') {
     throw new RotationError('NOT_FOUND', {
-      problem: 'The function has no such path.',
+      problem: 'The function has only the path /.',
       action: 'Send POST / to rotate, or GET / for a report.',
     });
   }
@@ -96,7 +96,7 @@ async function status(request: Request, options: HandlerOptions): Promise<Answer
   };
 }
 
-/** Cloud Scheduler sends these headers, also if an operator starts the job by hand. */
+/** How the request was triggered. Cloud Scheduler also sends its headers if an operator starts the job by hand. */
 function sender(request: Request): Origin {
   const isScheduled =
     request.get('x-cloudscheduler') !== undefined ||

@@ -8,11 +8,11 @@ import type { StatusReport } from '../rotation/status';
 /** Where a request came from. */
 export interface Origin {
   readonly trigger: 'schedule' | 'secret-manager' | 'operator' | 'http';
-  /** The operator's words. */
+  /** The operator's reason for the request. */
   readonly reason?: string | undefined;
-  /** Of a message of Pub/Sub. */
+  /** Set for a message of Pub/Sub. */
   readonly messageId?: string | undefined;
-  /** How many lines follow for the message: one for each secret. */
+  /** How many secrets the message concerns. The function writes one line for each secret. */
   readonly requestedSecrets?: number | undefined;
 }
 
@@ -34,7 +34,7 @@ export function rotationLine(run: RunResult, now: number, origin: Origin): LogEn
     durationMs: run.durationMs,
     steps: run.steps,
     ...origin,
-    // If the operator gave a reason, `decision` is the rotator's own.
+    // If the operator gave a reason, the rotator's reason is in `decision`.
     reason: origin.reason ?? result.reason,
     ...(origin.reason !== undefined && { decision: result.reason }),
     ...(cause !== undefined && { stack: stackFrames(cause) }),
@@ -54,7 +54,7 @@ export function requestLine(error: RotationError, origin: Origin): LogEntry {
   };
 }
 
-/** The report about one secret that a message asked for. */
+/** The line of a status report about one secret, which a message requested. */
 export function statusLine({ status, error }: StatusReport, origin: Origin): LogEntry {
   const { secret, version, nextRenewal } = status;
   const parts = [

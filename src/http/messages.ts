@@ -1,6 +1,6 @@
 /**
- * Push messages of Pub/Sub. Pub/Sub delivers a message again unless the answer is 2xx. So only failures that another delivery
- * can repair are answered with 503; all others are logged and acknowledged.
+ * Push messages of Pub/Sub. Pub/Sub delivers a message again unless the answer is 2xx. So the function answers 503 only if
+ * another delivery can succeed. The function logs and acknowledges all other failures.
  *
  * https://cloud.google.com/pubsub/docs/push#receive_push
  */
@@ -22,7 +22,7 @@ import {
   type OperatorRequest,
 } from './request';
 
-/** A message that is older is ignored: its time has passed. A compromised key stays compromised. */
+/** The function ignores messages that are older than this, except messages about compromised keys. */
 const MAX_AGE = HOUR;
 
 /** Pub/Sub waits 600 s at most for an answer, and then delivers the message again. */
@@ -47,7 +47,7 @@ export async function receiveMessage(
     const isEvent = message.attributes.eventType !== undefined;
     origin = { trigger: isEvent ? 'secret-manager' : 'operator', messageId };
     const kind = kindOf(message, rotator.secrets);
-    if (kind.kind === 'ignore') return ignored('this event asks for nothing');
+    if (kind.kind === 'ignore') return ignored("this event doesn't request a rotation");
     const request: OperatorRequest =
       kind.kind === 'rotate'
         ? { kind: 'rotate', secrets: kind.secrets, force: true, dryRun: false }
@@ -108,15 +108,15 @@ type JsonObject = Readonly<Partial<Record<string, unknown>>>;
 /** The fields of requests, which no push message has. */
 const REQUEST_FIELDS = ['secrets', 'force', 'dryRun', 'compromised', 'all', 'since', 'revokeFirst'];
 
-/** Whether the beginning of a long body is that of a push message. A whole body is recognized by `isPush`. */
+/** Whether a long body begins like a push message. `isPush` recognizes a whole body. */
 export function beginsLikePush(start: Buffer): boolean {
   const text = start.subarray(0, 1024).toString('latin1');
   return /^(\xef\xbb\xbf)?\s*\{\s*"(message|subscription|deliveryAttempt)"\s*:/.test(text);
 }
 
 /**
- * Whether a body is a push message, also a malformed one. Only its shape decides, because the framework and proxies can change
- * its headers.
+ * Whether a body is a push message, even a malformed one. Only the shape of the body decides, because the framework and
+ * proxies can change headers.
  */
 export function isPush(body: Buffer): boolean {
   if (!body.includes('"message"') && !body.includes('"subscription"')) return false;
@@ -144,7 +144,7 @@ function parseMessage(body: Buffer): Message {
   if (typeof messageId !== 'string' || !/^[\w.:/-]{1,128}$/.test(messageId)) {
     throw invalidRequest("the push message has no valid 'messageId'");
   }
-  // Without it a redelivery would rotate again.
+  // Without the publish time, a redelivery would rotate again.
   if (publishedAt === undefined) {
     throw invalidRequest("the push message has no valid 'publishTime'");
   }
@@ -180,7 +180,7 @@ function kindOf({ attributes, data }: Message, configured: readonly Secret[]): M
   const secrets = configured.filter((secret) => isSameSecret(secret, rotated));
   if (secrets.length > 0) return { kind: 'rotate', secrets };
   throw new RotationError('SECRET_NOT_CONFIGURED', {
-    problem: `Secret Manager asks to rotate ${rotated.name}, which isn't a configured secret. Nothing was done.`,
+    problem: `Secret Manager requested the rotation of ${rotated.name}, which isn't a configured secret. Nothing was done.`,
     action: 'Add the secret to SECRETS, or remove the topic from the secret.',
   });
 }

@@ -25,7 +25,7 @@ interface StatusRequest {
 interface CompromiseRequest {
   readonly kind: 'compromise';
   readonly secrets: readonly Secret[];
-  /** A version that was created since then contains a key that isn't compromised. */
+  /** A version that was created since this time contains a key that isn't compromised. */
   readonly since?: number | undefined;
   readonly revokeFirst: boolean;
   readonly reason?: string | undefined;
@@ -33,12 +33,12 @@ interface CompromiseRequest {
 
 export type OperatorRequest = RotateRequest | StatusRequest | CompromiseRequest;
 
-/** The clock of an operator can be ahead of ours by this much. */
+/** The clock of an operator can be ahead of the function's clock by this much. */
 const CLOCK_DIFFERENCE = 5 * MINUTE;
 
 const flag = (name: string) => v.optional(v.boolean(`'${name}' isn't true or false`), false);
 
-// The library accepts a list as an object.
+// valibot would accept a list as an object.
 const Body = v.pipe(
   v.custom<object>(
     (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
@@ -235,11 +235,11 @@ function findSecret(name: string, index: number, configured: readonly Secret[]):
 /** The longest body of a request, in bytes. */
 export const MAX_REQUEST_BYTES = 16 * 1024;
 
-/** If a body is announced as longer, these bytes decide which limit it has. */
+/** If `content-length` exceeds MAX_REQUEST_BYTES, the first bytes decide which limit the body has: at least this many. */
 const START_BYTES = 64;
 
 /**
- * Reads a request's body up to the limit. The rest of the request is read and dropped, because a client that sends everything
+ * Reads a request's body up to the limit. Drops the remaining bytes, but reads them: a client that sends its whole request
  * before it reads would otherwise never get the answer.
  *
  * @param limitOf returns the limit of a body longer than 16 KiB, from its beginning; default 16 KiB

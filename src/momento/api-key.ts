@@ -14,7 +14,7 @@ interface KeyFacts {
   readonly id?: string | undefined;
   /** Milliseconds since the epoch. */
   readonly issuedAt?: number | undefined;
-  /** Milliseconds since the epoch. Unset for a v2 key that never expires; keys of older kinds might not contain it. */
+  /** Milliseconds since the epoch. Unset for a v2 key that never expires, and for older keys without an expiry. */
   readonly expiresAt?: number | undefined;
 }
 
@@ -64,7 +64,7 @@ export function isEpochSeconds(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 1e9 && value < 1e11;
 }
 
-/** If its expiry or id is invalid, the text isn't a key. Ignoring an invalid expiry would make it a key that never expires. */
+/** A text with an invalid expiry or id isn't a key. If an invalid expiry were ignored, the key would never expire. */
 function readV2(claims: Claims): KeyFacts | undefined {
   const { jti, exp } = claims;
   if (jti !== undefined && !isId(jti)) return undefined;

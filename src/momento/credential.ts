@@ -8,7 +8,7 @@ import { firstPayload, InvalidPayload, readPayload, type Issued, type Payload } 
 /** Secret Manager's limit for one payload, in bytes. */
 const MAX_PAYLOAD_BYTES = 64 * 1024;
 
-/** Room for a longer key and refresh token: a key that can't be stored must not be issued. `readKeyInfo` limits the rest. */
+/** Room for a longer key, refresh token and `key_info`, because no key must be issued that can't be stored. */
 const GROWTH_BYTES = 2 * 1024;
 
 /**
@@ -43,12 +43,12 @@ export class Credential implements StoredCredential {
     this.kind = key.kind;
     this.keyId = key.id;
     this.endpoint = description.endpoint;
-    // Somebody might have replaced the key in the payload. Then the description is that of the old key.
+    // If somebody replaced only the key in the payload, the description still describes the old key.
     const isOther =
       key.id !== undefined && description.keyId !== undefined && key.id !== description.keyId;
     const known = isOther ? {} : description;
     this.role = known.role;
-    // The lifetime of the next key depends on it, so the description must be that of this key.
+    // The lifetime of the next key depends on the time of issue, so the description must certainly describe this key.
     this.issuedAt = key.issuedAt ?? (known.keyId === key.id ? known.issuedAt : undefined);
     this.expiresAt =
       (key.kind === 'v2' ? key.expiresAt : undefined) ??
@@ -90,7 +90,7 @@ export class Credential implements StoredCredential {
     return this.#payload.refreshToken;
   }
 
-  /** The error for a payload without the key's expiry. The SDK's refresh needs one. */
+  /** The error for a payload without the key's expiry, which a refresh through the SDK needs. */
   get missingExpiry(): RotationError | undefined {
     return this.#payload.description.expiresAt === undefined
       ? this.#payload.missingExpiry()
@@ -133,6 +133,6 @@ function fingerprint(secret: string): string {
 
 function payloadTooLong(bytes: number): InvalidPayload {
   return new InvalidPayload(
-    `it is ${bytes} bytes long, and Secret Manager stores ${MAX_PAYLOAD_BYTES}`,
+    `it is ${bytes} bytes long, and Secret Manager stores at most ${MAX_PAYLOAD_BYTES}`,
   );
 }

@@ -5,7 +5,7 @@ import { RotationError, type RotationErrorOptions } from '../errors';
 
 const WAIT = 'Wait for the next run.';
 
-/** MOMENTO_UNAVAILABLE. @param problem continues the host's name */
+/** MOMENTO_UNAVAILABLE. @param problem the end of a sentence that begins with the host */
 export function unavailable(
   host: string,
   problem: string,

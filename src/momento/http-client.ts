@@ -13,9 +13,9 @@ import { connectionFailed, unavailable } from './errors';
 
 export interface Exchange {
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** With its query. */
+  /** The path and the query. */
   readonly path: string;
-  /** The header's whole value. */
+  /** The value of the header `Authorization`. */
   readonly authorization: string;
   /** Sent as JSON. */
   readonly body?: object | undefined;
@@ -24,9 +24,9 @@ export interface Exchange {
 export interface HttpAnswer {
   readonly status: number;
   readonly retryAfter: string | undefined;
-  /** Decoded, without a byte order mark. Undefined if decoding failed or the answer was too long. */
+  /** The decoded body, without a byte order mark. Undefined if decoding failed or the answer was too long. */
   readonly text: string | undefined;
-  /** Why `text` is undefined. Continues "it". */
+  /** Why `text` is undefined, as the end of a sentence that begins with "it". */
   readonly problem?: string | undefined;
 }
 
@@ -46,7 +46,7 @@ const TLS = { rejectUnauthorized: true };
 
 /** Sends requests to one server, through the proxy if one is configured. Redirects aren't followed. */
 export class HttpClient {
-  /** For messages. */
+  /** The host, for messages. */
   readonly host: string;
   readonly #base: URL;
   readonly #clock: Clock;
@@ -55,7 +55,7 @@ export class HttpClient {
   readonly #proxy: URL | undefined;
   readonly #agent: http.Agent;
 
-  /** @param base only emulators have plaintext addresses, and they are never called through a proxy */
+  /** @param base an address with `http:` belongs to an emulator, which is never called through a proxy */
   constructor(base: URL, { clock, timeoutMs = TIMEOUT, maxBytes = MAX_BYTES }: HttpOptions) {
     this.host = base.host;
     this.#base = base;
@@ -73,8 +73,8 @@ export class HttpClient {
   }
 
   /**
-   * @throws RotationError MOMENTO_UNAVAILABLE or CERTIFICATE_NOT_TRUSTED without a complete answer. The outcome is unknown
-   *   if a connection existed and the request changes something
+   * @throws RotationError MOMENTO_UNAVAILABLE or CERTIFICATE_NOT_TRUSTED if no complete answer arrives. The outcome is
+   *   unknown if a connection existed and the method isn't GET
    */
   async send(
     exchange: Exchange,
@@ -191,10 +191,10 @@ export class HttpClient {
 
 const OTHER_PROTOCOL = 'answered with another protocol (HTTP 101)';
 
-/** A failure without an error of Node.js. */
+/** A failure for which Node.js has no error. */
 class FailedExchange extends Error {
   constructor(
-    /** Continues the host's name. */
+    /** The end of a sentence that begins with the host. */
     readonly problem: string,
   ) {
     super(problem);

@@ -25,9 +25,9 @@ import { inconclusive, Sdk } from './sdk';
 interface MomentoOptions {
   /** `host:port` of an emulator in place of Momento (gRPC). */
   readonly emulator?: string | undefined;
-  /** The same for the key API (HTTP). */
+  /** `host:port` of an emulator in place of Momento's key API (HTTP). */
   readonly keyApiEmulator?: string | undefined;
-  /** The host to verify v2 keys with if the payload names none. */
+  /** The host that verifies a v2 key if its payload contains no host. */
   readonly endpoint?: string | undefined;
   /** The path of the refresh of v2 keys. */
   readonly refreshPath?: string | undefined;
@@ -38,7 +38,7 @@ export class MomentoKeys implements KeySource {
   readonly issuer = 'Momento';
   readonly newCredential = 'a new key from the Momento console';
   readonly #options: MomentoOptions;
-  /** All sessions share both, because Momento limits the rate of the account. */
+  /** All sessions share the limiter, because Momento limits the rate of the account. */
   readonly #limiter: RateLimiter;
   readonly #sdk: Sdk;
   readonly #waitingLists: WaitingLists = new Map();
@@ -83,7 +83,7 @@ interface SessionServices {
 export class MomentoSession implements KeySession {
   readonly #options: SessionServices;
   #managementKey: Promise<ManagementKey | RotationError> | undefined;
-  /** New management keys. They are verified by listing keys. */
+  /** New management keys, which must be able to list keys. */
   readonly #managementKeys = new WeakSet<StoredCredential>();
 
   constructor(options: SessionServices) {
@@ -229,7 +229,7 @@ export class MomentoSession implements KeySession {
       : sdk.check(credential, host, limits);
   }
 
-  /** The host of a v2 key; undefined if neither the payload nor the configuration names it. Older keys contain theirs. */
+  /** The host of a v2 key; undefined if it isn't known. Empty for an older key, which contains its host. */
   #hostOf({ kind, endpoint }: Credential): string | undefined {
     if (kind !== 'v2') return '';
     return endpoint ?? (this.#options.endpoint === '' ? undefined : this.#options.endpoint);

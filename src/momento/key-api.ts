@@ -34,7 +34,7 @@ export const PRIORITY = {
   revoke: 5,
 } as const;
 
-/** Less than the room that a payload must have for the next key (GROWTH_BYTES). */
+/** The longest `key_info` that is stored. It must be shorter than GROWTH_BYTES, the room for the next key in a payload. */
 const MAX_KEY_INFO_LENGTH = 1024;
 
 const KEYS_PER_PAGE = 100;
@@ -48,7 +48,7 @@ interface KeyApiOptions {
   readonly emulator?: string | undefined;
   readonly refreshPath?: string | undefined;
   readonly limiter: RateLimiter;
-  /** Whether its calls go before those of all others. */
+  /** Whether the calls of this instance go before the calls of all other instances. */
   readonly isUrgent?: boolean | undefined;
   readonly clock: Clock;
   /** The name of the secret with the management key, for messages. */
@@ -58,7 +58,7 @@ interface KeyApiOptions {
   readonly http?: Omit<HttpOptions, 'clock'> | undefined;
 }
 
-/** Lists of keys that no call was made for yet, by what must be equal to share them. */
+/** Lists of keys whose first call hasn't begun, by priority, deadline and API key. Equal requests share a list. */
 export type WaitingLists = Map<string, Promise<KeyList>>;
 
 export interface MintRequest {
@@ -112,7 +112,7 @@ export class KeyApi {
     this.#http = new HttpClient(new URL(address), { clock, ...http });
   }
 
-  /** For messages. */
+  /** The host, for messages. */
   get host(): string {
     return this.#http.host;
   }
@@ -158,13 +158,13 @@ export class KeyApi {
         ? 'The refresh token is invalid, or its key has expired or was revoked.'
         : status === 403
           ? 'The refresh token was already used, or the account is locked. An earlier run or another deployment might have used the token.'
-          : 'Momento documents no such answer to this request.',
+          : "Momento doesn't document this answer.",
     );
   }
 
   /**
-   * Every key of the account, as it is after this call. Entries that can't be read are skipped and counted. Callers that wait for
-   * the rate limiter at the same time share one list: 400 secrets whose keys leaked would otherwise read 400 long ones.
+   * Lists every key of the account. Entries that can't be read are skipped and counted. Callers that wait for the rate limiter
+   * at the same time share one list. Otherwise a response for 400 compromised keys would read 400 long lists.
    */
   list(apiKey: string, limits: CallLimits): Promise<KeyList> {
     const { waitingLists = new Map<string, Promise<KeyList>>() } = this.#options;
@@ -205,7 +205,7 @@ export class KeyApi {
   /**
    * Waits until this many keys can be revoked at once.
    *
-   * @returns must be called right before the revocations
+   * @returns a function to call right before the revocations
    */
   async waitToRevoke(slots: number, { deadline }: CallLimits): Promise<() => void> {
     const { limiter } = this.#options;
@@ -224,7 +224,7 @@ export class KeyApi {
   }
 
   /**
-   * Verifies a key by listing keys with it. Most keys aren't allowed to, but 403 also shows that Momento accepts the key.
+   * Verifies a key by listing keys with it. Most keys can't list keys, but 403 also shows that Momento accepts the key.
    *
    * @param mustList whether to reject a key that isn't allowed to list keys
    */
@@ -236,7 +236,7 @@ export class KeyApi {
     const exchange = { method: 'GET', path: '/api-keys?limit=1', authorization: apiKey } as const;
     const answer = await this.#send(exchange, priority, limits, 'the verification of a key');
     const { status } = answer;
-    // Momento's errors are JSON. Another 403 comes from something between, such as a firewall.
+    // Momento's errors are JSON. A 403 without JSON comes from a system on the way, such as a firewall.
     const isDenied = status === 403 && readFields(answer) !== undefined;
     if (isSuccess(answer) || (isDenied && !mustList)) return { verdict: 'accepted' };
     if (status === 403 && !isDenied) {
@@ -252,7 +252,7 @@ export class KeyApi {
     this.#http.close();
   }
 
-  /** Retries only later pages. If they failed, the caller's retry would read all pages again. */
+  /** Reads a page. Retries every page except the first, because the caller's retry would read all pages again. */
   #repeatedPage(
     apiKey: string,
     token: string,
@@ -285,7 +285,7 @@ export class KeyApi {
     if (!isSuccess(answer)) throw this.#unexpected(answer, 'list keys', 'the list of keys');
     const page = readPage(answer);
     if (page === undefined) {
-      throw unavailable(this.host, "answered the list of keys with something that isn't one");
+      throw unavailable(this.host, 'answered with an invalid list of keys');
     }
     return page;
   }
@@ -422,7 +422,7 @@ function isSuccess({ status }: HttpAnswer): boolean {
   return status >= 200 && status < 300;
 }
 
-/** Seconds, or a date. */
+/** Reads the header `Retry-After`, which contains seconds or a date. */
 function readRetryAfter(header: string | undefined, now: number): number {
   if (header === undefined) return 0;
   const ms = /^\d+$/.test(header) ? Number(header) * SECOND : Date.parse(header) - now;

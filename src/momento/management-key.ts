@@ -16,8 +16,8 @@ interface StoredKey {
 }
 
 /**
- * If Momento refuses the newest management key, the newest one that Momento accepts takes its place. Two processes can respond
- * to its compromise at the same time: one of them can revoke the key that the other one is about to add.
+ * If Momento refuses the newest management key, the newest key that Momento accepts is used. Two processes can respond to a
+ * compromised management key at the same time. Then one process can revoke the key that the other is about to add.
  */
 export class ManagementKey {
   readonly #secret: ManagementKeySecret;
@@ -66,7 +66,7 @@ export class ManagementKey {
     ];
   }
 
-  /** Whether a key is one of those that were used. */
+  /** Whether this object has used the key. */
   includes({ fingerprint }: { readonly fingerprint: string }): boolean {
     return this.#fingerprints.has(fingerprint);
   }
@@ -95,12 +95,11 @@ export class ManagementKey {
     return this.#call((apiKey) => this.#api.mint(apiKey, request, limits));
   }
 
-  /** Never uses another key: that one could be the key to revoke. */
+  /** Never falls back to another management key, because that key could be the one to revoke. */
   revoke(keyId: string, limits: CallLimits): Promise<void> {
     return this.#api.revoke(this.#key.apiKey, keyId, limits);
   }
 
-  /** Forgets the key. */
   forget(): void {
     this.#isForgotten = true;
     this.#key = { ...this.#key, apiKey: '' };
@@ -152,7 +151,7 @@ function parseManagementKey(
   if (kind !== 'v2') {
     throw managementKeyInvalid(name, "it isn't a v2 key, and only v2 keys can manage keys");
   }
-  // The rotator excludes it from its own keys by id, so that it never revokes it.
+  // The rotator recognizes the management key by its id, so that it never revokes the key.
   if (keyId === undefined) throw managementKeyInvalid(name, 'it has no id');
   if (expiresAt <= now) throw managementKeyInvalid(name, `it expired at ${isoTime(expiresAt)}`);
   return { number, apiKey, keyId, fingerprint };

@@ -15,7 +15,7 @@ const MAX_UNKNOWN_OUTCOMES = 3;
 
 export type Minter = Pick<ManagementKey, 'list' | 'count' | 'mint'>;
 
-/** Identifies the rotator's own keys. It is compared as a whole. */
+/** The description of the keys that the rotator mints for a secret. The rotator recognizes these keys by the whole text. */
 export function descriptionOf({ name }: SecretName): string {
   return `momento-key-rotator ${name}`;
 }
@@ -53,7 +53,7 @@ export function mint(
   };
 }
 
-/** Adds the number of the account's keys to the error, because Momento limits it. */
+/** Mints a key. If Momento limits the call, the error names the number of the account's keys, which Momento also limits. */
 async function mintOrCount(
   managementKey: Minter,
   request: MintRequest,
@@ -70,8 +70,8 @@ async function mintOrCount(
 }
 
 /**
- * Accepts a key without a description, because the key itself is usable. It rejects a key with another role or lifetime.
- * Without an id, the rotator couldn't see that a version references the key, and would revoke it.
+ * Checks a minted key. A key without a description is usable, so it is accepted. A key with another role or lifetime isn't.
+ * A key without an id isn't accepted either: the rotator couldn't see that a version references it, and would revoke it.
  */
 function accept(
   answer: Fields,
@@ -122,7 +122,7 @@ interface KnownTerms {
 const NOT_FOUND =
   "The configuration doesn't contain it. Neither the newest version nor Momento's list of keys contains the time of issue of the current key.";
 
-/** @returns an error if the list can't complete them either */
+/** @returns an error if the list of keys can't complete the terms either */
 function knownTerms(
   { name, role: configured, lifetimeMs: configuredMs }: Secret,
   credential: Credential | undefined,

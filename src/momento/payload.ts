@@ -3,7 +3,7 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { isEpochSeconds, isId, readKey } from './api-key';
 
-/** A payload in one of the formats. It contains secrets, so only a private field of a Credential contains it. */
+/** A payload in one of the formats. A payload contains secrets, so only a private field of a Credential contains one. */
 export interface Payload {
   readonly apiKey: string;
   readonly refreshToken: string | undefined;
@@ -41,7 +41,7 @@ export interface Issued {
   readonly keyInfo?: Fields | undefined;
 }
 
-/** PAYLOAD_INVALID. Other errors quote `reason`. */
+/** The error PAYLOAD_INVALID. Errors with other codes quote its `reason`. */
 export class InvalidPayload extends RotationError {
   constructor(readonly reason: string) {
     super('PAYLOAD_INVALID', {
@@ -113,7 +113,7 @@ class BareKey implements Payload {
   }
 }
 
-/** The console has changed the name of this field. Newest first. */
+/** The names that the console has used for the field with the key, newest first. */
 const CONSOLE_KEY_FIELDS = ['apiKey', 'authToken', 'apiToken'] as const;
 
 /** The JSON that the Momento console downloads: `apiKey`, `refreshToken`, `validUntil`, and other fields. */
@@ -208,7 +208,7 @@ class ApiJson implements Payload {
       replaceFields(this.#fields, {
         api_key: apiKey,
         refresh_token: refreshToken,
-        // The old description is that of the previous key.
+        // The stored `key_info` describes the previous key, so it isn't kept.
         key_info: keyInfo ?? (expiresAt === Infinity ? undefined : expiry),
       }),
     );
@@ -311,7 +311,7 @@ function asNumber(value: unknown): number | undefined {
   return typeof value === 'number' ? value : undefined;
 }
 
-/** Replaces fields in place. It removes a field whose new value is undefined. */
+/** A copy with changed values and the same order of fields, without fields whose new value is undefined. */
 function replaceFields(fields: Fields, changes: Fields): Fields {
   const entries = Object.entries({ ...fields, ...changes });
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined));

@@ -18,8 +18,8 @@ export interface RefreshServices {
 }
 
 /**
- * The next key by a refresh. Repeating an attempt with an unknown outcome is safe, so their number isn't limited. Momento
- * refuses a v2 token that was already used. Whether a v1 token works only once isn't documented.
+ * The next key by a refresh. An attempt with an unknown outcome can be repeated without limit: Momento refuses a v2 token that
+ * was already used. Momento doesn't document whether a v1 token works only once.
  */
 export function refresh(
   secret: SecretName,
@@ -38,7 +38,7 @@ export function refresh(
       const action = `Create a new API key with a refresh token in the Momento console and store it as a new version of ${secret.name}, or ${mintInstead(isV2 ? 'v2' : 'older')}.`;
       if (current.expiresAt <= time) return keyExpired(secret.name, current.expiresAt, action);
       if (!(error instanceof RefreshRefused)) return error;
-      // For v2 only 403 means that the token was already used. For v1 Momento documents no such answer.
+      // For v2 only 403 means that the token was already used. For v1 Momento doesn't document the answer to a used token.
       if (answerLost && (!isV2 || error.answer === 'HTTP 403'))
         return refreshAnswerLost(isV2, action);
       const problem = `Momento refused to refresh the key of ${secret.name} (${error.answer}). ${error.reason}`;
@@ -96,7 +96,7 @@ export function acceptV1(current: Credential, answer: V1Answer, now: number): Is
   if (key === undefined) throw invalidIssue('refresh', "its key isn't a Momento API key");
   const warnings: string[] = [];
   const seconds = answer.expiresAt.epoch();
-  // The payload's formats can't contain other times.
+  // A payload can contain only an expiry in valid epoch seconds.
   const expiries = [isEpochSeconds(seconds) ? seconds * SECOND : undefined, key.expiresAt];
   const validExpiry = expiries.find((time) => time !== undefined && time > now);
   if (validExpiry === undefined) {

@@ -13,13 +13,15 @@ export interface RenewalServices extends RefreshServices {
 }
 
 /**
- *   the newest version contains           | without a management key | with one
- *   --------------------------------------+--------------------------+---------
- *   anything, and a role is configured    | (not a configuration)    | mint
- *   a v1 or legacy key, a refresh token   | refresh through the SDK  | the same
- *   a v2 key and its refresh token        | refresh over HTTP        | mint
- *   a v2 key without one                  | blocked                  | mint
- *   a v1 or legacy key without one        | blocked                  | blocked
+ * How the next key is obtained, by the newest version:
+ *
+ *   newest version                        | no management key        | management key
+ *   --------------------------------------+--------------------------+------------------------
+ *   any, and a role is configured         | (invalid configuration)  | mint
+ *   v1 or legacy key, refresh token       | refresh through the SDK  | refresh through the SDK
+ *   v1 or legacy key, no refresh token    | blocked                  | blocked
+ *   v2 key, refresh token                 | refresh over HTTP        | mint
+ *   v2 key, no refresh token              | blocked                  | mint
  *
  * @param current undefined for a secret without a readable version
  * @returns the error that blocks the rotation, if there is one

@@ -22,9 +22,9 @@ import { InvalidPayload } from './payload';
 
 const NO_LOG = new NoopMomentoLoggerFactory();
 
-/** The limit for the verification of a key. */
+/** How long the verification of a key can take. */
 const CHECK_TIMEOUT = 10 * SECOND;
-/** For each host, so that a silent host doesn't delay others. Each call opens a connection. */
+/** How many calls to one host can be in progress. Each call opens a connection. A silent host doesn't delay other hosts. */
 const MAX_CALLS = 24;
 
 /** An error response of the SDK. */
@@ -45,7 +45,7 @@ export class Sdk {
     this.#emulator = emulator;
   }
 
-  /** The host of a key. v1 and legacy keys contain theirs. */
+  /** The host of a key. v1 and legacy keys contain their host, so only v2 keys need `endpoint`. */
   host(credential: Credential, endpoint = ''): string {
     return this.#provider(credential, endpoint).getControlEndpoint();
   }
@@ -188,7 +188,7 @@ export function callFailed(host: string, error: SdkError): RotationError {
   return unavailable(host, answer, { outcomeUnknown: true });
 }
 
-/** The result of a verification if Momento neither accepted nor rejected the key, because of this error. */
+/** The result of a verification in which an error left open whether Momento accepts the key. */
 export function inconclusive({ problem }: RotationError): KeyCheck {
   return { verdict: 'inconclusive', problem: problem.replace(/\.$/, '') };
 }

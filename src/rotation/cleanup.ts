@@ -32,7 +32,7 @@ export interface CleanupInput {
   readonly newest: Version;
   /** The id of the key in the newest version. */
   readonly keyId?: string | undefined;
-  /** Whether versions can be cleaned up: only if it is certain which version is the newest. */
+  /** Whether it is certain which version is the newest. Otherwise no version is disabled or destroyed. */
   readonly isCertain: boolean;
   /** Why nothing can be cleaned up: the newest key isn't verified. */
   readonly blocked?: Failure | undefined;
@@ -41,8 +41,8 @@ export interface CleanupInput {
 interface CleanupPlan extends VersionPlan {
   readonly input: CleanupInput;
   /**
-   * The keys that might be orphaned, as `revoke`. Never rejects. Versions don't wait for it, because the issuer's list of keys
-   * can take two minutes.
+   * The keys that might be orphaned. This promise never rejects. Versions are changed without waiting for this promise, because
+   * the issuer's list of keys can take two minutes.
    */
   readonly candidates: Promise<KeyPlan>;
 }
@@ -56,7 +56,7 @@ interface KeyPlan {
   readonly liveKeys?: number | undefined;
 }
 
-/** The effects of a cleanup, or those that a dry run plans. */
+/** The effects of a cleanup, or the planned effects in a dry run. */
 export interface Cleanup extends VersionPlan, KeyPlan {}
 
 const NO_VERSIONS: VersionPlan = { disable: [], destroy: [] };
@@ -76,7 +76,7 @@ export function planCleanup(run: Run, input: CleanupInput): CleanupPlan {
   return { ...due, input, candidates: listCandidates(run, input) };
 }
 
-/** The plan as a dry run reports it. Its keys are those that a real run revokes after it has disabled the versions. */
+/** The plan as a dry run reports it. Its keys are orphaned once the versions in the plan are disabled. */
 export async function describePlan(
   run: Run,
   { input, disable, destroy, candidates }: CleanupPlan,
@@ -97,7 +97,7 @@ export async function applyCleanup(run: Run, plan: CleanupPlan): Promise<Cleanup
   const remaining = versions.map((version): Version =>
     disabledNow.has(version.number) ? { ...version, state: 'DISABLED' } : version,
   );
-  // Candidates that a version references must not wait for the rate limiter.
+  // Drop referenced candidates first, because every key in a batch takes a slot of the rate limiter.
   const keys = await keepOrphans(run, candidates, remaining);
   const revoked = await revokeOrphans(run, keys.revoke, remaining);
   return {
@@ -122,8 +122,8 @@ function blockedCleanup(blocked: Failure, { failures, warnings, liveKeys }: Clea
 }
 
 /**
- * Lists the keys of the secret that might be orphaned. The list is read for minted secrets without `REVOKE`, too: the number
- * of live keys shows in the log.
+ * Lists the keys of the secret that might be orphaned. For minted keys the list is read even without `REVOKE`, because the log
+ * contains the number of live keys.
  */
 async function listCandidates(run: Run, { inspection, keyId }: CleanupInput): Promise<KeyPlan> {
   const { secret, session, unsaved, policy, clock, deadlines } = run;
@@ -145,7 +145,7 @@ async function listCandidates(run: Run, { inspection, keyId }: CleanupInput): Pr
   } catch (thrown) {
     if (!policy.revoke) return NO_KEYS;
     const failure: Failure = { step: 'revoke', error: notRevoked(toRotationError(thrown)) };
-    // A refreshed secret doesn't need the management key.
+    // If the keys are refreshed, the rotation doesn't need the management key, so the failure is only a warning.
     return isMinted || failure.error.code === 'INTERNAL'
       ? { ...NO_KEYS, failures: [failure] }
       : { ...NO_KEYS, warnings: failuresAsWarnings([failure]) };
@@ -204,8 +204,8 @@ async function lookUp(
 }
 
 /**
- * Revokes orphaned keys that were just looked up, and looks references up again before each later batch. If the rate limiter
- * delays the first batch, it is looked up again, too. The next run continues.
+ * Revokes orphaned keys whose references were just looked up. Looks references up again before each later batch, and before
+ * the first batch if the rate limiter delayed it. The next run revokes the remaining keys.
  */
 async function revokeOrphans(
   run: Run,
@@ -334,7 +334,7 @@ export function failuresAsWarnings(failures: readonly Failure[]): string[] {
   ]);
 }
 
-/** The cause of a failure, if it is an error of its own. */
+/** The cause of a failure as a warning, if the cause is a RotationError, too. */
 export function causeAsWarning({ step, error: { cause } }: Failure): string[] {
   return cause instanceof RotationError ? failuresAsWarnings([{ step, error: cause }]) : [];
 }

@@ -3,8 +3,8 @@
  *
  * 1. A new key is issued, verified and added, as in a rotation. If that fails, nothing is revoked or disabled.
  * 2. Every other key of the secret is revoked: those in its versions, and those with its description.
- * 3. The issuer is asked until it rejects each of them, and the next version numbers are read again. If another process added
- *    a compromised key meanwhile, the response starts again.
+ * 3. The old keys are verified until the issuer rejects them, and the next version numbers are read again. If another process
+ *    added a compromised key meanwhile, the response starts again.
  * 4. Every version but the newest is disabled. Versions that another attempt must read stay enabled.
  *
  * A process can end after any of these calls. The next attempt counts a version that was added since the request as the new
@@ -41,18 +41,18 @@ import { verifyNewest, verifyOrInconclusive } from './verify';
 /** How often a response starts again because another process added a version. */
 const MAX_RESTARTS = 3;
 
-/** For how long the issuer is asked whether it rejects the old keys. */
+/** How long a response waits for the issuer to reject the old keys. */
 const REJECTED_WITHIN = 60 * SECOND;
 
 const FIRST_REVOKE_PAUSE = 0.5 * SECOND;
 const LONGEST_REVOKE_PAUSE = 5 * SECOND;
 
 export interface CompromiseOptions {
-  /** A version that was created since then contains the new key, unless an older version contains it, too. */
+  /** The newest version contains the new key if it was created since this time, and no older version contains the same key. */
   readonly since?: number | undefined;
   /** Revoke the old keys before a new one is issued. */
   readonly revokeFirst: boolean;
-  /** The operator's words. */
+  /** The operator's reason for the request. */
   readonly reason?: string | undefined;
 }
 
@@ -61,18 +61,18 @@ export interface CompromiseRun extends Run {
   readonly hasManagementKey: boolean;
   /** The keys in the newest versions of all configured secrets, as they were at most ten seconds ago. */
   readonly newestKeys: () => Promise<readonly NewestKey[]>;
-  /** All configured secrets. The newest keys of the others are left alone. */
+  /** All configured secrets. The response doesn't revoke the newest keys of other secrets. */
   readonly configured: readonly Secret[];
   /**
-   * Works in a session with a list of keys of its own.
+   * Runs `work` in a new session, which reads the list of keys again.
    *
-   * @param version the newest version of this secret, which contains the management key if the secret is that of the
-   *   management key. Unlike `latest`, a number doesn't lag
+   * @param version the newest version of this secret. If the secret is that of the management key, the session reads the
+   *   management key from this version. Unlike `latest`, a number doesn't lag
    */
   readonly inSession: <T>(version: number, work: (session: KeySession) => Promise<T>) => Promise<T>;
   /** Called when the attempt to issue a new key has ended. */
   readonly onRenewed: () => void;
-  /** Resolves when that is so for another secret of the request, which is named; at once for other secrets. */
+  /** Resolves when the attempt to issue a key for another secret of the request has ended. For all other secrets: at once. */
   readonly renewalOf: (name: string) => Promise<void>;
 }
 
@@ -94,7 +94,7 @@ export async function respond(run: CompromiseRun): Promise<RunResult> {
   return record.earlierName === undefined ? toResponse(run, record, old) : resultOf(run, record);
 }
 
-/** The steps. Returns `restart` if another process added a version that makes them necessary again. */
+/** Runs the steps once. Returns `restart` if another process added a version, so that the steps must run again. */
 async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord | 'restart'> {
   const { timings, policy } = run;
   const inspection = await timings.measure('inspect', () => inspect(run, permissionsFor(policy)));
@@ -110,7 +110,7 @@ async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord 
   run.onRenewed();
   if (added === 'restart') return added;
   if (added.key === undefined) {
-    // The operator must know which old keys work.
+    // The result must name the old keys that still work.
     await verifyOldKeys(run, old);
     return withRejectedKey(run, added.record, old);
   }
@@ -123,7 +123,7 @@ async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord 
     );
     if (newest === undefined) return 'restart';
 
-    // Step 4, without etags: whatever changed a version meanwhile, its key is compromised.
+    // Step 4, without etags: a version with a compromised key must be disabled even if it changed meanwhile.
     const numbers = old.versionsToDisable(newest.version.number);
     const enabled = numbers.map((number): Version => ({ number, state: 'ENABLED', createdAt: 0 }));
     const soon = { ...run, deadlines: run.deadlines.before(TIME_FOR_LAST_CALLS) };
@@ -136,7 +136,7 @@ async function respondOnce(run: CompromiseRun, old: OldKeys): Promise<RunRecord 
   }
 }
 
-/** After a failed `revokeFirst`, the impact is that applications are rejected: their key is revoked. */
+/** Lets the result report that applications are being rejected, if `revokeFirst` revoked their key and no new key was added. */
 function withRejectedKey({ keys }: Run, record: RunRecord, old: OldKeys): RunRecord {
   const current = record.inspection?.current;
   if (current === undefined || !old.isRejected(current.credential)) return record;
@@ -151,8 +151,8 @@ type Added =
   | { readonly record: RunRecord; readonly key?: undefined };
 
 /**
- * The newest version, if an earlier attempt added it after the request. If an older version contains its key, too, an
- * operator put an old key back. As long as a version can't be read, that isn't known.
+ * The newest version, if an earlier attempt added it after the request. If an older version contains the same key, an
+ * operator stored an old key again. If a later attempt might read more versions, the newest version doesn't count as new.
  */
 async function addedSince(
   run: CompromiseRun,
@@ -202,7 +202,7 @@ async function addKey(
   return verified(run, { ...inspected, renewed, check }, key);
 }
 
-/** Without a clear answer about the new key, no old key is revoked. */
+/** Returns the new key only if the issuer accepted it. Otherwise the response revokes no old key. */
 function verified({ keys: { issuer } }: Run, record: RunRecord, key: CurrentKey): Added {
   const { check } = record;
   if (check?.verdict === 'accepted') return { record, key };
@@ -217,7 +217,7 @@ function verified({ keys: { issuer } }: Run, record: RunRecord, key: CurrentKey)
 /**
  * Revokes the old keys until the issuer rejects them, or until the time is over.
  *
- * @returns the key that applications get then; undefined if it is an old one
+ * @returns the key that applications get afterwards; undefined if that key is an old one
  */
 async function revokeUntilRejected(
   run: CompromiseRun,
@@ -226,10 +226,10 @@ async function revokeUntilRejected(
   old: OldKeys,
 ): Promise<CurrentKey | undefined> {
   const { clock } = run;
-  // Step 4 needs as much time.
+  // Twice, because step 4 also needs this time.
   const deadlines = run.deadlines.before(2 * TIME_FOR_LAST_CALLS);
   const until = deadlines.in(REJECTED_WITHIN);
-  // Another process can have added a version between the inspected one and ours.
+  // Another process might have added a version between the inspected version and the new one.
   let last = inspection.newest?.number ?? 0;
   let newest = added;
   let isOver = false;
@@ -246,7 +246,7 @@ async function revokeUntilRejected(
       await verifyOldKeys(round, old);
       return revoked.length > 0;
     });
-    // A list that is older than the last revocation doesn't show its effect.
+    // After a revocation, another round must list the keys again.
     isOver = (!hasRevoked && !old.canChange) || clock.monotonic() + pause > until;
     if (!isOver) await clock.sleep(pause);
   }
@@ -255,13 +255,13 @@ async function revokeUntilRejected(
     verifyNewest({ ...run, session }, { version, credential }),
   );
   if (check?.verdict !== 'rejected') return newest;
-  // Another response took our key for an old one.
+  // Another response might have revoked the new key as an old one.
   old.add(credential);
   return undefined;
 }
 
 /**
- * The key that applications get: `known`, or that of a newer version. Reads the versions after number `last`.
+ * The key that applications get: `known`, or the key of a newer version. Reads the versions after number `last`.
  *
  * @returns undefined if the newest version contains an old key, or one that the issuer doesn't accept
  */
@@ -289,7 +289,7 @@ function isAdded(run: Run, number: number): Promise<boolean> {
   return exists(run, number + 1, { quotaRetryFor: RETRY_FOR });
 }
 
-/** @param listed the versions that a list shows, if there is one */
+/** @param listed the versions as they were listed; empty if they weren't listed */
 async function readVersions(
   run: Run,
   numbers: readonly number[],
@@ -371,8 +371,8 @@ async function listKeys(
 }
 
 /**
- * The names of other configured secrets whose newest versions contain one of these keys, by the key's id. A secret of the
- * same request gets a new key, too, so its attempt is waited for.
+ * The names of other configured secrets whose newest versions contain one of these keys, by the key's id. If another secret
+ * belongs to the same request, this function waits until the attempt to issue its new key has ended.
  *
  * @throws RotationError if another secret can't be read for now: its key could be one of these
  */
@@ -398,7 +398,7 @@ async function secretsWith(
   return usersAmong(await newestKeys(run, secrets));
 }
 
-/** Step 3: asks the issuer with the keys themselves. */
+/** Step 3: verifies each old key, and records the keys that the issuer rejects. */
 async function verifyOldKeys({ session, deadlines, clock }: Run, old: OldKeys): Promise<void> {
   const limits = { deadline: deadlines.end };
   await Promise.all(
@@ -411,7 +411,7 @@ async function verifyOldKeys({ session, deadlines, clock }: Run, old: OldKeys): 
   );
 }
 
-/** The result of a response that ended before it began, or without a result of its own. */
+/** The result of a response that didn't end before its deadline, or didn't begin. */
 export function notResponded(run: CompromiseRun, failure: Failure): RunResult {
   return toResponse(run, failedRun(failure), new OldKeys());
 }

@@ -5,50 +5,51 @@ import type { RotationError } from '../errors';
 import { retry } from '../retry';
 import { ISSUE_TIMEOUT, type CallLimits } from './ports';
 
-/** A run ends this long before the function's timeout. Then the function still sends its answer. */
+/** A run ends this long before the function's timeout, so that the function can still send its answer. */
 export const TIME_TO_ANSWER = 15 * SECOND;
 
 /** For how long a failing call is retried, unless a longer wait can save a credential. */
 export const RETRY_FOR = 30 * SECOND;
 
 /**
- * How long a run waits for Momento's rate limit. An account limit looks the same and never passes, so the wait is bounded.
+ * How long a run waits if Momento limits its calls. Momento gives the same answer if the account has too many keys. Then
+ * waiting doesn't help, so the wait is bounded.
  */
 export const QUOTA_RETRY_FOR = 2 * MINUTE;
 
-/** No attempt to add a version begins later than this before the end of the run. */
+/** Attempts to add a version begin at least this long before the end of the run. TIME_FOR_LATE_ADD is the exception. */
 export const TIME_TO_ADD = 30 * SECOND;
 
-/** The cleanup ends this long before the run: its last calls must end in time, or the run's result would be lost. */
+/** The last call of a cleanup begins this long before the end of the run. Otherwise the run's result could be lost. */
 export const TIME_FOR_LAST_CALLS = 15 * SECOND;
 
-/** An add that begins after `latestAdd`, because the issue or the verification was slow, is tried for this long. */
+/** If a slow issue or verification ends after `latestAdd`, the run still tries to add the version for this long. */
 export const TIME_FOR_LATE_ADD = 10 * SECOND;
 
-/** No key is issued if less time remains than one attempt and storing its result can take. */
+/** The longest time to issue a key in one attempt and to store it. If less time remains, a run issues no key. */
 export const TIME_TO_ISSUE_AND_ADD = ISSUE_TIMEOUT + TIME_TO_ADD;
 
 /** For how long a failing issue is retried. */
 export const ISSUE_RETRY_FOR = 90 * SECOND;
 
-/** For how long a run whose refresh was refused looks for the version of another run that was first. */
+/** How long a run looks for a newer version after Momento refused its refresh: another run might have used the token first. */
 export const OTHER_RUN_WAIT = 5 * SECOND;
 
-/** For this long after its issue a rejected key might only be unknown yet: keys take seconds to propagate. */
+/** A key takes seconds to propagate. For this long after its issue, Momento might reject a good key. */
 export const PROPAGATION_DELAY = 10 * SECOND;
 
 /** For how long an inconclusive verification is retried. */
 export const VERIFY_RETRY_FOR = 15 * SECOND;
 
-/** A minted key can be orphaned from this age on. A younger key might belong to a run that is about to add it. */
+/** Only a minted key that is older than this can count as orphaned. Another run might be about to add a younger key. */
 export const ORPHAN_AGE = HOUR;
 
-/** A rejected newest version that is younger isn't replaced: its key might be unknown to a part of Momento. */
+/** A run doesn't replace a rejected newest version that is younger than this: a part of Momento might not know its key yet. */
 export const REPLACE_REJECTED_AGE = HOUR;
 
 /**
- * A minted key is added within this time or never. After `ORPHAN_AGE` another run could revoke it. The 15 minutes between
- * them allow for clocks that differ between instances.
+ * A run adds a minted key within this time or never, because after `ORPHAN_AGE` another run could revoke the key. The
+ * difference of 15 minutes allows for clocks that differ between instances.
  */
 export const MINTED_KEY_ADD_WITHIN = ORPHAN_AGE - 15 * MINUTE;
 
@@ -79,14 +80,14 @@ export class Deadlines {
     return this.clock.monotonic() <= this.latestIssue;
   }
 
-  /** A moment that is `ms` away, or the end of the run. */
+  /** The time in `ms` from now, but at most `latest`, by default the end of the run. */
   in(ms: number, latest = this.end): number {
     return Math.min(this.clock.monotonic() + ms, latest);
   }
 
   /**
-   * Retries a call for 30 s after its first transient failure. A used-up quota of the store is waited for until `latest`:
-   * many secrets share it, and it refills every minute.
+   * Retries a call for 30 s after its first transient failure. If a quota is used up, the call is retried for `quotaRetryFor`.
+   * By default this is until `latest`: many secrets share the store's quota, which refills every minute.
    */
   retry<T>(
     call: (limits: CallLimits) => Promise<T>,

@@ -1,4 +1,4 @@
-/** The first step: everything that can be known about a secret before anything is changed, in one round trip. */
+/** The first step of a run: reads the state of a secret, and changes nothing. */
 import { RotationError, toRotationError } from '../errors';
 import type { SecretName } from '../secret-name';
 import { ascending, knownIssueTime, newestVersion, whyUnusable } from './policy';
@@ -25,15 +25,15 @@ export interface Inspection {
   readonly readable?: Version | undefined;
   /** The key in `readable`; undefined if that version contains no Momento key. */
   readonly current?: CurrentKey | undefined;
-  /** When that key was issued, if that is certain. */
+  /** When the current key was issued, if that is certain. */
   readonly issuedAt?: number | undefined;
-  /** Since when a version contains that key, as far as it was looked up: the key is at least as old. */
+  /** When a version with the current key was first added, as far as the run looked it up. The key is at least as old. */
   readonly storedSince?: number | undefined;
-  /** Enabled versions that can't be read, with Google's reason, by number; as far as this step met them. */
+  /** The enabled versions that this step couldn't read: Google's reason, by version number. */
   readonly unreadable: ReadonlyMap<number, string>;
   /** Permissions that the function lacks. */
   readonly missing: readonly Permission[];
-  /** How the next key is obtained, or the blocker. It is returned and not thrown, because a blocked run still cleans up. */
+  /** How the next key is obtained, or the blocker. A blocker isn't thrown, because a blocked run still cleans up. */
   readonly next: NextKey | RotationError;
   readonly canonicalName?: string | undefined;
   readonly warnings: readonly string[];
@@ -46,10 +46,10 @@ interface State {
   readonly unreadable: ReadonlyMap<number, string>;
 }
 
-/** A management key's secret is only read, so it isn't the secret of a run. */
+/** The parts of a run that a read needs. The management key's secret is read without a run. */
 type StoreContext = Pick<Run, 'store' | 'deadlines' | 'clock'> & { readonly secret: SecretName };
 
-/** @param permissions those that the run can need */
+/** @param permissions the permissions that the run might need */
 export async function inspect(
   context: Run,
   permissions: readonly Permission[],
@@ -96,10 +96,10 @@ export async function readNewestEnabled(context: StoreContext): Promise<StoredPa
 }
 
 /**
- * The newest enabled version except some. Reads by number, because `latest` and lists lag.
+ * The newest enabled version whose number isn't in `except`. Reads by number, because `latest` and lists lag.
  *
  * @param except at least one number
- * @returns undefined if none of the newest versions is left
+ * @returns undefined if no other of the newest versions can be read
  */
 export async function readAnother(
   context: StoreContext,
@@ -149,12 +149,13 @@ function asCorrupt(thrown: unknown): 'corrupt' {
 }
 
 /**
- * Lists and `latest` are eventually consistent, so each can lag behind the other; access by number can't. An accessed
- * version is enabled, whatever a list shows, and the newest version is the newest that either of them shows.
+ * Lists and `latest` are eventually consistent, so each can lag behind the other. Access by number doesn't lag. A version
+ * that was accessed is enabled, even if the list shows another state. The newest version is the highest one that `latest` or
+ * the list shows.
  *
- * A version that the list shows as enabled and that can't be accessed is either disabled, with a lagging list, or
- * unreadable. Secret Manager answers both alike, so the version itself decides. The search for an older version ends at an
- * unreadable one: an older version contains an older key and a used refresh token.
+ * If the list shows a version as enabled and the access fails, the version is either disabled or unreadable. Secret Manager's
+ * error is the same, so the run gets the version's state. The search for a readable version ends at an unreadable one: an
+ * older version contains an older key and a used refresh token.
  *
  * https://cloud.google.com/secret-manager/docs/overview#consistency
  */
@@ -200,7 +201,7 @@ async function reconcile(
   }
 }
 
-/** The version itself. Without the permission to get it, the version counts as unchanged, because an enabled version prevents revocations. */
+/** Gets a version. Without the permission for it, the version counts as unchanged: an enabled version prevents revocations. */
 export async function getVersion(
   { secret, store, deadlines }: Omit<StoreContext, 'clock'>,
   version: Version,
@@ -230,10 +231,10 @@ async function interpret(
     if (credential instanceof RotationError) return credential;
     const [unread] = unreadable;
     if (unread !== undefined) {
-      // Applications need the same format, and only an older version shows it.
+      // The next payload must keep the format for applications, and only an older version shows the format.
       const older = await readableBefore(context, versions, unread[0]);
       const nextKey = await session.nextKey(secret, older);
-      // Only an older version could be used for a refresh, and its token is used already.
+      // A refresh would need the refresh token of an older version, which was already used.
       const isMinted = !(nextKey instanceof RotationError) && nextKey.by === 'mint';
       return isMinted && !(await isReplacementUnreadable(context, versions, unread[0]))
         ? nextKey
@@ -257,13 +258,13 @@ async function interpret(
   if (newest !== undefined && newest.number !== readable?.version.number) {
     inspection.warnings.push(
       `version ${newest.number}, the newest, ${whyUnusable({ ...inspection, missing }, newest)}: applications that read ` +
-        `latest get an error until a version is added${readable === undefined ? '' : `; version ${readable.version.number} is used instead`}`,
+        `latest get an error until a version is added${readable === undefined ? '' : `; the rotator uses version ${readable.version.number} instead`}`,
     );
   }
   return inspection;
 }
 
-/** How many older versions are searched for the same key, or for one that can be read. */
+/** How many older versions a run searches for the current key, or for a key that can be read. */
 const SEARCHED_VERSIONS = 5;
 
 /** The newest key in an older version that can be read. */
@@ -284,8 +285,8 @@ async function readableBefore(
 }
 
 /**
- * Whether the version before this one is unreadable, too: then an earlier run replaced it without success. If IAM hides
- * every version from the function, each run would add another one.
+ * Whether the version before this one is unreadable, too. Then this version probably replaced it without success. If IAM hides
+ * every version from the function, each run would otherwise add another version.
  */
 async function isReplacementUnreadable(
   { secret, store, clock, deadlines }: Run,
@@ -302,8 +303,8 @@ async function isReplacementUnreadable(
 }
 
 /**
- * Since when a version contains the key. A key that an older version contains, too, was put back, and is at least as old as
- * that version. Only a renewal time that is a share of an unknown lifetime depends on it.
+ * When a version with the current key was first added: an operator can store an old key again. Older versions are read only if
+ * the renewal time depends on it, because it is a share of a lifetime that isn't known.
  */
 async function storedSince(
   { secret, store, keys, deadlines, policy }: Run,

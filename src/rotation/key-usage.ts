@@ -1,4 +1,4 @@
-/** Which keys do versions contain? Before a key is revoked, no version can reference it. */
+/** Finds the keys that versions contain. A run revokes a key only if no version references it. */
 import { mapConcurrently } from '../concurrency';
 import { RotationError, toRotationError } from '../errors';
 import type { SecretName } from '../secret-name';
@@ -11,7 +11,7 @@ import type { Run } from './run';
 /** How many versions of one secret are read at the same time. */
 export const READS_AT_ONCE = 16;
 
-/** How many versions can be missing in a list. A complete list misses none, not even destroyed versions. */
+/** If more versions are missing in a list, the list isn't complete. A complete list contains even destroyed versions. */
 const MAX_UNLISTED = 1_000;
 
 /**
@@ -21,8 +21,8 @@ const MAX_UNLISTED = 1_000;
  * reads every version number from 1 to the newest, except versions that the list shows as destroyed. An operator can also
  * copy a payload into another secret, so the newest versions of the other configured secrets are read, too.
  *
- * The result is uncertain in three cases: a version newer than `versions` exists, an enabled version can't be read, or another
- * configured secret can't be read for now. Each could contain any key.
+ * The result is uncertain if a version newer than `versions` exists, or if an enabled version or another configured secret
+ * can't be read. Each of them could contain any key.
  *
  * @param versions as they were listed
  * @param ignore versions that the run is about to disable; they aren't read
@@ -85,8 +85,8 @@ export interface NewestKey {
 }
 
 /**
- * The keys with an id in the newest versions of secrets: no run for another secret can revoke them. A secret that can't be
- * read at all is left out, because applications can't read its key either.
+ * The keys with an id in the newest versions of secrets. Runs for other secrets must not revoke these keys. A secret without
+ * a readable newest version is left out, because applications can't read its key either.
  *
  * @throws RotationError if a secret can't be read for now: it could contain any key
  */

@@ -1,4 +1,4 @@
-/** The old keys of a secret, as far as a compromise response knows them, and its verdict about them. */
+/** The old keys that a compromise response has found, and whether the issuer rejects all of them. */
 import { isoTime, MINUTE } from '../duration';
 import { RotationError } from '../errors';
 import type { Reading } from './key-usage';
@@ -16,11 +16,11 @@ interface OldKey {
   readonly credential?: Credential | undefined;
   isRevoked: boolean;
   rejectedAt?: number | undefined;
-  /** Why it can't be revoked. */
+  /** Why the key can't be revoked. */
   notRevoked?: string | undefined;
 }
 
-/** Lasts for all attempts of one response. */
+/** The old keys that one response has found. A restart of the response keeps them. */
 export class OldKeys {
   /** The last reading of each version. */
   readonly readings = new Map<number, Reading>();
@@ -29,13 +29,13 @@ export class OldKeys {
   readonly warnings: string[] = [];
   /** How many entries of the issuer's list couldn't be read. */
   skipped = 0;
-  /** Why the last attempt to list or to revoke them failed. */
+  /** Why the last attempt to list or to revoke keys failed. */
   error: RotationError | undefined;
   /** Whether an earlier attempt of this response added the new key. */
   isRepeat = false;
   /**
-   * Whether the issuer lists all keys of the secret, because the new key is minted. Otherwise only the versions show which
-   * keys there are.
+   * Whether the issuer lists all keys of the secret, because the rotator mints them. Otherwise the old keys are known only from
+   * the versions.
    */
   areListed = false;
   readonly #since: number | undefined;
@@ -55,7 +55,7 @@ export class OldKeys {
     return this.all.filter(({ rejectedAt }) => rejectedAt === undefined);
   }
 
-  /** The disabled versions. */
+  /** The numbers of the disabled versions, whose keys couldn't be read. */
   get notRead(): string[] {
     const readings = [...this.readings.values()];
     return readings.flatMap(({ kind, number }) => (kind === 'disabled' ? String(number) : []));
@@ -67,19 +67,19 @@ export class OldKeys {
     );
   }
 
-  /** Whether more time can change what is known about the keys. */
+  /** Whether another round might still revoke a key, or find that the issuer rejects it. */
   get canChange(): boolean {
     return this.error?.retryable === true || this.open.some((key) => !this.#isFinal(key));
   }
 
-  /** Whether a later attempt can read a version that this one couldn't. */
+  /** Whether a later attempt might read a version that couldn't be read yet. */
   get canReadMore(): boolean {
     return this.#unread.some(canReadLater);
   }
 
   /**
-   * Whether a key is one of them, was issued before the request, or is in another version, too. An operator can store the
-   * payload of a disabled version again. That version can't be read, so only the time of issue shows it.
+   * Whether a key is a known old key, was issued before the request, or is also in another version. An operator can store the
+   * payload of a disabled version again. A disabled version can't be read, so only the time of issue shows that the key is old.
    */
   isOld({ version, credential }: CurrentKey): boolean {
     const isElsewhere = (number: number): boolean => number !== version.number;
@@ -119,7 +119,8 @@ export class OldKeys {
   }
 
   /**
-   * Adds keys from the issuer's list. A key that only this list showed, and that it doesn't show any more, is rejected.
+   * Adds keys from the issuer's list. If a key is known only from an earlier list, and this list doesn't contain it, the key
+   * counts as rejected.
    *
    * @param skipped how many entries of the list couldn't be read: each could be one of the keys
    */
@@ -135,9 +136,9 @@ export class OldKeys {
   }
 
   /**
-   * The versions that step 4 disables: enabled ones that are older than the newest. A version that another attempt must read
-   * isn't one of them. If the issuer lists the keys, a repeat can be contained. So a version whose key might still work stays
-   * enabled: the repeat must find that key. Scheduled runs disable the version after the grace period.
+   * The numbers of the older versions that step 4 disables. A version that a later attempt must read stays enabled. If the
+   * issuer lists the keys, a version whose key might still work stays enabled, too: a later attempt must find that key to
+   * contain it. Scheduled runs disable the version after the grace period.
    */
   versionsToDisable(newest: number): number[] {
     const isDue = (reading: Reading): boolean => {
@@ -153,12 +154,12 @@ export class OldKeys {
     );
   }
 
-  /** @returns undefined if the issuer rejects every key, and none can have been missed */
+  /** @returns undefined if the issuer rejects every old key, and the response can't have missed a key */
   whyNotContained({ secret, keys: { issuer } }: Run): RotationError | undefined {
     const { open, skipped, error } = this;
     const canRetry = this.canChange || this.canReadMore;
     const unread = this.#unread;
-    // An earlier attempt might have disabled them although their keys still worked.
+    // An earlier attempt might have disabled versions whose keys still work.
     const disabled = this.isRepeat && !this.areListed ? this.notRead : [];
     const unknown = open.length + unread.length + disabled.length + skipped;
     if (unknown === 0 && error === undefined) return undefined;

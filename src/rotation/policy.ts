@@ -5,11 +5,11 @@ import { ORPHAN_AGE, REPLACE_REJECTED_AGE } from './deadlines';
 import type { Inspection } from './inspect';
 import type { CurrentKey, KeyCheck, OwnKey, Permission, Secret, Version } from './ports';
 
-/** Renew when this little of a key's life remains. If both are set, the larger one counts. */
+/** How much of a key's lifetime remains when it becomes due. If both fields are set, the larger value counts. */
 export interface RenewBefore {
   /** A share of the key's lifetime, from 0 to 1. */
   readonly share?: number | undefined;
-  /** A length of time, which needs no known lifetime. */
+  /** A length of time, which applies even if the key's lifetime isn't known. */
   readonly minimumMs?: number | undefined;
 }
 
@@ -28,7 +28,7 @@ export interface RenewalPolicy {
 
 /**
  * The minimum that applies if only a share is configured and the key's lifetime isn't known. An old key that was stored
- * again looks new. With a minimum of two days a daily schedule still renews it before it expires.
+ * again looks new, so a share alone would renew it too late. With this minimum, a daily schedule renews the key in time.
  */
 const DEFAULT_MINIMUM_MS = 48 * HOUR;
 
@@ -68,7 +68,7 @@ export function decide(situation: Situation, policy: RenewalPolicy): Decision {
   const { newest, current, missing, next } = inspection;
   const rotate = (reason: string): Decision => ({ action: 'rotate', reason });
 
-  // Storing a credential needs permissions, and no next key.
+  // To store an unsaved credential, a run needs permissions, but no next key.
   if (next instanceof RotationError && (!hasUnsaved || missing.length > 0)) {
     return { action: 'block', error: next };
   }
@@ -105,11 +105,10 @@ export function whyUnusable({ unreadable }: Inspection, version: Version): strin
 }
 
 /**
- * Decides whether a run replaces a key that isn't due and that was rejected. It replaces only minted keys, and only if the
- * issuer's own API or list shows that the key is gone. A rejection by another host doesn't suffice: the configured host might
- * be wrong.
+ * Decides whether a run replaces a rejected key that isn't due. A run replaces only minted keys, and only if the issuer's own
+ * API or list shows that the key is gone. A rejection by another host doesn't suffice: the configured host might be wrong.
  *
- * @param listed what the issuer's list shows of the key
+ * @param listed the state of the key in the issuer's list
  */
 export function replaceRejected(
   { current, next }: Inspection,
@@ -134,8 +133,8 @@ export function replaceRejected(
 }
 
 /**
- * The blocker that can be seen without using a refresh token. A run that isn't a dry run nevertheless tries to refresh an
- * expired key once, because the issuer's clock decides whether it has expired.
+ * The blocker that is known without using a refresh token. A real run nevertheless tries to refresh an expired key once,
+ * because the issuer's clock decides whether the key has expired.
  */
 export function visibleBlocker(
   { current, next, unreadable }: Inspection,
@@ -165,11 +164,11 @@ export function permissionsFor({ destroyAfterMs }: RenewalPolicy): Permission[] 
 }
 
 /**
- * The time from which a key is due. `-Infinity` for a key that never expires, because a new key expires; undefined if
- * every run rotates.
+ * The time from which a key is due; undefined if every run rotates. A key that never expires is always due (`-Infinity`),
+ * because its next key expires.
  *
- * Without a known time of issue the lifetime is unknown. The age of the first version with the key gives its lower bound,
- * and the minimum decides.
+ * If the time of issue isn't known, neither is the lifetime. Then the first version with the key gives a lower bound of the
+ * lifetime, and a minimum applies.
  */
 export function renewalTime(
   { version, credential: { expiresAt } }: CurrentKey,
@@ -213,11 +212,10 @@ export interface VersionPlan {
 }
 
 /**
- * Plans the cleanup of versions that `newest` supersedes. The newest version is in no plan, and neither is one that changed
- * its state moments ago: a later run destroys the versions that this run disables.
+ * Plans the cleanup of the versions that `newest` supersedes. A later run destroys the versions that this run disables.
  *
- * Nothing is planned before a list has shown the newest version. Until then the numbers might belong to two secrets of the
- * same name, one deleted and one created again.
+ * The plan is empty until a list has shown the newest version. If the secret was recreated, a lagging list might contain the
+ * versions of the deleted secret.
  */
 export function planVersions(
   versions: readonly Version[],
@@ -233,7 +231,7 @@ export function planVersions(
   const known = ascending([...unique.values()]);
   const superseded = known.slice(0, -1).map((version, index) => ({
     version,
-    // The store's clock can be ahead of ours. Then the version counts as superseded just now.
+    // If the store's clock is ahead of the function's, the version counts as superseded just now.
     forMs: Math.max(0, now - (known[index + 1] ?? newest).createdAt),
   }));
   // A version whose state or time couldn't be read is left alone.
@@ -250,7 +248,7 @@ export function planVersions(
   };
 }
 
-/** The ids of keys that are old enough to be in a version if they ever will be, and that aren't known to be referenced. */
+/** The ids of keys that aren't known to be referenced, and that are so old that no run will add them any more. */
 export function orphanCandidates(
   keys: readonly OwnKey[],
   referenced: readonly (string | undefined)[],

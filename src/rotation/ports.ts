@@ -23,7 +23,7 @@ export interface Version {
   readonly state: 'ENABLED' | 'DISABLED' | 'DESTROYED';
   readonly createdAt: number;
   readonly etag?: string | undefined;
-  /** Whether the version's destruction is requested, and Secret Manager delays it. */
+  /** Whether Secret Manager will destroy the version after a delay. */
   readonly destroyScheduled?: boolean | undefined;
   /** Set for a version that was accessed and that no list has shown yet. */
   readonly unlisted?: boolean | undefined;
@@ -51,11 +51,11 @@ export type Access =
     }
   /** There is no such version. */
   | { readonly kind: 'absent' }
-  /** The version exists and can't be read: it is disabled or destroyed, its encryption key is, or a condition forbids it. */
+  /** The version or its encryption key is disabled or destroyed, or an IAM condition forbids the access. */
   | {
       readonly kind: 'not_readable';
       readonly reason: string;
-      /** Set if IAM denied the call, which it also does for a number that no version has. */
+      /** Set if IAM denied the call. IAM also denies calls for a number that no version has. */
       readonly isDenied?: boolean | undefined;
     };
 
@@ -108,7 +108,7 @@ export interface SecretStore {
 export interface Credential {
   /** Names the key in logs: the first 8 hex digits of its SHA-256. */
   readonly fingerprint: string;
-  /** The same for its refresh token. */
+  /** Names the refresh token in logs: the first 8 hex digits of its SHA-256. */
   readonly tokenFingerprint?: string | undefined;
   /** The key's public id at its issuer; keys of older kinds have none. */
   readonly keyId?: string | undefined;
@@ -129,7 +129,7 @@ export type KeyCheck =
   | {
       readonly verdict: 'rejected';
       readonly host: string;
-      /** Whether the issuer's own API rejected the key. Another host can reject it because it is the wrong host. */
+      /** Whether the issuer's own API rejected the key. Any other host might be the wrong one, and reject a good key. */
       readonly byIssuer: boolean;
     }
   /** No answer about the key itself. `problem` is a sentence without a period, such as `cache.x.y couldn't be reached (ENOTFOUND)`. */
@@ -144,7 +144,7 @@ export interface CurrentKey<C extends Credential = Credential> {
 /** A credential from the issuer. */
 export interface IssuedKey {
   readonly credential: Credential;
-  /** Sentences about an answer that was usable and not as expected. */
+  /** Sentences about unexpected parts of a usable answer. */
   readonly warnings: readonly string[];
 }
 
@@ -176,7 +176,7 @@ export interface OwnKey {
 
 /** The keys that were minted for a secret and are neither expired nor revoked. */
 export interface OwnKeys {
-  /** Without the management key in use, which must not be revoked while others work with it. */
+  /** The keys, except the management key in use, which must not be revoked. */
   readonly keys: readonly OwnKey[];
   /** The id of the management key in use. */
   readonly managementKeyId?: string | undefined;
@@ -194,12 +194,12 @@ export interface StoredPayload {
 
 /** The secret with the key that mints, lists and revokes keys. */
 export interface ManagementKeySecret {
-  /** Its full name. */
+  /** The secret's full name. */
   readonly name: string;
   /**
-   * Reads its newest enabled version, or the newest one except those whose keys the issuer refused.
+   * Reads the newest enabled version, except versions whose keys the issuer refused.
    *
-   * @param refused the numbers of these versions
+   * @param refused the numbers of the versions whose keys the issuer refused
    * @returns undefined if no other version is left
    */
   readonly read: (refused: readonly number[]) => Promise<StoredPayload | undefined>;
@@ -225,7 +225,7 @@ export interface KeySource {
 }
 
 export interface SessionOptions {
-  /** Whether its calls go before those of all other sessions. */
+  /** Whether the calls of the session go before the calls of all other sessions. */
   readonly isUrgent: boolean;
 }
 
@@ -245,8 +245,8 @@ export interface KeySession {
   /** Verifies the newest key. One list of keys can verify the keys of all secrets of the request. */
   verifyNewest(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
   /**
-   * Asks whether a revoked key is rejected everywhere: by the issuer itself, and by the host that it is used with. A host alone
-   * can be the wrong one.
+   * Verifies that a revoked key is rejected everywhere: by the issuer itself, and by the host that applications use. The host
+   * alone doesn't suffice, because it might be the wrong one.
    */
   verifyRejected(credential: Credential, limits: CallLimits): Promise<KeyCheck>;
   /**

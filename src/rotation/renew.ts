@@ -5,8 +5,8 @@
  * 2. The new key is verified; at the same time the run looks for a newer version (`verify`).
  * 3. A version is added (`add`). That promotes the key for every application that reads `latest`.
  *
- * If the process ends after 1, a refreshed key is lost, and the old key works until it expires. A minted key is then
- * orphaned, and revoked by a later run. If it ends after 3, the next run continues with the cleanup.
+ * If the process ends after 1, a refreshed key is lost, and the old key works until it expires. A minted key is orphaned, and
+ * a later run revokes it. If the process ends after 3, the next run continues with the cleanup.
  */
 import { inDays, isoTime, MINUTE, SECOND } from '../duration';
 import { deadlineExceeded, RotationError, toRotationError } from '../errors';
@@ -59,7 +59,7 @@ export interface Renewed {
   readonly warnings: readonly string[];
   /** Ids of keys that this run minted and revoked again, because no version will contain them. */
   readonly revoked: readonly string[];
-  /** Set if a first new key was added, and another process had revoked it: the inspection with that key's version. */
+  /** The state before the second renewal. Set if another process had revoked the first new key, so the run renewed again. */
   readonly inspection?: Inspection | undefined;
 }
 
@@ -80,7 +80,7 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
       newerVersion(run, inspection, notes),
     ]),
   );
-  // The verification can have taken seconds. If it is inconclusive, another process might have revoked both keys meanwhile.
+  // If the verification is inconclusive, another process might have revoked both keys and added a version meanwhile.
   const newer =
     newerBefore === undefined && check?.verdict === 'inconclusive'
       ? await newerVersion(run, inspection)
@@ -108,8 +108,8 @@ export async function renew(run: Run, inspection: Inspection): Promise<Renewed> 
 }
 
 /**
- * Whether a compromise response in another process revoked the new key before it was stored. That response adds a version, so
- * the numbers show that it might have happened.
+ * Whether a compromise response in another process revoked the new key before this run stored it. The response adds a version,
+ * so this run verifies the key only if the version numbers have a gap.
  */
 async function wasRevoked(
   run: Run,
@@ -201,10 +201,10 @@ class Attempts {
 
 /**
  * The number of the newest version that was added since the inspection. Versions are looked up by number, because lists
- * lag. If the search fails, the run continues without a newer version: a failed read must not cost a credential.
+ * lag. If the search fails, the run continues without a newer version: a failed read isn't a reason to discard a credential.
  *
- * A copy of the current key isn't newer. Another process adds one if it repeats an add whose answer was lost. The refresh
- * token in it is already used.
+ * A copy of the current key isn't a newer version. Another process adds a copy if it repeats an add whose answer was lost. The
+ * refresh token in the copy is already used.
  */
 async function newerVersion(
   run: Run,
@@ -304,7 +304,7 @@ async function findStored(
       if (access.kind === 'payload') {
         return version ?? { number, state: 'ENABLED', createdAt: clock.now(), unlisted: true };
       }
-      // Access to a number can be refused although it has no version, so only versions that exist continue the search.
+      // IAM can deny access to a number that no version has. So the search continues only after a version that exists.
       if (version === undefined) return undefined;
     }
   } catch {
@@ -312,7 +312,7 @@ async function findStored(
   }
 }
 
-/** Whether there might be a version that contains the issued key. A refusal of the add alone doesn't rule it out. */
+/** Whether a version might contain the issued key, even though the add failed. */
 async function mightExist(run: Run, { newestAtIssue }: IssuedCredential): Promise<boolean> {
   try {
     return await exists(run, newestAtIssue + 1, { quotaRetryFor: RETRY_FOR });
@@ -364,7 +364,7 @@ function addedWarnings({ keys }: Run, { newest, current }: Inspection, added: Ve
   return warnings;
 }
 
-/** Settings that don't fit the lifetime of a key. A configured lifetime is checked when the function starts. */
+/** Warnings about settings that don't fit a key's lifetime. A configured lifetime was checked when the function started. */
 function lifetimeWarnings({ secret, policy, clock }: Run, issued: CurrentKey): string[] {
   const { expiresAt, issuedAt } = issued.credential;
   const now = clock.now();
@@ -382,7 +382,7 @@ function lifetimeWarnings({ secret, policy, clock }: Run, issued: CurrentKey): s
     : [];
 }
 
-/** Versions count from 1 again in a secret that was deleted and created again. */
+/** Whether the secret was recreated: in a recreated secret, version numbers start at 1 again. */
 export function isRecreated(newest: Version | undefined, added: Version): boolean {
   return added.number <= (newest?.number ?? 0);
 }
@@ -395,7 +395,7 @@ export function tooLateToIssue(): RotationError {
 
 function mintedTooLongAgo(): RotationError {
   return deadlineExceeded(
-    `The new key was minted more than ${MINTED_KEY_ADD_WITHIN / MINUTE} minutes ago, so it wasn't added: another run might take it for orphaned.`,
+    `The new key was minted more than ${MINTED_KEY_ADD_WITHIN / MINUTE} minutes ago, so it wasn't added: another run might already treat the key as orphaned.`,
     'Wait for the next run, which mints another key.',
   );
 }

@@ -37,7 +37,7 @@ export interface RunRecord {
   readonly warnings: readonly string[];
   /** An error that ended the run before a decision. */
   readonly failure?: Failure | undefined;
-  /** The other configured name of the same secret. */
+  /** The other configured name of this secret, under which the secret is rotated. */
   readonly earlierName?: string | undefined;
 }
 
@@ -48,7 +48,7 @@ export interface RotationResult {
   readonly reason?: string | undefined;
   /** The newest version, as far as the run knows. */
   readonly version?: string | undefined;
-  /** The version that the new key was issued from. */
+  /** The version with the previous key, if the run issued a new key. */
   readonly previousVersion?: string | undefined;
   readonly issuedBy?: IssuedBy | undefined;
   /** The id of the newest key, if it has one. */
@@ -59,7 +59,7 @@ export interface RotationResult {
   readonly verified?: boolean | undefined;
   readonly disabled?: readonly string[] | undefined;
   readonly destroyed?: readonly string[] | undefined;
-  /** Ids of keys. */
+  /** The ids of revoked keys. */
   readonly revoked?: readonly string[] | undefined;
   readonly warnings?: readonly string[] | undefined;
   readonly error?: ErrorReport | undefined;
@@ -73,13 +73,13 @@ export interface RotationResult {
 /** A key that a compromise response found. */
 export interface CompromisedKey {
   readonly keyId?: string | undefined;
-  /** Of a key without an id. */
+  /** Set for a key without an id. */
   readonly fingerprint?: string | undefined;
-  /** When the issuer rejected it, RFC 3339. */
+  /** When the issuer rejected the key, RFC 3339. */
   readonly rejectedAt?: string | undefined;
   /** When a key that isn't rejected expires, RFC 3339 or `never`. */
   readonly expiresAt?: string | undefined;
-  /** Why it can't be revoked. */
+  /** Why the key can't be revoked. */
   readonly notRevoked?: string | undefined;
 }
 
@@ -96,7 +96,7 @@ export interface ErrorReport {
 /** A result, and fields for the log. */
 export interface RunResult {
   readonly result: RotationResult;
-  /** The HTTP status of a request with this result alone. */
+  /** The HTTP status of the answer if the request has only this result. */
   readonly status: number;
   readonly keyFingerprint?: string | undefined;
   /** How long the key that applications use has been in its version. */
@@ -127,7 +127,7 @@ export function toResult(
   const { secret, options, policy } = run;
   const { inspection, renewed, check, cleanup } = record;
   const { renewal } = renewed;
-  // A dry run had nothing to clean up, so a failed plan is only a warning.
+  // A dry run cleans nothing up, so a failed cleanup plan is only a warning.
   const [failure, ...others] = failuresOf(
     options.dryRun ? { ...record, cleanup: NO_CLEANUP } : record,
   );
@@ -205,7 +205,7 @@ function failuresOf({ failure, decision, renewed, cleanup }: RunRecord): Failure
       : []),
     ...(renewal.kind === 'not_renewed' ? [{ step: renewal.step, error: renewal.error }] : []),
     ...(renewal.kind === 'not_stored' ? [{ step: 'add' as const, error: renewal.error }] : []),
-    // A rejected newest key blocks the rotation and the cleanup: it is one failure.
+    // A rejected newest key blocks the rotation and the cleanup, and is reported once.
     ...cleanup.failures.filter(
       ({ error }) => decision?.action !== 'block' || error.code !== decision.error.code,
     ),
@@ -216,7 +216,7 @@ function blockedStep({ code }: RotationError): Step {
   return code === 'NEWEST_KEY_REJECTED' ? 'verify' : 'inspect';
 }
 
-/** Only the cleanup failed: the newest version is good. */
+/** Whether only the cleanup failed, so that the newest version is good. */
 function isIncomplete(failure: Failure | undefined, { cleanup }: RunRecord): boolean {
   return failure !== undefined && cleanup.failures.includes(failure);
 }
@@ -246,7 +246,7 @@ function reasonOf({ options }: ResultContext, { decision, renewed, earlierName }
 }
 
 function configuredTwice(earlierName: string): string {
-  return `this secret is configured twice: it is the same as ${earlierName}, under which it is rotated; remove one of the two names`;
+  return `this secret is configured twice, and the rotator rotates it as ${earlierName}: remove one of the two names`;
 }
 
 function plannedIssuer({ options }: ResultContext, { decision, inspection }: RunRecord) {
@@ -277,7 +277,7 @@ function ageInDays(
   return version && inDays(Math.max(0, now - version.createdAt));
 }
 
-/** No key has been due for longer than its version exists. */
+/** How many days the renewal is overdue, at most the age of the key's version. */
 function overdueDays(
   current: CurrentKey | undefined,
   inspection: Inspection | undefined,

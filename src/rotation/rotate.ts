@@ -79,7 +79,7 @@ async function runSteps(run: Run): Promise<RunRecord> {
   const { decision, check: checkBefore } = await decideAndVerify(run, before, unsaved.isNeeded);
   const renewed = decision.action === 'rotate' ? await renewOrPlan(run, before) : NOT_ATTEMPTED;
   const { inspection = before } = renewed;
-  // The first check was about another version's key.
+  // If the renewal returned its own inspection, the first check concerned the key of an older version.
   const known = inspection === before ? checkBefore : undefined;
   const check = await checkAfter(run, inspection, renewed.renewal, known);
   const cleanup = await cleanUp(run, cleanupInput(run, inspection, renewed.renewal, check));
@@ -99,8 +99,8 @@ async function renewOrPlan(run: Run, inspection: Inspection): Promise<Renewed> {
  * Which key do applications get now, if that is certain? This is the safety argument of the project. Versions are disabled
  * and destroyed only if this function returns a key and the run has verified it.
  *
- * The key is in the newest version. Nothing is certain if another process added a version, if an add might have arrived, or
- * if the secret was recreated.
+ * The returned key is in the newest version. The function returns undefined if another process added a version, if an add
+ * might have succeeded, or if the secret was recreated.
  */
 export function keyInUse(
   { newest, current }: Inspection,
@@ -122,8 +122,8 @@ export function keyInUse(
 }
 
 /**
- * The key that applications had at the inspection and might still get: the old key after a failed add. No version is
- * disabled because of it. Orphaned keys are revoked, because references are looked up by number.
+ * After a failed add, the key that applications had at the inspection and might still get. Then the cleanup disables no
+ * version. Orphaned keys are still revoked, because the cleanup looks references up by version number.
  */
 function keyBeforeAdd({ newest, current }: Inspection, { kind }: Renewal): CurrentKey | undefined {
   return kind === 'not_stored' && current?.version.number === newest?.number ? current : undefined;
@@ -207,7 +207,7 @@ async function decideAndVerify(
   const { options, policy, clock, timings, keys } = run;
   const { current, newest } = inspection;
   const decided = decide({ ...options, inspection, hasUnsaved, now: clock.now() }, policy);
-  // A real run tries an expired key once. To store an unsaved credential, no run needs a next key.
+  // A real run tries to refresh an expired key once. A run that stores an unsaved credential needs no next key.
   const blocker =
     options.dryRun && decided.action === 'rotate' && !hasUnsaved
       ? visibleBlocker(inspection, keys.issuer, keys.newCredential, clock.now())
@@ -240,8 +240,8 @@ async function decideAboutRejected(
 
 /**
  * Drops an unsaved credential that isn't needed any more: the secret was recreated, or a newer version contains a key that
- * the issuer accepts. A version with the used refresh token is the old payload, stored again. Only the unsaved credential
- * can renew it.
+ * the issuer accepts. If the newer version contains the used refresh token, somebody stored the old payload again. Then only
+ * the unsaved credential can renew the key.
  */
 async function reviewUnsaved(
   run: Run,
@@ -267,7 +267,7 @@ async function reasonToDiscard(
 ): Promise<string | undefined> {
   const { session, deadlines } = run;
   if (issuedFrom !== undefined) {
-    // If the lookup fails, the credential is still needed.
+    // If the lookup fails, the credential counts as still needed.
     const soon = new Deadlines(run.clock, deadlines.in(RETRY_FOR));
     const same = await getVersion({ ...run, deadlines: soon }, issuedFrom).catch(() => issuedFrom);
     if (same === undefined || isOtherVersion(issuedFrom, same)) return 'the secret was recreated';
@@ -293,7 +293,7 @@ function isOtherVersion(a: Version, b: Version): boolean {
   return isKnown && a.createdAt !== b.createdAt;
 }
 
-/** Why nothing can be cleaned up; undefined if the key was verified, or if keys aren't verified at all. */
+/** Why nothing can be cleaned up; undefined if the issuer accepted the key, or if VERIFY is false. */
 function notVerified(run: Run, version: Version, check: KeyCheck | undefined): Failure | undefined {
   const { keys, policy } = run;
   if (!policy.verify || check?.verdict === 'accepted') return undefined;
@@ -316,7 +316,7 @@ function newestKeyRejected(
   reason?: string,
 ): RotationError {
   return new RotationError('NEWEST_KEY_REJECTED', {
-    problem: `${host} rejects the key of version ${number} of ${secret.name}, the newest.${reason === undefined ? '' : ` The rotator doesn't replace it: ${reason}.`}`,
+    problem: `${host} rejects the key of version ${number}, the newest version of ${secret.name}.${reason === undefined ? '' : ` The rotator doesn't replace it: ${reason}.`}`,
     action:
       `Check that ${host} is the right host (the configured endpoint, or the endpoint in the payload). If the key was revoked, add a ` +
       `good credential as a new version: the payload of an older version that still works, or ${keys.newCredential}.`,

@@ -16,7 +16,7 @@ import { StepTimings, type Dependencies, type Run, type RunOptions } from './run
 import { failedStatus, statusOf, type StatusReport } from './status';
 import { UnsavedCredentials } from './unsaved';
 
-/** Many responses of one request read the newest keys of all secrets. They share a reading that began this recently. */
+/** The compromise responses of one request share a reading of all newest keys, if the reading began this recently. */
 const NEWEST_KEYS_FRESH_FOR = 10 * SECOND;
 
 interface RotatorOptions extends Dependencies {
@@ -36,7 +36,7 @@ interface Request {
 
 interface Running {
   readonly force: boolean;
-  /** A message has a run of its own, because it counts versions since its own time. So does a compromise response. */
+  /** Whether a later caller can share the result. Messages and compromise responses compare versions with their own times. */
   readonly canBeJoined: boolean;
   readonly result: Promise<RunResult>;
 }
@@ -57,8 +57,8 @@ export class Rotator {
   }
 
   /**
-   * Rotates secrets that are due, and cleans up. All secrets begin at once. So a slow service or a used-up quota
-   * delays only the secrets that need it. The clients of the services limit the calls. Never throws.
+   * Rotates secrets that are due, and cleans up. All runs begin at once, and the clients of the services limit the calls. So a
+   * slow service or a used-up quota delays only the secrets that need it. Never throws.
    *
    * @param onResult called once for each run, when it ends
    */
@@ -80,8 +80,8 @@ export class Rotator {
   }
 
   /**
-   * Responds to compromised keys: replaces, revokes and disables them. The management key's own secret comes first, because
-   * the others need the new management key.
+   * Responds to compromised keys: adds new keys, revokes the old ones, and disables their versions. The secret of the
+   * management key comes first, because the other secrets need the new management key.
    *
    * @param onResult called once for each secret, when its response ends
    * @throws RotationError INVALID_REQUEST if `revokeFirst` is set and the keys of a secret aren't minted. Then nothing was done
@@ -176,7 +176,7 @@ export class Rotator {
     const { managementKey, policy } = this.#options;
     const refusal = async (run: Run): Promise<RotationError | undefined> => {
       if (managementKey === undefined) return notMinted(run.secret);
-      // If this can't be found out, the response fails with a clearer error, before it revokes anything.
+      // If the inspection fails, the response fails with a clearer error before it revokes a key.
       const inspection = await inspect(run, permissionsFor(policy)).catch(() => undefined);
       const next = inspection?.next;
       if (next === undefined || next instanceof RotationError) return undefined;
@@ -205,7 +205,7 @@ export class Rotator {
       secrets,
       session,
       deadlines,
-      // A secret's own newest key is referenced anyway.
+      // If only one secret is configured, no other secret can contain its keys.
       newestKeys: () =>
         (found ??= newestKeys(
           { ...this.#options, deadlines },
@@ -284,9 +284,9 @@ export class Rotator {
   }
 
   /**
-   * The name in the request of the same secret that comes before this one, if there is one. A project has an id and a number,
-   * so a secret has two names. Only Secret Manager's answers show that they are one. If it gives none about the other name,
-   * the two count as different: a failure of one secret must not fail or delay another.
+   * Another name of this secret that comes earlier in the request, if there is one. A project has an id and a number, so a
+   * secret has two names. Only Secret Manager's answers show that both names mean one secret. If Secret Manager doesn't answer
+   * about the other name, the names count as two secrets: a failure of one secret must not fail another.
    */
   async #earlierNameOf(
     secret: Secret,
@@ -335,7 +335,7 @@ export class Rotator {
   }
 }
 
-/** Calls that are made soon after each other share one result. */
+/** Returns a function whose calls share one result for `ms`. */
 function sharedFor<T>(ms: number, clock: Clock, read: () => Promise<T>): () => Promise<T> {
   let last: Promise<T> | undefined;
   let until = -Infinity;
@@ -385,10 +385,10 @@ function notMinted({ name }: SecretName): RotationError {
   });
 }
 
-/** An issuer doesn't list revoked keys, so a second attempt couldn't find the terms. */
+/** An issuer doesn't list revoked keys, so a second attempt couldn't find the role and the lifetime. */
 function needsTerms({ name }: SecretName): RotationError {
   return new RotationError('INVALID_REQUEST', {
-    problem: `The request is invalid, because only the issuer's list of keys shows the role or the lifetime of the key in ${name}, and 'revokeFirst' revokes that key. Nothing was done.`,
+    problem: `The request is invalid. Only the issuer's list of keys shows the role or the lifetime of the key in ${name}, and 'revokeFirst' removes the key from it. Nothing was done.`,
     action: `Configure the role and the lifetime of ${name}, or repeat the request without 'revokeFirst'.`,
   });
 }

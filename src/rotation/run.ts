@@ -9,13 +9,13 @@ import type { UnsavedCredentials } from './unsaved';
 export interface RunOptions {
   /** Rotate even if the key isn't due. */
   readonly force: boolean;
-  /** Report what a run would do, and do nothing. */
+  /** Report the effects that a run would have, and change nothing. */
   readonly dryRun: boolean;
   /** The time for which the run was scheduled, in milliseconds since the epoch. */
   readonly scheduledAt?: number | undefined;
   /**
-   * When the message that asks for the run was published, in milliseconds since the epoch. A version that was added since
-   * then is the run's own, from an earlier delivery. Unlike `scheduledAt`, `force` doesn't override it.
+   * When the message that requests the run was published, in milliseconds since the epoch. If a version was added since this
+   * time, an earlier delivery of the message added it, and the run skips the rotation. `force` overrides only `scheduledAt`.
    */
   readonly publishedAt?: number | undefined;
   /** When the run must have ended, on the monotonic clock. */
@@ -39,7 +39,7 @@ export interface Run extends Dependencies {
   readonly timings: StepTimings;
   /** The ids of the keys in the newest versions of all other configured secrets. */
   readonly keyIdsInOtherSecrets: () => Promise<ReadonlySet<string>>;
-  /** The name of a secret in the same request that is this secret and comes first, if there is one. */
+  /** Another name of this secret that comes earlier in the request, if there is one. */
   readonly earlierNameOf: (canonicalName: string | undefined) => Promise<string | undefined>;
 }
 

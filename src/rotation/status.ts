@@ -16,7 +16,7 @@ export interface SecretStatus {
   readonly version?: string | undefined;
   readonly state?: Version['state'] | 'UNREADABLE' | undefined;
   readonly ageSeconds?: number | undefined;
-  /** The newest enabled version that can be read, if it is another one. The fields about a key are about its key. */
+  /** The version that the key fields describe, if it isn't the newest: the newest enabled version that can be read. */
   readonly enabledVersion?: string | undefined;
   readonly keyFingerprint?: string | undefined;
   readonly keyId?: string | undefined;
@@ -29,7 +29,7 @@ export interface SecretStatus {
   readonly disabledVersions?: number | undefined;
   /** How many keys that were minted for this secret are alive. */
   readonly liveKeys?: number | undefined;
-  /** How many of them no version contains. */
+  /** How many live keys no version contains. */
   readonly orphanedKeys?: number | undefined;
   readonly warnings?: readonly string[] | undefined;
   readonly error?: ErrorReport | undefined;
@@ -110,7 +110,7 @@ function describe(
   };
 }
 
-/** Without a management key no key was minted for the secret. A report without these counts is better than none. */
+/** Counts live and orphaned keys, if there is a management key. If that fails, the report contains a warning instead. */
 async function countKeys(
   run: StatusRun,
   { versions }: Inspection,

@@ -5,19 +5,19 @@ import type { Credential, IssuedBy, Version } from './ports';
 export interface IssuedCredential {
   readonly credential: Credential;
   readonly by: IssuedBy;
-  /** When it was issued, on the monotonic clock. */
+  /** When the credential was issued, on the monotonic clock. */
   readonly issuedAt: number;
-  /** The version that it was issued from; undefined for the first key of a secret. */
+  /** The version with the previous key; undefined for the first key of a secret. */
   readonly issuedFrom?: Version | undefined;
   /** The fingerprint of the refresh token that was used. */
   readonly usedTokenFingerprint?: string | undefined;
-  /** The number of the newest version at its issue; 0 if there was none. */
+  /** The number of the newest version when the credential was issued; 0 if the secret was empty. */
   readonly newestAtIssue: number;
 }
 
 /**
- * Refreshed credentials that aren't stored yet. A refresh token works once, so the run can't obtain the same credential
- * again. They live as long as the process. Minted keys aren't recorded, because another one can be minted.
+ * Refreshed credentials that aren't stored yet, as long as the process lives. A refresh token works once, so no run can obtain
+ * the same credential again. Minted keys aren't recorded, because a later run can mint another key.
  */
 export class UnsavedCredentials {
   readonly #issued = new Map<string, IssuedCredential>();

@@ -10,10 +10,11 @@ const FIRST_PAUSE = 0.25 * SECOND;
 const LONGEST_PAUSE = 2 * SECOND;
 
 /**
- * Verifies a key that this run is about to add. A rejection is retried for as long as the key might be unknown yet.
+ * Verifies a key that this run is about to add. After a rejection, the verification is repeated as long as the key might not
+ * be known everywhere.
  *
- * If the same host rejects the current key, too, the host is probably wrong. Then the
- * result is inconclusive.
+ * If the host that rejects the new key also rejects the current key, it is probably the wrong host. Then the result is
+ * inconclusive.
  *
  * @returns undefined if keys aren't verified
  */
@@ -55,7 +56,7 @@ export async function verifyNewest(
   );
 }
 
-/** @param rejectionFinalAt until then a rejection is repeated, because the key might not be known everywhere yet */
+/** @param rejectionFinalAt from this time on a rejection is final. Earlier, the key might not be known everywhere yet */
 async function verifyUntilConclusive(
   { clock }: Pick<Run, 'clock'>,
   verify: () => Promise<KeyCheck>,
@@ -70,7 +71,7 @@ async function verifyUntilConclusive(
   }
 }
 
-/** Returns `inconclusive` if the call fails. A failed call must not cost a new key. */
+/** Returns `inconclusive` if the call fails, because a failed call isn't a reason to discard a new key. */
 export async function verifyOrInconclusive(verify: () => Promise<KeyCheck>): Promise<KeyCheck> {
   try {
     return await verify();

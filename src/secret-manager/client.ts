@@ -36,7 +36,7 @@ function hostOf({ location }: SecretName): string {
   return `secretmanager.${place}${universeDomain()}`;
 }
 
-/** Google's public cloud, or another one that is built like it. */
+/** The domain of Google's public cloud, or of the cloud that GOOGLE_CLOUD_UNIVERSE_DOMAIN names. */
 function universeDomain(): string {
   return process.env.GOOGLE_CLOUD_UNIVERSE_DOMAIN ?? 'googleapis.com';
 }
@@ -92,7 +92,7 @@ export class Clients {
     return { host, proxy: proxy === undefined ? undefined : new URL(proxy).host };
   }
 
-  /** Makes a call. If it gets no answer in time, its connection might be broken, so the next call makes a new one. */
+  /** Makes a call. If it gets no answer in time, the connection might be broken, so the next call opens a new connection. */
   async use<T>(
     secret: SecretName,
     call: (client: SecretManagerServiceClient) => Promise<T>,
@@ -103,7 +103,8 @@ export class Clients {
     this.#connections.set(host, connection);
     try {
       return await connection.use(async (client) => {
-        // The client caches the token. If the call itself fetched it, a failure would look like an answer of Secret Manager.
+        // Fetch the token before the call, because a failure in the call would look like an answer of Secret Manager. The
+        // client caches the token.
         await withCredentials(client.auth.getRequestHeaders());
         return call(client);
       });
@@ -136,7 +137,7 @@ class MissingCredentials extends Error {}
 
 /**
  * Waits for a step that needs Google Cloud credentials. The library retries, and would wait forever for a silent metadata
- * server. This deadline uses the system clock and not the run's clock, because gRPC's deadlines do so, too.
+ * server. This deadline uses the system clock and not the run's clock, as gRPC's deadlines do.
  */
 async function withCredentials<T>(step: Promise<T>): Promise<T> {
   const deadline = systemClock.monotonic() + CALL_TIMEOUT;

@@ -1,4 +1,4 @@
-/** Translates failed calls. Google's texts could quote a secret, so errors contain only known words of them. */
+/** Translates failed calls. Google's texts could quote a secret, so errors contain only known words of these texts. */
 import { grpc } from 'google-gax';
 import { certificateError, networkCode, unreachable } from '../connection-errors';
 import { RotationError, toRotationError, type RotationErrorOptions } from '../errors';
@@ -7,7 +7,7 @@ import type { SecretName } from '../secret-name';
 
 const { status } = grpc;
 
-/** `get` reads a version without its payload. Every role that grants `list` grants it. */
+/** `get` reads a version without its payload. Every role that grants `list` also grants `get`. */
 export type VersionPermission = Permission | 'get';
 
 const MANAGER = 'roles/secretmanager.secretVersionManager';
@@ -22,7 +22,7 @@ export const ROLES: Readonly<Record<VersionPermission, string>> = {
   destroy: MANAGER,
 };
 
-/** Lists versions without changing any: enough for a management key that is only read. */
+/** The role that lists versions without changing them. It suffices for a management key that the rotator doesn't rotate. */
 export const VIEWER = 'roles/secretmanager.viewer';
 
 const READING: readonly VersionPermission[] = ['access', 'get', 'list'];
@@ -40,7 +40,9 @@ export function permissionMissing(
   const roles = [...new Set(permissions.map((permission) => ROLES[permission]))];
   const isViewerEnough =
     permissions.includes('list') && permissions.every((each) => READING.includes(each));
-  const less = isViewerEnough ? ` To list a management key, ${VIEWER} is enough.` : '';
+  const less = isViewerEnough
+    ? ` To list the versions of a management key's secret, ${VIEWER} is enough.`
+    : '';
   return new RotationError('PERMISSION_MISSING', {
     problem: `The function's service account lacks ${permissions.map(iamName).join(', ')} on ${secret.name}, or the secret doesn't exist.`,
     action: `Grant it ${roles.join(' and ')} on this secret.${less} If the secret doesn't exist, create it.`,
@@ -109,7 +111,7 @@ function statusError(error: unknown, code: grpc.status, call: FailedCall): Rotat
         problem: `The quota for calls to Secret Manager is used up in the project of ${secret.name}.`,
         action: 'If this persists, spread the schedules or request more quota.',
       },
-      // Without Google's reason, the answer might have exceeded a limit on its way.
+      // Without Google's reason, the answer might have exceeded a size limit after the call had its effect.
       { cause: error, outcomeUnknown: knownReason(error) === undefined },
     );
   }
@@ -198,7 +200,7 @@ const ACTIONS: Readonly<Record<string, string>> = {
     'Let the organization policy gcp.restrictServiceUsage of {project} admit secretmanager.googleapis.com.',
 };
 
-/** Errors contain no other reasons. */
+/** The reasons that errors can contain. Other reasons are dropped, because they could be any text. */
 const REASONS: readonly string[] = [
   ...Object.keys(ACTIONS),
   'IAM_PERMISSION_DENIED',
@@ -254,13 +256,13 @@ function consumerOf(error: unknown, { project }: SecretName): string | undefined
     : undefined;
 }
 
-/** Secret Manager itself calls only the service with the encryption keys. */
+/** The service to enable: Secret Manager, or Cloud KMS, which Secret Manager calls for encryption keys. */
 function serviceOf(error: unknown): string {
   const service = field(field(error, 'errorInfoMetadata'), 'service');
   return service === 'cloudkms.googleapis.com' ? service : 'secretmanager.googleapis.com';
 }
 
-/** An outage. Texts that grpc-js made itself contain the cause. */
+/** The error for an outage. If grpc-js wrote the text, the text contains the cause. */
 function outage(error: unknown, code: grpc.status, call: FailedCall): RotationError {
   const { host, proxy } = call;
   const details = field(error, 'details');

@@ -9,7 +9,7 @@ const MAX_IN_FLIGHT = 32;
 /** 480 writes a minute. Google allows 600 in each project, so other programs of the project can make 120. */
 const WRITE_RATE: Rate = { calls: 8, windowMs: SECOND };
 
-/** Google counts by the minute. */
+/** How long calls pause after a used-up quota. Google's quotas are per minute. */
 const FIRST_QUOTA_PAUSE = SECOND;
 const LONGEST_QUOTA_PAUSE = 20 * SECOND;
 
@@ -62,8 +62,8 @@ export class CallQueue {
   /**
    * Makes a call when the limits allow it.
    *
-   * @throws RotationError DEADLINE_EXCEEDED if that is after the call's deadline. If a used-up quota is the reason, the error
-   *   of that quota
+   * @throws RotationError if the call can't begin before its deadline: the error of a used-up quota if that is the reason,
+   *   otherwise DEADLINE_EXCEEDED
    */
   async run<T>(call: LimitedCall, make: () => Promise<T>): Promise<T> {
     await this.#begin(call);
@@ -93,12 +93,12 @@ export class CallQueue {
 
   /**
    * Begins every queued call that the limits allow now, and fails the calls that can't begin before their deadlines. One
-   * function checks all limits together: a write that got its place in the rate first and a free slot later would begin
-   * together with the writes that were queued behind it.
+   * function checks all limits together. Otherwise a write could pass the rate limit, wait for a free slot, and then begin at
+   * the same time as later writes.
    */
   #serve(): void {
     const now = this.#clock.monotonic();
-    // Includes the writes that will begin later, so that the calls behind them know their time.
+    // Includes planned writes, so that the earliest times of the calls behind them are right.
     const planned: Writes = new Map(this.#writes);
     let next = Infinity;
     this.#queue = this.#queue.filter(({ call, begin, fail }) => {

@@ -131,7 +131,7 @@ export class SecretManagerStore implements SecretStore {
     } while (pageToken !== '');
     const entries = pages.flat();
     const list = toVersionList(entries, secret, this.#clock.now());
-    // Otherwise the secret would look empty.
+    // An empty list would mean that the secret has no version.
     if (list.versions.length === 0 && entries.length > 0) {
       throw this.#unreadable(secret, 'no entry of the list of versions has a number');
     }
@@ -196,7 +196,7 @@ export class SecretManagerStore implements SecretStore {
     const data = answer.payload?.data;
     const isRequested = version === 'latest' || number === version;
     if (number === undefined || !isRequested || data == null || data.length === 0) {
-      throw this.#unreadable(secret, `no payload of version ${version}`);
+      throw this.#unreadable(secret, `it contains no payload of version ${version}`);
     }
     const payload = Buffer.from(data);
     const checksum = answer.payload?.dataCrc32c;

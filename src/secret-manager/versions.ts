@@ -8,8 +8,8 @@ export type ApiVersion = protos.google.cloud.secretmanager.v1.ISecretVersion;
 /**
  * The versions of a list. An entry whose name isn't a version of this secret is skipped.
  *
- * Overlapping pages can list a version twice. If such entries differ, the safer value counts. That is the earlier state,
- * with which the version is read and less is changed. It is also the later time, which extends the grace period. With an
+ * Overlapping pages can list a version twice. If the two entries differ, the safer value counts. The earlier state is safer,
+ * because the version is read and less is changed. The later time is safer, because it extends the grace period. With an
  * outdated etag, changes fail without harm.
  */
 export function toVersionList(
@@ -27,7 +27,7 @@ export function toVersionList(
     versions.set(version.number, other === undefined ? version : safer(version, other));
   }
   const newestFirst = [...versions.values()].sort((a, b) => b.number - a.number);
-  // A version without a creation time gets that of the next newer version. The newest version gets the current time.
+  // A version without a creation time gets the time of the next newer version. The newest version gets the current time.
   let latest = now;
   const complete = newestFirst.map((version) => {
     latest = Number.isNaN(version.createdAt) ? latest : version.createdAt;
@@ -77,7 +77,7 @@ const MAX_TIME = 8.64e15;
 
 /**
  * A version's number, and its secret's name as Secret Manager writes it. Secret Manager names the project by number, even if
- * the request names it by id. The name of another secret is invalid.
+ * the request names it by id. Returns undefined for a version of another secret.
  */
 export function parseVersionName(
   name: ApiVersion['name'],

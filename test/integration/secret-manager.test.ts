@@ -206,7 +206,7 @@ describe('access', () => {
     emulator.rewrite = (__, answer) => change(answer as Record<string, unknown>);
     expect(await errorOf(access(1))).toMatchObject({
       code: 'SECRET_MANAGER_UNAVAILABLE',
-      problem: expect.stringContaining("couldn't be read: no payload of version 1") as string,
+      problem: expect.stringContaining('it contains no payload of version 1') as string,
     });
   });
 });

@@ -13,8 +13,8 @@ export interface Key {
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * Reads every payload that the rotator writes: the console's JSON, the JSON of Momento's API, or a bare key, each with a
- * v1, legacy or v2 key. `payloadName` is for errors, which never quote the payload.
+ * Reads every payload that the rotator writes: the console's JSON, the JSON of Momento's API, or a bare key. The key can be
+ * a v1, legacy or v2 key. `payloadName` is for errors, which never quote the payload.
  */
 export function parseKey(
   payload: string | Uint8Array,

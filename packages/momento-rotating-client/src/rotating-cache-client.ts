@@ -75,7 +75,7 @@ interface Generation {
   readonly key: Key;
   version: number | undefined;
   readonly client: CacheClient;
-  /** Calls in progress, and one for being the current generation. The client is closed at 0. */
+  /** The number of calls in progress, plus 1 while this is the current generation. At 0 the client is closed. */
   uses: number;
   rejected: boolean;
   /** Whether the event `rejected` was sent. */
@@ -199,7 +199,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     if (this.#current === undefined && this.#reading) await unlessAborted(this.#reading, signal);
   }
 
-  /** Read synchronously before a call: after an `await` the generation might be closed. */
+  /** The generation in use. Read it right before a call: after an `await` the generation might be closed. */
   #inUse(): Generation {
     this.#closing.signal.throwIfAborted();
     if (this.#current) return this.#current;
@@ -216,7 +216,7 @@ export class RotatingCacheClient implements AsyncDisposable {
       const answer = await call(generation.client);
       outcome = { rejected: codeOf(answer) === REJECTED, settle: () => answer };
     } catch (error) {
-      // With `throwOnErrors` the SDK throws what it otherwise returns.
+      // With `throwOnErrors` the SDK throws its error answers.
       const settle = (): never => {
         throw error;
       };
@@ -224,7 +224,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     } finally {
       this.#release(generation);
     }
-    // During a read such an answer shows nothing, because the call might have begun before the key was revoked.
+    // During a read, success doesn't show that the key works now: the call might have begun before the key was revoked.
     const isAccepted = !outcome.rejected && this.#reading === undefined;
     if (isAccepted && generation.rejected && generation === this.#current) {
       // Momento accepts the key after all. The next rejection must not wait for a long backoff.
@@ -234,7 +234,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     return outcome;
   }
 
-  /** After Momento rejected a key: whether a newer one is in use now. */
+  /** Looks for a newer key after Momento rejected one. Returns whether a newer key is in use now. */
   async #findNewerThan(rejected: Generation, signal: AbortSignal | undefined): Promise<boolean> {
     if (!rejected.reported) this.#emit({ type: 'rejected', ...versionOf(rejected) });
     rejected.rejected = rejected.reported = true;
@@ -246,7 +246,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     return this.#current !== undefined && this.#current !== rejected;
   }
 
-  /** One read at a time. It never rejects. */
+  /** Starts a read, or returns the read in progress. The promise never rejects. */
   #read(): Promise<void> {
     return (this.#reading ??= this.#readAndTake().finally(() => (this.#reading = undefined)));
   }
@@ -306,8 +306,8 @@ export class RotatingCacheClient implements AsyncDisposable {
   }
 
   /**
-   * After Momento rejected the key in use: a newer version that `readNewest` doesn't show, because it lags or the newest
-   * version is unusable. Access by number doesn't lag. The version below an unusable newest version comes first.
+   * After Momento rejected the key in use: a newer version that `readNewest` doesn't show, because `readNewest` lags or the
+   * newest version is unusable. Access by number doesn't lag. The version below an unusable newest version comes first.
    */
   async #neighbour(held: Known | undefined, newest: StoredPayload): Promise<Found | undefined> {
     if (held?.rejected !== true || held.version === undefined) return undefined;
@@ -325,7 +325,7 @@ export class RotatingCacheClient implements AsyncDisposable {
     return undefined;
   }
 
-  /** A source might never answer. Then the read is abandoned. */
+  /** Abandons a read that takes too long, because a source might never answer. */
   async #withinReadTimeout<T>(read: Promise<T>): Promise<T> {
     const { readTimeoutMs = 15_000 } = this.#options;
     const timeout = AbortSignal.timeout(readTimeoutMs);
@@ -345,8 +345,8 @@ export class RotatingCacheClient implements AsyncDisposable {
   }
 
   /**
-   * Gives Momento half of the time to accept the key. If it doesn't, looks for a newer version: the source might lag, or the
-   * key was replaced meanwhile.
+   * Gives Momento half of `newKeyTimeoutMs` to accept the key. If Momento rejects the key, looks for a newer version: the
+   * source might lag, or the key was replaced meanwhile.
    */
   async #connectNewest(found: Found): Promise<Generation> {
     const timeoutMs = (this.#options.newKeyTimeoutMs ?? 5000) / 2;

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import { InvalidOptionError, NoKeyError } from './errors.ts';
 
-/** The result of a source. */
+/** A payload that was read from a source. */
 export interface StoredPayload {
   readonly payload: string | Uint8Array;
   /** The number of the version, if the source numbers its versions. */
@@ -13,7 +13,7 @@ export interface StoredPayload {
 export interface KeySource {
   /** For errors and events. It must not contain a secret. */
   readonly name: string;
-  /** Reads the newest payload. It can lag behind if the source has `readVersion`. */
+  /** Reads the newest payload. If the source has `readVersion`, the result can lag behind. */
   readNewest(): Promise<StoredPayload>;
   /** Reads one version without lag. Resolves with undefined if there is no such version, or it can't be accessed. */
   readVersion?(version: number): Promise<StoredPayload | undefined>;

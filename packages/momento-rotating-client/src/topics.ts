@@ -12,7 +12,7 @@ import {
 import { shared, unlessAborted, type RotatingCacheClient } from './rotating-cache-client.ts';
 
 export interface SubscribeOptions {
-  /** Its client timeout limits the wait for the service's first message. */
+  /** The client timeout of the configuration limits the wait for the service's first message. */
   readonly configuration: TopicConfiguration;
   /** Receives each item once. */
   readonly onItem: (item: TopicItem) => void;
@@ -66,14 +66,14 @@ const FINAL: readonly string[] = [
 const FIRST_BACKOFF_MS = 1000;
 const LONGEST_BACKOFF_MS = 60_000;
 /**
- * The SDK applies its request timeout to the whole first stream of a subscription (1.118): it ends each subscription after
- * that time and starts it again 500 ms later.
+ * A request timeout that is never reached. The SDK (1.118) applies the request timeout to the whole first stream of a
+ * subscription. At the timeout, the SDK ends the stream and starts it again 500 ms later.
  */
 const NO_DEADLINE_MS = 10 * 365 * 24 * 3_600_000;
 
 /**
- * Subscribes to a topic with the key of `client`. In the SDK an authentication error ends a subscription. This one subscribes
- * again with the newer key, from the last item on.
+ * Subscribes to a topic with the key of `client`. In the SDK an authentication error ends a subscription. A rotating
+ * subscription subscribes again with the newer key, from the last item on.
  *
  * @returns the subscription, or the SDK's error
  * @throws NoKeyError if there is no usable key
@@ -109,7 +109,7 @@ export class RotatingSubscription implements Disposable {
   /** Whether the service has sent a message. */
   #hasBegun = false;
   #position: Position | undefined;
-  /** Whether the current stream began without a position after an earlier one. */
+  /** Whether an earlier stream has begun, and the current stream began without a position. */
   #hasGap = false;
 
   constructor(
@@ -166,7 +166,7 @@ export class RotatingSubscription implements Disposable {
     for (const middleware of this.#middlewares) middleware.close?.();
   }
 
-  /** Subscribes with the key in use, and if Momento rejects it with a newer one. */
+  /** Subscribes with the key in use. If Momento rejects that key, subscribes with a newer key. */
   async #subscribe(): Promise<TopicSubscribe.Error | undefined> {
     for (;;) {
       const signal = this.#end;
@@ -226,13 +226,13 @@ export class RotatingSubscription implements Disposable {
         await sleep(this.#wait * (1 - Math.random() / 5), undefined, { signal: this.#end });
         error = await this.#subscribe();
       } catch {
-        // Otherwise the source has no usable key now, and the client's event hook has reported it.
+        // If the subscription hasn't ended, the source has no usable key now, and the client's event hook has reported that.
         if (this.#end.aborted) return;
       }
     }
   }
 
-  /** Lets every stream begin at the position, also those that the SDK starts again, and reads the sequence numbers. */
+  /** Lets every stream begin at the position, even a stream that the SDK starts again, and reads the sequence numbers. */
   #middleware(): Middleware {
     return {
       onNewRequest: () => ({
@@ -283,10 +283,10 @@ export class RotatingSubscription implements Disposable {
     return page === this.#position?.page && number <= this.#position.number;
   }
 
-  /** Items continue after `next`. Reports those in between. */
+  /** Moves the position to `next`, and reports the items in between as missing. */
   #skipTo(next: Position): void {
     if (this.#has(next)) return;
-    // The first position that the service names is where the subscription begins.
+    // The subscription begins at the first position that the service names, so no item is missing before it.
     const isFirst = this.#position === undefined && !this.#hasGap;
     if (!isFirst) this.#reportGap(next.number);
     this.#position = next;
@@ -298,7 +298,7 @@ export class RotatingSubscription implements Disposable {
     this.#call(() => this.#options.onDiscontinuity({ lastSequenceNumber, newSequenceNumber }));
   }
 
-  /** An exception of the application must not stop the stream. It becomes an uncaught exception, as in an event listener. */
+  /** Calls the application. An exception must not stop the stream, so it becomes uncaught, as in an event listener. */
   #call(listener: () => void): void {
     try {
       listener();

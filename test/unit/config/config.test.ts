@@ -10,7 +10,7 @@ function config(env: Record<string, string>) {
   return parseConfig({ SECRETS: NAME, ...env });
 }
 
-const LONG_GRACE = `GRACE_PERIOD must not be longer than the part of the lifetime of ${NAME} that remains`;
+const LONG_GRACE = `GRACE_PERIOD must not be longer than the lifetime that a key of ${NAME} has left`;
 
 const INTRODUCTION = "The function doesn't start, because its environment variables are invalid. ";
 

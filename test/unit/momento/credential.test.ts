@@ -38,7 +38,7 @@ describe('parse fails', () => {
     ['it is neither JSON nor a Momento API key', V2_KEY.slice(0, 30), `${V2_KEY}\n${V2_KEY}`],
     ["it is JSON, but it isn't an object", JSON.stringify(KEY), '12345678901234567890', 'null'],
     ["it is JSON, but it isn't an object", [fields()]],
-    ['and Secret Manager stores 65536', `${JSON.stringify(fields())}${' '.repeat(65536)}`],
+    ['and Secret Manager stores at most 65536', `${JSON.stringify(fields())}${' '.repeat(65536)}`],
     ['less than 2048 bytes for a longer key', fields({ note: SECRET.repeat(2900) })],
 
     ["it has no field 'apiKey' or 'api_key'", KEYLESS],

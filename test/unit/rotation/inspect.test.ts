@@ -150,7 +150,7 @@ describe('a newest version that is disabled', () => {
         current: { credential: { fingerprint: 'k3' } },
         warnings: [
           `version 4, the newest, is ${state.toLowerCase()}: applications that read latest get an error until a version ` +
-            'is added; version 3 is used instead',
+            'is added; the rotator uses version 3 instead',
         ],
       });
     },

@@ -646,15 +646,14 @@ class RotatingCacheClient:
             error = rules.as_error(caught)
         with self._lock:
             self._reading = None
-            if rules.closed:
-                if taken is not None:
-                    self._release(taken)
-            else:
+            # close() has released the key in use.
+            unused = taken if rules.closed else held if taken is not None else None
+            if not rules.closed:
                 if taken is not None:
                     rules.swap(held, taken)
                 rules.done(held, is_rescue, error)
-        if taken is not None and held is not None and not rules.closed:
-            self._release(held)
+        if unused is not None:
+            self._release(unused)
         read.done.set()
 
     def _connect_newest(self, key: Key, version: Optional[int]) -> _Generation:

@@ -66,7 +66,7 @@ export class Deadlines {
     return this.end - TIME_TO_ISSUE_AND_ADD;
   }
 
-  /** No attempt to add a version begins after this. */
+  /** No attempt to add a version begins after this, unless a slow issue or verification ends later. */
   get latestAdd(): number {
     return this.end - TIME_TO_ADD;
   }

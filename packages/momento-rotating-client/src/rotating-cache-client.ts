@@ -285,6 +285,11 @@ export class RotatingCacheClient implements AsyncDisposable {
       return;
     }
     const next = await this.#connectNewest(found);
+    if (this.#closing.signal.aborted) {
+      // close() has released the key in use.
+      this.#release(next);
+      return;
+    }
     this.#current = next;
     if (held) this.#release(held);
     const previous = held?.version === undefined ? {} : { previousVersion: held.version };

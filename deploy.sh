@@ -4,7 +4,7 @@
 set -euo pipefail
 # A caller's environment can turn on tracing, which prints values, and the export of all variables to child processes.
 set +ax
-# gcloud would ask whether to enable an API. Terraform enables them.
+# gcloud must not ask whether to enable an API, because Terraform enables the APIs.
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
 cd "$(dirname "${BASH_SOURCE[0]}")"
 settings=terraform/terraform.tfvars
@@ -135,7 +135,7 @@ secrets = {
 }"
   echo "$text" >"$settings.new" && mv "$settings.new" "$settings"
 fi
-# Other choices than those of the first run would replace resources.
+# The options must match the choices of the first run, because other choices would replace resources.
 for value in "$project" "$region" "$role"; do
   [[ -z $value ]] || grep -qF "\"$value\"" "$settings" ||
     fail 19 "$settings doesn't contain \"$value\"." 'Change that file, or use another clone for another deployment.'
@@ -157,7 +157,7 @@ credentials=$secrets what='JSON with a key and its refresh token' pattern='"refr
 for secret in $credentials; do
   flags=("--project=$(cut -d/ -f2 <<<"$secret")")
   [[ $secret != */locations/* ]] || flags+=("--location=$(cut -d/ -f4 <<<"$secret")")
-  # Lists lag by minutes. Access by number doesn't, and the first version has number 1. The payload isn't kept.
+  # Lists lag by minutes, but access by number doesn't lag. The first version has number 1. The payload is discarded.
   if error=$(gcloud secrets versions access 1 --secret="${secret##*/}" "${flags[@]}" 2>&1 >/dev/null) ||
     [[ $error == *FAILED_PRECONDITION* ]]; then
     echo "ok: $secret has a version"
@@ -165,7 +165,7 @@ for secret in $credentials; do
   fi
   [[ $error == *NOT_FOUND* ]] || fail 23 "It isn't known whether $secret has a version, so nothing was stored." \
     "Run: gcloud secrets versions list ${secret##*/} ${flags[*]}"
-  # Without -icanon a terminal cuts lines at 4096 characters, or at 1024. Ctrl-D then arrives as a character.
+  # In canonical mode, a terminal cuts lines at 4096 or 1024 characters. With -icanon, Ctrl-D arrives as a character.
   [[ ! -t 0 ]] || { terminal=$(stty -g) && stty -echo -icanon min 1; }
   printf 'Paste %s for %s, then press Ctrl-D. The text stays invisible.\n' "$what" "$secret"
   unset credential

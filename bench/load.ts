@@ -15,7 +15,7 @@ const CALLS_PER_SECOND = 5;
 
 /** One request for 1,000 secrets with v1 keys. */
 export async function manyRefreshed(services: Services): Promise<Measurement[]> {
-  // A project of its own, because earlier measurements used some of this minute's quota.
+  // The secrets get their own project, because earlier measurements used some of this minute's quota.
   const secrets = await services.createSecrets(1000, 'v1', 'refreshed');
   // A rotation reads three times (the list twice, the permissions once) and writes twice, so reads are the bottleneck.
   // Quotas count whole minutes. The request starts with a minute and can end when the last required minute starts.
@@ -69,7 +69,7 @@ async function measureRequest(
       }),
       measurement(`${name}: time`, 's', [time / SECOND]),
       measurement(
-        `${name}: shortest time that the limits allow, of that`,
+        `${name}: share of the time that the limits require`,
         '%',
         [(100 * least) / time],
         {

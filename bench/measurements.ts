@@ -10,7 +10,7 @@ import type { Env, Keys, Services, Terms } from './services';
 const HELLO = resolve(__dirname, 'hello');
 const BASELINE = resolve(__dirname, 'baseline');
 
-/** The rate limiter of the function spaces calls of the key API by up to this long. */
+/** The longest pause of the function's rate limiter between calls of the key API. */
 const SPACING_MS = 1_200;
 
 /** From the start of the process to the response of its first rotation, with the peak memory. */
@@ -59,7 +59,7 @@ export async function coldStart(services: Services, runs: number): Promise<Measu
       }),
     ),
   ];
-  // Some figures need /proc.
+  // On systems without /proc, some figures are missing.
   return all.filter(({ median }) => !Number.isNaN(median));
 }
 
@@ -117,7 +117,7 @@ export async function roundTrips(services: Services, runs: number): Promise<Meas
 interface Warm {
   readonly name: string;
   readonly keys: Keys;
-  /** Round trips. */
+  /** The goal for the number of round trips. */
   readonly atMost: number;
   readonly terms?: Terms;
   readonly others?: Env;

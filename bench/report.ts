@@ -54,7 +54,7 @@ export function measurement(
   };
 }
 
-/** The duration in ms. */
+/** Returns the duration of an action in ms. */
 export async function timed(action: () => Promise<unknown>): Promise<number> {
   const startedAt = performance.now();
   await action();

@@ -6,7 +6,7 @@ import type { Services } from './services';
 const SECRETS = 100;
 const VERSIONS = 200;
 
-/** In ms, as between regions of a cloud. */
+/** The latency of every call in ms, as between regions of a cloud. */
 const LATENCY = 50;
 
 /** Calls per secret with one version: access, list, permissions, refresh, verify, add, list, disable. */
@@ -29,7 +29,7 @@ export async function scale(services: Services): Promise<Measurement[]> {
   const all: Measurement[] = [];
   for (const { name, secrets, versions, seconds } of cases) {
     const { calls, duration } = await measure(services, secrets, versions);
-    // Each superseded version is disabled.
+    // The bound includes one call for each additional version, to disable it.
     const bound = secrets * (CALLS + versions - 1);
     all.push(
       measurement(`${name}: calls, of the bound ${bound}`, '%', [(100 * calls) / bound], {

@@ -1,4 +1,4 @@
-/** The emulators' process: see services.ts. */
+/** Runs the emulators in a process that services.ts starts. */
 import { startServices } from '../emulators/services';
 import type { Command } from './services';
 

@@ -50,7 +50,7 @@ export class Services {
     return { ...others, ...this.#env, SECRETS: secrets.join(',') };
   }
 
-  /** The same for minted keys. */
+  /** The function's environment for these secrets with minted keys, with `others` beside it. */
   mintingEnv(
     secrets: readonly string[],
     others: Env,
@@ -79,7 +79,7 @@ export class Services {
     await this.#send({ kind: 'create', secrets, keys });
   }
 
-  /** Mints an orphaned key for each secret, two hours ago. */
+  /** Mints an orphaned key for each secret, dated two hours ago. */
   async leaveOrphans(secrets: readonly string[]): Promise<void> {
     await this.#send({ kind: 'orphans', secrets });
   }

@@ -29,7 +29,7 @@ export interface KeyInfo {
 
 /** A v2 key. It might be expired or revoked. */
 export interface Key {
-  /** How many keys the account had before this one. */
+  /** How many keys the account had issued before this key. */
   readonly number: number;
   readonly info: KeyInfo;
   readonly apiKey: string;
@@ -40,14 +40,14 @@ export interface Key {
   readonly revoked: { readonly at: number; readonly by: Initiator } | undefined;
 }
 
-/** A v2 key in the formats in which its owner gets it. */
+/** A v2 key in the formats of the key API and of Momento's console. */
 export interface IssuedV2Key {
   readonly apiKey: string;
   readonly refreshToken: string | undefined;
   readonly keyInfo: KeyInfo;
   /** The JSON that the key API and Momento's CLI print. */
   readonly apiJson: string;
-  /** The same key in the format of v1 keys in the console. Momento doesn't document the format for v2 keys. */
+  /** The JSON that the console downloads for v1 keys. Momento doesn't document this format for v2 keys. */
   readonly consoleJson: string;
 }
 
@@ -66,7 +66,7 @@ export interface Lag {
 }
 
 interface KeptKey extends Key {
-  /** A refreshed key has the same lifetime. */
+  /** The longest lifetime that a refresh of this key can request. */
   readonly lifetimeSeconds: number | undefined;
   /** Momento accepts the key from this time on, in epoch milliseconds. */
   readonly knownFrom: number;
@@ -141,7 +141,7 @@ export class Account extends Ledger {
   refresh(refreshToken: string, expiresAt: number, lag: Lag): Key {
     const key = this.#byRefreshToken.get(refreshToken);
     if (key === undefined || typeof this.refreshable(refreshToken) !== 'object') {
-      throw new Error('cannot be refreshed');
+      throw new Error('the refresh token is unknown, used or expired');
     }
     key.refreshTokenUsed = this.refreshTokens === 'single-use';
     const { role_id: role, description } = key.info;
@@ -156,7 +156,7 @@ export class Account extends Ledger {
     this.changed();
   }
 
-  /** The key of a call and its role; undefined if Momento rejects the key. */
+  /** Returns the key of a call and its role; undefined if Momento rejects the key. Counts the rejection. */
   admit(apiKey: string): { key: Key; role: Role } | undefined {
     const key = this.#byApiKey.get(apiKey);
     const role = this.roles.get(key?.info.role_id ?? '');
@@ -184,7 +184,7 @@ export class Account extends Ledger {
     return key.revoked === undefined && !this.isExpired(key);
   }
 
-  /** Every v2 key that was ever issued, or those with this description, oldest first. */
+  /** All v2 keys that were issued, or only the keys with this description, oldest first. */
   keys(description?: string): Key[] {
     const keys = [...this.#keys.values()];
     return description === undefined
@@ -198,7 +198,7 @@ export class Account extends Ledger {
     return this.keys(description).filter((key) => this.isLive(key) && !referenced.has(key.apiKey));
   }
 
-  /** Every v2 key and its refresh token that was ever issued. */
+  /** All v2 keys and refresh tokens that were issued. */
   secrets(): string[] {
     return [...this.#byApiKey.keys(), ...this.#byRefreshToken.keys()];
   }

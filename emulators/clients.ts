@@ -12,7 +12,7 @@ export function localSecretManager(host: string): ClientOptions {
     apiEndpoint: host.slice(0, separator),
     port: Number(host.slice(separator + 1)),
     sslCreds: grpc.credentials.createInsecure(),
-    // Otherwise the client looks for a metadata server.
+    // Without an auth client, Google's client looks for a metadata server.
     authClient: new googleAuthLibrary.PassThroughClient(),
   };
 }

@@ -1,23 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { status } from '@grpc/grpc-js';
 
-/** The service that an emulator stands for. */
+/** The services that have an emulator. */
 export type Service = 'secretmanager' | 'momento' | 'keyapi' | 'pubsub' | 'logging';
 
 /** A fault or a hook comes before or after the effect of a call. */
 export type Moment = 'before' | 'after';
 
-/** An error as the answer: the first kind over gRPC, the others over HTTP. */
+/** An error instead of an answer: `error` over gRPC, `status` and `html` over HTTP. */
 export type Failure =
   | { kind: 'error'; code: status; when: Moment }
-  /** An error in the service's own format. `retryAfter` is the header: seconds, or a date. */
+  /** An error in the service's own format. `retryAfter` is the value of the Retry-After header. */
   | { kind: 'status'; status: number; retryAfter?: string; when: Moment }
   /** A page of a load balancer or proxy. */
   | { kind: 'html'; status: number; when: Moment };
 
 /**
- * Damage to an answer: its content is wrong; half of it arrives before the connection ends; it isn't JSON. Over gRPC only the
- * first kind is possible.
+ * Damage to an answer. `corrupt`: the content is wrong. `half`: the connection ends after half of the bytes. `not-json`: the
+ * JSON is invalid. Over gRPC only `corrupt` is possible.
  */
 export type Garbling = 'corrupt' | 'half' | 'not-json';
 
@@ -34,13 +34,13 @@ export type Fault =
   /** The client never gets an answer. */
   | { kind: 'hang'; when: Moment }
   /**
-   * The connection is reset, with all its calls. For a client that was killed, let the call hang instead: Node.js 24.21
-   * doesn't close the handle of a connection that is reset after its other end is gone, and waits for it.
+   * The connection is reset with all its calls. If the test kills the client, use `hang` instead. Node.js 24.21 never closes
+   * a connection that is reset after the client is gone.
    */
   | { kind: 'drop'; when: Moment }
   /** The call has its effect, and its answer is damaged. */
   | { kind: Garbling }
-  /** The same over HTTP only: the test computes the answer from the service's body. */
+  /** Over HTTP only: the call has its effect, and the test computes the answer from the service's body. */
   | { kind: 'rewrite'; rewrite: (body: string) => RawAnswer }
   /** The connection changes to another protocol (HTTP 101), over HTTP only. */
   | { kind: 'upgrade'; when: Moment }
@@ -70,7 +70,7 @@ export class Call {
   constructor(
     readonly service: Service,
     readonly method: string,
-    /** The number of the call among those of its method, from 1. */
+    /** The number of this call, counted from 1 for each method. */
     readonly n: number,
     request: unknown,
   ) {
@@ -84,8 +84,8 @@ export class Call {
 }
 
 /**
- * Awaited before and after the effect of every call, also of a refused one: for barriers, for killing the client, and for
- * operator actions. A fault that it returns is injected at once.
+ * The emulator awaits the hook before and after the effect of every call, also of a refused call. Tests use hooks for barriers,
+ * kills and operator actions. If the hook returns a fault, the emulator injects it at once.
  */
 export type Hook = (
   call: Call,
@@ -95,32 +95,32 @@ export type Hook = (
 
 /** The faults of one emulator, and the calls that it received. */
 export class FaultPlan {
-  /** Everything that arrived, in order. */
+  /** All received calls, in order. */
   readonly calls: Call[] = [];
-  /** Added to every call. */
+  /** The delay of every call. */
   latencyMs = 0;
   intercept: Hook | undefined;
-  /** How latency and slow calls wait. A test can set its own clock here. */
+  /** Waits for the latency and for slow calls. A test can replace it by the `sleep` of its own clock. */
   sleep: (ms: number, signal: AbortSignal) => Promise<void> = (ms, signal) =>
     sleep(ms, undefined, { signal });
 
   readonly #counts = new Map<string, number>();
   readonly #planned = new Map<string, Map<number | 'every', Fault>>();
 
-  /** Injects a fault into the nth call of a method, or into every call. The first call is 1; `forget` starts again. */
+  /** Injects a fault into the nth call of a method, counted from 1 or from `forget`, or into every call. */
   inject(method: string, nth: number | 'every', fault: Fault): void {
     const planned = this.#planned.get(method) ?? new Map<number | 'every', Fault>();
     this.#planned.set(method, planned.set(nth, fault));
   }
 
-  /** Ends all faults, the latency and the hook. The calls so far stay. */
+  /** Removes all faults, the latency and the hook. Keeps the recorded calls. */
   clear(): void {
     this.#planned.clear();
     this.latencyMs = 0;
     this.intercept = undefined;
   }
 
-  /** Forgets the calls so far and counts from 1 again. The faults stay. */
+  /** Deletes the recorded calls and counts from 1 again. Keeps the faults. */
   forget(): void {
     this.calls.length = 0;
     this.#counts.clear();

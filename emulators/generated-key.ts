@@ -8,7 +8,7 @@ type PermissionsType = permission_messages.PermissionsType;
 
 const { CacheRole, TopicRole } = permission_messages;
 
-/** One thing that a key was generated for. */
+/** One permission of a generated key. */
 export interface Grant {
   readonly to: 'cache' | 'topic';
   readonly role: 'read-write' | 'read' | 'write';
@@ -22,7 +22,7 @@ export interface KeyProperties {
   readonly grants: readonly Grant[];
 }
 
-/** Reads a request of the kind that is implemented: a key that expires, for caches and all topics in them. */
+/** Reads a request for a key that expires, for caches and all topics in them. Refuses all other requests. */
 export function readKeyProperties(request: Request): KeyProperties {
   if (request.has_never) {
     throw new Refusal(status.UNIMPLEMENTED, 'Keys that never expire are not implemented');
@@ -37,7 +37,7 @@ export function readKeyProperties(request: Request): KeyProperties {
   return { lifetimeSeconds, grants };
 }
 
-/** Whether the key can read, or write, the items of a cache. */
+/** Whether the grants allow this access to the items of a cache. */
 export function mayUse(grants: readonly Grant[], cache: string, access: 'read' | 'write'): boolean {
   return grants.some(
     (grant) =>

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Metadata, status } from '@grpc/grpc-js';
 import { protobuf } from 'google-gax';
 
-// The client library's own definitions, which it does not export.
+// google-gax contains these definitions and doesn't export them.
 const path = join(require.resolve('google-gax'), '../../protos/status.json');
 const root = protobuf.Root.fromJSON(JSON.parse(readFileSync(path, 'utf8')) as protobuf.INamespace);
 
@@ -19,7 +19,7 @@ export function errorInfo(
   return ['ErrorInfo', { reason, domain, metadata }];
 }
 
-/** An error as Google's services put it into the trailers: a google.rpc.Status with details. */
+/** The trailers of an error of Google's services: a google.rpc.Status with details. */
 export function statusDetails(code: status, message: string, details: readonly Detail[]): Metadata {
   const metadata = new Metadata();
   metadata.set(

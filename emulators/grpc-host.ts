@@ -11,13 +11,13 @@ export interface Answer<Response> {
 }
 
 /**
- * A method's effect and answer, in one synchronous step, so that nothing can come in between. It
- * throws a `Refusal` for an error status.
+ * Carries out a call and returns the answer, in one synchronous step, so that no other call can interleave. Throws a
+ * `Refusal` for an error status.
  */
 export type Method<Request, Response> = (
   request: Request,
   metadata: grpc.Metadata,
-  /** The host that the client asked for, which can differ from the address where it found it. */
+  /** The `:authority` of the call, which can differ from the address of the connection. */
   authority: string,
 ) => Answer<Response>;
 
@@ -37,7 +37,7 @@ export type StreamMethod<Request> = (
   stream: Stream<object>,
 ) => void;
 
-/** Checks a call before its method, even if that method isn't implemented. It throws a `Refusal`. */
+/** Runs before every method, also before an unimplemented one. Throws a `Refusal` to refuse the call. */
 export type Gate = (
   method: string,
   request: unknown,
@@ -49,7 +49,7 @@ export class Refusal extends Error {
   constructor(
     readonly code: grpc.status,
     readonly details: string,
-    /** Details that only one service of Google adds. */
+    /** Error details that replace the usual details of the service. */
     readonly info: readonly Detail[] = [],
   ) {
     super(details);
@@ -59,12 +59,12 @@ export class Refusal extends Error {
 /** Returns the metadata that a service sends with an error. */
 export type Describe = (refusal: Refusal) => grpc.Metadata;
 
-/** Serves gRPC methods, unary ones and those that answer with a stream, on a plaintext loopback port, through a plan of faults. */
+/** Serves unary and server-streaming gRPC methods on a plaintext loopback port, with the faults of a plan. */
 export class GrpcHost implements Host {
   readonly faults = new FaultPlan();
   readonly #service: Service;
   readonly #describe: Describe;
-  // Dropping a connection needs its socket, and grpc-js keeps the ones that it accepts itself.
+  // To drop a connection, the host needs its socket. grpc-js doesn't expose the sockets that it accepts.
   readonly #listener: Listener = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   readonly #sockets = new Map<string, Socket>();
   readonly #server = new grpc.Server({ 'grpc.enable_channelz': 0 });
@@ -78,7 +78,7 @@ export class GrpcHost implements Host {
     this.#describe = describe;
   }
 
-  /** Adds a service. Its unary methods that are not among `methods` answer UNIMPLEMENTED. */
+  /** Adds a service. Unary methods that `methods` lacks fail with UNIMPLEMENTED. */
   serve(
     definition: grpc.ServiceDefinition,
     methods: Readonly<Record<string, Method<never, object>>>,
@@ -206,7 +206,7 @@ export class GrpcHost implements Host {
               fail(error);
             }
           },
-          // A stream goes on until somebody ends it.
+          // A stream has no single answer, and stays open until the client or the emulator ends it.
           answer: () => undefined,
           fail: (failure) => {
             if (failure.kind !== 'error') throw notOfGrpc(failure.kind);

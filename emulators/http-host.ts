@@ -9,9 +9,9 @@ export interface HttpRequest {
   /** The named groups of the route's path, decoded. */
   readonly parts: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;
-  /** Each with all the values that it was sent with. */
+  /** All values of each header. */
   readonly headers: IncomingMessage['headersDistinct'];
-  /** The JSON that was sent; undefined where nothing was. */
+  /** The parsed JSON; undefined for an empty body. */
   readonly body: unknown;
 }
 
@@ -26,8 +26,8 @@ export interface Route {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: RegExp;
   /**
-   * Effect and answer, in one synchronous step, so that nothing can come in between. It throws an `HttpRefusal` for an
-   * error.
+   * Carries out the request and returns the answer, in one synchronous step, so that no other request can interleave. Throws
+   * an `HttpRefusal` for an error.
    */
   readonly act: (request: HttpRequest) => HttpAnswer;
 }
@@ -50,7 +50,7 @@ interface Reply {
   readonly corrupted: object;
 }
 
-/** Serves JSON over HTTP on a plaintext loopback port, through a plan of faults. */
+/** Serves JSON over HTTP on a plaintext loopback port, with the faults of a plan. */
 export class HttpHost implements Host {
   readonly faults = new FaultPlan();
   readonly #service: Service;
@@ -63,8 +63,8 @@ export class HttpHost implements Host {
   }
 
   /**
-   * Adds routes. The fault plan refers to a route by its name here. A request without a route has its method and path as its
-   * name. It fails with 405 if another method has a route with this path, and otherwise with 404.
+   * Adds routes. The fault plan uses the names of routes, and the method and path of a request without a route. Requests
+   * without a route fail with 405 if another method has a route with this path, and otherwise with 404.
    */
   serve(routes: Readonly<Record<string, Route>>): void {
     for (const [name, route] of Object.entries(routes)) this.#routes.set(name, route);
@@ -119,7 +119,7 @@ export class HttpHost implements Host {
             const body = JSON.stringify(garbling === 'corrupt' ? reply.corrupted : reply.body);
             if (typeof garbling === 'function') sendRaw(response, status, garbling(body));
             else if (garbling === 'half') sendHalf(response, status, body);
-            // Everything is still there: the message of JSON.parse quotes what it could not read.
+            // The body stays complete, because the message of JSON.parse quotes a piece of it, which must not leak.
             else if (garbling === 'not-json') send(response, status, body.replace('{', '{,'));
             else send(response, status, body);
           },
@@ -197,7 +197,7 @@ function send(response: ServerResponse, status: number, body: string): void {
   response.writeHead(status, { 'content-length': Buffer.byteLength(body) }).end(body);
 }
 
-/** Promises all of an answer, sends half of it, and ends the connection. */
+/** Sends the length of the whole answer and half of its bytes, and ends the connection. */
 function sendHalf(response: ServerResponse, status: number, body: string): void {
   const whole = Buffer.from(body);
   response.writeHead(status, {

@@ -29,25 +29,25 @@ const CREATE: Fields = {
 const REFRESH: Fields = { required: {}, optional: { expiration_epoch_seconds: isEpochSeconds } };
 
 /**
- * Momento's HTTP API for the v2 keys of an account: makes, lists, revokes and refreshes them. It is as strict as the real
- * one is documented to be. Where nothing is documented, it is as strict as possible.
+ * Momento's HTTP API for v2 keys: mints, lists, revokes and refreshes keys. The emulator is as strict as Momento's
+ * documentation. If the documentation leaves a choice, the emulator refuses the request.
  */
 export class KeyApiEmulator extends Emulator {
   /** How many calls a second the account can make; other calls are throttled. Unlimited if undefined. */
   callsPerSecond: number | undefined;
-  /** How long both emulators reject a key that was issued here. */
+  /** How long this emulator and the emulator of Momento reject a key that this emulator issued. */
   newKeyLagMs = 0;
-  /** How many calls with a key that was made here are rejected before it is known. */
+  /** How many calls with a new key are rejected before the key is accepted. */
   newKeyRejections = 0;
-  /** Whether an expired key is listed and can be revoked like any other, or is gone. */
+  /** Whether an expired key can still be listed and revoked. */
   expiredKeys: 'gone' | 'listed' = 'gone';
   /** How many live keys the account can have. Momento has a limit and doesn't publish it; unlimited if undefined. */
   maxKeys: number | undefined;
-  /** Longer ones are bad requests. Momento's own limits are not documented. */
+  /** Requests above these limits fail with 400. Momento doesn't document its limits. */
   limits: { descriptionLength?: number; lifetimeSeconds?: number } = {};
 
   readonly #http: HttpHost;
-  /** The number of the last key on a page, by the token that leads to the next. */
+  /** The number of the last key on a page, by the `next_token` of the page. */
   readonly #pages = new Map<string, number>();
   #refreshPath = REFRESH_PATH;
   #callTimes: number[] = [];
@@ -77,7 +77,6 @@ export class KeyApiEmulator extends Emulator {
     return new KeyApiEmulator(account).listen();
   }
 
-  /** The path of the refresh. */
   get refreshPath(): string {
     return this.#refreshPath;
   }
@@ -123,7 +122,7 @@ export class KeyApiEmulator extends Emulator {
     if (!/^\d+$/.test(limit) || Number(limit) < 1 || Number(limit) > 100) {
       throw badRequest('limit must be an integer from 1 to 100');
     }
-    // The page starts after the last key of the page before, also if keys were created or revoked meanwhile.
+    // A page starts after the last key of the previous page, even if keys were issued or revoked since.
     const after = token === undefined ? -1 : this.#pages.get(token);
     if (after === undefined) throw badRequest('next_token is invalid');
     const following = this.account.keys().filter((key) => key.number > after && this.#exists(key));
@@ -166,7 +165,7 @@ export class KeyApiEmulator extends Emulator {
     if (expiresAt > longestUntil) {
       throw badRequest("expiration_epoch_seconds exceeds the key's lifetime");
     }
-    // The token isn't used.
+    // A refresh that exceeds the limit doesn't use the token.
     this.#checkKeyLimit();
     const fresh = this.account.refresh(token, expiresAt, this.#lag());
     return {
@@ -211,7 +210,7 @@ export class KeyApiEmulator extends Emulator {
   }
 }
 
-/** The key or refresh token that the caller sent: once, and with nothing before it. */
+/** The key or refresh token in the only Authorization header, which has no scheme. */
 function authorizationOf({ headers }: HttpRequest): string {
   const [sent, ...more] = headers.authorization ?? [];
   if (sent === undefined || more.length > 0) throw unauthenticated();

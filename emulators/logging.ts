@@ -22,15 +22,15 @@ interface Query {
 const READS_PER_MINUTE = 60;
 
 /**
- * Cloud Logging's `entries:list` for the lines of one function. It knows equality of a field, a minimum of the time, and
- * `AND`. It refuses all other filters, so that a filter which this emulator would ignore fails a test.
+ * Cloud Logging's `entries:list` for the lines of one function. The emulator supports equality of a field, a minimum time, and
+ * `AND`. All other filters fail with 400, because a test must not pass with an ignored filter.
  *
  * https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list
  */
 export class LoggingEmulator extends Emulator {
   /** How long a line stays invisible after it was written. */
   delayMs = 0;
-  /** How many reads return an empty page first, as a search does that finds nothing in its time. */
+  /** How many reads first return an empty page, like a search that runs out of time. */
   emptyPages = 0;
   readonly #entries: Entry[] = [];
   #reads: number[] = [];
@@ -51,7 +51,7 @@ export class LoggingEmulator extends Emulator {
     return new LoggingEmulator(now).listen();
   }
 
-  /** Takes a line as Cloud Run does: the severity becomes a field of the entry. */
+  /** Adds a line. As in Cloud Run, the severity becomes a field of the entry. */
   write(line: Line): void {
     const { severity, ...jsonPayload } = line;
     const timestamp = new Date(this.now()).toISOString();

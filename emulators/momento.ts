@@ -15,7 +15,7 @@ const { _TopicValue, UnimplementedPubsubService } = pubsub.cache_client.pubsub;
 type PublishRequest = InstanceType<typeof pubsub.cache_client.pubsub._PublishRequest>;
 type SubscriptionRequest = InstanceType<typeof pubsub.cache_client.pubsub._SubscriptionRequest>;
 
-/** A v1 or legacy key in the formats in which its owner gets it. */
+/** A v1 or legacy key: its parts, and the JSON of Momento's console. */
 export interface IssuedKey {
   apiKey: string;
   refreshToken: string;
@@ -45,16 +45,16 @@ interface Key {
 
 /**
  * An emulator of Momento: it generates and refreshes v1 keys, lists caches, gets and sets items, publishes to topics and
- * serves subscriptions. Caches, items and topics work with the v2 keys of its account, too. Everything else is UNIMPLEMENTED.
+ * serves subscriptions. Caches, items and topics also accept the v2 keys of the account. Other calls fail with UNIMPLEMENTED.
  */
 export class MomentoEmulator extends Emulator {
-  /** Whether a refresh token can be used again. For v1 keys Momento doesn't document it. */
+  /** Whether a v1 refresh token works more than once. Momento doesn't document this. */
   refreshTokens: 'reusable' | 'single-use' = 'reusable';
   /** How long Momento rejects a key that was refreshed or generated. */
   newKeyLagMs = 0;
   /** How many calls with a refreshed or generated key Momento rejects before it accepts the key. */
   newKeyRejections = 0;
-  /** Wrong fields of the answer to a refresh. */
+  /** Wrong fields, which replace the fields of the answer to a refresh. */
   refreshAnswer: Partial<ReturnType<typeof answerFields>> = {};
   /** The caches that exist, empty at first. */
   caches: string[] = ['cache'];
@@ -128,7 +128,7 @@ export class MomentoEmulator extends Emulator {
     return { apiKey, refreshToken, validUntil, endpoint: ENDPOINT, consoleJson };
   }
 
-  /** Issues a v2 key as the console and Momento's CLI do: known at once. */
+  /** Issues a v2 key as the console and Momento's CLI do. Momento accepts the key at once. */
   issueV2Key(options?: Parameters<Account['issueV2Key']>[0]): IssuedV2Key {
     return this.account.issueV2Key(options);
   }
@@ -228,7 +228,7 @@ export class MomentoEmulator extends Emulator {
     return key;
   }
 
-  /** Admits a call with a key of any kind, and returns what the key can do. */
+  /** Returns the permissions of a call's key. Throws a `Refusal` if Momento rejects the key. */
   #admit(metadata: Metadata): Pick<Key, 'permissions'> & Partial<Pick<Key, 'grants'>> {
     const sent = sentKey(metadata);
     const admitted = this.account.admit(sent);
@@ -258,12 +258,12 @@ export class MomentoEmulator extends Emulator {
   ): Answer<InstanceType<typeof _RefreshApiTokenResponse>> {
     const key = this.#authenticate(inner);
     if (key.refreshToken !== refreshToken || key.refreshTokenUsed) {
-      // The real code is not known. This one differs from an expired key's, so that callers have to
-      // deal with both.
+      // Momento doesn't document this code. The emulator's code differs from the code for an expired key, so that callers
+      // must handle both.
       throw new Refusal(status.INVALID_ARGUMENT, 'Invalid refresh token');
     }
     key.refreshTokenUsed = this.refreshTokens === 'single-use';
-    // The SDK makes a v1 key of any answer, also of a legacy key's.
+    // The SDK builds a v1 key from every answer, even if the old key is a legacy key.
     const fresh = this.#issue({ ...key, format: 'v1' }, this.#lag());
     this.changed();
     return {
@@ -333,7 +333,7 @@ export class MomentoEmulator extends Emulator {
     if (!this.caches.includes(cacheName)) throw new Refusal(status.NOT_FOUND, 'Cache not found');
   }
 
-  /** Where an item is, for calls that can use it. */
+  /** The cache and key of an item, as one text. Throws a `Refusal` if the call can't access the item. */
   #address(metadata: Metadata, key: Uint8Array, access: 'read' | 'write'): string {
     const { grants } = this.#admit(metadata);
     const name = String(metadata.get('cache')[0]);

@@ -3,7 +3,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { HttpHost, HttpRefusal, type HttpAnswer, type HttpRequest } from './http-host';
 import { Ledger, Emulator } from './emulator';
 
-/** The time that deliveries follow. */
+/** The clock for deliveries and their retries. */
 export interface PubSubClock {
   now(): number;
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
@@ -25,7 +25,7 @@ export interface Subscription {
   readonly ackDeadlineMs: number;
   readonly minimumBackoffMs: number;
   readonly maximumBackoffMs: number;
-  /** Where a message goes after this many deliveries. */
+  /** The topic for messages that nothing acknowledged in `maxDeliveryAttempts` deliveries. */
   readonly deadLetter?: { readonly topic: string; readonly maxDeliveryAttempts: number };
 }
 
@@ -46,7 +46,7 @@ interface Stored {
   readonly attributes: Readonly<Record<string, string>>;
 }
 
-/** Any other status is a negative acknowledgement. */
+/** The statuses that acknowledge a message. */
 const ACKNOWLEDGED = [102, 200, 201, 202, 204];
 
 const SECOND = 1000;
@@ -59,12 +59,12 @@ const DEFAULTS = {
   maximumBackoffMs: 600 * SECOND,
 };
 
-/** The project's number, which Secret Manager writes in place of its id. */
+/** The project's number, which Secret Manager writes in events instead of the project's id. */
 export const PROJECT_NUMBER = '82150720798';
 
 /**
- * Topics and push subscriptions of Pub/Sub. It delivers each message at least once, and again until an answer acknowledges it
- * or the message goes to the dead-letter topic. Publishing works in the process and over HTTP, as in Pub/Sub's REST API.
+ * Topics and push subscriptions of Pub/Sub. The emulator repeats a delivery until an answer acknowledges the message, or the
+ * message goes to the dead-letter topic. Tests publish in the process, or over HTTP as in Pub/Sub's REST API.
  */
 export class PubSubEmulator extends Emulator {
   /** How many copies of a message each subscription gets. Pub/Sub promises at least one delivery, not exactly one. */
@@ -113,7 +113,7 @@ export class PubSubEmulator extends Emulator {
     if (!this.#topics.has(name)) this.#topics.set(name, []);
   }
 
-  /** Messages that are published from now on are pushed to the endpoint. */
+  /** Pushes messages that are published from now on to the endpoint. */
   subscribe(
     subscription: Pick<Subscription, 'name' | 'topic' | 'pushEndpoint'> & Partial<Subscription>,
   ): void {
@@ -146,7 +146,7 @@ export class PubSubEmulator extends Emulator {
   /**
    * Publishes an event as Secret Manager does: with the project's number, and Pacific time in the attributes.
    *
-   * @param secret its name, with the project's id
+   * @param secret the full name of the secret, with the project's id
    */
   publishEvent(
     topic: string,
@@ -154,7 +154,7 @@ export class PubSubEmulator extends Emulator {
     secret: string,
     more: Readonly<Record<string, string>> = {},
   ): string {
-    // Secret Manager sends it whenever a secret's topics change.
+    // Secret Manager sends this event without a secret's name when the topics of a secret change.
     if (eventType === 'TOPIC_CONFIGURED') return this.publish(topic, { attributes: { eventType } });
     const secretId = secret.replace(/^projects\/[^/]+/, `projects/${PROJECT_NUMBER}`);
     const isVersionEvent = eventType.startsWith('SECRET_VERSION_');
@@ -171,7 +171,7 @@ export class PubSubEmulator extends Emulator {
     });
   }
 
-  /** Delivers a message that was acknowledged once more. */
+  /** Delivers an acknowledged message again. */
   redeliver(messageId: string): void {
     for (const [topic, messages] of this.#topics) {
       const message = messages.find((each) => each.messageId === messageId);

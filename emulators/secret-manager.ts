@@ -13,7 +13,7 @@ type AccessResponse = protos.google.cloud.secretmanager.v1.IAccessSecretVersionR
 type ListResponse = protos.google.cloud.secretmanager.v1.IListSecretVersionsResponse;
 type PermissionsResponse = protos.google.iam.v1.ITestIamPermissionsResponse;
 
-/** Everything that can be granted on a secret. */
+/** The permissions that can be granted on a secret. */
 const PERMISSIONS = [
   'secretmanager.secrets.create',
   'secretmanager.secrets.delete',
@@ -45,7 +45,7 @@ const ROUTING_HEADER = 'x-goog-request-params';
 const API = 'secretmanager.googleapis.com';
 const REGIONAL_API = /^secretmanager\.([a-z0-9-]+)\.rep\./;
 
-/** Where a method's request names its resource, if not in `name`. */
+/** The request field that names the resource, for methods that don't use `name`. */
 const NAMED_IN: Readonly<Record<string, string>> = {
   ListSecrets: 'parent',
   CreateSecret: 'parent',
@@ -57,7 +57,7 @@ const NAMED_IN: Readonly<Record<string, string>> = {
   TestIamPermissions: 'resource',
 };
 
-/** ErrorInfo of the errors that can have no other reason, as Google gives it. */
+/** Google's ErrorInfo for a status code, unless the `Refusal` has its own details. */
 const USUAL_INFO: Readonly<Partial<Record<status, readonly [reason: string, domain: string]>>> = {
   [status.PERMISSION_DENIED]: ['IAM_PERMISSION_DENIED', 'iam.googleapis.com'],
   [status.RESOURCE_EXHAUSTED]: ['RATE_LIMIT_EXCEEDED', 'googleapis.com'],
@@ -66,7 +66,7 @@ const USUAL_INFO: Readonly<Partial<Record<status, readonly [reason: string, doma
 
 export type State = 'ENABLED' | 'DISABLED' | 'DESTROYED';
 
-/** The actual state of a version, which answers to callers might not show yet. */
+/** The current state of a version. Answers to callers might still show an older state. */
 export interface VersionView {
   version: string;
   state: State;
@@ -94,7 +94,7 @@ export interface PolicyRefusal {
   /** google.api.ErrorReason */
   readonly reason: string;
   readonly metadata?: Readonly<Record<string, string>>;
-  /** The type of a violation in a google.rpc.PreconditionFailure that comes with it. */
+  /** If set, the error also contains a google.rpc.PreconditionFailure with a violation of this type. */
   readonly violation?: string;
 }
 
@@ -104,7 +104,7 @@ interface Version {
   readonly createTime: number;
   readonly etag: string;
   readonly payload: Buffer | undefined;
-  /** The checksum in answers: the true one, unless a test sets another. */
+  /** The checksum in answers. A test can set a wrong checksum. */
   readonly crc32c: number;
   readonly checksumWasSent: boolean;
   readonly scheduledDestroyTime: number | undefined;
@@ -117,15 +117,15 @@ interface Secret {
   readonly createTime: number;
   readonly etag: string;
   readonly versionDestroyTtlMs: number | undefined;
-  /** The versions, oldest first, after each of the last changes; the last entry is the present. */
+  /** The versions, oldest first, after each of the latest changes. The last entry is the current state. */
   history: (readonly Version[])[];
   /** Additions that haven't taken effect yet. */
   additions: readonly { due: number; data: Buffer; checksumWasSent: boolean }[];
 }
 
-/** A resource name, read. */
+/** The parts of a resource name. */
 interface Target {
-  /** The secret's name with the project's number, as the service answers it. */
+  /** The secret's name with the project's number, as in answers. */
   name: string;
   project: number;
   isRegional: boolean;
@@ -134,40 +134,39 @@ interface Target {
 }
 
 /**
- * An emulator of Secret Manager. It answers UNIMPLEMENTED to everything that it can't do as the real service does.
+ * An emulator of Secret Manager. Calls that the emulator can't handle like the real service fail with UNIMPLEMENTED.
  *
- * Texts and fine points follow what users of the real service have published: enabling and
- * disabling are idempotent and still change the etag, destroying is not; state changes take no
- * alias; a missing secret grants nothing.
+ * Error texts and details follow published observations of the real service. Enabling and disabling are idempotent, but
+ * always change the etag. Destroying isn't idempotent. State changes accept no alias. TestIamPermissions on a missing secret
+ * returns no permission.
  *
- * It acts as the endpoint in the client's `:authority`: as a location's endpoint for
- * `secretmanager.LOCATION.rep.googleapis.com`, otherwise as the global one. Each endpoint serves only its own secrets.
+ * The client's `:authority` selects the endpoint. `secretmanager.LOCATION.rep.googleapis.com` is the endpoint of a location,
+ * and every other host is the global endpoint. Each endpoint serves only its own secrets.
  */
 export class SecretManagerEmulator extends Emulator {
-  /** Unset: no limit. Counted by whole minutes of the service's clock. */
+  /** Limits for each whole minute of the emulator's clock. An unset quota is unlimited. */
   quotas: Quotas = {};
-  /** How many of a secret's newest changes lists don't show yet, at most 50. */
+  /** How many of the newest changes to a secret are missing in lists, at most 50. */
   staleLists = 0;
-  /** How many of a secret's newest changes `latest` doesn't show yet, at most 50. */
+  /** How many of the newest changes to a secret are missing in `latest`, at most 50. */
   staleLatest = 0;
-  /** Whether versions have etags. Other emulators have none. */
+  /** Whether versions have etags. Other emulators of Secret Manager don't return etags. */
   hasEtags = true;
   /** Whether the API is enabled in the callers' projects. */
   isEnabled = true;
-  /** Why Google refuses every call: a policy, the state of the project, or the token. */
+  /** If set, every call fails with this error of a policy, the project or the token. */
   refusal: PolicyRefusal | undefined;
-  /** The most versions on one page of a list, whatever the caller asks for. */
+  /** The maximum number of versions on a page, even if the caller requests more. */
   maxPageSize = MAX_PAGE_SIZE;
-  /** How many versions of a page are listed on the next page again. */
+  /** How many of its last versions a page shares with the next page. */
   pageOverlap = 0;
-  /** Lists don't end: each page names the same next page, or another one. */
+  /** If set, lists never end. Each page leads to the same next page, or to another one. */
   endlessPages: 'same' | 'other' | undefined;
-  /** Rewrites the answers of a method, for answers that aren't as documented. */
+  /** Changes the answers of a method, to test undocumented answers. */
   rewrite: ((method: string, answer: object) => object) | undefined;
   /**
-   * How long after its call an addition takes effect, in milliseconds of the emulator's clock. Its caller gets
-   * DEADLINE_EXCEEDED, as from a service that is slower than the caller waits. It takes effect when something about the
-   * secret is asked next.
+   * How long after its call an addition takes effect, in milliseconds of the emulator's clock. The call fails with
+   * DEADLINE_EXCEEDED, as if the service were too slow. The next call about the secret applies the additions that are due.
    */
   additionDelayMs = 0;
 
@@ -175,7 +174,7 @@ export class SecretManagerEmulator extends Emulator {
   readonly #grants = new Map<string, ReadonlySet<string>>();
   readonly #projects = new Map<string, number>();
   readonly #usage = new Map<string, { minute: number; count: number }>();
-  /** Names of versions whose key in Cloud KMS is disabled, and of those that an IAM condition hides from callers. */
+  /** Names of versions whose key in Cloud KMS is disabled. */
   readonly #withoutKey = new Set<string>();
   #pages = 0;
   #etags = 0;
@@ -219,7 +218,7 @@ export class SecretManagerEmulator extends Emulator {
     this.#create(this.#parse(name), options.versionDestroyTtlMs);
   }
 
-  /** Adds a version, also one that Secret Manager would refuse. Returns its number. */
+  /** Adds a version without Secret Manager's checks. Returns the number of the version. */
   addVersion(
     secret: string,
     payload: string | Buffer,
@@ -239,7 +238,7 @@ export class SecretManagerEmulator extends Emulator {
     this.#change(found, this.#numbered(found, version), this.#inState(state));
   }
 
-  /** Disables or enables the key in Cloud KMS that a version is encrypted with. The version's own state stays. */
+  /** Disables or enables the Cloud KMS key of a version. The state of the version doesn't change. */
   setKeyState(secret: string, version: string, state: 'ENABLED' | 'DISABLED'): void {
     this.#mark(this.#withoutKey, secret, version, state === 'DISABLED');
   }
@@ -373,7 +372,7 @@ export class SecretManagerEmulator extends Emulator {
       throw failedPrecondition(`Secret Version [${versionName}] is in ${version.state} state.`);
     }
     if (this.#withoutKey.has(versionName)) {
-      // Cloud KMS's own text. Which reason comes with it isn't known.
+      // The text is from Cloud KMS. The reason in its ErrorInfo isn't known.
       throw failedPrecondition(
         'projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1 is not enabled, current state is: DISABLED.',
       );
@@ -410,7 +409,7 @@ export class SecretManagerEmulator extends Emulator {
     return { answer, corrupted: { ...answer, versions: page.map(() => ({})) } };
   }
 
-  /** @param last the last version of this page if there is another page */
+  /** @param last the number of the last version on this page; undefined if no page follows */
   #nextPage(last: number | undefined): string {
     this.#pages += 1;
     if (this.endlessPages === 'same') return formatPageToken(1);
@@ -448,7 +447,7 @@ export class SecretManagerEmulator extends Emulator {
       : { state: 'DISABLED', scheduledDestroyTime: this.now() + secret.versionDestroyTtlMs };
   }
 
-  /** Needs no permission itself. */
+  /** The caller needs no permission for this method. */
   #testIamPermissions({
     resource,
     permissions,
@@ -460,7 +459,7 @@ export class SecretManagerEmulator extends Emulator {
     }
     const unknown = permissions.find((name) => !PERMISSIONS.some((known) => known === name));
     if (unknown !== undefined) {
-      // Not seen for this service, but what others answer; the harsher reading.
+      // Other services of Google refuse unknown permissions. For Secret Manager this isn't known.
       throw invalid(`Permission ${unknown} is not valid for this resource.`);
     }
     const granted = this.#find(target) ? this.#granted(target) : new Set<string>();
@@ -488,7 +487,7 @@ export class SecretManagerEmulator extends Emulator {
     }
   };
 
-  /** Reads the name that a request is about, and refuses what the caller can't do with it. */
+  /** Parses the resource name of a request. Throws a `Refusal` if the quota is exceeded or the permission is missing. */
   #admit(pattern: RegExp, name: string, permission: Permission, quota: Quota): Target {
     const target = this.#parse(name, pattern);
     this.#meter(target.project, quota);
@@ -693,7 +692,7 @@ export class SecretManagerEmulator extends Emulator {
 
 type Methods = Readonly<Record<string, Method<never, object>>>;
 
-// Requests as proto-loader reads them: scalars always set, messages null or absent where not sent.
+// Requests as proto-loader reads them: missing scalars have default values, missing messages are null or absent.
 
 interface NameRequest {
   name: string;
@@ -730,10 +729,10 @@ function readService(): ServiceDefinition {
   return definitions['google.cloud.secretmanager.v1.SecretManagerService'] as ServiceDefinition;
 }
 
-/** Read once, because tests start many emulators. */
+/** The definition is read once, because tests start many emulators. */
 const SERVICE = readService();
 
-// Either one cancels a scheduled destruction.
+// Enabling or disabling a version cancels its scheduled destruction.
 const enabled: Partial<Version> = { state: 'ENABLED', scheduledDestroyTime: undefined };
 const disabled: Partial<Version> = { state: 'DISABLED', scheduledDestroyTime: undefined };
 
@@ -808,7 +807,7 @@ function flipped(data: Buffer): Buffer {
   return copy;
 }
 
-/** `state:X`, `state=X` or `state:(X OR Y)`. */
+/** Parses `state:X`, `state=X` or `state:(X OR Y)`. */
 function parseFilter(filter: string): ReadonlySet<State> {
   const all: State[] = ['ENABLED', 'DISABLED', 'DESTROYED'];
   if (filter === '') return new Set(all);
@@ -832,7 +831,7 @@ function parsePageToken(token: string): number {
   return Number(number);
 }
 
-/** The details that come with each error. The text is among them once more, in a language of the caller's. */
+/** Google's details for an error. LocalizedMessage repeats the text. */
 function describe({ code, details, info }: Refusal): Metadata {
   const [reason = status[code], domain = API] = USUAL_INFO[code] ?? [];
   return statusDetails(code, details, [
@@ -841,13 +840,13 @@ function describe({ code, details, info }: Refusal): Metadata {
   ]);
 }
 
-/** Checks the routing header (AIP-4222). Whether Secret Manager refuses without one is not known; other services do. */
+/** Checks the routing header (AIP-4222). The emulator requires it, because other services of Google do. */
 function checkRouting(metadata: Metadata, field: string, name: string): void {
   const sent = metadata.get(ROUTING_HEADER).join('&');
   if (new URLSearchParams(sent).get(field) === name) return;
   throw new Refusal(
     status.INVALID_ARGUMENT,
-    `The header ${ROUTING_HEADER} is [${sent}]. It has to say what the request does, ${field} [${name}].`,
+    `The header ${ROUTING_HEADER} is [${sent}]. It must match the request: ${field} [${name}].`,
     [['BadRequest', { fieldViolations: [{ field, description: ROUTING_HEADER }] }]],
   );
 }

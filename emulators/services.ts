@@ -3,7 +3,7 @@ import { KeyApiEmulator } from './key-api';
 import { MomentoEmulator } from './momento';
 import { SecretManagerEmulator } from './secret-manager';
 
-/** Three emulators, and the environment in which the function calls them and no real service. */
+/** Three emulators, and the environment variables that direct the function to the emulators. */
 export interface Services {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
@@ -16,9 +16,9 @@ export interface Services {
   readonly stop: () => Promise<void>;
 }
 
-/** Starts all three on free loopback ports, with one clock and one account at Momento. */
+/** Starts the three emulators on free loopback ports, with one clock and one account at Momento. */
 export async function startServices(options: { now?: () => number } = {}): Promise<Services> {
-  // Otherwise some clients in this process would reach them through a proxy.
+  // Without this, some clients in this process would connect to the emulators through a proxy.
   normalizeProxyEnvironment();
   const momento = await MomentoEmulator.start(options);
   const { account } = momento;

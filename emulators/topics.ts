@@ -15,10 +15,10 @@ interface Subscriber {
 }
 
 interface Topic {
-  /** Identifies a range of sequence numbers. A topic that is reset gets another one. */
+  /** Identifies a series of sequence numbers. A reset starts another page. */
   page: number;
   last: number;
-  /** The newest items, which a subscription can resume at. */
+  /** The newest items, from which a subscription can resume. */
   items: Item[];
   readonly subscribers: Set<Subscriber>;
 }
@@ -55,7 +55,7 @@ export class Topics {
     stream.onEnd(() => topic.subscribers.delete(subscriber));
   }
 
-  /** Numbers the topic's items from 1 again, and forgets its items. */
+  /** Deletes the topic's items, and numbers new items from 1. */
   reset(cache: string, name: string): void {
     const topic = this.#topic(cache, name);
     Object.assign(topic, { page: topic.page + 1, last: 0, items: [] });

@@ -21,7 +21,7 @@ resource "google_project_service" "required" {
   project = var.project_id
   service = each.value
 
-  # Other workloads of the project might have come to depend on an API.
+  # Other workloads of the project might use an API.
   disable_on_destroy = false
 }
 

@@ -1,6 +1,6 @@
 locals {
-  # Single flight works within one process, so a second call must reach the instance that is busy with the first one.
-  # Therefore there is one instance, with room for all jobs at once, a request and a status call. Cloud Run allows 1000.
+  # Single flight works within one process, so a second call must reach the instance that handles the first call. So there
+  # is one instance, with room for all jobs, an operator request and a status call. Cloud Run allows 1000 calls at once.
   max_instances = 1
   concurrency   = max(16, min(1000, 2 * length(local.jobs)))
 
@@ -54,8 +54,8 @@ resource "google_cloudfunctions2_function" "rotator" {
     service_account = "projects/${var.project_id}/serviceAccounts/${local.accounts.build}"
     worker_pool     = var.function.build_worker_pool
 
-    # After a failed build Terraform believes that the new object is deployed. It reads the build's variables from the
-    # last good build, so this one differs, and the next apply builds again.
+    # After a failed build, Terraform's state contains the new object, but the provider reads the variables of the last good
+    # build. So the next plan shows another hash, and the next apply builds again.
     environment_variables = { SOURCE_SHA256 = local.source_sha256 }
 
     source {
@@ -134,7 +134,7 @@ resource "google_cloudfunctions2_function" "rotator" {
 
     precondition {
       condition     = length(distinct(values(local.secret_names))) == length(var.secrets)
-      error_message = "Two keys of secrets name the same secret. Remove one of them."
+      error_message = "Two entries of secrets name the same secret. Remove one entry."
     }
 
     precondition {

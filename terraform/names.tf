@@ -1,13 +1,13 @@
 locals {
-  # Google's limits. A name that would be too long is cut and completed with a hash of the whole prefix, so that two
-  # deployments with similar long prefixes have different names.
+  # Google's limits for names. A longer name is cut, and ends with a hash of the whole prefix. So two deployments with
+  # similar long prefixes have different names.
   name_rules = {
     # A Cloud Run service has the function's name, and its limit is 49 characters.
     function        = { prefix = "", suffix = "", limit = 49 }
     runtime_account = { prefix = "", suffix = "-runtime", limit = 30 }
     build_account   = { prefix = "", suffix = "-build", limit = 30 }
     invoker_account = { prefix = "", suffix = "-invoker", limit = 30 }
-    # Bucket names are globally unique. Project ids are, too.
+    # Bucket names must be globally unique, so this name contains the project's id.
     bucket = { prefix = "${var.project_id}-", suffix = "-source", limit = 63 }
   }
 

@@ -42,7 +42,7 @@ output "status_command" {
 }
 
 output "dry_run_command" {
-  description = "Writes to the log what a run would do."
+  description = "Logs the actions that a run would take."
   value       = local.request_commands.dry_run
 }
 
@@ -76,7 +76,7 @@ output "secret_names" {
   description = "Full names of the rotated secrets, by the keys of secrets."
   value       = local.secret_names
 
-  # A grant on a secret has to wait for the secret.
+  # A grant that uses this output must wait until the secret exists.
   depends_on = [google_secret_manager_regional_secret.created, google_secret_manager_secret.created]
 }
 

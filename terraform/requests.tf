@@ -11,8 +11,8 @@ locals {
   }
   notified_topics = toset(flatten(values(local.secret_topics)))
 
-  # The project's id, once its API can be used. A data source that depends on the pause directly is read only when
-  # applying, whenever the pause changes. Then Terraform would plan to replace the service agents' grants.
+  # The project's id, as a value that depends on the wait for the APIs. With depends_on instead, a change of the wait would
+  # defer the data source to the apply. Then Terraform would plan to replace the service agents' grants.
   usable_project_id = (
     var.enable_apis
     ? split("/", time_sleep.apis[0].triggers["cloudresourcemanager.googleapis.com"])[0]
@@ -47,7 +47,8 @@ resource "google_pubsub_subscription" "requests" {
   topic   = google_pubsub_topic.requests.id
   labels  = var.labels
 
-  # Secret Manager also sends an event for each version that the function adds. Those don't start an instance.
+  # Secret Manager also sends an event for each version that the function adds. The filter drops these events, so they don't
+  # start an instance.
   filter = "NOT attributes:eventType OR attributes.eventType = \"SECRET_ROTATE\""
 
   # Longer than the function's timeout. Otherwise Pub/Sub repeats a request that is still running.

@@ -14,7 +14,7 @@ locals {
     },
     {
       for key, secret in var.secrets : "secret-${key}" => {
-        # No prefix has an underscore.
+        # No prefix has an underscore, so no other deployment's job has this name.
         name        = "${var.name}_${replace(trimprefix(key, "projects/"), "/", "_")}"
         description = "Rotates ${key}."
         schedule    = secret.schedule
@@ -31,7 +31,8 @@ locals {
 
   scheduler_region = coalesce(var.schedule.region, var.region)
 
-  # The waits are 1, 2, 4, 8 and 16 minutes. Retries survive an outage of half an hour, and the next run a longer one.
+  # The waits are 1, 2, 4, 8 and 16 minutes. Retries survive an outage of half an hour. After a longer outage, the next
+  # scheduled run rotates.
   retries = {
     count           = 5
     min_backoff     = 60

@@ -14,7 +14,7 @@ locals {
     )
   }
 
-  # An id of a rotated secret stands for that secret.
+  # If management_key.secret is a key of secrets, the management key is in that rotated secret.
   management_key = one([
     for key in var.management_key[*] : merge(key, {
       name = (
@@ -48,7 +48,7 @@ locals {
     id => lookup(local.secret_names, id, "projects/${var.project_id}/secrets/${id}")
   }
 
-  # Secret Manager takes seconds only.
+  # Secret Manager accepts durations in seconds only.
   secret_durations = {
     for id, secret in local.created_secrets : id => {
       for kind, duration in { destroy_ttl = secret.version_destroy_ttl, rotation = secret.rotation_period } :
@@ -58,8 +58,8 @@ locals {
   }
 }
 
-# Secrets depend on the function and on the alerts, which don't need them. So when the provider refuses to delete a
-# protected secret, function and alerts still exist, and the next apply restores the rest in a minute.
+# Secrets depend on the function and on the alerts, so that Terraform deletes the secrets first. If the provider refuses to
+# delete a protected secret, function and alerts still exist, and the next apply restores all other resources in a minute.
 resource "google_secret_manager_secret" "created" {
   for_each = { for id, secret in local.created_secrets : id => secret if secret.location == null }
 

@@ -45,7 +45,7 @@ variable "enable_apis" {
 }
 
 variable "wait_for_propagation" {
-  description = "Seconds to wait until new grants have propagated. New APIs get a third of it."
+  description = "Seconds to wait until new grants have propagated. After enabling APIs, Terraform waits a third of the time."
   type        = number
   default     = 180
   nullable    = false
@@ -92,7 +92,7 @@ variable "secrets" {
         "^(projects/[a-z][a-z0-9-]{4,28}[a-z0-9]/(locations/[a-z0-9-]+/)?secrets/)?[A-Za-z0-9_-]{1,255}$", key
       ))
     ])
-    error_message = "The keys of secrets must be ids such as \"momento-api-key\", or full names with a project's id."
+    error_message = "The keys of the map secrets must be ids (\"momento-api-key\"), or full names with a project's id."
   }
 
   validation {
@@ -184,7 +184,7 @@ variable "management_key" {
 variable "rotation" {
   description = "When keys are renewed, and what happens to superseded versions."
   type = object({
-    renew_before  = optional(string, "50%") # a duration, a share, both, or always, with which every run rotates
+    renew_before  = optional(string, "50%") # a duration, a share, both, or always: every run rotates
     grace_period  = optional(string)        # how long old versions stay enabled; default: 7d with revoke, else 1h
     destroy_after = optional(string, "30d") # when disabled versions are destroyed, or never
     verify        = optional(bool, true)    # verify a new key before it is stored
@@ -239,7 +239,7 @@ variable "schedule" {
   type = object({
     cron      = optional(string, "17 3 * * *") # cron line of the job. Daily runs leave more runs before an expiry
     time_zone = optional(string, "Etc/UTC")    # time zone of all jobs
-    region    = optional(string)               # of all jobs, where Cloud Scheduler isn't in region; default: region
+    region    = optional(string)               # region of all jobs, for a region without Cloud Scheduler; default: region
     paused    = optional(bool, false)          # pause all jobs. Operator requests still work
   })
   default  = {}
@@ -299,7 +299,7 @@ variable "function" {
 
   validation {
     condition     = contains([1, 2], var.function.cpu)
-    error_message = "function.cpu must be 1 or 2. A second call must reach the instance that is busy with the first."
+    error_message = "function.cpu must be 1 or 2. With less than 1, Google serves only one call at a time."
   }
 }
 
@@ -317,7 +317,7 @@ variable "network" {
 
   validation {
     condition     = var.network.connector == null || (var.network.network == null && var.network.subnetwork == null)
-    error_message = "network takes either a connector or a network with a subnetwork, not both."
+    error_message = "network must not have a connector together with a network or a subnetwork."
   }
 
   validation {
@@ -325,7 +325,7 @@ variable "network" {
       (!var.network.all_egress && length(var.network.tags) == 0) ||
       length(compact([var.network.connector, var.network.network, var.network.subnetwork])) > 0
     )
-    error_message = "network.all_egress and network.tags need a connector, or a network or a subnetwork."
+    error_message = "network.all_egress and network.tags need a connector, a network or a subnetwork."
   }
 }
 
@@ -370,7 +370,7 @@ variable "monitoring" {
     condition = length(setsubtract(keys(var.monitoring.alerts), [
       "failed_run", "failed_job", "no_rotation", "no_success", "expiry", "not_contained",
     ])) == 0
-    error_message = "monitoring.alerts knows failed_run, failed_job, no_rotation, no_success, expiry and not_contained."
+    error_message = "monitoring.alerts accepts failed_run, failed_job, no_rotation, no_success, expiry and not_contained."
   }
 
   validation {

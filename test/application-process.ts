@@ -5,7 +5,7 @@ const EXAMPLE = resolve(__dirname, '../examples/application');
 
 /** The example of an application in its own process, as it is deployed. */
 export class ApplicationProcess extends ServerProcess {
-  /** Starts the application and waits until it listens; rejects with what it printed if it exits before. */
+  /** Starts the application and waits until it listens. Rejects with the output if the process exits before. */
   static async start(
     env: Readonly<Record<string, string>>,
     onOutput?: (text: string) => void,

@@ -12,7 +12,7 @@ export interface Certificate {
 const SEQUENCE = 0x30;
 const SET = 0x31;
 
-/** A self-signed certificate for these host names. It is its own authority: trusting it is trusting `cert`. */
+/** A self-signed certificate for these host names. Clients that trust `cert` as an authority accept it. */
 export function selfSigned(hosts: readonly string[]): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const algorithm = der(SEQUENCE, oid('1.2.840.10045.4.3.2')); // ecdsa-with-SHA256

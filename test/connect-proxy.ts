@@ -7,11 +7,11 @@ import type { Duplex } from 'node:stream';
 export class ConnectProxy {
   /** The `host:port` of each requested connection. */
   readonly asked: string[] = [];
-  /** The credentials that came with them. */
+  /** The Proxy-Authorization header of each requested connection. */
   readonly credentials: (string | undefined)[] = [];
   /** Called when a connection is requested. */
   onAsked: (() => void) | undefined;
-  /** The status with which it refuses connections. */
+  /** If set, the proxy refuses connections with this status. */
   refusal: number | undefined;
   /** Local ports by the requested host. */
   readonly #routes: ReadonlyMap<string, number>;

@@ -9,11 +9,11 @@ export interface StartOptions {
   readonly env: Readonly<Record<string, string>>;
   /** The folder that functions-framework loads the function from; the project's own by default. */
   readonly source?: string;
-  /** A free one by default. */
+  /** The port, by default a free one. */
   readonly port?: number;
   /**
-   * `framework` by default, as the function is deployed. `development` is what `npm start` runs, which listens on the
-   * loopback interface only.
+   * `framework`, the default, runs the function as it is deployed. `development` runs the server of `npm start`, which listens
+   * on the loopback interface only.
    */
   readonly server?: 'framework' | 'development';
   /** Called with each piece of output. */
@@ -22,7 +22,7 @@ export interface StartOptions {
 
 /** The function in a process of its own. */
 export class FunctionProcess extends ServerProcess {
-  /** Starts the function and waits until it listens; rejects with what it printed if it exits before. */
+  /** Starts the function and waits until it listens. Rejects with the output if the process exits before. */
   static async start(options: StartOptions): Promise<FunctionProcess> {
     const { env, source = ROOT, port = await freePort(), server = 'framework' } = options;
     return new FunctionProcess({
@@ -34,7 +34,7 @@ export class FunctionProcess extends ServerProcess {
     }).listening();
   }
 
-  /** The lines that it writes while something is done, at least so many. Each must be structured. */
+  /** Returns the lines that the function writes during `act`, at least `atLeast` lines. Every line must be JSON. */
   async linesOf(act: () => Promise<unknown>, atLeast = 0): Promise<Record<string, unknown>[]> {
     const before = this.output.length;
     const lines = (): string[] => this.output.slice(before).split('\n').slice(0, -1);

@@ -5,7 +5,7 @@ const HARMLESS_LENGTH = 6;
  * Finds pieces of secrets in texts, also in other encodings: percent-encoded, JSON-escaped, as bytes in hex or decimal, and
  * in base64. Debug output of libraries contains all of them.
  *
- * @returns one line for each text and encoding that leaks, which names the place and quotes nothing
+ * @returns one line for each leaking text and encoding. No line quotes a secret
  */
 export function leaks(secrets: Iterable<string>, texts: Iterable<string>): string[] {
   const pieces = new Map<string, number>();
@@ -66,7 +66,7 @@ function secretsIn(text: string, pieces: ReadonlyMap<string, number>): number[] 
   return found;
 }
 
-/** Every part of a text that is one character too long to be written. */
+/** All pieces of a text with the shortest length that counts as a leak. */
 function* piecesOf(text: string): Generator<string> {
   const length = HARMLESS_LENGTH + 1;
   for (let end = length; end <= text.length; end += 1) yield text.slice(end - length, end);

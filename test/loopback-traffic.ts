@@ -2,7 +2,7 @@
  * Whether data is in transit between sockets of this process: written at one end and not yet read at the other. Counting
  * bytes is exact on a machine of any speed. Sockets that were opened before this file was imported aren't known.
  *
- * Not seen: TLS, other processes, and asynchronous zlib, which is no request to the operating system.
+ * This module can't see TLS, other processes, and asynchronous zlib, which makes no request to the operating system.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import type { Server, Socket } from 'node:net';
@@ -20,7 +20,7 @@ const REQUEST = /^FSReq|Req(?:Wrap)?$|^(?:Connect|TCPConnect|PipeConnect|Write|S
 const listening = new Set<number>();
 const connecting = new Set<Socket>();
 const connections = new Set<Connection>();
-/** By the ports of client and server. */
+/** Connections by the ports of client and server. */
 const byPorts = new Map<string, Connection>();
 
 subscribe('tracing:net.server.listen:asyncEnd', (message) => {
@@ -74,7 +74,7 @@ function opened(ports: string, end: keyof Connection, socket: Socket): void {
 export function isQuiet(): boolean {
   if (connecting.size > 0) return false;
   for (const { client, server } of connections) {
-    // One end is open: it is about to be accepted, or to learn that the other one was closed.
+    // Only one end is open. The server is about to accept the connection, or the open end is about to close.
     if (client === undefined || server === undefined) return false;
     if (client.bytesWritten !== server.bytesRead) return false;
     if (server.bytesWritten !== client.bytesRead) return false;

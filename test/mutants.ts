@@ -13,9 +13,9 @@ import { parseArgs } from 'node:util';
 interface Mutant {
   /** The broken guarantee. */
   readonly name: string;
-  /** In src. */
+  /** The path of the file in src. */
   readonly file: string;
-  /** Occurs once in the file. */
+  /** The text to replace, which occurs once in the file. */
   readonly search: string;
   readonly replace: string;
   /** The test file that must fail, or a group of the simulation, with a case. */
@@ -238,7 +238,7 @@ function isGreen(folder: string, caughtBy: string): boolean {
   return spawnSync(process.execPath, command, { cwd: folder, stdio: 'ignore' }).status === 0;
 }
 
-/** A copy of the project in which a mutant compiles even if it leaves something unused. */
+/** Copies the project, and ignores type errors there because a mutant can leave code unused. */
 function copyProject(): string {
   const folder = mkdtempSync(join(tmpdir(), 'mutants-'));
   for (const name of ['src', 'test', 'emulators', 'package.json', 'tsconfig.json']) {
@@ -288,7 +288,7 @@ function main(only: string): number {
     if (problem !== undefined) process.stdout.write(`        ${problem}\n`);
   };
   try {
-    // A test that is red anyway catches nothing.
+    // A test that fails without a mutant can't show that it catches one.
     for (const caughtBy of new Set(chosen.map((mutant) => mutant.caughtBy))) {
       if (!isGreen(folder, caughtBy)) print('red without a mutant', caughtBy);
     }

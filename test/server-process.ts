@@ -12,7 +12,7 @@ export interface Program {
   /** The arguments of Node.js. */
   readonly args: readonly string[];
   readonly cwd: string;
-  /** Its environment except `PATH` and `PORT`. */
+  /** The environment without `PATH` and `PORT`, which the class sets. */
   readonly env: Readonly<Record<string, string>>;
   readonly port: number;
   /** Called with each piece of output. */
@@ -46,7 +46,7 @@ export class ServerProcess {
     }
   }
 
-  /** Everything that it has written to standard output and standard error. */
+  /** Everything that the process has written to standard output and standard error. */
   get output(): string {
     return this.#output;
   }
@@ -77,7 +77,7 @@ export class ServerProcess {
     this.#child.kill(signal);
   }
 
-  /** The exit code, or the signal that ended it. */
+  /** The exit code, or the signal that ended the process. */
   get exited(): Promise<number | string> {
     return this.#exited;
   }
@@ -87,7 +87,7 @@ export class ServerProcess {
     await this.#exited;
   }
 
-  /** Resolves when it listens; rejects with what it printed if it exits before. */
+  /** Resolves when the server listens. Rejects with the output if the process exits before. */
   protected async listening(): Promise<this> {
     const exited = this.#exited.then((code) => {
       throw new Error(`the process exited with ${code}: ${this.output}`);
@@ -98,8 +98,8 @@ export class ServerProcess {
 }
 
 /**
- * A free port below the range from which the operating system assigns ports. A server that starts before the process does
- * would otherwise get the same port.
+ * A free port below the range from which the operating system assigns ports. Otherwise the operating system could assign the
+ * port to another server before the process starts.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -116,7 +116,7 @@ export async function freePort(): Promise<number> {
   }
 }
 
-/** Resolves when something accepts connections at the port: in production the framework logs nothing. */
+/** Resolves when the port accepts connections. In production the framework doesn't log this. */
 async function accepting(port: number, isWanted: () => boolean): Promise<void> {
   while (isWanted()) {
     const socket = connect(port, '127.0.0.1');

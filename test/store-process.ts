@@ -6,11 +6,11 @@ import type { Readable, Writable } from 'node:stream';
 import { buildSync } from 'esbuild';
 
 const ROOT = resolve(__dirname, '..');
-/** In a folder of its own for each Jest worker. It is inside the project, so that packages are found. */
+/** A folder for each Jest worker, inside the project so that Node.js finds packages. */
 const FOLDER = resolve(ROOT, `node_modules/.cache/store-child-${process.pid}`);
 const SCRIPT = resolve(FOLDER, 'store-child.cjs');
 
-// Compiled once, because a process that compiles for itself takes twice as long to start.
+// The script is compiled once, because a process that compiles it takes twice as long to start.
 beforeAll(() => {
   buildSync({
     entryPoints: [resolve(__dirname, 'store-child.ts')],
@@ -34,7 +34,7 @@ export interface Result {
 
 /** The client of Secret Manager in a process of its own, with this environment and no other. */
 export class StoreProcess {
-  /** Everything that it wrote, apart from results. */
+  /** The output of the process, without results. */
   output = '';
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #lines: AsyncIterator<string>;

@@ -3,7 +3,7 @@ import type { Clock } from '../src/clock';
 import { eventsHandled, isQuiet } from './loopback-traffic';
 
 interface Sleeper {
-  /** On the monotonic clock. */
+  /** The time on the monotonic clock. */
   readonly wakesAt: number;
   readonly wake: () => void;
 }
@@ -11,19 +11,19 @@ interface Sleeper {
 /** The time of day at which a virtual clock starts. */
 export const START = Date.parse('2026-11-01T00:00:00Z');
 
-/** Not the time of day, and not zero: code that mixes up the two clocks fails at once. */
+/** Differs from the time of day and from zero, so that code that confuses the clocks fails at once. */
 const MONOTONIC_START = 1_000_000;
 
 /**
- * For how many turns of the event loop nothing must happen before the process counts as idle. Libraries put off work by a
- * few turns, without anything that could be seen from outside.
+ * The process counts as idle after this many turns of the event loop without activity. Libraries defer work by a few turns,
+ * which isn't visible as activity.
  */
 const IDLE_TURNS = 16;
 
 const clocks = new Set<VirtualClock>();
 
-// In Jest a clock ends with its test file. Otherwise a sleeper that a test left behind would keep the process busy for ever:
-// the sockets of later test files count as activity.
+// In Jest, each clock stops at the end of its test file. Otherwise the clock of a remaining sleeper would never stop waiting,
+// because the sockets of later test files count as activity.
 if (typeof afterAll === 'function') {
   afterAll(() => {
     for (const clock of clocks) clock.stop();
@@ -31,13 +31,14 @@ if (typeof afterAll === 'function') {
 }
 
 /**
- * Time that passes only when the process is idle: then it moves to the next time at which a sleeper wakes. Work takes no time, also not over sockets between clients and servers of this process. So what a test
- * sees doesn't depend on the speed of the machine.
+ * A clock whose time passes only while the process is idle. The time then jumps to the moment at which the next sleeper
+ * wakes. Work takes no time, even over sockets between clients and servers of this process. So the results of tests don't
+ * depend on the speed of the machine.
  *
- * Timers of Node.js and of libraries aren't part of this time. While the process waits for one, `hold` the clock.
+ * The clock doesn't control timers of Node.js and of libraries. While the process waits for such a timer, `hold` the clock.
  */
 export class VirtualClock implements Clock {
-  /** Ordered by the time at which they wake; of those that wake at the same time, the first to sleep comes first. */
+  /** Sleepers in the order in which they wake. Of sleepers with the same time, the first to sleep is first. */
   readonly #sleepers: Sleeper[] = [];
   #monotonic = MONOTONIC_START;
   /** The time of day, less the monotonic time. */
@@ -116,7 +117,7 @@ export class VirtualClock implements Clock {
     this.#isStopped = true;
   }
 
-  /** Resolves when nothing but time can lead to anything more. */
+  /** Resolves when the process is idle, and only passing time can lead to activity. */
   async idle(): Promise<void> {
     let last = this.#activity();
     for (let turns = 0; !this.#isStopped && (turns < IDLE_TURNS || !isQuiet());) {
@@ -127,7 +128,7 @@ export class VirtualClock implements Clock {
     }
   }
 
-  /** Waits until the process is idle, and moves to the next time at which a sleeper wakes; also while the time is held. */
+  /** Waits until the process is idle, and moves to the time of the next sleeper, even if `hold` stopped the time. */
   async step(): Promise<void> {
     await this.idle();
     this.#wakeNext();
@@ -145,7 +146,7 @@ export class VirtualClock implements Clock {
     this.#isRunning = true;
     while (!this.#isHeld() && this.#next < Infinity) {
       await this.idle();
-      // The clock can be held since then.
+      // A caller might have called `hold` during the wait.
       if (!this.#isHeld()) this.#wakeNext();
     }
     this.#isRunning = false;

@@ -19,7 +19,7 @@ const REQUESTS_PER_SECOND = 300;
 const ROTATE_EVERY_MS = 5000;
 const GRACE_SECONDS = 3;
 
-/** In these rotations the old key keeps its grace period. In the rest it is revoked at once. */
+/** In the first rotations the old key keeps its grace period. In later rotations the demo revokes the old key at once. */
 const GRACEFUL_ROTATIONS = 6;
 const ROTATIONS = 8;
 

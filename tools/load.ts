@@ -6,7 +6,7 @@ export interface Sent {
   /** Since the epoch. */
   readonly at: number;
   readonly took: number;
-  /** The method and the status, or `no answer`. */
+  /** The method, and the status or `no answer`. */
   readonly outcome: string;
   readonly failed: boolean;
 }
@@ -26,7 +26,7 @@ export class Load {
     private readonly perSecond: number,
   ) {}
 
-  /** Stores every item once, resolves, and begins the load. */
+  /** Stores every item once, and begins the load. */
   async start(): Promise<void> {
     const items = Array.from({ length: ITEMS }, (_, item) => this.#request('PUT', item));
     await Promise.all(items);

@@ -9,13 +9,13 @@ export const V1_SECRET = 'projects/demo/secrets/old-cache-key';
 /** Empty: its first key is minted. */
 export const V2_SECRET = 'projects/demo/secrets/cache-key';
 
-/** Contains a v1 key without its refresh token. No run can renew it, so each one fails. */
+/** Contains a v1 key without a refresh token. No run can renew this key, so every run fails. */
 export const STUCK_SECRET = 'projects/demo/secrets/stuck-cache-key';
 
 /** Contains the key that mints and revokes keys. */
 const MANAGEMENT_SECRET = 'projects/demo/secrets/momento-management-key';
 
-/** For operator requests. */
+/** The topic for operator requests. */
 export const REQUESTS_TOPIC = 'projects/demo/topics/momento-key-rotator-requests';
 
 const DAY_MS = 24 * 3600 * 1000;

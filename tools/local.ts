@@ -18,7 +18,7 @@ async function local(): Promise<void> {
     server: 'development',
     onOutput: (text) => process.stdout.write(text),
   });
-  /** The shell encodes the request, so that you can change it. */
+  /** Returns a command that encodes the request in the shell, so that users can edit the request. */
   const publish = (request: string): string =>
     `curl -s http://${pubsub.host}/v1/${REQUESTS_TOPIC}:publish -d '{"messages": [{"data": "'$(echo '${request}' | base64 | tr -d '\\n')'"}]}'`;
   console.log(`The function runs at ${rotator.url} for
@@ -37,7 +37,7 @@ Rotate all secrets (one fails, which doesn't affect the others):
 As Cloud Scheduler calls it (a second call for the same time returns already_rotated):
   AT="X-CloudScheduler-ScheduleTime: $(date -u +%Y-%m-%dT%H:%M:%SZ)"
   curl -s -X POST ${rotator.url} -H "$AT" -d '{"secrets": ["cache-key"]}'
-What a failure looks like (docs/operate/runbook.md says what to do about each error.code):
+Let a run fail (docs/operate/runbook.md has the action for each error.code):
   curl -s -i -X POST ${rotator.url} -d '{"secrets": ["stuck-cache-key"]}'
 
 As an operator sends requests, through Pub/Sub. The answer is the id of the message, and the log below gets the result:
@@ -57,7 +57,7 @@ The function's log follows. Ctrl-C stops everything.
   }
 }
 
-/** The function's process could otherwise be taken for another one that answers at its port. */
+/** Throws if the port is in use. Otherwise another server at the port could be mistaken for the function. */
 async function requireFreePort(): Promise<void> {
   if (!Number.isInteger(PORT) || PORT < 1 || PORT > 65535) {
     throw new Error('PORT must be a number from 1 to 65535.');

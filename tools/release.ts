@@ -97,7 +97,7 @@ async function tryZip(zip: string): Promise<void> {
   }
 }
 
-/** It lists development dependencies too, because the bundle contains code of many. */
+/** Lists development dependencies too, because the bundle contains code of many of them. */
 function billOfMaterials(): string {
   return execFileSync('npm', ['sbom', '--sbom-format=cyclonedx'], {
     cwd: root,
@@ -106,7 +106,7 @@ function billOfMaterials(): string {
   });
 }
 
-/** In the format of `sha256sum --check`. */
+/** Hashes the files of a folder, in the format of `sha256sum --check`. */
 function checksums(folder: string): string {
   return readdirSync(folder)
     .sort()

@@ -11,7 +11,7 @@ if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) fail('PORT must be a number
 // Registers the function.
 await import('../dist/index.cjs');
 
-// `GracefulShutdown` takes these over with the first request.
+// `GracefulShutdown` replaces these listeners at the first request.
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit());
 
 const server = getTestServer('rotate');

@@ -1,6 +1,6 @@
 import type { Readable, Writable } from 'node:stream';
 
-/** Where a tool reads and writes: the process, as far as it is one. */
+/** The standard streams of a tool: `process`, or the streams of a test. */
 export interface Terminal {
   readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly stdout: Writable;

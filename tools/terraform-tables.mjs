@@ -18,7 +18,7 @@ const table = (columns, rows) =>
   [columns, columns.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
 const description = (text) => /description += "(.*)"$/m.exec(text)?.[1] ?? '';
 
-/** Durations, shares and names of variables as code. */
+/** Formats durations, shares and names of variables as code. */
 const withCode = (text) => text.replaceAll(/\b\d+(?:[smhd]\b|%)|\b[a-z.]+(?:_[a-z]+)+/g, '`$&`');
 
 function inputs() {

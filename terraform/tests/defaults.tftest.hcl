@@ -22,12 +22,12 @@ run "a_project_id_is_enough" {
       length(secret.replication[0].auto[0].customer_managed_encryption) == 0 &&
       length(secret.replication[0].user_managed) == 0
     ])
-    error_message = "By default there is one secret, replicated automatically and protected from deletion."
+    error_message = "By default there must be one secret, replicated automatically and protected from deletion."
   }
 
   assert {
     condition     = length(google_secret_manager_regional_secret.created) == 0
-    error_message = "By default there is no regional secret."
+    error_message = "By default there must be no regional secret."
   }
 
   assert {
@@ -35,12 +35,12 @@ run "a_project_id_is_enough" {
       [for job in values(google_cloud_scheduler_job.rotation) : [job.name, job.schedule, job.time_zone, job.paused]] ==
       [["momento-key-rotator", "17 3 * * *", "Etc/UTC", false]]
     )
-    error_message = "By default there is one job, daily and running."
+    error_message = "By default there must be one job, which runs daily."
   }
 
   assert {
     condition     = length(module.monitoring) == 1 && output.dashboard != null
-    error_message = "By default there is no monitoring."
+    error_message = "By default there must be monitoring."
   }
 
   assert {
@@ -57,7 +57,7 @@ run "a_project_id_is_enough" {
       ],
       [google_storage_bucket.source.project == "test-project", google_storage_bucket.source.location == "us-central1"],
     ))
-    error_message = "Everything names its project and region itself, whatever the provider's defaults are."
+    error_message = "Every resource must name its project and region, without the provider's defaults."
   }
 }
 
@@ -72,18 +72,18 @@ run "apis_are_enabled_and_never_disabled" {
       "secretmanager.googleapis.com",
       "storage.googleapis.com",
     ])
-    error_message = "Exactly the APIs that are needed are enabled."
+    error_message = "Terraform must enable exactly the APIs that the module needs."
   }
 
   assert {
     condition = (
       alltrue([for service in values(google_project_service.required) : service.disable_on_destroy == false])
     )
-    error_message = "No API is disabled on destroy."
+    error_message = "A destroy must not disable an API."
   }
 }
 
-run "apis_can_be_left_to_others" {
+run "without_enabling_apis" {
   command = plan
 
   variables {
@@ -92,11 +92,11 @@ run "apis_can_be_left_to_others" {
 
   assert {
     condition     = length(google_project_service.required) == 0 && length(time_sleep.apis) == 0
-    error_message = "enable_apis = false leaves the APIs alone, and waits for none."
+    error_message = "With enable_apis = false, Terraform must not enable APIs or wait for them."
   }
 }
 
-run "what_is_new_is_waited_for" {
+run "waits_after_new_apis_and_grants" {
   command = plan
 
   assert {
@@ -104,7 +104,7 @@ run "what_is_new_is_waited_for" {
       time_sleep.apis[0].create_duration == "60s" &&
       toset(keys(time_sleep.apis[0].triggers)) == toset(keys(google_project_service.required))
     )
-    error_message = "After an API was enabled there is a wait of a minute, again only when there is another one."
+    error_message = "Terraform must wait a minute after it enables APIs, and again only after it enables another API."
   }
 
   assert {
@@ -113,10 +113,10 @@ run "what_is_new_is_waited_for" {
       toset(keys(time_sleep.grants.triggers)) ==
       toset(["roles/artifactregistry.writer", "roles/logging.logWriter", "source", "source_copy"])
     )
-    error_message = "Terraform waits three minutes after the build's grants, and again only after another grant."
+    error_message = "Terraform must wait three minutes after the build's grants, and again only after another grant."
   }
 
-  # depends_on leaves nothing to look at in a plan.
+  # A plan doesn't show dependencies.
   assert {
     condition = alltrue([
       for file in fileset(path.module, "*.tf") :
@@ -125,23 +125,23 @@ run "what_is_new_is_waited_for" {
         "google_project_service.required"
       )
     ])
-    error_message = "Everything waits until an API can be used, not only until it is enabled."
+    error_message = "Resources must wait until the APIs can be used, not only until the APIs are enabled."
   }
 }
 
-run "outputs_say_what_to_do_next" {
+run "outputs" {
   command = plan
 
   assert {
     condition = (
       output.function_name == "momento-key-rotator" && output.function_uri == "https://rotator-abc123-uc.a.run.app"
     )
-    error_message = "The outputs name the function."
+    error_message = "The outputs must name the function."
   }
 
   assert {
     condition     = output.secret_names == { "momento-api-key" = "projects/test-project/secrets/momento-api-key" }
-    error_message = "The outputs name the secrets in full."
+    error_message = "The outputs must contain the full names of the secrets."
   }
 
   assert {
@@ -150,7 +150,7 @@ run "outputs_say_what_to_do_next" {
         "gcloud secrets versions add momento-api-key --project=test-project --data-file=momento.json", "rm momento.json"
       ])
     }
-    error_message = "An output has the command that stores the first credential."
+    error_message = "An output must contain the command that stores the first credential."
   }
 
   assert {
@@ -161,7 +161,7 @@ run "outputs_say_what_to_do_next" {
         "resource.labels.service_name=\"momento-key-rotator\" ",
       ]),
     )
-    error_message = "An output has the command that reads the logs."
+    error_message = "An output must contain the command that reads the logs."
   }
 
   assert {
@@ -172,16 +172,16 @@ run "outputs_say_what_to_do_next" {
         secrets  = ["projects/test-project/secrets/momento-api-key"]
       }
     }
-    error_message = "An output lists the jobs."
+    error_message = "An output must list the jobs."
   }
 
   assert {
     condition     = toset(keys(output.service_accounts)) == toset(["runtime", "build", "invoker"])
-    error_message = "The outputs name the accounts."
+    error_message = "An output must name the accounts."
   }
 }
 
-run "one_wait_can_be_configured" {
+run "configured_wait_without_monitoring" {
   command = plan
 
   variables {
@@ -196,6 +196,6 @@ run "one_wait_can_be_configured" {
 
   assert {
     condition     = length(module.monitoring) == 0 && output.dashboard == null
-    error_message = "Monitoring can't be left out."
+    error_message = "With enabled = false, there must be no monitoring."
   }
 }

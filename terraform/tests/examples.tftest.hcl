@@ -1,4 +1,4 @@
-# The examples plan, and say what the README says. (examples/minimal is what defaults.tftest.hcl tests.)
+# The examples have a plan, and outputs that match the README. defaults.tftest.hcl covers examples/minimal.
 
 mock_provider "google" {
   source          = "./tests/mocks"
@@ -25,12 +25,12 @@ run "v2" {
       for command in [output.store_management_key_command, "terraform output -raw rotate_command"] :
       strcontains(replace(file("${path.module}/../../../README.md"), "PROJECT", "test-project"), "   ${command}")
     ])
-    error_message = "The README has other commands than the outputs."
+    error_message = "The README must have the commands of the outputs."
   }
 
   assert {
     condition     = sort(keys(output.compromised_command)) == tolist(["momento-api-key", "momento-management-key"])
-    error_message = "The management key isn't rotated, so no alert watches its expiry."
+    error_message = "The management key must be rotated, so that an alert watches its expiry."
   }
 }
 
@@ -55,7 +55,7 @@ run "with_application" {
       google_secret_manager_secret_iam_member.application.role == "roles/secretmanager.secretAccessor" &&
       google_secret_manager_secret_iam_member.application.member == google_service_account.application.member
     )
-    error_message = "The application can read its secret."
+    error_message = "The application must be able to read its secret."
   }
 
   assert {
@@ -66,7 +66,7 @@ run "with_application" {
         ) : join(".", block)
       ]
     ])) == toset(["google_secret_manager_secret_iam_member.application"])
-    error_message = "The application has no other role."
+    error_message = "The application must have no other role."
   }
 
   assert {
@@ -81,7 +81,7 @@ run "with_application" {
         MOMENTO_ENDPOINT = "cell-4-us-west-2-1.prod.a.momentohq.com"
       }
     )
-    error_message = "The application is told where its key and its cache are, and Cloud Run sets PORT."
+    error_message = "The environment must name the secret and the cache of the application, but not PORT."
   }
 }
 
@@ -106,6 +106,6 @@ run "complete" {
       output.store_management_key_command ==
       "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
     )
-    error_message = "The longest deployment plans."
+    error_message = "The outputs must contain the command of each secret."
   }
 }

@@ -19,12 +19,12 @@ run "as_deployed_by_default" {
       google_cloudfunctions2_function.rotator.build_config[0].entry_point == "rotate" &&
       google_cloudfunctions2_function.rotator.build_config[0].worker_pool == null
     )
-    error_message = "The function runs on Node 24 and starts with rotate."
+    error_message = "The function must run on Node.js 24, with rotate as its entry point."
   }
 
   assert {
     condition     = google_cloudfunctions2_function.rotator.service_config[0].ingress_settings == "ALLOW_INTERNAL_ONLY"
-    error_message = "The function is not reachable from the internet."
+    error_message = "The function must not be reachable from the internet."
   }
 
   assert {
@@ -34,7 +34,7 @@ run "as_deployed_by_default" {
       google_cloudfunctions2_function.rotator.service_config[0].max_instance_request_concurrency == 16 &&
       tonumber(google_cloudfunctions2_function.rotator.service_config[0].available_cpu) == 1
     )
-    error_message = "There is at most one instance, and a second call reaches the one that is busy with the first."
+    error_message = "There must be at most one instance, which can serve several calls at the same time."
   }
 
   assert {
@@ -42,7 +42,7 @@ run "as_deployed_by_default" {
       google_cloudfunctions2_function.rotator.service_config[0].timeout_seconds == 540 &&
       google_cloudfunctions2_function.rotator.service_config[0].available_memory == "256Mi"
     )
-    error_message = "Timeout and memory are set."
+    error_message = "The function must have the default timeout and memory."
   }
 
   assert {
@@ -58,7 +58,7 @@ run "as_deployed_by_default" {
       VERIFY               = "true"
       TIMEOUT              = "540s"
     })
-    error_message = "The environment holds these settings and no others."
+    error_message = "The environment must contain these settings and no others."
   }
 }
 
@@ -80,7 +80,7 @@ run "every_run_rotates_and_nothing_is_destroyed" {
       VERIFY               = "true"
       TIMEOUT              = "540s"
     })
-    error_message = "What is null is not there at all."
+    error_message = "The environment must not contain settings that are null."
   }
 }
 
@@ -106,7 +106,7 @@ run "every_setting_reaches_the_function" {
       VERIFY               = "false"
       TIMEOUT              = "570s"
     })
-    error_message = "Every setting is in the environment."
+    error_message = "The environment must contain every setting."
   }
 
   assert {
@@ -117,7 +117,7 @@ run "every_setting_reaches_the_function" {
       google_cloudfunctions2_function.rotator.service_config[0].ingress_settings == "ALLOW_ALL" &&
       google_cloudfunctions2_function.rotator.labels == tomap({ team = "platform" })
     )
-    error_message = "Timeout, memory, vCPUs, ingress and labels are passed on."
+    error_message = "The function must have the configured timeout, memory, vCPUs, ingress and labels."
   }
 }
 
@@ -130,11 +130,11 @@ run "room_for_every_job_at_once" {
 
   assert {
     condition     = google_cloudfunctions2_function.rotator.service_config[0].max_instance_request_concurrency == 60
-    error_message = "The one instance takes the calls of all jobs at the same time."
+    error_message = "One instance must be able to serve the calls of all jobs at the same time."
   }
 }
 
-run "where_a_policy_asks_for_private_ways" {
+run "connector_and_worker_pool" {
   command = plan
 
   variables {
@@ -150,7 +150,7 @@ run "where_a_policy_asks_for_private_ways" {
       google_cloudfunctions2_function.rotator.build_config[0].worker_pool ==
       "projects/builds/locations/us-central1/workerPools/pool"
     )
-    error_message = "Connector, egress and worker pool are passed on."
+    error_message = "The function must have the configured connector, egress and worker pool."
   }
 }
 
@@ -162,7 +162,7 @@ run "the_source" {
       for file in local.source_files :
       can(regex("^((src|emulators)/.+\\.ts|build/[^/]+|package(-lock)?\\.json|tsconfig\\.json|\\.npmrc)$", file))
     ]) && contains(local.source_files, "src/index.ts") && length(local.source_files) > 50
-    error_message = "The zip contains more than the build needs, or less."
+    error_message = "The zip must contain exactly the files that the build needs."
   }
 
   # The upload excludes every folder and file that isn't listed, and no listed file.
@@ -174,12 +174,12 @@ run "the_source" {
         setsubtract(["terraform", "test", "tools", "docs", "README.md", "jest.config.mjs"], local.source_excludes)
       ) == 0
     )
-    error_message = "The archive excludes a needed file, or includes another one."
+    error_message = "The archive must exclude all other files, and no file that the build needs."
   }
 
   assert {
     condition     = length(data.archive_file.source[0].source) == 0
-    error_message = "The files' contents are in the state."
+    error_message = "The state must not contain the contents of the files."
   }
 
   assert {
@@ -187,7 +187,7 @@ run "the_source" {
       google_storage_bucket_object.source.name == "source-${data.archive_file.source[0].output_sha256}.zip" &&
       length(data.archive_file.source[0].output_sha256) == 64
     )
-    error_message = "The object is named by the hash of its content, so that a change redeploys."
+    error_message = "The object's name must contain the hash of its content, so that a change redeploys."
   }
 
   assert {
@@ -195,7 +195,7 @@ run "the_source" {
       google_cloudfunctions2_function.rotator.build_config[0].source[0].storage_source[0].object ==
       google_storage_bucket_object.source.name
     )
-    error_message = "The function is built from this object."
+    error_message = "The build must use this object."
   }
 
   assert {
@@ -203,7 +203,7 @@ run "the_source" {
       google_cloudfunctions2_function.rotator.build_config[0].environment_variables ==
       tomap({ SOURCE_SHA256 = data.archive_file.source[0].output_sha256 })
     )
-    error_message = "A deployment that failed shows in the next plan, by the hash that the last good build has not."
+    error_message = "The build's variables must contain the hash, so that the next plan repeats a failed build."
   }
 
   assert {
@@ -212,7 +212,7 @@ run "the_source" {
       google_storage_bucket.source.public_access_prevention == "enforced" &&
       google_storage_bucket.source.force_destroy
     )
-    error_message = "The bucket can never be public, and is not in the way of a removal."
+    error_message = "The bucket must not become public, and Terraform must be able to delete it."
   }
 }
 
@@ -231,7 +231,7 @@ run "direct_vpc_egress" {
       google_cloudfunctions2_function.rotator.service_config[0].direct_vpc_egress == "VPC_EGRESS_PRIVATE_RANGES_ONLY" &&
       google_cloudfunctions2_function.rotator.service_config[0].vpc_connector == null
     )
-    error_message = "Network, subnetwork and egress aren't passed on."
+    error_message = "The function must have the configured network, subnetwork and egress."
   }
 }
 
@@ -247,6 +247,6 @@ run "a_prebuilt_archive" {
       length(data.archive_file.source) == 0 && google_storage_bucket_object.source.source == "../package.json" &&
       google_storage_bucket_object.source.name == "source-${filesha256("../package.json")}.zip"
     )
-    error_message = "The archive isn't deployed as it is."
+    error_message = "Terraform must deploy the archive unchanged."
   }
 }

@@ -31,7 +31,7 @@ variables {
   project_id = "test-project"
   region     = "europe-west1"
   secrets = {
-    # Not protected: what a test applies it also destroys.
+    # Not protected, because the test also destroys the secrets.
     ours            = { deletion_protection = false }
     theirs          = { create = false, schedule = "0 4 * * 1" }
     regional        = { location = "europe-west3", deletion_protection = false }
@@ -51,7 +51,7 @@ run "three_accounts_three_duties" {
         job.http_target[0].oidc_token[0].service_account_email == "invoker@test-project.iam.gserviceaccount.com"
       ])
     )
-    error_message = "The function, its build and the jobs have accounts of their own, and not default accounts."
+    error_message = "The function, its build and the jobs must each have an account, and no default account."
   }
 
   assert {
@@ -60,11 +60,11 @@ run "three_accounts_three_duties" {
       build   = "build@test-project.iam.gserviceaccount.com"
       invoker = "invoker@test-project.iam.gserviceaccount.com"
     }
-    error_message = "The outputs tell the accounts apart."
+    error_message = "The output must name the account of each duty."
   }
 }
 
-run "the_function_may_use_exactly_these_secrets" {
+run "the_function_can_use_exactly_these_secrets" {
   assert {
     condition = toset([
       for grant in values(google_secret_manager_secret_iam_member.runtime) :
@@ -74,7 +74,7 @@ run "the_function_may_use_exactly_these_secrets" {
         ["ours", "theirs"], ["roles/secretmanager.secretAccessor", "roles/secretmanager.secretVersionManager"]
       ) : "test-project ${join(" ", grant)} serviceAccount:runtime@test-project.iam.gserviceaccount.com 0"
     ])
-    error_message = "The runtime account has the two roles on every global secret, ours or not."
+    error_message = "The runtime account must have the two roles on every global secret, created or existing."
   }
 
   assert {
@@ -87,7 +87,7 @@ run "the_function_may_use_exactly_these_secrets" {
         ["roles/secretmanager.secretAccessor", "roles/secretmanager.secretVersionManager"]
       ) : "test-project europe-west3 ${join(" ", grant)} serviceAccount:runtime@test-project.iam.gserviceaccount.com 0"
     ])
-    error_message = "The runtime account has the two roles on every regional secret, ours or not."
+    error_message = "The runtime account must have the two roles on every regional secret, created or existing."
   }
 
   assert {
@@ -95,7 +95,7 @@ run "the_function_may_use_exactly_these_secrets" {
       toset(values(output.permissions)) ==
       toset([for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role])
     )
-    error_message = "The roles that are granted are those of the map from permission to role."
+    error_message = "Terraform must grant exactly the roles in the output permissions."
   }
 
   assert {
@@ -107,11 +107,11 @@ run "the_function_may_use_exactly_these_secrets" {
       "secretmanager.versions.disable" = "roles/secretmanager.secretVersionManager"
       "secretmanager.versions.destroy" = "roles/secretmanager.secretVersionManager"
     })
-    error_message = "The map says which role grants which permission."
+    error_message = "The output permissions must name the role for each permission."
   }
 }
 
-run "the_jobs_may_call_exactly_this_function" {
+run "the_jobs_can_call_exactly_this_function" {
   assert {
     condition = (
       google_cloud_run_v2_service_iam_member.invoker.project == "test-project" &&
@@ -121,11 +121,11 @@ run "the_jobs_may_call_exactly_this_function" {
       google_cloud_run_v2_service_iam_member.invoker.member ==
       "serviceAccount:invoker@test-project.iam.gserviceaccount.com"
     )
-    error_message = "The invoker can call the function's service."
+    error_message = "The invoker must be able to call the function's service."
   }
 }
 
-run "the_build_may_only_build" {
+run "the_build_can_only_build" {
   assert {
     condition = toset([
       for grant in values(google_project_iam_member.build) : "${grant.project} ${grant.role} ${grant.member}"
@@ -133,7 +133,7 @@ run "the_build_may_only_build" {
       "test-project roles/artifactregistry.writer serviceAccount:build@test-project.iam.gserviceaccount.com",
       "test-project roles/logging.logWriter serviceAccount:build@test-project.iam.gserviceaccount.com",
     ])
-    error_message = "In the project, the build writes images and logs."
+    error_message = "In the project, the build must be able to write only images and logs."
   }
 
   assert {
@@ -144,7 +144,7 @@ run "the_build_may_only_build" {
       google_project_iam_member.build_source_copy.condition[0].expression ==
       "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
     )
-    error_message = "In the project, the build reads no buckets but those with sources of functions."
+    error_message = "In the project, the build must be able to read only the buckets with sources of functions."
   }
 
   assert {
@@ -154,11 +154,11 @@ run "the_build_may_only_build" {
       google_storage_bucket_iam_member.build_source.member ==
       "serviceAccount:build@test-project.iam.gserviceaccount.com"
     )
-    error_message = "The build reads the source."
+    error_message = "The build must be able to read the source."
   }
 }
 
-run "and_there_is_no_other_grant" {
+run "no_other_grant" {
   command = plan
 
   assert {
@@ -180,7 +180,7 @@ run "and_there_is_no_other_grant" {
       "google_secret_manager_secret_iam_member.runtime",
       "google_storage_bucket_iam_member.build_source",
     ])
-    error_message = "The module has an IAM resource that the tests above do not know."
+    error_message = "The module must have no other IAM resource than those in the tests above."
   }
 
   assert {
@@ -192,7 +192,7 @@ run "and_there_is_no_other_grant" {
   }
 }
 
-run "accounts_of_ones_own" {
+run "existing_accounts" {
   command = plan
 
   variables {
@@ -213,6 +213,6 @@ run "accounts_of_ones_own" {
         grant.member == "serviceAccount:own@other-project.iam.gserviceaccount.com"
       ])
     )
-    error_message = "Another account than the given one runs or builds the function."
+    error_message = "The configured accounts must run and build the function."
   }
 }

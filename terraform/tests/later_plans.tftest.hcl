@@ -29,6 +29,6 @@ run "the_projects_number_is_known_when_a_wait_changes" {
       local.service_agents.secretmanager ==
       "serviceAccount:service-123456789012@gcp-sa-secretmanager.iam.gserviceaccount.com"
     )
-    error_message = "Terraform plans to replace the service agents' grants."
+    error_message = "Terraform must not plan to replace the service agents' grants."
   }
 }

@@ -1,5 +1,5 @@
-# Keys whose lifetime is known: what just works is accepted, and no alert expects more of a key than its lifetime
-# allows.
+# Keys whose lifetime is known. Terraform accepts lifetimes that are just long enough, and the days of the alerts follow the
+# lifetimes.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -30,7 +30,7 @@ run "just_long_enough" {
       length(jsondecode(google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"])) ==
       4
     )
-    error_message = "A lifetime that leaves time for a run and for the grace period is accepted."
+    error_message = "Terraform must accept a lifetime that leaves time for a run and for the grace period."
   }
 }
 
@@ -50,7 +50,7 @@ run "just_long_enough_without_revoke" {
       length(jsondecode(google_cloudfunctions2_function.rotator.service_config[0].environment_variables["SECRETS"])) ==
       3
     )
-    error_message = "A lifetime that leaves time for a run is accepted."
+    error_message = "Terraform must accept a lifetime that leaves time for a run."
   }
 }
 
@@ -67,7 +67,7 @@ run "the_minimum_is_twice_the_time_between_runs" {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,336h"
     )
-    error_message = "The longest time between two runs counts, twice."
+    error_message = "The minimum must be twice the longest time between two runs."
   }
 }
 
@@ -82,7 +82,7 @@ run "the_minimum_of_an_hourly_schedule" {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,2h"
     )
-    error_message = "Runs within every hour need a minimum of two hours."
+    error_message = "With runs in every hour, the minimum must be two hours."
   }
 }
 
@@ -98,7 +98,7 @@ run "the_minimum_of_a_monthly_schedule" {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,336h"
     )
-    error_message = "The minimum is two weeks at most."
+    error_message = "The minimum must be at most two weeks."
   }
 }
 
@@ -113,7 +113,7 @@ run "no_minimum_changes_a_known_lifetime" {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,12h"
     )
-    error_message = "The minimum is at most the share of the shortest lifetime."
+    error_message = "The minimum must be at most the share of the shortest lifetime."
   }
 }
 
@@ -128,7 +128,7 @@ run "no_minimum_where_every_lifetime_is_known" {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%"
     )
-    error_message = "A known lifetime needs no minimum."
+    error_message = "If every lifetime is known, there must be no minimum."
   }
 }
 
@@ -145,7 +145,7 @@ run "a_minimum_of_its_own" {
       google_cloudfunctions2_function.rotator.service_config[0].environment_variables["RENEW_BEFORE"] == "50%,20d" &&
       local.left_when_due["month"] == 20 * 86400
     )
-    error_message = "A configured minimum stays, and the larger part counts."
+    error_message = "A configured minimum must stay, and the larger of share and minimum must apply."
   }
 }
 
@@ -162,13 +162,13 @@ run "the_alerts_follow_short_lifetimes" {
     }
   }
 
-  # Half of the 12 hours and of the 2.5 days that remain when they are due, in tenths, rounded down.
+  # 12 hours and 2.5 days remain when the keys are due. Half of that time, in tenths of a day, is rounded down.
   assert {
     condition = (
       local.expiry_days == { day = 0.2, days = 1.2, month = 7, own = 1.2, read = 7 } &&
       local.no_rotation_days == { day = 1, days = 2, month = 3, own = 4, read = 3 }
     )
-    error_message = "An alert comes after a key has expired, or before it is due."
+    error_message = "An alert must open before a key expires, and after its renewal is due."
   }
 }
 
@@ -186,7 +186,7 @@ run "the_alerts_where_every_run_rotates" {
   # A good key has all of its lifetime left when its run ends.
   assert {
     condition     = local.expiry_days == { day = 0.3, two = 1 }
-    error_message = "A key that lives a day raises an alert at seven days."
+    error_message = "A key that lives a day must not raise an alert at seven days."
   }
 }
 
@@ -200,6 +200,6 @@ run "the_alerts_with_a_fixed_renewal_time" {
 
   assert {
     condition     = local.expiry_days == { quarter = 5 }
-    error_message = "The alert comes before half of the remaining time is over."
+    error_message = "The alert must open when half of the remaining time is over."
   }
 }

@@ -1,4 +1,4 @@
-# The management key: its own secret, or somebody else's, or one of those that are rotated. It is read, and no more.
+# The management key, in a secret that the module creates, in an existing secret, or in a rotated secret.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -24,7 +24,7 @@ run "none_by_default" {
         )
       ) == 0
     )
-    error_message = "Without a management key nothing is there that has to do with it."
+    error_message = "Without a management key, there must be no secret, output or setting for it."
   }
 }
 
@@ -45,7 +45,7 @@ run "created_empty_and_protected" {
       google_secret_manager_secret.created["momento-management-key"].labels == tomap({ team = "platform" }) &&
       length(google_secret_manager_secret.created["momento-management-key"].replication[0].auto) == 1
     )
-    error_message = "The management key gets a secret of its own, which is empty and protected."
+    error_message = "The module must create an empty and protected secret for the management key."
   }
 
   assert {
@@ -57,7 +57,7 @@ run "created_empty_and_protected" {
       "test-project momento-management-key roles/secretmanager.secretAccessor",
       "test-project momento-management-key roles/secretmanager.viewer",
     ])
-    error_message = "The function can read the management key and list its versions, and can't change it."
+    error_message = "The function must be able to read the management key and list its versions, but not to change it."
   }
 
   assert {
@@ -65,7 +65,7 @@ run "created_empty_and_protected" {
       length(google_secret_manager_secret_iam_member.runtime) == 4 &&
       length(google_secret_manager_regional_secret_iam_member.runtime) == 0
     )
-    error_message = "The rotated secret has its two grants, and the management key its own."
+    error_message = "The rotated secret and the management key must have two grants each."
   }
 
   assert {
@@ -76,14 +76,14 @@ run "created_empty_and_protected" {
         { name = "projects/test-project/secrets/momento-api-key", role = "r-abcdefg", lifetime = "30d" },
       ]
     )
-    error_message = "The function is told where the management key is, and it is none of those that are rotated."
+    error_message = "MANAGEMENT_KEY must name the secret of the management key, and SECRETS must not contain it."
   }
 
   assert {
     condition = (
       length(output.jobs) == 1 && output.jobs["common"].secrets == ["projects/test-project/secrets/momento-api-key"]
     )
-    error_message = "No job rotates a management key that is none of secrets."
+    error_message = "No job must rotate a management key that isn't in secrets."
   }
 
   assert {
@@ -92,11 +92,11 @@ run "created_empty_and_protected" {
       output.store_management_key_command ==
       "gcloud secrets versions add momento-management-key --project=test-project --data-file=-"
     )
-    error_message = "An output has the command that stores the management key."
+    error_message = "An output must contain the command that stores the management key."
   }
 }
 
-run "under_another_id_and_expendable" {
+run "another_id_without_protection" {
   command = plan
 
   variables {
@@ -108,11 +108,11 @@ run "under_another_id_and_expendable" {
       !google_secret_manager_secret.created["mint"].deletion_protection &&
       output.management_key == "projects/test-project/secrets/mint"
     )
-    error_message = "Id and protection are as said."
+    error_message = "The secret must have the configured id and protection."
   }
 }
 
-run "there_already" {
+run "existing_secret" {
   command = plan
 
   variables {
@@ -121,7 +121,7 @@ run "there_already" {
 
   assert {
     condition     = keys(google_secret_manager_secret.created) == ["momento-api-key"]
-    error_message = "An existing secret stays somebody else's."
+    error_message = "Terraform must not create an existing secret."
   }
 
   assert {
@@ -129,11 +129,11 @@ run "there_already" {
       for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role
       if grant.secret_id == "theirs" && grant.project == "test-project"
     ]) == toset(["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"])
-    error_message = "The function can read it nevertheless."
+    error_message = "The function must be able to read an existing secret."
   }
 }
 
-# With the same id as a secret here, so that nothing is mistaken for it.
+# The secret has the id of a rotated secret in this project, which the module must not confuse with it.
 run "in_another_project" {
   command = plan
 
@@ -151,7 +151,7 @@ run "in_another_project" {
       "security-team momento-api-key roles/secretmanager.secretAccessor",
       "security-team momento-api-key roles/secretmanager.viewer",
     ])
-    error_message = "The grants are made where the secret is."
+    error_message = "Terraform must grant the roles in the project of the secret."
   }
 
   assert {
@@ -161,11 +161,11 @@ run "in_another_project" {
       output.store_management_key_command ==
       "gcloud secrets versions add momento-api-key --project=security-team --data-file=-"
     )
-    error_message = "A full name is passed on as it is."
+    error_message = "The function and the command must use the full name of the secret."
   }
 }
 
-run "regional_and_there_already" {
+run "existing_regional_secret" {
   command = plan
 
   variables {
@@ -180,7 +180,7 @@ run "regional_and_there_already" {
       "test-project europe-west3 mint roles/secretmanager.secretAccessor",
       "test-project europe-west3 mint roles/secretmanager.viewer",
     ])
-    error_message = "A regional secret has its grants in its region."
+    error_message = "Terraform must grant the roles on a regional secret in its region."
   }
 
   assert {
@@ -188,11 +188,11 @@ run "regional_and_there_already" {
       output.store_management_key_command ==
       "gcloud secrets versions add mint --project=test-project --location=europe-west3 --data-file=-"
     )
-    error_message = "The command has the location of a regional secret."
+    error_message = "The command must have the location of a regional secret."
   }
 }
 
-run "one_of_those_that_are_rotated" {
+run "rotated_secret" {
   command = plan
 
   variables {
@@ -200,7 +200,7 @@ run "one_of_those_that_are_rotated" {
     secrets        = { "momento-api-key" = {}, mint = { location = "europe-west3", lifetime = "90d" } }
   }
 
-  # Its entry in secrets has precedence.
+  # The entry in secrets has precedence over management_key.
   assert {
     condition = (
       keys(google_secret_manager_secret.created) == ["momento-api-key"] &&
@@ -208,7 +208,7 @@ run "one_of_those_that_are_rotated" {
       google_cloudfunctions2_function.rotator.service_config[0].environment_variables["MANAGEMENT_KEY"] ==
       "projects/test-project/locations/europe-west3/secrets/mint"
     )
-    error_message = "It is created once, as secrets says."
+    error_message = "Terraform must create the secret once, with the settings in secrets."
   }
 
   assert {
@@ -218,11 +218,11 @@ run "one_of_those_that_are_rotated" {
       "mint roles/secretmanager.secretAccessor",
       "mint roles/secretmanager.secretVersionManager",
     ])
-    error_message = "A management key that renews itself has the grants of a rotated secret, once."
+    error_message = "The secret of a rotated management key must have only the grants of a rotated secret."
   }
 }
 
-run "the_same_by_its_full_name" {
+run "rotated_secret_by_its_full_name" {
   command = plan
 
   variables {
@@ -234,7 +234,7 @@ run "the_same_by_its_full_name" {
     condition = (
       length(google_secret_manager_secret_iam_member.runtime) == 2 && length(google_secret_manager_secret.created) == 1
     )
-    error_message = "A full name is recognised as that of a rotated secret."
+    error_message = "The module must recognize the full name of a rotated secret."
   }
 }
 
@@ -276,7 +276,7 @@ run "every_setting_reaches_the_function" {
       MOMENTO_REFRESH_PATH = "/api-keys/refresh"
       TIMEOUT              = "540s"
     })
-    error_message = "Every setting is in the environment; where keys are revoked, readers have a week."
+    error_message = "The environment must contain every setting. With revoke, the default grace period must be a week."
   }
 }
 
@@ -292,6 +292,6 @@ run "a_shorter_grace_period_with_revoke" {
     condition = (
       google_cloudfunctions2_function.rotator.service_config[0].environment_variables["GRACE_PERIOD"] == "1h"
     )
-    error_message = "An hour is the shortest grace period with revoke."
+    error_message = "With revoke, Terraform must accept a grace period of an hour."
   }
 }

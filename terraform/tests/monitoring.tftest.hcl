@@ -44,7 +44,7 @@ run "the_metrics_read_the_functions_lines" {
       late          = " AND ((jsonPayload.overdueDays>=3))"
       not-contained = " AND jsonPayload.contained=false"
     }
-    error_message = "A metric counts other lines."
+    error_message = "Each metric must count only its lines."
   }
 
   assert {
@@ -52,7 +52,7 @@ run "the_metrics_read_the_functions_lines" {
       "resource.type=\"cloud_run_revision\"", "jsonPayload.event=\"rotation\"",
       "resource.labels.service_name=\"rotator\"", "resource.labels.location=\"europe-west1\"",
     ])
-    error_message = "Runs of other functions count."
+    error_message = "The metrics must not count runs of other functions."
   }
 
   assert {
@@ -65,7 +65,7 @@ run "the_metrics_read_the_functions_lines" {
         "resource.labels.job_id=~\"^rotator(-PART[0-9]+)?(_.+)?$\"", "severity${severity}ERROR",
       ])
     ])
-    error_message = "Calls of other jobs count."
+    error_message = "The metrics must not count calls of other jobs."
   }
 
   assert {
@@ -76,7 +76,7 @@ run "the_metrics_read_the_functions_lines" {
       help       = "EXTRACT(jsonPayload.error.help)"
       trigger    = "EXTRACT(jsonPayload.trigger)"
     })
-    error_message = "Runs aren't counted by secret, outcome, error code, its page and trigger."
+    error_message = "The metric runs must have the labels secret, outcome, error_code, help and trigger."
   }
 
   assert {
@@ -86,7 +86,7 @@ run "the_metrics_read_the_functions_lines" {
       (metric.metric_descriptor[0].value_type == "DISTRIBUTION") == contains(["days-left", "duration"], kind) &&
       sort(metric.metric_descriptor[0].labels[*].key) == tolist(sort(keys(metric.label_extractors)))
     ])
-    error_message = "A metric has another name or kind, or a label that no line fills."
+    error_message = "Each metric must have its name and kind, and an extractor for every label."
   }
 
   assert {
@@ -96,12 +96,12 @@ run "the_metrics_read_the_functions_lines" {
       google_logging_metric.created["duration"].bucket_options[0].exponential_buckets[0].num_finite_buckets == 24 &&
       length(google_logging_metric.created["days-left"].bucket_options[0].explicit_buckets[0].bounds) == 15
     )
-    error_message = "A distribution reads another field or has other buckets."
+    error_message = "Each distribution must read its field and have its buckets."
   }
 
   assert {
     condition     = terraform_data.name.input == "rotator"
-    error_message = "A new name leaves metrics behind."
+    error_message = "A new name must replace the metrics."
   }
 }
 
@@ -121,7 +121,7 @@ run "the_alerts" {
         "sum by (secret, outcome, error_code, help) (sum_over_time(logging_googleapis_com:user_rotator_runs{",
         "monitored_resource=\"cloud_run_revision\", outcome=~\"failed|incomplete\"}[3600s])) > 0",
       ])
-      # Two recovered runs of an hourly schedule have six failed calls as well, but also a success.
+      # Two runs that succeed after retries can have six failed calls too, but they also have a success.
       failed_job = join("", [
         "(sum by (job_id) (sum_over_time(logging_googleapis_com:user_rotator_failed_calls{",
         "monitored_resource=\"cloud_scheduler_job\"}[5280s])) >= 6) unless ",
@@ -146,7 +146,7 @@ run "the_alerts" {
         "monitored_resource=\"cloud_run_revision\"}[89400s])) > 0",
       ])
     }
-    error_message = "An alert asks something else."
+    error_message = "Each alert must have its query."
   }
 
   assert {
@@ -161,11 +161,11 @@ run "the_alerts" {
       (strcontains(alert.documentation[0].content, "`WATCH`") || kind == "failed_job") &&
       length(alert.documentation[0].content) > 100 && length(alert.documentation[0].content) < 8192
     ])
-    error_message = "An alert has other channels, labels or texts, or can't be created together with its metric."
+    error_message = "Each alert must have its channels, labels and texts, and must not need an existing metric."
   }
 }
 
-run "alerts_of_their_own" {
+run "alerts_with_their_own_settings" {
   command = plan
 
   module {
@@ -198,7 +198,7 @@ run "alerts_of_their_own" {
       no_success    = "projects/p/notificationChannels/1"
       not_contained = "projects/p/notificationChannels/1"
     }
-    error_message = "A disabled alert exists, or an alert goes to other channels than its own."
+    error_message = "A disabled alert must not exist, and each alert must notify its own channels."
   }
 
   assert {
@@ -217,12 +217,12 @@ run "alerts_of_their_own" {
         "https://example.com/rotator/docs/operate/error-codes.md"
       )
     )
-    error_message = "An alert doesn't link to the runbook and to the entry of its error code."
+    error_message = "Alerts must link to the runbook, and failed_run to the entry of the error code."
   }
 
   assert {
     condition     = length(google_monitoring_dashboard.rotations) == 0 && output.dashboard == null
-    error_message = "A disabled dashboard exists."
+    error_message = "A disabled dashboard must not exist."
   }
 }
 
@@ -249,7 +249,7 @@ run "days_by_secret_where_every_run_rotates" {
       "jsonPayload.secret=\"projects/p/secrets/d\")) OR (jsonPayload.keyAgeDays>=15 AND ",
       "(jsonPayload.secret=\"projects/p/secrets/c\" OR jsonPayload.secret=\"projects/p/secrets/d\")))",
     ]))
-    error_message = "A secret with its own days has other days."
+    error_message = "The filter must use the days of each secret."
   }
 
   assert {
@@ -257,14 +257,14 @@ run "days_by_secret_where_every_run_rotates" {
       " AND ((jsonPayload.daysLeft<7 AND NOT (jsonPayload.secret=\"projects/p/secrets/b\"))",
       " OR (jsonPayload.daysLeft<0.2 AND (jsonPayload.secret=\"projects/p/secrets/b\")))",
     ]))
-    error_message = "A short-lived key raises the alert of a long-lived one, or only a due key raises it."
+    error_message = "The filter must use the days of short-lived keys, and must not require that a key is due."
   }
 
   assert {
     condition = strcontains(
       google_monitoring_alert_policy.created["expiry"].conditions[0].display_name, "half of what remains"
     )
-    error_message = "The alert doesn't mention the days of short-lived keys."
+    error_message = "The alert must mention the days of short-lived keys."
   }
 }
 
@@ -290,7 +290,7 @@ run "the_limits_of_a_look_back" {
         ) <= (kind == "no_success" ? 32 * 86400 : 25 * 3600)
       ])
     ])
-    error_message = "An alert looks back further than Google allows."
+    error_message = "No alert must look back further than Google allows."
   }
 
   assert {
@@ -298,7 +298,7 @@ run "the_limits_of_a_look_back" {
       for alert in [google_monitoring_alert_policy.created["no_success"]] :
       alert.conditions[0].condition_prometheus_query_language[0].evaluation_interval
     ]) == "7200s"
-    error_message = "The interval doesn't follow the look-back."
+    error_message = "A long look-back must have a long interval."
   }
 }
 
@@ -315,7 +315,7 @@ run "longer_than_google_looks_back" {
 
   assert {
     condition     = !contains(keys(google_monitoring_alert_policy.created), "no_success")
-    error_message = "Google would refuse an alert on more than 31 days."
+    error_message = "There must be no alert on more than 31 days, because Google would refuse it."
   }
 }
 
@@ -358,7 +358,7 @@ run "the_dashboard" {
       "0 32 Failed calls of Cloud Scheduler, by job",
       "0 48 Log",
     ]
-    error_message = "The dashboard shows something else, or a tile lies on another one."
+    error_message = "The dashboard must show these tiles, without overlaps."
   }
 
   assert {
@@ -370,6 +370,6 @@ run "the_dashboard" {
         "sum by (trigger) (sum_over_time(logging_googleapis_com:user_rotator_runs{",
         "monitored_resource=\"cloud_run_revision\", outcome=\"rotated\"}[1d]))",
     ])]
-    error_message = "Rotations aren't shown by trigger."
+    error_message = "The dashboard must show rotations by trigger."
   }
 }

@@ -1,4 +1,4 @@
-# Names: within Google's limits however long the prefix, and never the same for two deployments.
+# Names stay within Google's limits even if the prefix is long, and differ between two deployments.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -10,7 +10,7 @@ variables {
   project_id = "a-project-id-of-thirty-letters"
 }
 
-run "names_as_they_are_where_they_fit" {
+run "short_prefix" {
   command = plan
 
   variables {
@@ -35,7 +35,7 @@ run "names_as_they_are_where_they_fit" {
       job      = "rotator"
       topic    = "rotator-requests"
     }
-    error_message = "A short prefix is used as it is."
+    error_message = "Names must contain a short prefix unchanged."
   }
 }
 
@@ -51,7 +51,7 @@ run "one_letter_is_enough" {
       google_service_account.created["build"].account_id == "r-build" &&
       google_cloudfunctions2_function.rotator.name == "r"
     )
-    error_message = "The shortest prefix gives an account an id of at least six characters."
+    error_message = "A prefix of one letter must be enough."
   }
 }
 
@@ -71,7 +71,7 @@ run "eighty_characters" {
       for account in values(google_service_account.created) :
       strcontains(account.account_id, substr(sha256(var.name), 0, 6))
     ])
-    error_message = "An account's id exceeds 30 characters, or has no hash of the whole name."
+    error_message = "An account's id must have at most 30 characters, and the hash of the whole prefix."
   }
 
   assert {
@@ -81,18 +81,18 @@ run "eighty_characters" {
       can(regex("^a-project-id-of-thirty-letters-[a-z0-9-]{0,31}-source$", google_storage_bucket.source.name)) &&
       strcontains(google_storage_bucket.source.name, substr(sha256(var.name), 0, 6))
     )
-    error_message = "The function's or the bucket's name is too long, or has no hash of the whole name."
+    error_message = "The names of function and bucket must fit the limits, and contain the hash of the whole prefix."
   }
 
   assert {
     condition = alltrue([
       for job in values(google_cloud_scheduler_job.rotation) : can(regex("^[A-Za-z0-9_-]{1,500}$", job.name))
     ])
-    error_message = "A job's name is too long."
+    error_message = "A job's name must have at most 500 characters."
   }
 }
 
-# In a filter of Cloud Logging they begin a comment, except between quotation marks.
+# In a filter of Cloud Logging, two hyphens begin a comment, except between quotation marks.
 run "two_hyphens_in_a_row" {
   command = plan
 
@@ -102,7 +102,7 @@ run "two_hyphens_in_a_row" {
 
   assert {
     condition     = strcontains(output.watch_command, " AND resource.labels.service_name=\"cache--keys\" AND ")
-    error_message = "The log's command finds the lines of a function with two hyphens in a row in its name."
+    error_message = "The command must find the lines of a function with two hyphens in a row in its name."
   }
 }
 
@@ -122,14 +122,14 @@ run "two_deployments_in_one_project" {
 
   assert {
     condition     = length(distinct([for deployment in values(output.deployments) : deployment.function_name])) == 2
-    error_message = "Each deployment has its own function."
+    error_message = "Each deployment must have its own function."
   }
 
   assert {
     condition = (
       length(distinct([for deployment in values(output.deployments) : split("/", deployment.source_object)[2]])) == 2
     )
-    error_message = "Each deployment has its own bucket."
+    error_message = "Each deployment must have its own bucket."
   }
 
   assert {
@@ -140,7 +140,7 @@ run "two_deployments_in_one_project" {
         )
       ) == 4
     )
-    error_message = "Each deployment has its own jobs."
+    error_message = "Each deployment must have its own jobs."
   }
 }
 
@@ -163,6 +163,6 @@ run "a_prefix_that_continues_another_one" {
         )
       ) == 4
     )
-    error_message = "The job of a secret is never named like the common job of another deployment."
+    error_message = "The job of a secret must not have the name of another deployment's common job."
   }
 }

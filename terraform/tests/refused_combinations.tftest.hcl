@@ -1,5 +1,5 @@
-# Settings that contradict each other are refused when planning. These are preconditions, because Terraform 1.5 has
-# no validations that refer to other variables.
+# Plans fail if settings contradict each other. The checks are preconditions, because in Terraform 1.5 a validation can't
+# refer to other variables.
 
 mock_provider "google" {
   source = "./tests/mocks"

@@ -22,7 +22,7 @@ run "a_topic_and_a_push_subscription" {
       google_pubsub_subscription.requests.topic == google_pubsub_topic.requests.id &&
       output.requests_topic == "projects/test-project/topics/momento-key-rotator-requests"
     )
-    error_message = "The topic or its subscription has another name."
+    error_message = "The topic and its subscription must have these names."
   }
 
   assert {
@@ -33,7 +33,7 @@ run "a_topic_and_a_push_subscription" {
       google_pubsub_subscription.requests.push_config[0].oidc_token[0].service_account_email ==
       google_service_account.created["invoker"].email
     )
-    error_message = "Pub/Sub doesn't push to the service's own address with the invoker's OIDC token."
+    error_message = "Pub/Sub must push to the service's own address with the invoker's OIDC token."
   }
 
   assert {
@@ -44,7 +44,7 @@ run "a_topic_and_a_push_subscription" {
       google_pubsub_subscription.requests.expiration_policy[0].ttl == "" &&
       length(google_pubsub_subscription.requests.dead_letter_policy) == 0
     )
-    error_message = "The subscription repeats a running request, expires, or has a dead-letter topic."
+    error_message = "The subscription must not repeat a running request, expire, or have a dead-letter topic."
   }
 
   assert {
@@ -52,7 +52,7 @@ run "a_topic_and_a_push_subscription" {
       google_pubsub_subscription.requests.filter ==
       "NOT attributes:eventType OR attributes.eventType = \"SECRET_ROTATE\""
     )
-    error_message = "Other events than SECRET_ROTATE start the function."
+    error_message = "No event except SECRET_ROTATE must start the function."
   }
 
   assert {
@@ -63,7 +63,7 @@ run "a_topic_and_a_push_subscription" {
       length(google_secret_manager_secret.created["momento-api-key"].rotation) == 0 &&
       length(google_secret_manager_secret.created["momento-api-key"].topics) == 0
     )
-    error_message = "By default somebody can publish, or a secret has a rotation schedule."
+    error_message = "By default there must be no publisher, rotation schedule or notification."
   }
 }
 
@@ -85,7 +85,7 @@ run "the_commands" {
       "gcloud pubsub topics publish rotator-requests --project=test-project --message='{\"status\":true}'",
       "gcloud pubsub topics publish rotator-requests --project=test-project --message='{\"dryRun\":true}'",
     ]
-    error_message = "A command publishes another request."
+    error_message = "Each command must publish its request."
   }
 
   assert {
@@ -94,7 +94,7 @@ run "the_commands" {
       } == {
       for key, name in output.secret_names : key => { secrets = [name], compromised = true, reason = "REASON" }
     }
-    error_message = "A compromise response names its one secret in full."
+    error_message = "The request for a compromise response must contain the full name of one secret."
   }
 
   assert {
@@ -103,7 +103,7 @@ run "the_commands" {
       startswith(output.watch_command, "gcloud logging read 'resource.type=\"cloud_run_revision\" AND ") &&
       strcontains(output.watch_command, "resource.labels.service_name=\"rotator\"")
     )
-    error_message = "The log's command reads other lines."
+    error_message = "The command must read the log of this function."
   }
 }
 
@@ -124,7 +124,7 @@ run "publishers_and_dead_letters" {
       "group:oncall@example.com"                               = "momento-key-rotator-requests roles/pubsub.publisher"
       "serviceAccount:ci@test-project.iam.gserviceaccount.com" = "momento-key-rotator-requests roles/pubsub.publisher"
     }
-    error_message = "Exactly the publishers can publish."
+    error_message = "Only the publishers must be able to publish."
   }
 
   assert {
@@ -141,7 +141,7 @@ run "publishers_and_dead_letters" {
         ["roles/pubsub.subscriber", "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"]
       ]
     )
-    error_message = "Pub/Sub's service agent can't move failed requests to the dead-letter topic."
+    error_message = "Pub/Sub's service agent must be able to move failed requests to the dead-letter topic."
   }
 }
 
@@ -172,7 +172,7 @@ run "secret_managers_schedule_and_topics" {
       length(google_secret_manager_secret.created["notified"].rotation) == 0 &&
       length(google_secret_manager_secret.created["quiet"].rotation) == 0
     )
-    error_message = "A secret has another rotation schedule than its own."
+    error_message = "Each secret must have its own rotation schedule, or none."
   }
 
   assert {
@@ -185,7 +185,7 @@ run "secret_managers_schedule_and_topics" {
       notified  = "projects/test-project/topics/keys"
       quiet     = ""
     }
-    error_message = "A secret has another topic than its own and, with a rotation schedule, that for requests."
+    error_message = "A secret must have its own topics and, with a rotation schedule, the topic for requests."
   }
 
   assert {
@@ -202,7 +202,7 @@ run "secret_managers_schedule_and_topics" {
           "serviceAccount:service-123456789012@gcp-sa-secretmanager.iam.gserviceaccount.com",
       ])
     }
-    error_message = "Secret Manager's service agent can publish to other topics than those of the secrets."
+    error_message = "Secret Manager's service agent must be able to publish to exactly the topics of the secrets."
   }
 
   # A plan doesn't show dependencies.
@@ -213,6 +213,6 @@ run "secret_managers_schedule_and_topics" {
         regexall("ignore_changes = \\[rotation\\[0\\].next_rotation_time\\]", file("${path.module}/secrets.tf"))
       ) == 2
     )
-    error_message = "A secret gets a topic before the grant has propagated, or every plan moves the next rotation."
+    error_message = "Secrets must wait for the grants on their topics, and no plan must move the next rotation."
   }
 }

@@ -1,4 +1,4 @@
-# The jobs: who is called, when, with what, as whom, and how often again.
+# The jobs of Cloud Scheduler: target, schedule, body, account and retries.
 
 mock_provider "google" {
   source          = "./tests/mocks"
@@ -19,7 +19,7 @@ run "one_call" {
       google_cloud_scheduler_job.rotation["common"].http_target[0].http_method == "POST" &&
       google_cloud_scheduler_job.rotation["common"].http_target[0].uri == "https://rotator-abc123-uc.a.run.app"
     )
-    error_message = "The job posts to the function's own address."
+    error_message = "The job must post to the function's own address."
   }
 
   assert {
@@ -27,7 +27,7 @@ run "one_call" {
       google_cloud_scheduler_job.rotation["common"].http_target[0].headers ==
       tomap({ "Content-Type" = "application/json" })
     )
-    error_message = "The content type is set: Cloud Scheduler's own is octet-stream."
+    error_message = "The content type must be set, because Cloud Scheduler's default is octet-stream."
   }
 
   assert {
@@ -38,7 +38,7 @@ run "one_call" {
       google_service_account.created["invoker"].email &&
       length(google_cloud_scheduler_job.rotation["common"].http_target[0].oauth_token) == 0
     )
-    error_message = "The job has an OIDC token of its own account for the function."
+    error_message = "The job must send the invoker's OIDC token for the function."
   }
 
   assert {
@@ -46,7 +46,7 @@ run "one_call" {
       jsondecode(base64decode(google_cloud_scheduler_job.rotation["common"].http_target[0].body)) ==
       { secrets = ["projects/test-project/secrets/momento-api-key"] }
     )
-    error_message = "The body names the secret in full and holds nothing else."
+    error_message = "The body must contain only the full name of the secret."
   }
 
   assert {
@@ -56,12 +56,12 @@ run "one_call" {
       google_cloud_scheduler_job.rotation["common"].retry_config[0].max_backoff_duration == "960s" &&
       google_cloud_scheduler_job.rotation["common"].retry_config[0].max_doublings == 4
     )
-    error_message = "A failed call is tried again five times, with a growing distance."
+    error_message = "Cloud Scheduler must retry a failed call five times, with growing waits."
   }
 
   assert {
     condition     = google_cloud_scheduler_job.rotation["common"].attempt_deadline == "570s"
-    error_message = "Cloud Scheduler waits longer than the function's timeout."
+    error_message = "Cloud Scheduler must wait longer than the function's timeout."
   }
 }
 
@@ -85,7 +85,7 @@ run "common_and_own_schedules" {
       "momento-key-rotator_weekly" = "0 4 * * MON"
       "momento-key-rotator_far"    = "0 5 1 * *"
     }
-    error_message = "There is one job for the common schedule and one for each secret that has its own."
+    error_message = "There must be one job for the common schedule, and one for each secret with its own schedule."
   }
 
   assert {
@@ -97,7 +97,7 @@ run "common_and_own_schedules" {
       "momento-key-rotator_weekly" = ["projects/test-project/secrets/weekly"]
       "momento-key-rotator_far"    = ["projects/test-project/locations/europe-west3/secrets/far"]
     }
-    error_message = "Every secret is in exactly one job."
+    error_message = "Every secret must be in exactly one job."
   }
 
   assert {
@@ -108,11 +108,11 @@ run "common_and_own_schedules" {
       job.region == "europe-west3" &&
       job.retry_config[0].retry_count == 5
     ])
-    error_message = "Time zone, region, retries and the switch to pause hold for all jobs."
+    error_message = "Time zone, region, retries and paused must apply to all jobs."
   }
 }
 
-run "no_common_job_for_nobody" {
+run "no_common_job_without_secrets" {
   command = plan
 
   variables {
@@ -124,7 +124,7 @@ run "no_common_job_for_nobody" {
 
   assert {
     condition     = toset(keys(google_cloud_scheduler_job.rotation)) == toset(["secret-weekly", "secret-monthly"])
-    error_message = "There is no common job when no secret is on the common schedule."
+    error_message = "If no secret has the common schedule, there must be no common job."
   }
 }
 
@@ -140,7 +140,7 @@ run "a_secret_named_like_the_common_job" {
 
   assert {
     condition     = length(google_cloud_scheduler_job.rotation) == 2
-    error_message = "No id of a secret can take the place of the common job."
+    error_message = "The job of a secret with the id common must not replace the common job."
   }
 }
 
@@ -163,6 +163,6 @@ run "five_hundred_secrets" {
       "momento-key-rotator-PART5"                        = 99
       "momento-key-rotator_other-project_secrets_weekly" = 1
     }
-    error_message = "A job has more secrets than one call can name, or a secret has no job."
+    error_message = "A job must have at most 100 secrets, and every secret must have a job."
   }
 }

@@ -34,17 +34,17 @@ variables {
   }
 }
 
-run "only_what_is_ours_is_created" {
+run "created_secrets" {
   command = plan
 
   assert {
     condition     = toset(keys(google_secret_manager_secret.created)) == toset(["placed", "plain", "tuned"])
-    error_message = "Global secrets are created, existing and regional ones are not."
+    error_message = "The global resource must create exactly the new global secrets."
   }
 
   assert {
     condition     = keys(google_secret_manager_regional_secret.created) == ["regional"]
-    error_message = "Regional secrets are created, existing ones are not."
+    error_message = "The regional resource must create exactly the new regional secrets."
   }
 
   assert {
@@ -54,11 +54,11 @@ run "only_what_is_ours_is_created" {
         secret.project == "test-project"
       ])
     )
-    error_message = "The key in the map is the id."
+    error_message = "The key in the map must be the secret's id."
   }
 }
 
-run "every_secret_is_as_said" {
+run "settings_of_secrets" {
   command = plan
 
   assert {
@@ -66,7 +66,7 @@ run "every_secret_is_as_said" {
       google_secret_manager_secret.created["plain"].labels == tomap({ team = "platform" }) &&
       google_secret_manager_secret.created["plain"].deletion_protection
     )
-    error_message = "A secret has the common labels, and is protected."
+    error_message = "By default a secret must have the common labels and deletion protection."
   }
 
   assert {
@@ -79,7 +79,7 @@ run "every_secret_is_as_said" {
         replication.auto[0].customer_managed_encryption[0].kms_key_name
       ] == ["projects/keys/locations/global/keyRings/ring/cryptoKeys/key"]
     )
-    error_message = "Labels of the secret win over common ones; delayed destruction, protection and CMEK are passed on."
+    error_message = "A secret must have its own labels (before the common ones), TTL, protection and CMEK."
   }
 
   assert {
@@ -90,12 +90,12 @@ run "every_secret_is_as_said" {
       "europe-west1" = "projects/keys/locations/europe-west1/keyRings/ring/cryptoKeys/key"
       "europe-west4" = ""
     }
-    error_message = "A secret is replicated to the named locations, each with its own key or Google's."
+    error_message = "A secret must have the configured replicas, each with its own key or Google's key."
   }
 
   assert {
     condition     = length(google_secret_manager_secret.created["placed"].replication[0].auto) == 0
-    error_message = "Named locations and automatic replication exclude each other."
+    error_message = "A secret with configured replicas must not have automatic replication."
   }
 
   assert {
@@ -107,7 +107,7 @@ run "every_secret_is_as_said" {
       google_secret_manager_regional_secret.created["regional"].customer_managed_encryption[0].kms_key_name ==
       "projects/keys/locations/europe-west3/keyRings/ring/cryptoKeys/key"
     )
-    error_message = "A regional secret has its location, key, delayed destruction, labels and protection."
+    error_message = "A regional secret must have its location, key, TTL, labels and protection."
   }
 }
 
@@ -123,7 +123,7 @@ run "the_function_gets_the_full_names" {
       "projects/test-project/locations/europe-west3/secrets/theirs_regional",
       "projects/test-project/secrets/tuned",
     ])
-    error_message = "SECRETS lists all secrets, existing and regional ones too."
+    error_message = "SECRETS must list all secrets, also existing and regional secrets."
   }
 
   assert {
@@ -135,7 +135,7 @@ run "the_function_gets_the_full_names" {
       output.store_credential_commands["theirs"] ==
       "gcloud secrets versions add theirs --project=test-project --data-file=momento.json && rm momento.json"
     )
-    error_message = "The command that stores a credential has the location of a regional secret."
+    error_message = "The command that stores a credential must have the location of a regional secret."
   }
 }
 
@@ -153,7 +153,7 @@ run "secrets_of_other_projects" {
     condition = (
       length(google_secret_manager_secret.created) + length(google_secret_manager_regional_secret.created) == 0
     )
-    error_message = "A secret of another project is created."
+    error_message = "Terraform must not create a secret of another project."
   }
 
   assert {
@@ -167,7 +167,7 @@ run "secrets_of_other_projects" {
           "projects/shop-project/locations/europe-west3/secrets/keys/${role} shop-project keys",
         ]
     ]))
-    error_message = "The function can't read and write the secrets of the other project."
+    error_message = "The function must be able to read and write the secrets of the other project."
   }
 
   assert {
@@ -178,11 +178,11 @@ run "secrets_of_other_projects" {
         "--data-file=momento.json && rm momento.json",
       ])
     )
-    error_message = "The command stores the credential in another project."
+    error_message = "The command must store the credential in the secret's own project."
   }
 }
 
-# A plan doesn't show dependencies. Function and alerts then outlive a refused deletion.
+# If the provider refuses to delete a secret, function and alerts must still exist. A plan doesn't show dependencies.
 run "secrets_are_deleted_before_the_function" {
   command = plan
 
@@ -191,6 +191,6 @@ run "secrets_are_deleted_before_the_function" {
       "depends_on = \\[google_cloudfunctions2_function.rotator, google_pubsub_topic.requests, module.monitoring\\]",
       file("${path.module}/secrets.tf")
     )) == 2
-    error_message = "A refused deletion costs the function or the alerts."
+    error_message = "Secrets must depend on the function and the alerts, so that Terraform deletes the secrets first."
   }
 }

@@ -84,7 +84,7 @@ export class PushBed {
     return this.entries.filter((entry) => entry.messageId === messageId);
   }
 
-  /** A request over HTTP. */
+  /** Posts a request over HTTP, without Pub/Sub. */
   async post(body: object): Promise<Answer> {
     const response = await fetch(this.url, {
       method: 'POST',

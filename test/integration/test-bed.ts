@@ -64,7 +64,7 @@ export type Configured = Omit<Partial<Secret>, keyof SecretName>;
 
 /** The emulators, with a clock in common, and instances of the function that call them. */
 export class TestBed {
-  /** What was wrong for applications that read `latest`, after any change at an emulator. */
+  /** Violations for applications that read `latest`, checked after every change at an emulator. */
   readonly violations: string[] = [];
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
@@ -91,7 +91,7 @@ export class TestBed {
       Object.fromEntries(Object.entries(emulator)),
     ]);
     secretManager.onChange(() => this.#checkApplications());
-    // The key API has the same account, and so the same changes.
+    // The key API shares the account with `momento`, which therefore reports changes of both.
     momento.onChange(() => this.#checkApplications());
   }
 
@@ -110,7 +110,7 @@ export class TestBed {
     return this.#services.stop();
   }
 
-  /** Gives the emulators their first settings again. Secrets stay. */
+  /** Restores the initial settings of the emulators. Keeps the secrets. */
   reset(): void {
     for (const { faults } of this.#emulators) {
       faults.clear();
@@ -128,7 +128,7 @@ export class TestBed {
     expect(leaks(this.secrets, [JSON.stringify(this.#reported)])).toEqual([]);
   }
 
-  /** Applications get a key that is newer than the seeded one, and that can be refreshed. */
+  /** Fails unless applications get a new key that can be refreshed. */
   expectRenewed({ secret, key }: Seeded): void {
     const { apiKey, refreshToken } = this.latest(secret);
     // A matcher would print the key.
@@ -221,14 +221,14 @@ export class TestBed {
     return versions.map(({ state }) => state).toReversed();
   }
 
-  /** What applications that read `latest` get. */
+  /** The payload that applications get from `latest`. */
   payload({ name }: SecretName): string {
     const payload = this.secretManager.latest(name);
     if (payload === undefined) throw new Error(`applications can't read ${name}`);
     return payload.toString();
   }
 
-  /** The same, if it is JSON. */
+  /** The payload that applications get from `latest`, parsed as JSON. */
   latest(secret: SecretName): Record<string, unknown> {
     return JSON.parse(this.payload(secret)) as Record<string, unknown>;
   }
@@ -247,7 +247,7 @@ export class TestBed {
     return live.map(({ info }) => info.key_id);
   }
 
-  /** An instance of the function, which remembers what it couldn't store. */
+  /** An instance of the function, whose runs share the unsaved credentials. */
   instance(secrets: readonly Secret[], { policy, managementKey, ...setup }: Setup = {}): Instance {
     const { clock, momento, keyApi } = this;
     const rotator = new Rotator({
@@ -266,7 +266,7 @@ export class TestBed {
     return new Instance(rotator, clock, this.#reported);
   }
 
-  /** One run for one secret, of an instance that has just started. */
+  /** Runs a new instance once for one secret. */
   rotate(secret: Secret, setup: Setup = {}, options: Partial<RunOptions> = {}): Promise<RunResult> {
     return this.instance([secret], setup).rotate(options);
   }
@@ -289,7 +289,7 @@ export class TestBed {
     for (const { faults } of this.#emulators) faults.intercept = hook;
   }
 
-  /** Does something once, around the first call of a method from now on, or injects a fault there. */
+  /** Calls `act` once, before or after the next call of a method. Injects the fault that `act` returns. */
   when(moment: `${Moment} ${string}`, act: () => ReturnType<Hook>): void {
     let isDone = false;
     this.intercept(async ({ method }, now) => {
@@ -319,7 +319,7 @@ export class TestBed {
   }
 }
 
-/** One process of the function, without its HTTP side. */
+/** An instance of the function, without its HTTP handler. */
 export class Instance {
   constructor(
     readonly rotator: Rotator,
@@ -336,7 +336,7 @@ export class Instance {
     return results;
   }
 
-  /** The same, and the result of the first secret. */
+  /** One request for all secrets. Returns the result of the first secret. */
   async rotate(options: Partial<RunOptions> = {}): Promise<RunResult> {
     const [first] = await this.request(options);
     if (first === undefined) throw new Error('a request without a secret');
@@ -351,7 +351,7 @@ export class Instance {
   }
 }
 
-/** `UNAVAILABLE before`, `429 after`, `drop after`, `half`: a fault by gRPC or HTTP status or by kind, and its moment. */
+/** Parses a fault such as `UNAVAILABLE before`, `429 after`, `drop after` or `half`. */
 export function parseFault(name: string): Fault {
   const [what, when] = name.split(' ') as [string, Moment?];
   if (when === undefined) return { kind: what as 'corrupt' | 'half' | 'not-json' };

@@ -1,7 +1,6 @@
 /**
- * Generated answers that aren't as documented: of Secret Manager and of Momento's key API, over real sockets. Whatever
- * arrives, no credential is lost that could be used, the newest version stays, no key in use is revoked, and every run ends
- * in time.
+ * Generated malformed answers of Secret Manager and of Momento's key API, over real sockets. Every run must end in time, lose
+ * no usable credential, keep the newest version, and revoke no key in use.
  */
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { HOUR, MINUTE } from '../../src/duration';
@@ -50,7 +49,7 @@ function entries(body: Json): Json[] {
   return body.key_info as Json[];
 }
 
-/** Of lists of keys. A run does without what it can't read. */
+/** Changes of lists of keys. A run ignores entries that it can't read. */
 const OF_LISTS: readonly BodyChange[] = [
   {
     name: 'an odd field in an entry',
@@ -71,7 +70,7 @@ const OF_LISTS: readonly BodyChange[] = [
     },
   },
   {
-    name: 'an entry that is none',
+    name: 'an invalid entry',
     worth: 'harmless',
     change: (body, chance) => ({ ...body, key_info: [chance.of(ODD), ...entries(body)] }),
   },
@@ -103,7 +102,7 @@ const OF_LISTS: readonly BodyChange[] = [
   },
 ];
 
-/** Of issued keys. */
+/** Changes of answers with a new key. */
 const OF_KEYS: readonly BodyChange[] = [
   ...['key_info', 'previous_key_id', 'refresh_token'].flatMap((field): BodyChange[] => [
     {
@@ -181,7 +180,7 @@ const OF_BYTES: readonly ByteChange[] = [
   },
 ];
 
-/** Of versions in a list. */
+/** Changes of lists of versions. */
 const OF_VERSIONS: readonly {
   readonly name: string;
   readonly change: (versions: Json[], chance: Chance) => unknown[];
@@ -236,7 +235,7 @@ const OF_OTHERS: readonly {
   readonly field: string;
   readonly worth: Worth;
 }[] = [
-  // Nothing can be read, or a permission might be missing: the run can't begin.
+  // Without these fields, a run can't read the version or can't check its permissions.
   { method: 'AccessSecretVersion', field: 'payload', worth: 'usable' },
   { method: 'AccessSecretVersion', field: 'name', worth: 'usable' },
   { method: 'TestIamPermissions', field: 'permissions', worth: 'usable' },
@@ -253,7 +252,7 @@ const METHODS: Readonly<Record<Renewal, readonly string[]>> = {
   mint: ['CreateKey', 'ListKeys', 'ListKeys', 'VerifyKey', 'RevokeKey'],
 };
 
-/** Lets the services answer what isn't as documented, until it is ended. */
+/** Makes the services return malformed answers, until `endMalformations`. */
 interface Malformation {
   readonly name: string;
   readonly worth: Worth;
@@ -278,7 +277,7 @@ function drawn(chance: Chance, renewal: Renewal): Malformation {
     const bytes = chance.is(0.4) ? chance.of(OF_BYTES) : undefined;
     const body = chance.of(isList ? OF_LISTS : OF_KEYS);
     const { name, worth } = bytes ?? body;
-    // A run does without lists of keys, and a key that wasn't revoked is left to the next one.
+    // A run succeeds without lists of keys, and leaves keys that weren't revoked to the next run.
     const isNeeded = method === 'CreateKey' || method === 'RefreshKey';
     const rewrite = (text: string): RawAnswer => {
       if (bytes !== undefined) return bytes.change(text);
@@ -344,7 +343,7 @@ function endMalformations({ secretManager }: TestBed): void {
   secretManager.pageOverlap = 0;
 }
 
-/** The keys that were issued in answers that could be used, and that no version contains. */
+/** The number of keys that arrived in usable answers, but that no version contains. */
 function lostKeys(
   { momento, secretManager, secret }: TestBed,
   usable: ReadonlySet<string>,
@@ -385,12 +384,12 @@ function malformed(seed: number): Case {
       });
       const worths = malformations.map(({ worth }) => worth);
       const isHarmless = isRenewable && worths.every((worth) => worth === 'harmless');
-      // Together they can hide every version.
+      // Two malformations can hide every version.
       const isOne = malformations.length === 1;
       if (code === 'INTERNAL' || (isHarmless && isOne && outcome === 'failed')) {
         violations.push(`run ${runs + 1} is ${outcome} ${code ?? ''}`);
       }
-      // If a refresh token was used, or didn't arrive, an operator must store another one.
+      // If a refresh token was used or didn't arrive, an operator must store another key.
       if (renewal === 'v2' && !isHarmless) isRenewable = false;
       if (!worths.includes('unusable')) {
         for (const key of bed.momento.account.keys()) {
@@ -401,7 +400,7 @@ function malformed(seed: number): Case {
       bed.clock.advance(chance.of([MINUTE, HOUR]));
     }
     if (renewal === 'v2') {
-      // An unsaved credential is stored now.
+      // This run stores the unsaved credential, if there is one.
       await bed.run();
       const lost = lostKeys(bed, usable);
       if (lost > 0) violations.push(`${lost} usable keys were lost`);

@@ -18,7 +18,7 @@ interface Variant {
   readonly name: string;
   /** Whether each run has a process of its own, so that an unsaved credential is lost. */
   readonly restarts?: boolean;
-  /** Whether the last run is the repeat of the first, as Cloud Scheduler makes it after a failure. */
+  /** Whether the last run repeats the first run, as Cloud Scheduler does after a failure. */
   readonly repeats?: boolean;
 }
 
@@ -26,7 +26,7 @@ const SAME_PROCESS: Variant = { name: 'same process' };
 const NEW_PROCESS: Variant = { name: 'new process', restarts: true };
 const REPEAT: Variant = { name: 'repeat', repeats: true };
 
-/** A minted key is never kept in memory, and a reusable token isn't lost with its process. */
+/** A new process loses nothing if keys are minted or the refresh token is reusable. */
 function variantsOf(kind: Kind): readonly Variant[] {
   if (kind === V1_REUSABLE) return [SAME_PROCESS];
   return kind === V1 || kind === V2 ? [SAME_PROCESS, NEW_PROCESS, REPEAT] : [SAME_PROCESS, REPEAT];
@@ -46,7 +46,7 @@ const CODES = [
 ];
 const STATUSES = [400, 401, 403, 404, 405, 408, 409, 429, 500, 502, 503, 504];
 
-/** v1 keys are tried with every gRPC code, all others with one of each class. */
+/** The faults of a method: every gRPC code for v1 keys, one code of each class for other keys. */
 function faultsAt(kind: Kind, method: string): Fault[] {
   const isKeyApi = KEY_API_METHODS.includes(method);
   return [
@@ -65,7 +65,7 @@ function faultsAt(kind: Kind, method: string): Fault[] {
   ];
 }
 
-/** Whether it is unknown to the run if the addition arrived. */
+/** Whether the run can't know if Secret Manager added the version. */
 function isAdditionUnknown({ method, fault }: Injection): boolean {
   if (method !== 'AddSecretVersion') return false;
   return fault.kind === 'drop' || (fault.kind === 'error' && fault.code === status.UNAVAILABLE);
@@ -123,7 +123,7 @@ export const hangs: Group = {
   cases: (extent) => {
     const all = KINDS.flatMap((kind) =>
       injections(kind.calls, () => MOMENTS.map((when): Fault => ({ kind: 'hang', when })))
-        // Secret Manager is the same for all kinds.
+        // Calls of Secret Manager are the same for all kinds, so two kinds suffice.
         .filter(({ method }) => kind === V1 || kind === V2 || KEY_API_METHODS.includes(method))
         .flatMap((injected) =>
           variantsOf(kind)

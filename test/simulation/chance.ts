@@ -3,7 +3,7 @@ export class Chance {
   #state: number;
 
   constructor(seed: number) {
-    // Neighbouring seeds would otherwise begin alike.
+    // Without the multiplication, neighbouring seeds would begin with similar numbers.
     this.#state = Math.imul(seed + 1, 0x9e3779b1);
   }
 

@@ -29,14 +29,14 @@ interface CompromisedKind {
   readonly code?: 'NOT_CONTAINED';
 }
 
-/** Neither the grace period nor the missing `REVOKE` delays a response. */
+/** A policy that a response must ignore: a long grace period, and no revocation. */
 const LENIENT = { gracePeriodMs: 30 * DAY, revoke: false };
 
 const MINTED: CompromisedKind = {
   name: 'minted',
   options: { renewal: 'mint', policy: LENIENT, other: 'own key', response: {} },
 };
-/** The key of the console has another description, so only its version shows it. */
+/** A key from the console has another description, so a response finds the key only in its version. */
 const FROM_CONSOLE: CompromisedKind = {
   name: 'minted, from the console',
   options: { ...MINTED.options, start: 'console' },
@@ -77,7 +77,7 @@ const KINDS: readonly CompromisedKind[] = [
   },
 ];
 
-/** Kinds for the cases that are too many for all kinds. */
+/** The kinds for groups of cases that are too many for all kinds. */
 const REPRESENTATIVE: readonly string[] = ['minted', 'the management key', 'v2', 'v1'];
 
 /** The calls of a response, before and after their effects. */
@@ -99,7 +99,7 @@ function isAt({ method, n, when }: Site): (site: Site) => boolean {
   return (site) => site.method === method && site.n === n && site.when === when;
 }
 
-/** Does something once, when a response is at a call. */
+/** Calls `act` once, when the run reaches the call. */
 function once(site: Site, act: () => void | Promise<void>): OnCall {
   let isDone = false;
   return async (reached) => {
@@ -117,15 +117,15 @@ interface Play {
 
 interface Sites {
   readonly makes?: 'response' | 'rotation';
-  /** Of so many calls, the full simulation plays one. */
+  /** The full simulation plays one of this many calls. */
   readonly every?: number;
   readonly moments?: readonly Moment[];
 }
 
-/** Of so many calls, the short simulation plays one. */
+/** The short simulation plays one of this many calls. */
 const SHORT_EVERY = 67;
 
-/** A case that plays the same at every call of a response. */
+/** A case that plays the same event at every call of a response or rotation. */
 function atEveryCall(
   what: string,
   kind: CompromisedKind,
@@ -160,7 +160,7 @@ function atEveryCall(
 /**
  * The last delivery, without faults: it ends the response.
  *
- * @param isNew whether the delivery must find a new key that an earlier one stored
+ * @param isNew whether an earlier delivery stored a new key, so that this delivery must not issue one
  */
 async function deliverLast(
   bed: TestBed,
@@ -170,7 +170,7 @@ async function deliverLast(
   bed.clock.advance(MINUTE);
   const before = versionsOf(bed).length;
   let run = await bed.respond();
-  // Somebody used the refresh token, and the new key was lost.
+  // If the refresh token was used and the new key was lost, an operator repairs the secret.
   if (run.code !== undefined && run.code !== code && !bed.canGoOn) {
     repair(bed);
     run = await bed.respond();
@@ -185,7 +185,7 @@ function checkEnd(bed: TestBed, run: Run, code: string | undefined): string[] {
   const { momento, secretManager } = bed;
   const { account } = momento;
   const violations: string[] = [];
-  // A key that a response can't revoke can be revoked or replaced by others, which a repeat sees only if it can read the key.
+  // If no compromised key works any more, the response can be contained, but only if it can read every key.
   const codes = bed.hasCompromisedKeys ? [code] : [code, undefined];
   if (!codes.includes(run.code) || run.status !== (run.code === undefined ? 200 : 500)) {
     violations.push(`the response is ${run.outcome} ${run.code ?? ''} (${run.status})`);
@@ -194,7 +194,7 @@ function checkEnd(bed: TestBed, run: Run, code: string | undefined): string[] {
     const [newest, ...older] = secretManager.versions(name);
     const enabled = older.filter(({ state }) => state === 'ENABLED');
     if (newest?.state !== 'ENABLED') violations.push('the newest version is not enabled');
-    // The next attempt must read the others, whose keys might work.
+    // Versions whose keys might work must stay enabled, so that the next attempt can read them.
     const rejected = enabled.filter(
       ({ payload }) => payload && readPayload(payload) && !momento.accepts(keyIn(payload)),
     );
@@ -259,13 +259,13 @@ function faults(kind: CompromisedKind, extent: Extent, persists: boolean): Case 
           return deliverLast(bed, kind);
         },
       }));
-  // The faults have their own moments.
+  // Each fault has its own moment, so one site for each call suffices.
   const sites: Sites = { moments: ['before'], every: 3 };
   const what = persists ? 'lasting faults' : 'a fault';
   return atEveryCall(what, { ...kind, options }, extent, playsAt, sites);
 }
 
-/** For each meeting: the other process's work while this process is at a call, and this process's work. */
+/** For each meeting of two processes: the work of the other process, and the work of this process. */
 const MEETINGS = {
   'a response of another process': ['response', 'response'],
   'a rotation of another process': ['rotation', 'response'],
@@ -273,7 +273,7 @@ const MEETINGS = {
 } as const;
 type Meeting = keyof typeof MEETINGS;
 
-/** While a process is at a call, another one responds to the same message, or rotates. */
+/** While a process is at a call, another process responds to the same message, or rotates. */
 function otherProcess(kind: CompromisedKind, extent: Extent, meeting: Meeting): Case {
   const [inner, outer] = MEETINGS[meeting];
   const playsAt = (site: Site): Play[] => [
@@ -292,7 +292,7 @@ function otherProcess(kind: CompromisedKind, extent: Extent, meeting: Meeting): 
   return atEveryCall(meeting, kind, extent, playsAt, { makes: outer, every: 3 });
 }
 
-/** One of two processes can revoke the other's key before it sees it. In the end, applications have a working key. */
+/** Each process can revoke the new key of the other process. In the end, applications must have a working key. */
 function workingAfterBoth(bed: TestBed): string[] {
   bed.keyInvariants.hasOtherProcess = false;
   return bed.compromised
@@ -394,7 +394,7 @@ export const compromise: Group = {
   title:
     'a response to compromised keys, with a kill, a fault, a process or an operator at every call',
   concurrency: 4,
-  // A case is a run at every call.
+  // A case plays an event at every call, each in a test bed of its own.
   caseLimitMs: 1_800_000,
   cases: (extent) => {
     const isFull = extent === 'full';

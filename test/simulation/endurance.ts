@@ -81,7 +81,7 @@ function growth(values: readonly number[]): number {
   return slopes.toSorted((a, b) => a - b)[Math.floor(slopes.length / 2)] ?? 0;
 }
 
-/** @param checksMemory useless for few rotations, of which the first ones load code */
+/** @param checksMemory false for few rotations, because the first rotations load code */
 function manyRotations(rotations: number, checksMemory: boolean): Case {
   let note = '';
   return {
@@ -123,7 +123,7 @@ function chance(text: string): number {
   return createHash('sha256').update(text).digest().readUInt32BE() / 2 ** 32;
 }
 
-/** Not RESOURCE_EXHAUSTED: each one stops all calls of a project for a while, and quotas are a part of `scale`. */
+/** RESOURCE_EXHAUSTED is missing, because it pauses all calls of a project. The group `scale` tests quotas. */
 const CODES = [status.UNAVAILABLE, status.INTERNAL];
 
 /** A tenth of all calls fails, half of them after their effect. */
@@ -187,7 +187,7 @@ export const endurance: Group = {
   name: 'endurance',
   title: '10,000 rotations in one process; 1,000 secrets at once',
   concurrency: 1,
-  // The function has a process of its own, and a part of this is waiting.
+  // This process mostly waits for the function, which runs in a process of its own.
   inBackground: true,
   caseLimitMs: 900_000,
   cases: (extent) =>

@@ -6,7 +6,7 @@ import type { OnCall } from './test-bed';
 /** The nth call of a method. */
 export type CallSite = readonly [method: string, n: number];
 
-/** A fault at one call, once or at every call from this one on. */
+/** A fault at the nth call of a method, and also at every later call if it persists. */
 export interface Injection {
   readonly name: string;
   readonly method: string;
@@ -25,7 +25,7 @@ export const KEY_API_METHODS: readonly string[] = [
   'RefreshKey',
 ];
 
-/** A fault that lasts until the deadline needs no longer run. */
+/** The shortest timeout of the function, for faults that last until the deadline. */
 export const SHORTEST_TIMEOUT_MS = 120_000;
 
 export function errors(when: Moment, codes: readonly status[]): Fault[] {

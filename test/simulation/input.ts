@@ -1,4 +1,4 @@
-/** Generated payloads, environments and requests. Whatever arrives, the answer is a clear one and quotes nothing. */
+/** Generated payloads, environments and requests. Every answer must be clear, and must not quote the input. */
 import { isDeepStrictEqual, inspect } from 'node:util';
 import fc from 'fast-check';
 import { parseConfig } from '../../src/config/config';
@@ -12,7 +12,7 @@ import { testCase, type Case, type Group } from './simulation';
 /** The same input in every simulation. */
 const SEED = 20_261_123;
 
-/** Text that no message can quote: so random that no message contains a piece of it by chance. */
+/** Text that is so random that no message contains a piece of it by chance. */
 const marker = fc
   .uint8Array({ minLength: 18, maxLength: 18 })
   .map((bytes) => Buffer.from(bytes).toString('base64url'));
@@ -22,7 +22,7 @@ const jwt = (claims: object, secret: string): string => {
   return `${part({ alg: 'HS256' })}.${part(claims)}.${secret}`;
 };
 
-/** Keys as Momento makes them, or nearly. */
+/** Keys in Momento's formats, and invalid variants. */
 const apiKey = marker.chain((secret) => {
   const v1 = Buffer.from(JSON.stringify({ endpoint: 'cell.example', api_key: secret })).toString(
     'base64',
@@ -78,7 +78,7 @@ const fields = fc
         : []),
       ...(present.includes('validUntil') ? [['validUntil', expiry] as [string, unknown]] : []),
     ];
-    // Not a literal: a field of the name __proto__ is a field like others.
+    // In an object literal, `__proto__` would set the prototype and not a field.
     return `{${entries.map(([field, value]) => `${JSON.stringify(field)}:${JSON.stringify(value ?? null)}`).join(',')}}`;
   });
 
@@ -130,7 +130,7 @@ function checkPayload(bytes: Buffer): void {
   );
 }
 
-/** A JSON object with every number as it is written, and every field, whatever its name. */
+/** All fields of a JSON object, including `__proto__`, with numbers as they are written. */
 function asWritten(bytes: Buffer): Map<string, unknown> {
   const value = JSON.parse(bytes.toString(), (_key, inner: unknown, { source }) =>
     typeof inner === 'number' ? `number ${source}` : inner,
@@ -181,7 +181,7 @@ const environment = fc.dictionary(
   setting,
 );
 
-/** The tests of the configuration show which values are valid. */
+/** Throws if an invalid environment causes an unclear error. Unit tests check which values are valid. */
 function checkEnvironment(env: Readonly<Record<string, string | undefined>>): void {
   const markers = Object.values(env).filter((text) => /^[\w-]{24}$/.test(text ?? ''));
   parsed('CONFIGURATION_INVALID', markers as string[], () => parseConfig(env));
@@ -240,7 +240,7 @@ const request = (secret: string) =>
     body: body(secret),
   });
 
-/** The status of a request, by the checker's own reading of the contract. Nothing is due. A forced run rotates. */
+/** The acceptable statuses of a request, without the function's code. No key is due, and forced runs rotate. */
 function expectedStatus(
   { method, path, body: sent }: { method: string; path: string; body: Buffer },
   secret: string,
@@ -285,7 +285,7 @@ function property<T>(
   };
 }
 
-/** Requests to the function as it is deployed. The same ones end the first of them with `not_due`. */
+/** Sends generated requests to the function as it is deployed. No key is due. */
 function requests(count: number): Case {
   return {
     ...testCase('requests', { lifeLeftMs: 30 * DAY }, async (bed) => {

@@ -13,7 +13,7 @@ export interface Step {
   readonly touches: Touch;
 }
 
-/** Two calls can change places if neither changes what the other one touches. */
+/** The data that a call reads or changes. Two calls can change places if neither changes the other's data. */
 type Touch = 'reads versions' | 'changes versions' | 'changes keys' | 'reads keys';
 
 export interface Waiting extends Step {
@@ -41,12 +41,12 @@ export class Interleaving {
     return [this.#run(0, first, one), this.#run(1, second, other)];
   }
 
-  /** The calls that can be next, once no run does anything but wait; none when both runs have ended. */
+  /** Waits until each run waits for its next call or has ended. Returns the calls that can be next. */
   async choices(): Promise<Waiting[]> {
     for (;;) {
       await this.bed.clock.idle();
       if (this.#underWay === 0 && this.#waitingRuns() === this.#running) break;
-      // A run that waits for no turn sleeps.
+      // A run that doesn't wait for its next call is sleeping.
       await this.bed.clock.step();
     }
     return [...this.#waiting.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -66,7 +66,7 @@ export class Interleaving {
 
   #store(run: 0 | 1, store: SecretStore): SecretStore {
     const reads = <T>(call: string, secret: SecretName, make: () => Promise<T>): Promise<T> =>
-      // Nothing changes the management key here.
+      // No run changes the management key, so the order of its reads doesn't matter.
       secret.name === this.bed.secret.name
         ? this.#turn({ run, call, touches: 'reads versions' }, make)
         : make();
@@ -91,7 +91,7 @@ export class Interleaving {
     });
   }
 
-  /** A new key is known everywhere at once, so the time of its verification doesn't matter. */
+  /** The order of verifications doesn't matter, because Momento accepts a new key at once. */
   #session(run: 0 | 1, session: KeySession): KeySession {
     const lists = <T>(make: () => Promise<T>): Promise<T> =>
       this.#turn({ run, call: 'list keys', touches: 'reads keys' }, make);
@@ -136,7 +136,7 @@ export class Interleaving {
     }
   }
 
-  /** Waits for a turn. Call the returned function to end it. */
+  /** Waits until the case chooses this call. The returned function marks the end of the call. */
   async #enter(step: Step): Promise<() => void> {
     const label = `${'AB'.charAt(step.run)}:${step.call}`;
     const n = (this.#counts.get(label) ?? 0) + 1;

@@ -195,7 +195,7 @@ describe('invariant 8, only own keys are revoked:', () => {
           Promise.resolve({
             keys: account
               .keys()
-              // Without it nothing more could be revoked.
+              // Keep the management key, because without it nothing more can be revoked.
               .filter(({ info }) => info.role_id !== 'r-operator')
               .map(({ info, issuedAt }) => ({ keyId: info.key_id, issuedAt })),
             skipped: 0,
@@ -293,7 +293,7 @@ describe('compromise responses:', () => {
   it('invariant 12: reports a contained response while Momento accepts old keys', async () => {
     const bed = await openResponse();
     const body = bed.response;
-    // The session of this process says that it revoked the keys, and that Momento rejects them.
+    // This session returns that it revoked the keys and that Momento rejects them.
     const keys: KeySource = bed.newKeys();
     const broken = override(keys, {
       open: (...args) =>

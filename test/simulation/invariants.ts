@@ -4,15 +4,15 @@
  *  1. An application that reads `latest` gets an enabled version whose key Momento accepts.
  *  2. The newest version is never disabled or destroyed.
  *  3. No run disables a version that an operator added after the run had inspected the secret.
- *  4. When faults stop, one more run ends with exactly one enabled version beside those in their grace period, the newest,
- *     whose key works and can be renewed; if a single-use refresh token's answer was lost for good, that run says so and
- *     applications keep a working key.
- *  5. Nothing secret is written anywhere.
+ *  4. When faults stop, one more run leaves only the newest version enabled, beside versions in their grace period. The
+ *     newest key works and can be renewed. If the answer to a single-use refresh token was lost for good, that run fails with
+ *     an error that reports the loss.
+ *  5. No answer and no log line contains a secret.
  *  6. Every run ends with an answer, in time.
  *
  *  7 to 9, about v2 keys, are in key-invariants.ts.
  * 10. No run disables a version before its grace period is over.
- * 11. No run repeats an addition that arrived: no two versions contain the same key.
+ * 11. No run repeats an addition that had its effect: no two versions contain the same key.
  *
  * The rotator isn't responsible for damage by an operator (an invalid payload, a disabled newest version) until it is
  * repaired.
@@ -48,16 +48,16 @@ const LOSS_CODES: ReadonlySet<string | undefined> = new Set([
 export interface Watch {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
-  /** A secret whose newest version holds a good credential. */
+  /** A secret whose newest version contains a good credential. */
   readonly secret: string;
-  /** Secret parts of its payload beside keys and refresh tokens. */
+  /** Secret fields of the payload, besides keys and refresh tokens. */
   readonly notes?: readonly string[];
-  /** Why applications have no working key at the start, if so. */
+  /** The reason if applications have no working key at the start. */
   readonly excuse?: string;
   readonly graceMs?: number;
-  /** A clock that is wrong shortens the grace period. */
+  /** Whether grace periods are checked. A wrong clock of the function can shorten a grace period. */
   readonly isClockRight?: boolean;
-  /** Why a credential cannot be the last one, if so; by default it must be a v1 key that can be refreshed. */
+  /** Returns why a credential isn't acceptable in the end. By default it must be a v1 key that can be refreshed. */
   readonly lastRefused?: (credential: StoredKey) => string | undefined;
 }
 
@@ -67,7 +67,7 @@ export class Invariants {
   readonly violations: string[] = [];
   /** How many changes of state were checked. */
   changes = 0;
-  /** How many of them were changes of the secret's versions. */
+  /** How many of the checked changes changed the versions or their states. */
   changesOfVersions = 0;
 
   readonly #secretManager: SecretManagerEmulator;
@@ -82,7 +82,7 @@ export class Invariants {
   readonly #lastRefused: (credential: StoredKey) => string | undefined;
   #known = new Map<string, KnownVersion>();
   #isOperator = false;
-  /** Why applications can be without a working key; set by an operator action. */
+  /** The reason why applications can be without a working key, such as an operator action. */
   #excuse: string | undefined;
 
   constructor({ secretManager, momento, secret, notes = [], graceMs = 0, ...watch }: Watch) {
@@ -126,7 +126,7 @@ export class Invariants {
     if (this.#failure() !== undefined) this.#excuse = 'of an operator action';
   }
 
-  /** Lets applications be without a working key until they have one again, for instance because it expired. */
+  /** Allows that applications have no working key until they have one again, for instance because a key expired. */
   excuse(why: string): void {
     this.#excuse = why;
   }
@@ -138,23 +138,23 @@ export class Invariants {
     return () => this.#running.delete(run);
   }
 
-  /** Checks the end of a run: 1 (time has passed), 5, and 6. */
+  /** Checks invariants 1 and 6 at the end of a run, and records the written texts for invariant 5. */
   ends(ending: Ending, lateMs: number): void {
     this.#written.push(...ending.written);
     if (lateMs > 0) this.violated(6, `the run ended ${Math.round(lateMs)} ms too late`);
     this.#checkApplications(`after a run that was ${ending.outcome}`);
   }
 
-  /** Checks the answers and log lines of all runs so far: 5. */
+  /** Checks invariant 5 for the answers and log lines of all runs so far. */
   checkWritten(): void {
     const secrets = [...this.#momento.secrets(), ...this.#notes];
     for (const leak of leaks(secrets, [this.#written.join('\n')])) this.violated(5, leak);
   }
 
   /**
-   * Checks the last run, which met no fault: 4.
+   * Checks invariant 4 after the last run, which had no faults.
    *
-   * @param lost whether a refresh token might have been used for an answer that was lost
+   * @param lost whether the answer to a used refresh token might have been lost
    */
   checkLastRun({ outcome, code, status, written }: Ending, lost: boolean): void {
     const [newest, ...older] = this.#secretManager.versions(this.#secret);
@@ -220,7 +220,7 @@ export class Invariants {
     this.#checkApplications('after a change');
   }
 
-  /** Whether a version, which is not the newest, was superseded longer ago than the grace period. */
+  /** Whether the grace period of a superseded version is over. */
   #isGraceOver(version: string): boolean {
     const successor = this.#secretManager
       .versions(this.#secret)
@@ -237,7 +237,7 @@ export class Invariants {
     if (failure === undefined) this.#excuse = undefined;
     else if (this.#excuse === undefined && !this.#isOperator) {
       this.violated(1, `${failure}, ${when}`);
-      // One violation until applications have a key again.
+      // Report only one violation until applications have a working key again.
       this.#excuse = failure;
     }
   }

@@ -1,17 +1,18 @@
 /**
  * The invariants of v2 keys, which hold at every moment. The numbers continue those in invariants.ts:
  *
- *  7. No enabled version holds a key that the rotator revoked.
- *  8. Only keys with exactly a rotated secret's description are revoked: no key of another secret or of an operator.
- *  9. When faults stop, two runs, the second after an hour and the grace period, leave only the minted keys that enabled
- *     versions contain.
+ *  7. No enabled version contains a key that the rotator revoked.
+ *  8. The rotator revokes only keys whose description is exactly that of a rotated secret: no key of another secret or of
+ *     an operator.
+ *  9. When faults stop, two more runs leave only minted keys that enabled versions contain. The second run is an hour and
+ *     the grace period later.
  *
- * No call reads a version and revokes a key in one step. So 7 has one excuse: an operator enabled or added that very version
- * after this run had last read its number. A run reads every number up to the newest, and the next one, which must be
- * absent; versions above an absent number were absent as well.
+ * To read a version and to revoke its key takes two calls. So invariant 7 has one excuse: an operator enabled or added the
+ * version after the run had last read its number. A run reads every number up to the newest, and the next number, which must
+ * be absent. If a number is absent, all higher numbers are absent too.
  *
- * A compromise response also revokes keys in enabled versions, and keys with another description. Then 7 is about the newest
- * version, and 8 forbids to revoke the key in the newest version of any other configured secret.
+ * A compromise response also revokes keys in enabled versions, and keys with another description. For a response, invariant 7
+ * protects only the newest version, and invariant 8 the newest version of every other configured secret.
  */
 import type { Account, Key } from '../../emulators/account';
 import type { SecretManagerEmulator } from '../../emulators/secret-manager';
@@ -20,20 +21,20 @@ import { descriptionOf, keyIn } from './keys';
 export interface KeyWatch {
   readonly secretManager: SecretManagerEmulator;
   readonly account: Account;
-  /** The secrets whose keys may be revoked. */
+  /** The secrets whose keys can be revoked. */
   readonly secrets: readonly string[];
   /** The other configured secrets; set if a compromise response happens. */
   readonly others?: readonly string[];
-  /** Whether that response revokes the newest key before it stores another one. */
+  /** Whether the compromise response revokes the newest key before it stores another one. */
   readonly revokesFirst?: boolean;
   readonly isOperatorActing: () => boolean;
   readonly violated: (invariant: number, what: string) => void;
-  /** Called when a newest key was revoked that could be revoked, for instance because an operator stored it too late to be seen. */
+  /** Called when the revocation of a newest key is excused, for instance because an operator stored the key too late. */
   readonly excused: (secret: string) => void;
 }
 
 export class KeyInvariants {
-  /** Set while another process adds versions, whose keys a response can revoke before it sees them. It then starts again. */
+  /** Set while another process adds versions. A response can revoke their keys before it sees the versions. */
   hasOtherProcess = false;
   /** How often an operator acted between a read and a revocation. */
   excuses = 0;
@@ -43,11 +44,11 @@ export class KeyInvariants {
   readonly #revoked = new Set<Key>();
   /** The key in each enabled version. */
   #enabled = new Map<string, Key | undefined>();
-  /** When an operator enabled or added a version. Time is a count of events. */
+  /** When an operator enabled or added a version. The unit of time is an event. */
   readonly #acts = new Map<string, number>();
   /** When this run last read a version. */
   readonly #reads = new Map<string, number>();
-  /** The same for numbers that were absent. */
+  /** When this run last read numbers without a version. */
   #absences: { secret: string; from: number; at: number }[] = [];
   #events = 0;
 
@@ -64,7 +65,7 @@ export class KeyInvariants {
     for (const unlisten of this.#unlisten) unlisten();
   }
 
-  /** To be called when a run begins, because it knows nothing of the reads of earlier runs. */
+  /** To be called when a run begins. Deletes the reads of earlier runs, which the run doesn't know. */
   runBegins(): void {
     this.#reads.clear();
     this.#absences = [];
@@ -84,7 +85,7 @@ export class KeyInvariants {
   }
 
   /**
-   * Checks the keys that are left in the end: 9.
+   * Checks invariant 9 for the keys that are left in the end.
    *
    * @param inUse the management key of the last run, which that run can't revoke
    */

@@ -1,4 +1,4 @@
-/** The kinds of keys that cases are played with: what a secret contains at the start, and which calls a run makes. */
+/** The kinds of keys in the cases: the content of the secret at the start, and the calls of a run. */
 import { randomBytes } from 'node:crypto';
 import { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
 import { answerOf, type IssuedV2Key, type Key } from '../../emulators/account';
@@ -18,7 +18,7 @@ export type Start = 'minted' | 'console' | 'v1' | 'empty';
 /** The terms of minted keys. */
 export const TERMS = { role: 'r-viewer', lifetimeMs: 30 * DAY };
 
-/** A kind of key, and the calls of a run that does all that there is to do. */
+/** A kind of key, and the calls of a run that takes every possible step. */
 export interface Kind {
   readonly name: string;
   readonly options: TestBedOptions;
@@ -37,7 +37,7 @@ const refreshing = (refresh: string, verify: string): CallSite[] => [
   ['DestroySecretVersion', 1],
 ];
 
-/** Two versions are disabled, one is destroyed, five numbers are looked up twice, of which one is absent, four keys are revoked. */
+/** The run disables two versions, destroys one, reads five numbers twice (one is absent), and revokes four keys. */
 const MINTING: readonly CallSite[] = [
   ['AccessSecretVersion', 1],
   ['ListSecretVersions', 1],
@@ -75,7 +75,7 @@ export const V2: Kind = {
   calls: refreshing('RefreshKey', 'VerifyKey'),
 };
 export const MINT: Kind = { name: 'mint', options: { renewal: 'mint' }, calls: MINTING };
-/** A bare key has no terms, so the list of keys is read before one is minted. */
+/** A bare key doesn't contain its role and lifetime, so the run reads the list of keys before it mints one. */
 export const MINT_LISTED: Kind = {
   name: 'mint, listed terms',
   options: { renewal: 'mint', terms: 'listed', format: 'key' },
@@ -90,7 +90,7 @@ export const FIRST_KEY: Kind = {
 export const MINT_GRACE: Kind = {
   name: 'mint, grace period',
   options: { renewal: 'mint', policy: { gracePeriodMs: 30 * DAY } },
-  // Fewer keys are revoked, so the rate limiter doesn't delay them, and the numbers are looked up once.
+  // The rate limiter doesn't delay these few revocations, so the run reads the numbers only once.
   calls: MINTING.filter(
     ([method, n]) =>
       !['DisableSecretVersion', 'DestroySecretVersion'].includes(method) && n !== 4 && n < 9,
@@ -143,8 +143,9 @@ export interface Beginning {
   readonly renewal: Renewal;
   readonly format: Format;
   readonly start: Start;
-  /** How long ago the newest version was added, and how much longer its key lives. */
+  /** How long ago the newest version was added. */
   readonly ageMs: number;
+  /** How long the newest key remains valid. */
   readonly lifeLeftMs: number;
   readonly versionDestroyTtlMs: number | undefined;
 }
@@ -154,7 +155,7 @@ export function managementOf(name: string): string {
   return `${name}-management`;
 }
 
-/** The description of a secret's minted keys, by the checker's own reading of the contract. */
+/** The description of a secret's minted keys, derived without the function's code. */
 export function descriptionOf(secret: string): string {
   return `momento-key-rotator ${secret}`;
 }
@@ -175,7 +176,7 @@ export function newPayload(
   });
 }
 
-/** Creates the secret and everything around it. Returns a secret field of its payload. */
+/** Creates the secret with its keys, and the management key. Returns a secret text in the secret's payload. */
 export function begin(beginning: Beginning): string {
   const { secretManager, momento, name, renewal, start, ageMs, versionDestroyTtlMs } = beginning;
   const note = randomBytes(12).toString('base64url');
@@ -196,7 +197,7 @@ export function begin(beginning: Beginning): string {
   return note;
 }
 
-/** A management key, and keys with nearly the description of the secret's keys, old enough to look like orphaned ones. */
+/** Adds a management key, and old keys whose descriptions nearly match. No run must revoke the old keys. */
 function addManagementKey({ secretManager, momento, name }: Beginning): void {
   const management = managementOf(name);
   const key = ago(momento, 2 * DAY, () => mint(momento, management, 365 * DAY, 'r-operator'));
@@ -240,7 +241,7 @@ export function mint(
   return account.issue(terms, 'call');
 }
 
-/** Does something as if it were some time ago. */
+/** Calls `act` while the emulators' clock is set back. */
 export function ago<T>(momento: MomentoEmulator, ms: number, act: () => T): T {
   const { now } = momento;
   momento.now = () => now() - ms;

@@ -1,4 +1,4 @@
-/** Ends a run in the middle, as if its process were killed: nothing of it happens after that. */
+/** Ends a run at a call, as if its process were killed. Afterwards the run has no more effects. */
 import type { Clock } from '../../src/clock';
 import type { Site, TestBed } from './test-bed';
 
@@ -16,7 +16,7 @@ export async function killAt(
   let kill = (): void => undefined;
   const killed = new Promise<void>((resolve) => (kill = resolve));
   const never = new Promise<never>(() => undefined);
-  /** A result that arrives after the kill is never seen. */
+  /** The killed run never gets a result that arrives after the kill. */
   const unlessKilled = <T>(result: Promise<T>): Promise<T> =>
     result.then(
       (value) => (isKilled ? never : value),

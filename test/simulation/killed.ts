@@ -13,7 +13,7 @@ const TERMINATION_MS = 10_000;
 
 const NOT_REACHED = 'the run ended without this call';
 
-/** At these calls a refreshed key is in memory only. */
+/** Whether a refreshed key exists only in the memory of the process at this call. */
 function isKeyInMemory([method, n]: CallSite, when: Moment): boolean {
   if (['RefreshApiToken', 'RefreshKey'].includes(method)) return when === 'after';
   // The run looks for a newer version while it verifies the key.

@@ -23,7 +23,7 @@ type Draw = Pick<Chance, 'below'>;
 
 export interface OperatorAction {
   readonly name: string;
-  /** For which keys; all by default. */
+  /** The renewals to which the action applies; all by default. */
   readonly renewals?: readonly Renewal[];
   readonly do: (bed: TestBed, chance: Draw) => void;
 }
@@ -108,7 +108,7 @@ const HARMFUL_ACTIONS: readonly OperatorAction[] = [
   })),
 ];
 
-/** A run can end with these only after an operator action, or when a refresh token was used and its answer lost. */
+/** Codes that a run can return only after an operator action, or after the answer to a used refresh token was lost. */
 export const OPERATOR_CODES: ReadonlySet<string> = new Set([
   'PAYLOAD_INVALID',
   'NO_VERSION',
@@ -125,7 +125,7 @@ export const OPERATOR_CODES: ReadonlySet<string> = new Set([
   'KEYS_NOT_REVOKED',
 ]);
 
-/** And these, after an action during a run. */
+/** Codes that a run can return after an operator action during the run. */
 const CODES_DURING_A_RUN: ReadonlySet<string> = new Set([
   ...OPERATOR_CODES,
   'NEW_KEY_REJECTED',
@@ -152,7 +152,7 @@ function add({ secretManager, secret, newPayload }: TestBed): void {
   secretManager.addVersion(secret.name, newPayload());
 }
 
-/** Returns false if there is nothing to delete. */
+/** Recreates the secret without versions. Returns false if the secret has no version. */
 function recreate({ secretManager, secret }: TestBed): boolean {
   if (secretManager.versions(secret.name).length === 0) return false;
   secretManager.deleteSecret(secret.name);
@@ -160,7 +160,7 @@ function recreate({ secretManager, secret }: TestBed): boolean {
   return true;
 }
 
-/** Prefers a payload whose key still works. */
+/** Stores a superseded payload again, if there is one whose key still works. */
 function storeAgain({ momento, secretManager, secret }: TestBed, chance: Draw): void {
   const payloads = secretManager
     .versions(secret.name)

@@ -1,4 +1,4 @@
-// Loaded into the function's process with --import: at SIGUSR2 it tells what the process holds on to.
+// Loaded into the function's process with --import. At SIGUSR2 it prints the memory, handles and files of the process.
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -7,7 +7,7 @@ process.on('SIGUSR2', () => {
 });
 
 async function measure() {
-  // The next round collects the memory that a finalizer frees.
+  // Finalizers free more memory, which only the next round collects.
   for (let round = 0; round < 3; round += 1) {
     globalThis.gc();
     await sleep(20);

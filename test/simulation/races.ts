@@ -59,7 +59,7 @@ async function explore(
   return failures;
 }
 
-/** Takes the choices of the path, then the first that isn't asleep. Returns false if there is none. */
+/** Takes the choices of the path, then always the first choice that isn't asleep. Returns false if all are asleep. */
 async function follow(interleaving: Interleaving, path: Branching[]): Promise<boolean> {
   let isNew = true;
   for (let depth = 0; ; depth += 1) {
@@ -105,7 +105,7 @@ function next(path: Branching[]): Branching[] {
   return path;
 }
 
-/** Random orders, where there are too many to run them all. */
+/** Random orders, for kinds that have too many orders to run them all. */
 function drawn({ name, options }: Kind, orders: number): Case[] {
   return Array.from({ length: orders }, (_, seed) =>
     testCase(`${name}, order ${seed}`, options, async (bed) => {
@@ -124,7 +124,7 @@ function drawn({ name, options }: Kind, orders: number): Case[] {
   );
 }
 
-/** At least one run stored its key and reports it. */
+/** Adds a violation unless at least one run rotated. */
 function checkBoth({ invariants }: TestBed, ends: readonly Run[]): void {
   if (!ends.some(({ outcome }) => outcome === 'rotated' || outcome === 'incomplete')) {
     invariants.violations.push(
@@ -199,7 +199,7 @@ function twoProcesses({ name, options }: Kind): Case {
         for (let round = 0; round < ROUNDS; round += 1) {
           const replies = await Promise.all(
             processes.map(async (process, index) => {
-              // The second starts when the first is somewhere else in each round.
+              // In each round, the second process starts a millisecond later, at another step of the first process.
               await new Promise((resolve) => setTimeout(resolve, index * round));
               return process.post();
             }),

@@ -22,13 +22,13 @@ import { testCase, type Case, type Group } from './simulation';
 import { TIMEOUT_MS, type Run, type TestBed, type TestBedOptions } from './test-bed';
 
 interface Step {
-  /** Time that passes before. */
+  /** The time that passes before the run. */
   readonly waitMs: number;
   readonly restarts: boolean;
-  /** Done before the run. */
+  /** The operator action before the run. */
   readonly actBefore: OperatorAction | undefined;
   readonly faults: readonly Injection[];
-  /** Done within the run. */
+  /** The operator action during the run, at a call. */
   readonly actWithin: { act: OperatorAction; method: string; n: number; when: Moment } | undefined;
   /** Whether a run in another process happens at the same time. */
   readonly isDouble: boolean;
@@ -147,7 +147,7 @@ function drawOptions(chance: Chance): TestBedOptions {
   };
 }
 
-/** The same for a seed whenever it is drawn. */
+/** Draws a schedule. The same seed always draws the same schedule. */
 export function draw(seed: number): Schedule {
   const chance = new Chance(seed);
   const options = drawOptions(chance);
@@ -240,7 +240,7 @@ function schedule(seed: number): Case {
             bed.operator(() => one.do(bed, chance));
           };
           if (step.actBefore !== undefined) act(step.actBefore);
-          // Old changes, and the first version, are known everywhere.
+          // Only recent changes can be stale. Old changes and the first version are visible to every read.
           const isRecent =
             step.waitMs <= 10 * MINUTE && bed.invariants.changesOfVersions - changes >= 2;
           changes = bed.invariants.changesOfVersions;
@@ -248,7 +248,7 @@ function schedule(seed: number): Case {
           const ends = await playStep(bed, { ...step, stale }, act);
           const isStored = ends[0]?.outcome === 'rotated' || ends[0]?.outcome === 'incomplete';
           wasInMemory = isInMemory(ends[0]?.code) || (wasInMemory && !isStored);
-          // The second of two runs had a process of its own.
+          // The process of the second run has ended, so its unsaved credential is lost.
           if (step.isDouble && isInMemory(ends[1]?.code)) needsOperator = true;
           violations.push(...ends.flatMap(unexpectedErrors));
         }
@@ -262,7 +262,7 @@ function schedule(seed: number): Case {
           repair(bed);
         }
         bed.lostAnswers = 0;
-        // After a used-up quota the process pauses its calls. The shortest timeout has no room for that.
+        // The process pauses its calls after an exhausted quota. With the shortest timeout, a run can't wait for that.
         bed.clock.advance(MINUTE);
         await bed.runLast();
         return violations;
@@ -273,7 +273,7 @@ function schedule(seed: number): Case {
   };
 }
 
-/** Lets time pass, also until a key expires that would expire during the next run. Returns whether the newest expired. */
+/** Lets time pass. Returns true if the newest key expired. A key that would expire during the next run expires now. */
 function pass(bed: TestBed, waitMs: number): boolean {
   bed.clock.advance(waitMs);
   const left = bed.newestKeyEndsIn;

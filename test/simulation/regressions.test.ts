@@ -18,7 +18,7 @@ describe('a run', () => {
     expect(await bed.close()).toEqual([]);
   }
 
-  /** Does something once, when a call is at that point. */
+  /** Calls `act` once, before or after the first call of a method. */
   function at(method: string, when: 'before' | 'after', act: () => void): OnCall {
     let isDone = false;
     return (site) => {

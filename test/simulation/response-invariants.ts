@@ -3,8 +3,8 @@
  *
  * 12. A response is contained only if Momento rejects every key that the secret had when the request was made: the keys in
  *     its enabled versions, and those with its description. A response that isn't contained logs CRITICAL.
- * 13. Until a version with a new key is stored, no older key is revoked, and no version is disabled. With `revokeFirst`, only
- *     the newest version stays enabled.
+ * 13. Until a version with a new key is stored, no older key is revoked, and no version is disabled. With `revokeFirst`,
+ *     invariant 13 doesn't apply.
  */
 import type { MomentoEmulator } from '../../emulators/momento';
 import type { SecretManagerEmulator } from '../../emulators/secret-manager';
@@ -15,7 +15,7 @@ import { descriptionOf, keyIn } from './keys';
 export interface ResponseWatch {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
-  /** Whose keys are compromised. */
+  /** The secrets whose keys are compromised. */
   readonly secrets: readonly string[];
   readonly revokeFirst: boolean;
   readonly isOperatorActing: () => boolean;
@@ -30,7 +30,7 @@ export class ResponseInvariants {
   /** The enabled versions of each secret before the last change. */
   readonly #enabled = new Map<string, readonly string[]>();
   #since = 0;
-  /** Keys that were revoked by a call, as far as they are known. */
+  /** Keys whose revocation by a call was checked. */
   readonly #revoked = new Set<string>();
 
   constructor(watch: ResponseWatch) {
@@ -57,7 +57,7 @@ export class ResponseInvariants {
     }
   }
 
-  /** Checks the end of a response: 12. */
+  /** Checks invariant 12 at the end of a response. */
   ends(results: readonly RotationResult[], log: readonly LogEntry[]): void {
     const { violated } = this.#watch;
     for (const { secret, contained } of results) {
@@ -82,7 +82,7 @@ export class ResponseInvariants {
     return [...(this.#old.get(secret) ?? [])].filter((key) => momento.accepts(key));
   }
 
-  /** A response can't read a version that an operator disabled or deleted. It finds such a key only by its description. */
+  /** Forgets keys that a response can't find, because an operator disabled or deleted their versions. */
   #forgetUnreadable(secret: string, old: Set<string>): void {
     const { account } = this.#watch.momento;
     const stored = this.#versions(secret).map(({ payload }) => keyIn(payload));
@@ -116,7 +116,7 @@ export class ResponseInvariants {
     }
   }
 
-  /** Whether a version was added since then, with a key that the secret didn't have. */
+  /** Whether a version with a new key was added since the request. */
   #hasNewKey(secret: string, old: ReadonlySet<string> = new Set()): boolean {
     return this.#watch.secretManager
       .versions(secret)

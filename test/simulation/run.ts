@@ -2,9 +2,9 @@
  * The simulation: `npm run simulation`. Exits with 1 after any violation.
  *
  *   --only=GROUP[,GROUP]  only these groups
- *   --case=NAME           only this case of them
+ *   --case=NAME           only this case of these groups
  *   --short               a part of each group, for CI: about a minute
- *   --jobs=N              in so many processes (2)
+ *   --jobs=N              the number of processes (default: 2)
  *   --write               write the figures to RESULTS.md
  */
 import { fork } from 'node:child_process';
@@ -49,7 +49,7 @@ const { values: options } = parseArgs({
     short: { type: 'boolean', default: false },
     jobs: { type: 'string', default: '2' },
     write: { type: 'boolean', default: false },
-    /** Which of how many processes this is. */
+    /** The index of this process, and the number of processes. */
     shard: { type: 'string' },
   },
 });
@@ -114,7 +114,7 @@ function merged(one: Score, other: Score): Score {
     ...one,
     cases: one.cases + other.cases,
     failed: one.failed + other.failed,
-    // They ran at the same time.
+    // The processes ran at the same time.
     seconds: Math.max(one.seconds, other.seconds),
     failures: [...one.failures, ...other.failures],
     notes: [...one.notes, ...other.notes],
@@ -129,7 +129,7 @@ const [shard, shards] = options.shard?.split('/').map(Number) ?? [];
 if (shard !== undefined && shards !== undefined) {
   // Reading source maps for the errors of injected faults would take half of the time.
   process.setSourceMapsEnabled(false);
-  // Exits by itself, because the store's clients can't be closed.
+  // The process must call exit, because the store's clients can't be closed.
   runShare(shard, shards).then(
     () => process.exit(0),
     (error: unknown) => {

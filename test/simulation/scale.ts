@@ -21,7 +21,7 @@ const WRITES: readonly string[] = [
   'DestroySecretVersion',
 ];
 
-/** The calls that a service got in one run. Times are since its start. */
+/** The calls that a service got in one run. Times are relative to the start of the run. */
 class Meter {
   readonly begins = new Map<string, number[]>();
   mostInFlight = 0;
@@ -70,7 +70,7 @@ class Meter {
   }
 }
 
-/** The checked part of a result. */
+/** The fields of a result that the cases check. */
 interface Result {
   readonly secret: string;
   readonly outcome: string;
@@ -128,7 +128,7 @@ class ScaleBed {
     await this.services.stop();
   }
 
-  /** A secret whose v1 key has a day left. Its older versions contain one key, and are enabled. */
+  /** Adds a secret whose v1 key has a day left. All older versions are enabled and contain the same old key. */
   v1Secret(name: string, olderVersions = 1): void {
     this.#secret(name, olderVersions, (lifeLeftMs) => {
       const lifetimeSeconds = (lifeLeftMs + 29 * DAY) / SECOND;
@@ -136,7 +136,7 @@ class ScaleBed {
     });
   }
 
-  /** A secret whose key was minted and has `lifeLeftMs` left, and orphaned keys with its description. */
+  /** Adds a secret with a minted key that has `lifeLeftMs` left, and orphaned keys with the secret's description. */
   mintedSecret(
     name: string,
     { olderVersions = 1, orphans = 0, lifeLeftMs = DAY, role = TERMS.role } = {},
@@ -149,7 +149,7 @@ class ScaleBed {
     });
   }
 
-  /** With older versions, so that a stale read finds one that works. */
+  /** Adds a management key. A stale read finds an older version whose key works. */
   managementKey(name: string): void {
     this.mintedSecret(name, {
       olderVersions: 50,
@@ -208,7 +208,7 @@ class ScaleBed {
     return { status: reply.status, results, durationMs, secretManager, keyApi };
   }
 
-  /** How many live keys have a secret's description and are in none of its versions that can be read. */
+  /** The number of a secret's orphaned keys. */
   orphansOf(name: string): number {
     const referenced = this.secretManager.versions(name).flatMap(({ payload }) => keyIn(payload));
     return this.momento.account.orphans(descriptionOf(name), referenced).length;
@@ -253,7 +253,7 @@ class ScaleBed {
     const { secretManager, momento, clock } = this;
     this.#names.push(name);
     secretManager.createSecret(name);
-    // Its refresh token has been used for the next key.
+    // The refresh token of the older key has been used.
     const older = ago(momento, 29 * DAY + HOUR, () => payload(TERMS.lifetimeMs + DAY)).replace(
       /("refreshToken":")[^"]+/,
       '$1used',
@@ -265,10 +265,10 @@ class ScaleBed {
     secretManager.addVersion(name, newest, { createTime: clock.now() - 29 * DAY });
   }
 
-  /** Applications get a key that works, at every moment. */
+  /** Adds a violation if applications get no working key. Checks only the first four secrets. */
   #checkNewest(): void {
     for (const name of this.#names.slice(0, 4)) {
-      // The newest version itself, whatever a stale read shows.
+      // Read the actual newest version, because `latest` can be stale.
       const [newest] = this.secretManager.versions(name);
       const isEnabled = newest?.state === 'ENABLED';
       const key = keyIn(newest?.payload);
@@ -293,7 +293,7 @@ class ScaleBed {
 const BIG = 'projects/p/secrets/big';
 const MANAGEMENT = 'projects/p/secrets/management';
 
-/** The last moment at which a run can issue a key: 60 s for the attempt, 30 s to store it, 15 s to answer. */
+/** A run can issue keys until then: 60 s are for the attempt, 30 s to store the key, and 15 s to answer. */
 const LATEST_ISSUE_MS = 435 * SECOND;
 
 function scaled(name: string, play: (bed: ScaleBed) => Promise<void>): Case {
@@ -315,7 +315,7 @@ function names(count: number, prefix = 'other'): string[] {
   return Array.from({ length: count }, (_, n) => `projects/p/secrets/${prefix}-${n}`);
 }
 
-/** Every secret, or those named, must have this outcome. */
+/** Adds a violation unless all secrets, or the given ones, have this outcome. */
 function expectOutcome(
   bed: ScaleBed,
   { results }: Measured,
@@ -345,17 +345,17 @@ function manyDueVersions(due: number, stale: number): Case {
       secretManager.staleLists = secretManager.staleLatest = stale;
       bed.expectBounds(await bed.run());
       secretManager.staleLists = secretManager.staleLatest = 0;
-      // The quota of reads is a minute's, and the first run has used most of it.
+      // The first run used most of this minute's read quota.
       bed.clock.advance(MINUTE);
     }
     const run = await bed.run();
     bed.expectBounds(run);
     expectOutcome(bed, run, 'rotated');
-    // One addition for each secret; the version that was the newest is due as well.
+    // One addition for each secret. Each run also disables the previously newest version.
     const needed = 201 + (due + 1) + 200 * 2;
     const { writes } = run.secretManager;
     bed.expect(writes <= needed, `${writes} writes were sent for ${needed} changes`);
-    // Additions go first, so they end as if there were no others.
+    // Additions have priority, so other writes don't delay them.
     const lastAdd = run.secretManager.last('AddSecretVersion');
     bed.expect(lastAdd <= 60 * SECOND, `a version was added at ${lastAdd / SECOND} s`);
     const enabled = secretManager.versions(BIG).filter(({ state }) => state === 'ENABLED');
@@ -363,7 +363,7 @@ function manyDueVersions(due: number, stale: number): Case {
   });
 }
 
-/** Revocation looks up who contains a key, in every version. */
+/** Before a revocation, a run reads every version that could contain the key. */
 function manyReferences(versions: number, orphans: number, stale: number): Case {
   const name = `${versions} versions, ${orphans} orphaned keys, ${stale} changes stale`;
   return scaled(name, async (bed) => {
@@ -376,7 +376,7 @@ function manyReferences(versions: number, orphans: number, stale: number): Case 
       managementKey: MANAGEMENT,
       policy: { gracePeriodMs: 400 * DAY, revoke: true },
     });
-    // The rest: latest, the management key, and for each batch whether there is a newer version.
+    // Other reads: `latest`, the management key, and the next number before each batch of revocations.
     const batches = Math.ceil(orphans / 5);
     const run = async (): Promise<Measured> => {
       const measured = await bed.run();
@@ -387,7 +387,7 @@ function manyReferences(versions: number, orphans: number, stale: number): Case 
       return measured;
     };
     if (stale > 0) {
-      // Nothing is revoked for what a stale read doesn't show: every run is checked for that.
+      // A run must not revoke a key because a stale read lacks its version. `bed.run` checks this.
       secretManager.staleLists = secretManager.staleLatest = stale;
       await run();
       secretManager.staleLists = secretManager.staleLatest = 0;
@@ -416,13 +416,13 @@ const manyOrphans = scaled(
     expectOutcome(bed, first, 'rotated', others);
     const lastMint = first.keyApi.last('CreateKey');
     bed.expect(lastMint <= LATEST_ISSUE_MS, `a key was minted at ${lastMint / SECOND} s`);
-    // Revocations go last: 60 keys to mint and to verify take 27 s at 5 in 1.1 s.
+    // Revocations have the lowest priority. At 5 calls in 1.1 s, it takes 27 s to mint and verify 60 keys.
     bed.expect(
       lastMint <= 60 * SECOND,
       `minting waited for revocations until ${lastMint / SECOND} s`,
     );
     const left = bed.orphansOf(BIG);
-    // 5 in 1.1 s and the look before them are 450 batches in 510 s, less the 180 calls for 60 minted keys.
+    // A batch of 5 revocations and the read before it take 1.13 s, so 510 s suffice for 450 batches, less 180 calls to mint.
     bed.expect(left <= 700, `${left} orphaned keys are left after the first run`);
     bed.clock.advance(HOUR);
     const second = await bed.run();
@@ -486,7 +486,7 @@ function unsavedCredential(versions: number, stale: number): Case {
   });
 }
 
-/** All keys leaked. A delivery that runs out of time must leave less for the next one. */
+/** All keys leaked. If a delivery runs out of time, the next delivery must have less to do. */
 function everyKeyLeaked(count: number): Case {
   return scaled(`${count} minted secrets whose keys leaked`, async (bed) => {
     const secrets = names(count);

@@ -3,11 +3,11 @@ import { protobuf } from 'google-gax';
 import { TestBed, Worker, type TestBedOptions } from './test-bed';
 
 export interface Case {
-  /** Unique in its group: `--case` finds it by this. */
+  /** The name for `--case`, unique in its group. */
   readonly name: string;
   /** Runs the case; returns one line for each violation. */
   readonly run: (worker: Worker) => Promise<readonly string[]>;
-  /** How many cases this stands for. */
+  /** The number of cases in the results; 1 by default. */
   readonly count?: () => number;
   /** Figures for the results page. */
   readonly note?: () => string;
@@ -49,8 +49,8 @@ const PRINTED = 20;
 /** A refresh without an answer takes 60 s, and is repeated. */
 const CASE_LIMIT_MS = 200_000;
 
-// Google's client reads the definitions of error details anew for every error, and compiles them: half of the
-// simulation's time. Here it reads each file of definitions once.
+// For every error, Google's client compiles the definitions of error details again, which takes half of the simulation's
+// time. The patched function keeps the compiled definitions.
 const roots = new WeakMap<object, protobuf.Root>();
 const readRoot = protobuf.Root.fromJSON.bind(protobuf.Root);
 protobuf.Root.fromJSON = (json, root) => {

@@ -1,4 +1,4 @@
-/** One secret, the emulators that hold it, and the function in this process. */
+/** One secret, the emulators, and the function in this process. */
 import { PassThrough, Readable } from 'node:stream';
 import type { Request, Response } from '@google-cloud/functions-framework';
 import { status } from '@grpc/grpc-js';
@@ -41,7 +41,7 @@ import {
 /** The function's timeout; the platform ends a run that takes longer. */
 export const TIMEOUT_MS = 540 * SECOND;
 
-/** With this a run makes every call: it disables one version and destroys another. */
+/** With this policy, a run makes calls of every kind: it also disables one version and destroys another. */
 export const EVERY_CALL: Partial<RenewalPolicy> = { gracePeriodMs: 0, destroyAfterMs: DAY };
 
 /** How long the client of Secret Manager waits for an answer. */
@@ -73,7 +73,7 @@ export interface RunOptions {
 
 /** The request for a compromise response. */
 export interface ResponseRequest {
-  /** Whose keys are compromised; `secret` by default. */
+  /** The secrets whose keys are compromised; `secret` by default. */
   readonly of?: 'secret' | 'management' | 'all';
   readonly revokeFirst?: boolean;
 }
@@ -82,8 +82,9 @@ export interface TestBedOptions {
   readonly policy?: Partial<RenewalPolicy>;
   readonly refreshTokens?: MomentoEmulator['refreshTokens'];
   readonly versionDestroyTtlMs?: number;
-  /** How long ago the newest version was added, and how much longer its key lives. */
+  /** How long ago the newest version was added. */
   readonly ageMs?: number;
+  /** How long the newest key remains valid. */
   readonly lifeLeftMs?: number;
   readonly timeoutMs?: number;
   readonly renewal?: Renewal;
@@ -99,7 +100,7 @@ export interface TestBedOptions {
   readonly isClockWrong?: boolean;
   /** Whether another secret is configured, whose keys are minted. `shared`: its newest version contains the same key. */
   readonly other?: 'own key' | 'shared key';
-  /** A case with this makes compromise responses, for which grace periods don't count. */
+  /** If set, the case makes compromise responses, which ignore grace periods. */
   readonly response?: ResponseRequest;
 }
 
@@ -109,7 +110,7 @@ export interface Instance {
   readonly log: LogEntry[];
 }
 
-/** A Secret Manager emulator and a client for one case after the other, because a client is slow to make. */
+/** A Secret Manager emulator and a client. Consecutive cases share them, because creating a client is slow. */
 export class Worker {
   readonly clock = new VirtualClock();
   readonly store: SecretManagerStore;
@@ -169,7 +170,7 @@ export function deploy({ policy, timeoutMs = TIMEOUT_MS, ...options }: Deploymen
   return { handler, log };
 }
 
-/** Posts a request without a server, which is the functions framework's part. */
+/** Posts a request directly to the handler, without the server of functions-framework. */
 export async function post(
   handler: Handler,
   headers: Readonly<Record<string, string>> = {},
@@ -206,9 +207,9 @@ export class TestBed {
   readonly clock: VirtualClock;
   readonly secretManager: SecretManagerEmulator;
   readonly secret: SecretName;
-  /** The secret of the management key, where there is one. */
+  /** The secret of the management key, which exists only if keys are minted. */
   readonly management: SecretName;
-  /** Another configured secret, where there is one. */
+  /** Another configured secret, which exists only with the option `other`. */
   readonly other: SecretName;
   readonly renewal: Renewal;
   readonly invariants: Invariants;
@@ -237,7 +238,7 @@ export class TestBed {
     this.#options = options;
     this.store = worker.store;
     this.clock = worker.clock;
-    // Functions in processes of their own have the real time of day.
+    // A function in a process of its own uses the real time of day.
     this.clock.setWallClock(Math.floor(Date.now() / SECOND) * SECOND);
     this.renewal = renewal;
     this.#beganAt = this.clock.now();
@@ -268,7 +269,7 @@ export class TestBed {
     const watched = { secretManager, momento, graceMs };
     const minted = renewal === 'mint' ? this.#rotated.map((secret) => secret.name) : [];
     const compromised = response === undefined ? minted : this.compromised.map((each) => each.name);
-    // Listens first, because it knows for which revocations an operator is responsible.
+    // KeyInvariants must listen before Invariants, because it excuses revocations that follow an operator action.
     this.keyInvariants = new KeyInvariants({
       secretManager,
       account: momento.account,
@@ -340,7 +341,7 @@ export class TestBed {
   readonly newPayload = (): string =>
     newPayload({ momento: this.momento, renewal: this.renewal, format: this.#format });
 
-  /** Acts at any of the services as an operator. */
+  /** Carries out an operator action. */
   operator(act: () => void): void {
     const management = this.#managementInvariants;
     this.invariants.operator(management === undefined ? act : () => management.operator(act));
@@ -375,7 +376,7 @@ export class TestBed {
     });
   }
 
-  /** An instance in another process: it has connections of its own, so the same address looks different. */
+  /** An instance that acts as another process. Another spelling of the address gives it connections of its own. */
   otherInstance(): Instance {
     return this.newInstance({ keys: this.newKeys(this.clock, `ipv4:${this.momento.host}`) });
   }
@@ -427,7 +428,7 @@ export class TestBed {
     }
   }
 
-  /** The body of the request for a compromise response: the same whenever it is delivered. */
+  /** The body of the request for a compromise response. Every delivery has the same body. */
   get response(): object {
     if (this.#response === undefined) {
       const { of = 'secret', revokeFirst = false } = this.#options.response ?? {};
@@ -448,12 +449,12 @@ export class TestBed {
     return this.run({ body: this.response, ...(onCall && { onCall }) });
   }
 
-  /** Whether a key still works that is compromised. */
+  /** Whether a compromised key still works. */
   get hasCompromisedKeys(): boolean {
     return this.#responseInvariants?.hasWorkingKeys === true;
   }
 
-  /** From now on `onCall` is called around every call. They count from 1 again. */
+  /** Sets the hook for all calls from now on, and counts calls from 1 again. */
   onCalls(onCall: OnCall | undefined): void {
     this.#counts.clear();
     this.#onCall = onCall;
@@ -486,8 +487,8 @@ export class TestBed {
   }
 
   /**
-   * The last run of a case, without faults. It must recover everything, unless a credential is `lost` for good. Where keys
-   * are minted, another run follows when every superseded key can be revoked; `afterFirst` is called between the two.
+   * Makes the last run of a case, without faults. The run must recover everything, unless a credential is `lost` for good. If
+   * keys are minted, a second run follows when every superseded key can be revoked. `afterFirst` precedes that run.
    */
   async runLast(
     options: {
@@ -503,7 +504,7 @@ export class TestBed {
     this.invariants.checkLastRun(run, isSingleUse && (lost || this.lostAnswers > 0));
     afterFirst?.();
     if (this.renewal !== 'mint') return run;
-    // A call that is slower than its run still has its effect, and not as late as the time is advanced here.
+    // Calls that outlast their run must have their effect before the clock advances.
     while (this.clock.sleepers > 0) await this.clock.step();
     this.clock.advance(Math.max(HOUR, this.#policy.gracePeriodMs) + MINUTE);
     if (this.newestKeyEndsIn <= 0) this.invariants.excuse('the key expired without a run for days');
@@ -526,13 +527,13 @@ export class TestBed {
     return this.secretManager.exists(this.secret.name);
   }
 
-  /** In how many milliseconds the key expires that applications get; Infinity if they get none. */
+  /** Milliseconds until the key that applications get expires; Infinity if it doesn't expire or they get none. */
   get newestKeyEndsIn(): number {
     const payload = this.secretManager.latest(this.secret.name);
     return (this.momento.expiryOf(keyIn(payload)) ?? Infinity) - this.clock.now();
   }
 
-  /** Whether applications have a key that works, and that can be renewed. */
+  /** Whether applications have a working key that can be renewed. */
   get canGoOn(): boolean {
     const payload = this.secretManager.latest(this.secret.name);
     const last = payload && readPayload(payload);
@@ -582,7 +583,7 @@ export class TestBed {
     secretManager.addVersion(other.name, payload);
   }
 
-  /** Why a v2 credential can't be the last one of a case. */
+  /** Returns why a v2 credential isn't acceptable at the end of a case. */
   #refusedV2({ apiKey, refreshToken }: StoredKey): string | undefined {
     const { account } = this.momento;
     const key = account.find(apiKey);
@@ -605,7 +606,7 @@ export class TestBed {
 
   async #intercept(call: Call, when: Moment): Promise<Fault | undefined> {
     const method = this.#methodOf(call);
-    // An effect is one moment with what follows until the first wait.
+    // Note the read in the same synchronous step as its effect.
     const read = when === 'after' ? this.#reads(call) : undefined;
     const isRefresh = method === 'RefreshApiToken' || method === 'RefreshKey';
     const countKeys = () => (isRefresh ? this.momento.secrets().length : 0);
@@ -613,14 +614,14 @@ export class TestBed {
     this.#arrivals.set(call, arrival);
     const refreshed = isRefresh && when === 'after' && countKeys() > arrival.keys;
     const fault = (await this.#onCall?.({ call, when, method, n: arrival.n })) ?? undefined;
-    // An operator's keys aren't the call's effect.
+    // Don't count keys that an operator action in `onCall` issued.
     if (when === 'before') arrival.keys = countKeys();
     if (fault?.kind === 'slow') {
       await this.clock.sleep(fault.ms);
       return undefined;
     }
     if (fault?.kind === 'hang' && call.service === 'secretmanager') {
-      // The client's error at its deadline, which is the only one in real time.
+      // The client's deadline uses the real time, so return the client's error on the virtual clock.
       await this.clock.sleep(STORE_CALL_MS);
       return { kind: 'error', code: status.DEADLINE_EXCEEDED, when: fault.when };
     }

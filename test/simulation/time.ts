@@ -47,7 +47,7 @@ function expiresAt([method, n]: CallSite, when: Moment): Case {
         }
       },
     });
-    // The jump of a minute can also end the time in which the new key is verified. The next run verifies it again.
+    // The jump of a minute can also exceed the time limit of the verification. The next run verifies the new key again.
     const codes = ['KEY_EXPIRED', 'DEADLINE_EXCEEDED', 'VERIFY_INCONCLUSIVE'];
     const violations = unexpected([run], codes);
     if (bed.states.length < 3) storeNewCredential(bed);
@@ -115,7 +115,7 @@ function lagging(refreshTokens: (typeof TOKENS)[number], seconds: number, restar
   });
 }
 
-/** Runs are repeated before the new key is known, and must keep it. */
+/** Runs repeat before Momento accepts the new key. No run must lose the key. */
 function laggingOverRuns(refreshTokens: (typeof TOKENS)[number]): Case {
   const name = `a new key is unknown for 60 s, ${refreshTokens}, runs 15 s apart`;
   return testCase(name, { refreshTokens }, async (bed) => {
@@ -189,7 +189,7 @@ function slowEverywhere(ms: number, timeoutMs: number, failing: boolean): Case {
   return testCase(name, { timeoutMs, refreshTokens: 'single-use' }, async (bed) => {
     const run = await bed.run({
       onCall: async ({ method, when, n }) => {
-        // Momento's SDK gives a refresh 60 s.
+        // Momento's SDK waits up to 60 s for a refresh.
         if (when === 'before') await bed.clock.sleep(method === 'RefreshApiToken' ? 6 * ms : ms);
         return failing && when === 'before' && n % 2 === 1
           ? { kind: 'error', code: status.UNAVAILABLE, when }
@@ -210,7 +210,7 @@ function slowEverywhere(ms: number, timeoutMs: number, failing: boolean): Case {
   });
 }
 
-/** Every call is slow from this one on. */
+/** From this call on, every call is slow. */
 function slowFrom([method, n]: CallSite, ms: number): Case {
   const timeoutMs = 120 * SECOND;
   return testCase(

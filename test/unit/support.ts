@@ -5,15 +5,15 @@ import { START, VirtualClock } from '../virtual-clock';
 
 export { DAY, HOUR, MINUTE, SECOND } from '../../src/duration';
 
-/** The present of every test. */
+/** The current time at the start of every test. */
 export const NOW = START;
 
-/** A clock whose time passes when everybody waits for it. */
+/** A clock whose time passes only while the process is idle. */
 export function testClock(): VirtualClock {
   return new VirtualClock();
 }
 
-/** Gives one answer after the other, and the last one for ever; an error is what the call rejects with. */
+/** Returns the answers in order, and then always the last answer. If an answer is an error, the call rejects with it. */
 export function inTurn<T>(...answers: (T | Error)[]): () => Promise<T> {
   const remaining = [...answers];
   return () => {
@@ -28,7 +28,7 @@ export function secretName(name: string): SecretName {
   return secret;
 }
 
-/** A version that was created some days ago: number 4 five days ago, the ones before it a day apart. */
+/** A version. By default number 4 is five days old, and each lower number is a day older. */
 export function version(
   number: number,
   state: Version['state'] = 'ENABLED',
@@ -53,7 +53,7 @@ export function piecesIn(text: string, secret: string): string[] {
   ).filter((piece) => text.includes(piece));
 }
 
-/** What a function throws. */
+/** Returns the error that a function throws. */
 export function thrownBy(action: () => unknown): unknown {
   try {
     action();

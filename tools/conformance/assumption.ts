@@ -11,7 +11,7 @@ export type Source =
   | 'guess';
 
 export interface Assumption<TestBed> {
-  /** Stable, because reports quote it. */
+  /** Must not change, because reports quote the id. */
   readonly id: string;
   /** The property that is checked. */
   readonly words: string;
@@ -28,7 +28,7 @@ export type Verdict = 'same' | 'DIFFERS' | 'NO ANSWER' | 'not checked';
 
 export interface Line extends Pick<Assumption<never>, 'id' | 'words' | 'source' | 'assumed'> {
   readonly verdict: Verdict;
-  /** The observation, or why there is none. */
+  /** The observation, or the reason why it is missing. */
   readonly observed: string;
 }
 
@@ -57,7 +57,7 @@ export async function check<TestBed>(
   }
 }
 
-/** Returns only texts that contain no secret. */
+/** Describes an error without its message, which could contain a secret. */
 export function reasonOf(thrown: unknown): string {
   if (thrown instanceof NotChecked || thrown instanceof Unanswered) return thrown.message;
   if (thrown instanceof RotationError) return thrown.code;
@@ -72,7 +72,7 @@ export function statusName(thrown: unknown): string | undefined {
   return Object.entries(status).find(([, known]) => known === code)?.[0];
 }
 
-/** Creates a resource for several checks when the first of them needs it. */
+/** Creates a resource when the first check needs it, and returns it to all later checks. */
 export function once<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | undefined;
   return () => (made ??= make());

@@ -1,4 +1,4 @@
-/** Asks Momento over gRPC, with v1 keys that it generates. Nobody can revoke those: they end soon by themselves. */
+/** Calls Momento over gRPC with v1 keys that the test bed generates. v1 keys can't be revoked, so they expire soon. */
 import { randomBytes } from 'node:crypto';
 import {
   AllCaches,
@@ -18,7 +18,7 @@ import type { TestBed } from './group';
 import type { Target } from './target';
 
 export const LIFETIME = 10 * MINUTE;
-/** Of a key that is to expire while somebody waits. */
+/** The lifetime of a key that expires during the checks. */
 const SHORT_LIFETIME = MINUTE;
 
 export interface Generated {
@@ -39,7 +39,7 @@ export class AuthClientTestBed implements TestBed {
     this.sdk = new Sdk(target.clock, target.momento.emulator);
   }
 
-  /** May read every cache, and do nothing else. */
+  /** A key that can read every cache, and do nothing else. */
   readonly first = once(() => this.#generate(LIFETIME));
   readonly expired = once(async () => {
     const { clock } = this.target;
@@ -51,7 +51,7 @@ export class AuthClientTestBed implements TestBed {
   readonly wrongToken = once(async () =>
     this.refresh((await this.first()).credential, randomBytes(32).toString('base64url')),
   );
-  /** Refreshed by the function's own call. */
+  /** The key after a refresh with the function's own call. */
   readonly refreshed = once(async (): Promise<Generated> => {
     const { credential } = await this.first();
     const askedAt = this.target.clock.now();
@@ -68,7 +68,7 @@ export class AuthClientTestBed implements TestBed {
     return this.refresh(credential, credential.refreshToken ?? '');
   });
 
-  /** `Success`, or the SDK's code. */
+  /** Refreshes a key. Returns `Success` or the SDK's error code. */
   async refresh(credential: Credential, refreshToken: string): Promise<string> {
     const client = this.sdk.authClient(credential);
     try {
@@ -79,12 +79,12 @@ export class AuthClientTestBed implements TestBed {
     }
   }
 
-  /** The verdict about a key, by the function's own call. */
+  /** Verifies a key with the function's own call. */
   async verify(credential: Credential): Promise<string> {
     return (await this.sdk.check(credential, '', this.#limits())).verdict;
   }
 
-  /** `Success`, or the SDK's code. */
+  /** Calls ListCaches. Returns `Success` or the SDK's error code. */
   async listCaches(credential: Credential): Promise<string> {
     const client = this.sdk.cacheClient(credential, '');
     try {
@@ -126,7 +126,7 @@ export class AuthClientTestBed implements TestBed {
   readonly #agree = once(async () => {
     const question =
       'Generate two v1 keys that can read every cache, for ten minutes and for one, and use the refresh token of the first? ' +
-      'Nobody can revoke a v1 key: they and what is refreshed end by themselves.';
+      "v1 keys can't be revoked: these keys and the refreshed key stay valid until they expire.";
     if (!(await this.target.agree(question))) throw new NotChecked('not agreed to');
   });
 }

@@ -73,7 +73,7 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientTestBed>[] = [
   },
   {
     id: 'v1-refresh-old-key',
-    words: 'the key that was refreshed',
+    words: 'the old key after a refresh',
     source: 'documented',
     assumed: 'accepted',
     observe: async (testBed) => {
@@ -83,7 +83,7 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientTestBed>[] = [
   },
   {
     id: 'v1-refresh-permissions',
-    words: 'ListCaches with a refreshed key, beside the one before it',
+    words: 'ListCaches with a refreshed key, compared with the old key',
     source: 'documented',
     assumed: 'the same',
     observe: async (testBed) => {
@@ -94,7 +94,7 @@ export const ASSUMPTIONS: readonly Assumption<AuthClientTestBed>[] = [
   },
   {
     id: 'v1-refresh-twice',
-    words: 'the same refresh token once more',
+    words: 'a refresh token that was used',
     source: 'guess',
     assumed: ['works', 'refused'],
     observe: async (testBed) => interpreted(await testBed.refreshedAgain()),
@@ -156,7 +156,7 @@ function lifetime({ credential, askedAt }: Generated): string {
   return Math.abs(seconds) <= 5 ? 'as asked for' : `${seconds} s longer`;
 }
 
-/** For the same host, in the format of a v1 key. */
+/** A v1 key for the same host that Momento never issued. */
 function unknownKey({ apiKey }: Credential): Credential {
   const { endpoint } = JSON.parse(Buffer.from(apiKey, 'base64').toString()) as { endpoint: string };
   const inner = [{ alg: 'HS256' }, { sub: 'conformance', exp: 4_000_000_000 }]

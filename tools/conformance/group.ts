@@ -11,7 +11,7 @@ export interface TestBed {
 export interface Group {
   readonly title: string;
   readonly assumptions: readonly { readonly id: string; readonly source: Source }[];
-  /** Reports each result. After the last one, removes everything that was created. */
+  /** Reports the result of each check. After the last check, removes everything that was created. */
   readonly check: (
     target: Target,
     signal: AbortSignal,

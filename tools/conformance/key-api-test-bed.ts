@@ -1,4 +1,4 @@
-/** Asks Momento's key API, with keys that it mints and that are revoked at the end. */
+/** Calls Momento's key API with keys that the test bed mints, and revokes them at the end. */
 import { randomBytes } from 'node:crypto';
 import { ListCaches } from '@gomomento/sdk';
 import * as v from 'valibot';
@@ -22,13 +22,13 @@ import { listCachesOnOneConnection } from './one-connection';
 import type { Target } from './target';
 
 const LIFETIME = HOUR;
-/** Of a key that is to expire while somebody waits. */
+/** The lifetime of a key that expires during the checks. */
 const SHORT_LIFETIME = MINUTE;
 const CALL_TIMEOUT = MINUTE;
-/** As long as the description of a secret with the longest names there can be. */
+/** The length of the description for a secret with the longest possible name. */
 const LONG_DESCRIPTION = 360;
 
-/** None that an account has. */
+/** The id of a role that no account has. */
 export const NO_ROLE = 'r-conformance';
 
 const KeyInfo = v.looseObject({
@@ -55,7 +55,7 @@ const Page = v.object({
 
 interface Minted {
   readonly status: string;
-  /** @throws Unanswered if there is none */
+  /** @throws Unanswered if no key was minted */
   readonly key: () => WithToken;
 }
 
@@ -96,7 +96,7 @@ export class KeyApiTestBed implements TestBed {
     this.api = new KeyApi({ emulator, refreshPath, limiter: this.#limiter, clock });
   }
 
-  /** Minted by the function's own call. */
+  /** A key that the function's own call minted. */
   readonly first = once(async () => {
     await this.#agreeToMint();
     this.firstAskedAt = this.target.clock.now();
@@ -105,11 +105,11 @@ export class KeyApiTestBed implements TestBed {
     const { role } = this.target;
     const request = { secret: 'the conformance suite', role, description, expiresAt };
     const answer = await this.api.mint(this.managementKey.apiKey, request, this.#limits());
-    const key = parse(WithToken, answer) ?? failed('the answer to the mint is no key');
+    const key = parse(WithToken, answer) ?? failed('the answer contains no key');
     return { key, expiresAt: Math.floor(expiresAt / SECOND) * SECOND };
   });
 
-  /** Has the same description. */
+  /** A second key with the description of `first`. */
   readonly twin = once(async () => {
     await this.first();
     return this.#minted({ exclude_refresh_token: true });
@@ -134,7 +134,7 @@ export class KeyApiTestBed implements TestBed {
     return { key, status: await this.delete(key.key_info.key_id) };
   });
 
-  /** A key with a refresh token, which is revoked. */
+  /** A revoked key with a refresh token. */
   readonly revokedRefreshable = once(async () => {
     const key = (await this.#minted({})).key();
     return { key, status: await this.delete(key.key_info.key_id) };
@@ -147,7 +147,7 @@ export class KeyApiTestBed implements TestBed {
   });
   readonly refreshed = once(async (): Promise<Refreshed> => {
     const old = (await this.refreshable()).key();
-    // A wrong path uses no token: it must work after that.
+    // A request at a wrong path must not use the token, so the token must work afterwards.
     await this.wrongPath();
     await this.#agreeTo('Use the refresh token of one of the keys that were minted?');
     const answer = await this.#use(this.#refreshPath, old.refresh_token);
@@ -158,7 +158,7 @@ export class KeyApiTestBed implements TestBed {
     return this.use(old);
   });
 
-  /** By the function's own call. */
+  /** Lists the keys with the function's own call. */
   async list(): Promise<ListedKey[]> {
     const { keys } = await this.api.list(this.managementKey.apiKey, this.#limits());
     return [...keys.values()];
@@ -167,7 +167,7 @@ export class KeyApiTestBed implements TestBed {
   readonly ownRole = once(async () => {
     const { role, keyId } = this.managementKey;
     const listed = role ?? (await this.list()).find((key) => key.keyId === keyId)?.role;
-    return listed ?? failed('nothing tells the role of the management key');
+    return listed ?? failed("the role of the management key isn't known");
   });
 
   async refreshedKey(): Promise<{ old: WithToken; key: WithToken }> {
@@ -189,7 +189,7 @@ export class KeyApiTestBed implements TestBed {
     return status === 429 || status >= 500 ? failed(`HTTP ${status}`) : answer;
   }
 
-  /** Lists one key, unless something else is asked for. */
+  /** Sends a request, by default for a list of one key. */
   async send(authorization: string, exchange: Partial<Exchange> = {}): Promise<HttpAnswer> {
     const limits = this.#limits();
     await this.#limiter.acquire({ priority: PRIORITY.issue, ...limits });
@@ -197,7 +197,7 @@ export class KeyApiTestBed implements TestBed {
     return this.#http.send({ ...request, ...exchange }, limits);
   }
 
-  /** The verdict about a key, by the function's own call. */
+  /** Verifies a key with the function's own call. */
   async verify(apiKey: string): Promise<string> {
     const check = { priority: PRIORITY.verifyNew, mustList: false };
     return (await this.api.check(apiKey, check, this.#limits())).verdict;
@@ -214,7 +214,7 @@ export class KeyApiTestBed implements TestBed {
     return readAnswer(Page, text) ?? failed(`a page of the list could not be read (${status})`);
   }
 
-  /** The SDK's answer about a v2 key. */
+  /** Calls ListCaches with a v2 key. Returns `Success` or the SDK's error code. */
   async listCaches(apiKey: string): Promise<string> {
     const { endpoint = '', emulator } = this.target.momento;
     if (endpoint === '' && emulator === undefined)
@@ -245,7 +245,7 @@ export class KeyApiTestBed implements TestBed {
     const mine = [this.description, this.longDescription];
     const left: string[] = [];
     try {
-      // From the list, so that a key whose answer was lost goes as well.
+      // The list also contains keys whose answers were lost.
       const keys = this.#hasMinted ? await this.list() : [];
       for (const { description, keyId } of keys) {
         if (!mine.includes(description ?? '')) continue;
@@ -318,7 +318,7 @@ export class KeyApiTestBed implements TestBed {
   }
 }
 
-/** Undefined for an answer that doesn't fit. */
+/** Parses an answer. Returns undefined if the answer doesn't match the schema. */
 function readAnswer<T extends v.GenericSchema>(
   schema: T,
   text: string | undefined,

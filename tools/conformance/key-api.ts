@@ -1,4 +1,4 @@
-/** The rotator's assumptions about v2 keys: Momento's key API over HTTP, and ListCaches with a key of this kind. */
+/** The rotator's assumptions about v2 keys: Momento's key API over HTTP, and ListCaches with a v2 key. */
 import { randomBytes } from 'node:crypto';
 import { SECOND } from '../../src/duration';
 import { keyIdOfRefreshToken, readKey } from '../../src/momento/api-key';
@@ -82,7 +82,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiTestBed>[] = [
   },
   {
     id: 'v2-refresh-old-key',
-    words: 'the key that was refreshed',
+    words: 'the old key after a refresh',
     source: 'documented',
     assumed: 'accepted',
     observe: async (testBed) => testBed.verify((await testBed.refreshedKey()).old.api_key),
@@ -96,7 +96,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiTestBed>[] = [
   },
   {
     id: 'v2-refresh-refusal',
-    words: 'the answer that refuses it',
+    words: 'the status for a refresh token that was used',
     source: 'documented',
     assumed: '403',
     observe: (testBed) => testBed.usedAgain(),
@@ -255,7 +255,7 @@ export const ASSUMPTIONS: readonly Assumption<KeyApiTestBed>[] = [
   },
   {
     id: 'v2-list-long-description',
-    words: 'the same of one as long as for the longest name of a secret',
+    words: 'a description as long as for the longest name of a secret, in the list',
     source: 'guess',
     assumed: 'kept as a whole',
     observe: async (testBed) => {
@@ -424,7 +424,7 @@ export const keyApi = group({
   open: (target) => new KeyApiTestBed(target),
 });
 
-/** Like a v2 key, with an invalid signature. */
+/** A key in the format of v2 keys that Momento never issued. */
 function unknownKey(): string {
   const claims = { t: 'g', jti: 'conformance', exp: 4_000_000_000 };
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -435,7 +435,7 @@ function lifetime(info: KeyInfo): number {
   return expiryOf(info) - info.issued_at_epoch_seconds;
 }
 
-/** In seconds. */
+/** The expiry in epoch seconds. */
 function expiryOf({ expires_at_epoch_seconds: expiry }: KeyInfo): number {
   return expiry ?? Infinity;
 }
@@ -456,7 +456,7 @@ function kept(keys: readonly ListedKey[], { key_id }: KeyInfo, description: stri
   return `changed, to ${listed.description?.length ?? 0} characters`;
 }
 
-/** Reads the list in some three pages: an account can have many keys, and one page of one key each would take long. */
+/** Reads the list in about three pages. If an account has many keys, pages of one key would take too long. */
 async function pages(testBed: KeyApiTestBed): Promise<string> {
   await testBed.longDescribed();
   const whole = (await testBed.list()).map(({ keyId }) => keyId);

@@ -8,7 +8,7 @@ const EMPTY_MESSAGE = Buffer.alloc(5);
 const TIMEOUT = 10_000;
 
 /**
- * Calls ListCaches with one key after the other. A gRPC client can open another connection unnoticed, so this uses one HTTP/2 session.
+ * Calls ListCaches with one key after another in one HTTP/2 session. A gRPC client could open other connections unnoticed.
  *
  * @returns the names of the gRPC codes
  */

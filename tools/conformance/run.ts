@@ -15,7 +15,7 @@ export const GROUPS: readonly Group[] = [keyApi, authClient, secretManager];
 const LOCAL = `Against the emulators. They follow the same assumptions as the rotator, so this shows nothing about the real services.
 docs/development/conformance.md describes how to check the real services.
 `;
-const REAL = `Against the real services. Questions precede every change, and the tool removes what it creates.
+const REAL = `Against the real services. The tool asks you before every change, and removes everything that it created.
 `;
 
 export async function conformance(
@@ -100,11 +100,11 @@ class Operator {
     this.#input = createInterface({ input: stdin });
     this.#answers = this.#input[Symbol.asyncIterator]();
     this.#output = stderr;
-    // An interruption answers the question with no.
+    // After an interruption, an open question counts as refused.
     signal.addEventListener('abort', () => this.leave());
   }
 
-  /** Any answer except yes is a no. */
+  /** Asks the operator a question. Only `y` or `yes` means consent. */
   async agree(question: string): Promise<boolean> {
     this.#output.write(`\n${question} [y/N] `);
     const answer = await this.#answers.next();

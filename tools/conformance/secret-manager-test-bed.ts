@@ -1,4 +1,4 @@
-/** Asks Secret Manager, with secrets that it creates and that are deleted at the end. */
+/** Calls Secret Manager with secrets that the test bed creates, and deletes them at the end. */
 import { randomBytes } from 'node:crypto';
 import { crc32c } from '@aws-crypto/crc32c';
 import type { protos, SecretManagerServiceClient } from '@google-cloud/secret-manager';
@@ -17,7 +17,7 @@ type ApiVersion = protos.google.cloud.secretmanager.v1.ISecretVersion;
 /** Secret Manager allows some two additions a second to a secret, and one change of state to a version. */
 const PAUSE = 1.1 * SECOND;
 
-/** How long lists, states and `latest` might take to follow. */
+/** The time limit for a change to become visible in lists and in `latest`. */
 export const TIME_LIMIT = 5 * MINUTE;
 
 const MAX_PAYLOAD_BYTES = 64 * 1024;
@@ -25,9 +25,9 @@ const MAX_PAYLOAD_BYTES = 64 * 1024;
 export class SecretManagerTestBed implements TestBed {
   readonly target: Target;
   readonly secret: SecretName;
-  /** The function's own. */
+  /** The function's own client. */
   readonly store: SecretManagerStore;
-  /** No call of this tool is bounded by the time of a run. */
+  /** Calls of this tool have no deadline, unlike the calls of a run. */
   readonly limits: CallLimits = { deadline: Infinity };
   firstAskedAt = 0;
   readonly #clients: Clients;
@@ -44,13 +44,13 @@ export class SecretManagerTestBed implements TestBed {
     this.#clients = new Clients(secretManagerEmulator);
   }
 
-  // The steps on the secret, in their order. The first check that needs a step takes it and the steps before it.
+  // The steps of the checks, in order. Each step first awaits the step before it.
 
   readonly accessedEmpty = once(async () => {
     await this.#create(this.secret);
     return this.access('latest');
   });
-  /** As the function adds one, but with the whole answer. */
+  /** Adds version 1. Unlike the function's own call, this call returns the whole answer. */
   readonly first = once(async () => {
     await this.accessedEmpty();
     const data = randomBytes(16);
@@ -83,7 +83,7 @@ export class SecretManagerTestBed implements TestBed {
     return { isShown, versions };
   });
 
-  /** By the function's own call, with the etag of the list. */
+  /** Disables version 1 with the function's own call and the etag from the list. */
   readonly disabled = once(async () => {
     const { versions } = await this.listed();
     const version = versions.find(({ number }) => number === 1);
@@ -139,7 +139,7 @@ export class SecretManagerTestBed implements TestBed {
     return `${secret.name}/versions/${version}`;
   }
 
-  /** How an access ends. */
+  /** Accesses a version. Returns `OK` or the status of an error. */
   async access(version: number | 'latest', secret = this.secret, at = secret): Promise<string> {
     const client = await this.client(at);
     return this.outcome(
@@ -147,7 +147,7 @@ export class SecretManagerTestBed implements TestBed {
     );
   }
 
-  /** `OK`, or the status of an error. */
+  /** Awaits a call. Returns `OK` or the status of an error. */
   async outcome(call: Promise<unknown>): Promise<string> {
     try {
       await call;
@@ -181,7 +181,7 @@ export class SecretManagerTestBed implements TestBed {
       this.#created.push(secret);
       return;
     }
-    // Only what is certainly ours must be deleted.
+    // The tool deletes only secrets that it certainly created. An operator must check the others.
     if (status !== 'ALREADY_EXISTS' && status !== 'PERMISSION_DENIED') {
       this.#left.push(`perhaps the secret ${secret.name} (its creation ended with ${status})`);
     }
@@ -211,12 +211,12 @@ export class SecretManagerTestBed implements TestBed {
   });
 }
 
-/** Another secret in the same place. */
+/** The secret with this suffix in the same project and location. */
 export function beside(secret: SecretName, suffix: string): SecretName {
   return { ...secret, name: `${secret.name}-${suffix}`, id: `${secret.id}-${suffix}` };
 }
 
-/** The secret's namesake in a location, or the global one. */
+/** The secret with the same id in a location, or the global secret with this id. */
 export function elsewhere({ project, id }: SecretName, location?: string): SecretName {
   const parent = location === undefined ? '' : `/locations/${location}`;
   const secret = parseSecretName(`projects/${project}${parent}/secrets/${id}`);

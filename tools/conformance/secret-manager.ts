@@ -9,7 +9,7 @@ import { beside, elsewhere, TIME_LIMIT, SecretManagerTestBed } from './secret-ma
 import { inTime } from './wait';
 
 const PERMISSIONS: readonly Permission[] = ['access', 'list', 'add', 'disable', 'destroy'];
-/** For a name that nobody has there. */
+/** The location in names of regional secrets that don't exist. */
 const LOCATION = 'europe-west3';
 const IN_TIME = `within ${TIME_LIMIT / MINUTE} min`;
 
@@ -308,7 +308,7 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerTestBed>[] = [
   },
   {
     id: 'sm-endpoint-regional',
-    words: 'access at the endpoint of a location to a name there that nobody has',
+    words: 'access at the endpoint of a location to a missing regional secret',
     source: 'documented',
     assumed: ['NOT_FOUND', 'PERMISSION_DENIED'],
     observe: (testBed) => {
@@ -326,7 +326,7 @@ export const ASSUMPTIONS: readonly Assumption<SecretManagerTestBed>[] = [
       await testBed.second();
       const client = await testBed.client();
       const other = encodeURIComponent(testBed.name(2, beside(testBed.secret, 'missing')));
-      // Below the client's own methods, which would write the right one.
+      // The client's public method would overwrite the routing header.
       const access = client.innerApiCalls.accessSecretVersion as Access | undefined;
       if (access === undefined) return failed('the client has no such call');
       const otherArgs = { headers: { 'x-goog-request-params': `name=${other}` } };

@@ -22,13 +22,13 @@ export interface Target extends Services, Keys {
   readonly clock: Clock;
   /** The rate of calls to the key API. The default is the function's. */
   readonly rate?: RateLimiterOptions;
-  /** Asks the operator, who pays for it. */
+  /** Asks the operator for consent. */
   readonly agree: (question: string) => Promise<boolean>;
 }
 
 const ROLE = 'r-viewer';
 
-/** @returns the real services; undefined for the emulators; or the problems, without quoting a value */
+/** @returns the real services, undefined for the emulators, or problems that quote no value */
 export function readTarget(
   env: Environment,
 ): Omit<Target, 'agree' | 'clock'> | undefined | string[] {

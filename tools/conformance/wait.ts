@@ -6,7 +6,7 @@ import type { Observed } from './assumption';
 /**
  * Checks a condition until it is true.
  *
- * @returns when the check that was true began, in milliseconds since the first check; undefined if none was true in time
+ * @returns when the first true check began, in milliseconds since the first check; undefined if no check was true in time
  */
 export async function wait(
   clock: Clock,
@@ -24,7 +24,7 @@ export async function wait(
   }
 }
 
-/** `at once`, or the time that it took. */
+/** Returns `at once`, or how long the condition took to become true. */
 export async function howSoon(clock: Clock, condition: () => Promise<boolean>): Promise<string> {
   const took = await wait(clock, MINUTE, condition);
   if (took === undefined) return 'not within a minute';

@@ -46,7 +46,7 @@ async function generateFirstKey(
   const { from, to, momento, secretManagerEmulator } = options;
   stderr.write(DEPRECATED);
   const store = new SecretManagerStore({ emulator: secretManagerEmulator, clock: systemClock });
-  // Before the key is generated: a v1 key that can't be stored can't be revoked either.
+  // The check precedes the generation, because a v1 key that can't be stored can't be revoked either.
   if (to !== undefined) await checkEmpty(store, to);
   const superUserKey = readSuperUserKey(
     from === undefined ? await readInput(stdin) : await readSecret(store, from),
@@ -117,7 +117,7 @@ function limits(): { readonly deadline: number } {
   return { deadline: systemClock.monotonic() + 2 * RETRY_FOR };
 }
 
-/** Never quotes foreign errors, because they can contain a secret. */
+/** Describes an error. Never quotes errors of libraries, because they can contain a secret. */
 function explain(thrown: unknown): string {
   if (thrown instanceof Problem) return thrown.message;
   if (thrown instanceof RotationError) {

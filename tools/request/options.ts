@@ -35,7 +35,7 @@ const ACTIONS = new Map<string | undefined, object>([
   ['compromised', { compromised: true }],
 ]);
 
-/** @returns the problem if the arguments are invalid. It doesn't quote them, because one of them could be a key */
+/** @returns the options, or a problem that quotes no argument, because an argument could be a key */
 export function parseOptions(args: readonly string[], env: Environment): Options | string {
   const parsed = readArguments(args);
   if (parsed === undefined) return 'There is an unknown option, or an option without its value.';

@@ -1,14 +1,14 @@
-/** The lines of the log about a request: which of them count, and how they are shown. */
+/** Selects and formats the log lines about a request. */
 import type { CompromisedKey, RotationResult } from '../../src/rotation/result';
 import type { SecretStatus } from '../../src/rotation/status';
 
-/** A line that the function has written, as far as it is used. */
+/** The fields of a log line that this tool uses. */
 export type Line = Partial<RotationResult> &
   Partial<SecretStatus> & {
     readonly message?: string;
     /** How many secrets the request names. */
     readonly requestedSecrets?: number;
-    /** The rotator's reason, if `reason` is the operator's. */
+    /** The rotator's reason, if `reason` contains the operator's text. */
     readonly decision?: string;
   };
 
@@ -18,7 +18,7 @@ export function lastLines(lines: readonly Line[]): Line[] {
   return [...new Map(lines.filter(isAboutSecret).map((line) => [line.secret, line])).values()];
 }
 
-/** Whether no other line will follow. Pub/Sub delivers a request again after a failure that can pass. */
+/** Whether the result is final. After a retryable failure, Pub/Sub delivers the request again. */
 export function isFinal(lines: readonly Line[]): boolean {
   const [first] = lines;
   const isComplete = lines.length >= (first?.requestedSecrets ?? 1);
@@ -51,7 +51,7 @@ const COLUMNS: Columns<Line> = {
   'RENEWED BY': ({ renewedBy }) => renewedBy,
   'ORPHANED KEYS': ({ orphanedKeys }) => orphanedKeys,
   DISABLED: ({ disabled }) => disabled?.join(),
-  // The second table has those of a compromise response.
+  // For a compromise response, the second table has the revoked keys.
   REVOKED: ({ revoked, contained }) => (contained === undefined ? revoked?.join() : ''),
   REASON: ({ decision, reason }) => decision ?? reason,
 };
@@ -101,12 +101,12 @@ function table<T>(rows: readonly T[], columns: Columns<T>): string {
     .join('\n');
 }
 
-/** RFC 3339 without the seconds. Other texts stay, such as `every run`. */
+/** Removes the seconds of an RFC 3339 time. Returns other texts unchanged, such as `every run`. */
 function minute(time: string | undefined): string | undefined {
   return time?.replace(/^(\S{10}T\d\d:\d\d):\S+$/, '$1Z');
 }
 
-/** Other programs can write to the log as well, and control characters act on the terminal. */
+/** Removes control characters, because any program can write to the log and they would act on the terminal. */
 function clean(text: string): string {
   return text.replaceAll(/\p{Cc}/gu, ' ');
 }

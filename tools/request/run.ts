@@ -30,7 +30,7 @@ export interface Surroundings {
 
 const LOGIN = 'gcloud has no valid login. Run `gcloud auth login`.';
 
-/** Why the command ends. */
+/** A failure whose message the command prints before it exits with 1. */
 class Failure extends Error {}
 
 /** @returns 0 if the request succeeded, 1 if it didn't, 2 if the arguments are invalid, 130 after an interruption */
@@ -78,7 +78,7 @@ class Request {
   async result(): Promise<Line[] | undefined> {
     const messageId = this.options.messageId ?? (await this.#publish());
     const watch = `npm run request -- watch ${messageId} --project=${this.options.project}`;
-    // A killed process prints nothing, so this comes first.
+    // Print the id before the wait, because a killed process prints nothing.
     if (this.options.messageId === undefined) {
       this.#say(`Published message ${messageId}. To see its result later: ${watch}`);
     }
@@ -115,7 +115,7 @@ class Request {
     const { project, waitMs, request } = this.options;
     const { clock, signal } = this.surroundings;
     const deadline = clock.monotonic() + waitMs;
-    // The hour is for a machine whose clock is wrong. Pub/Sub delivers a message for a week at most.
+    // The hour allows for a wrong clock. A message that is watched later can be a week old, Pub/Sub's limit.
     const since = clock.now() - (request === undefined ? 8 * DAY : HOUR);
     const query = {
       resourceNames: [`projects/${project}`],
@@ -166,7 +166,7 @@ class Request {
         throw new Failure("You can't read the log. Ask for roles/logging.viewer on the project.");
       }
       if (status !== 200) return undefined;
-      // A page can be empty although others follow.
+      // A page can be empty even if more pages follow.
       const { entries = [], nextPageToken } = body as Page;
       lines.push(...entries.map(({ jsonPayload }) => jsonPayload));
       if (nextPageToken === undefined) return lines;
@@ -211,7 +211,7 @@ interface Page {
   readonly nextPageToken?: string;
 }
 
-/** To repeat a request is safe: at worst, the rotator acts twice. */
+/** The impact of a failure. Repeating the request is safe: at worst, the rotator acts twice. */
 function impactOf(mightBePublished: boolean): string {
   return mightBePublished ? 'The request might be published.' : 'Nothing was published.';
 }

@@ -57,7 +57,7 @@ module "momento_key_rotator" {
     # Replicated by Google, and rotated by Secret Manager's own schedule as well as by the daily job.
     momento-api-key = { rotation_period = "30d" }
 
-    # Kept in two regions with one KMS key and Google's. Destroyed versions can be restored for a week.
+    # Replicated to two regions, one with a KMS key and one with Google's key. Destroyed versions can be restored for a week.
     momento-api-key-orders = {
       replicas = {
         (var.region)   = { kms_key = local.kms_key }
@@ -69,7 +69,7 @@ module "momento_key_rotator" {
       topics = ["projects/${var.project_id}/topics/${google_pubsub_topic.new_keys.name}"]
     }
 
-    # A regional secret: payload and requests stay in the region. It runs on Mondays, so alerts wait for a week.
+    # A regional secret: payload and requests stay in the region. Its job runs on Mondays, so alerts wait for eight days.
     momento-api-key-billing = {
       location         = var.region
       kms_key          = local.kms_key

@@ -1,4 +1,4 @@
-# One secret with the defaults: looked at daily, and renewed when half of its key's life is over.
+# One secret with the defaults. A daily run renews the key when half of its lifetime is over.
 
 terraform {
   required_version = ">= 1.5.7"

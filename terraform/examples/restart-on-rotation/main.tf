@@ -5,7 +5,7 @@ locals {
   topic   = "${local.secret}-versions"
   service = "projects/${var.project_id}/locations/${var.region}/services/${var.service}"
 
-  # The workflow tries twice. Events usually take seconds. Ten minutes are left for their delivery and retries.
+  # The workflow tries twice. Ten minutes are for the delivery of the event, which usually takes seconds, and its retries.
   needed_minutes = 2 * var.roll_out_minutes + 10
 }
 
@@ -28,7 +28,7 @@ module "momento_key_rotator" {
       topics = ["projects/${var.project_id}/topics/${google_pubsub_topic.versions.name}"]
     }
 
-    # It renews itself, and the alerts watch its expiry.
+    # The management key renews itself, and the alerts watch its expiry.
     momento-management-key = { lifetime = "90d" }
   }
 }
@@ -41,7 +41,7 @@ resource "google_project_service" "required" {
   disable_on_destroy = false
 }
 
-# Secret Manager reports each new version here. The module lets it publish.
+# Secret Manager publishes an event for each new version to this topic. The module grants the permission to publish.
 resource "google_pubsub_topic" "versions" {
   project = var.project_id
   name    = local.topic

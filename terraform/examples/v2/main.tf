@@ -1,4 +1,4 @@
-# One secret whose keys are minted, from the first one on, and revoked a week after they were superseded.
+# One secret. The rotator mints every key, also the first one, and revokes each key a week after it was superseded.
 
 terraform {
   required_version = ">= 1.5.7"
@@ -38,7 +38,7 @@ module "momento_key_rotator" {
   secrets = {
     momento-api-key = { role = var.role, lifetime = "30d" }
 
-    # It renews itself, and the alerts watch its expiry.
+    # The management key renews itself, and the alerts watch its expiry.
     momento-management-key = { lifetime = "90d" }
   }
 }

@@ -1,4 +1,4 @@
-# The rotator, and a service on Cloud Run that follows its key: examples/application of this repository, or your own.
+# The rotator, and a Cloud Run service that reads the newest key: examples/application of this repository, or your own.
 
 locals {
   secret = "momento-api-key"
@@ -17,7 +17,7 @@ module "momento_key_rotator" {
   secrets = {
     (local.secret) = { role = var.role, lifetime = "30d" }
 
-    # It renews itself, and the alerts watch its expiry.
+    # The management key renews itself, and the alerts watch its expiry.
     momento-management-key = { lifetime = "90d" }
   }
 }
@@ -67,7 +67,7 @@ resource "google_cloud_run_v2_service" "application" {
   location = var.region
   name     = "cache-application"
 
-  # The service has no data of its own.
+  # Terraform can delete the service, because it has no data of its own.
   deletion_protection = false
 
   template {
@@ -102,7 +102,7 @@ resource "google_cloud_run_v2_service" "application" {
         value = var.momento_endpoint
       }
 
-      # Cloud Run sets PORT to this number, and refuses PORT here.
+      # Cloud Run sets PORT to this number, and refuses an env block for PORT.
       ports {
         container_port = 8080
       }

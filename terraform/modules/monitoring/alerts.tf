@@ -48,7 +48,8 @@ locals {
       query     = "${local.sums.failed_run} > 0"
       interval  = local.windows.hour.interval
     }
-    # Two recovered runs can have as many failed calls as one failed run. So a success within the time of a run counts.
+    # Two runs that succeed after retries can have as many failed calls as one run that fails for good. So a success within
+    # the time of a run prevents the alert.
     failed_job = {
       title     = "a scheduled job failed for good"
       severity  = "CRITICAL"
@@ -63,7 +64,8 @@ locals {
       query     = "${local.sums.no_rotation} > 0"
       interval  = local.windows.daily.interval
     }
-    # The zero stands for no calls at all, which is the worst case. The hour leaves time to store the first credential.
+    # Without any calls, the metric has no data, and vector(0) is the result. The hour leaves time to store the first
+    # credential.
     no_success = {
       title     = "no run has succeeded"
       severity  = "CRITICAL"

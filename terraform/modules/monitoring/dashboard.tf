@@ -46,7 +46,7 @@ locals {
     },
   ]
 
-  # Google omits empty values, and every plan would restore them. So empty lists and positions of 0 are left out.
+  # Google removes empty values, which every plan would add again. So the tiles omit empty lists and positions of 0.
   chart_tiles = [
     for index, chart in local.charts : merge(
       {

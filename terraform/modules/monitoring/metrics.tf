@@ -1,5 +1,5 @@
 locals {
-  # The function's one line for each secret and run. A test compares this filter and the fields with a real line.
+  # The function logs one such line for each secret and run. A test compares the filter and the fields with a real line.
   rotation_filter = "resource.type=\"cloud_run_revision\" AND jsonPayload.event=\"rotation\""
   rotation_fields = {
     secret       = "jsonPayload.secret"
@@ -29,12 +29,12 @@ locals {
     "resource.labels.job_id=~\"^${var.name}(-PART[0-9]+)?(_.+)?$\"",
   ])
 
-  # If a share of a key's lifetime is renew_before, a good key can be old. Then the time since its renewal was due
-  # counts.
+  # A key that isn't due can be old, if its lifetime is long. So the alert counts the days since a renewal was due. If every
+  # run rotates, the alert counts the days of the key's age.
   late_field = local.rotation_fields[var.every_run ? "key_age_days" : "overdue_days"]
 
-  # The comparison with days is part of the filter. A distribution would have buckets, not days, and the average of a
-  # day in which a key was renewed describes neither key.
+  # The filter compares the days. A distribution has buckets and not exact days, and its average over a day with a
+  # renewal describes neither the old nor the new key.
   comparisons = {
     expiring = {
       field  = "${local.rotation_fields.days_left}<"
@@ -123,8 +123,8 @@ locals {
   }
 }
 
-# The provider gives a metric a new name by creating another metric, and forgets the old one. So a new name replaces
-# them.
+# If the name of a metric changes, the provider creates another metric and forgets the old one. So a new name replaces the
+# metrics.
 resource "terraform_data" "name" {
   input = var.name
 }

@@ -24,7 +24,7 @@ variable "function_name" {
 }
 
 variable "every_run" {
-  description = "Every run rotates. Otherwise the time since a key's renewal was due counts."
+  description = "Whether every run rotates. If not, the alert no_rotation counts the days since a key's renewal was due."
   type        = bool
 }
 
@@ -34,12 +34,12 @@ variable "secrets" {
 }
 
 variable "scheduler" {
-  description = "The region of the jobs, the calls of one run, and the longest time they take."
+  description = "The region of the jobs, the number of calls with retries, and the longest time that all calls take."
   type        = object({ region = string, calls = number, longest_run_seconds = number })
 }
 
 variable "commands" {
-  description = "Commands in the texts of the alerts, and what a new deployment has to store."
+  description = "Commands in the texts of the alerts, and the first payload that you store on a new deployment."
   type        = object({ rotate = string, watch = string, describe_jobs = string, store = string })
 }
 

@@ -1,4 +1,4 @@
-# Made-up values whose format other resources check.
+# Invented values, in the formats that other resources validate.
 
 mock_resource "google_service_account" {
   defaults = {

@@ -22,11 +22,11 @@ import { DAY, HOUR, NOW, SECOND, secretName, testClock, version } from '../suppo
 
 export const SECRET: Secret = { ...secretName('projects/p/secrets/s'), payload: 'json' };
 
-/** The key of a version has ten days left, a new one thirty. */
+/** Keys in versions expire in ten days, new keys in thirty days. */
 export const EXPIRES_AT = NOW + 10 * DAY;
 const NEW_EXPIRES_AT = NOW + 30 * DAY;
 
-/** Version 4, the newest in most tests, isn't due with this. */
+/** With this policy, version 4, the newest in most tests, isn't due. */
 export const NOT_DUE: Partial<RenewalPolicy> = { renewBefore: { minimumMs: HOUR } };
 
 export const ACCEPTED: KeyCheck = { verdict: 'accepted' };
@@ -60,7 +60,7 @@ export function error(code: ErrorCode, options?: RotationErrorOptions): Rotation
   );
 }
 
-/** A key whose id and fingerprint are its name, as is its payload. */
+/** A key whose id and fingerprint are its name. */
 export function key(name: string, expiresAt = EXPIRES_AT, issuedAt?: number): Credential {
   return {
     fingerprint: name,
@@ -74,7 +74,7 @@ export function key(name: string, expiresAt = EXPIRES_AT, issuedAt?: number): Cr
 
 export const NEW_KEY = key('new', NEW_EXPIRES_AT);
 
-/** A key at the issuer that was minted for the secret, by default an old one. */
+/** A key that the issuer minted for the secret, by default 20 days ago. */
 export function ownKey(keyId: string, age = 20 * DAY): OwnKey {
   return { keyId, issuedAt: NOW - age };
 }
@@ -87,7 +87,7 @@ export interface Plan {
   /** Versions that are enabled and can't be read. */
   unreadable?: number[] | undefined;
   store?: Partial<SecretStore> | undefined;
-  /** What the first attempts to add a version end with. */
+  /** The errors of the first attempts to add a version. */
   addFails?: Error[] | undefined;
   session?: Partial<KeySession> | undefined;
   /** The issuer's answer about each key; by default it accepts all. */
@@ -101,8 +101,8 @@ export interface Plan {
 }
 
 /**
- * A secret in a store and an issuer of keys, in memory, which do what real ones do unless the plan differs. `calls` has the
- * calls that change something or ask about keys; reads of the store aren't in it.
+ * A store with a secret, and an issuer of keys, both in memory. The plan can replace their behavior. `calls` contains the
+ * calls that change something or verify a key, but not the reads of the store.
  */
 export function testBed(plan: Plan = {}) {
   const clock = testClock();
@@ -176,8 +176,8 @@ export function testBed(plan: Plan = {}) {
     return { ...result, calls: calls.slice(before) };
   }
 
-  /** What the inspection of this test bed finds. */
   const newest = versions.get(4);
+  /** The inspection of the secret. */
   const inspection: Inspection = {
     versions: [...versions.values()],
     missing: [],
@@ -211,7 +211,7 @@ export function testBed(plan: Plan = {}) {
   };
 }
 
-/** The calls that change something, or that use a token. */
+/** The calls without verifications, which have no effects. */
 export function effects(calls: readonly string[]): string[] {
   return calls.filter((call) => !call.startsWith('verify'));
 }

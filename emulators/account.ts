@@ -65,7 +65,7 @@ export interface Lag {
   readonly rejections: number;
 }
 
-interface KeptKey extends Key {
+interface AccountKey extends Key {
   /** The longest lifetime that a refresh of this key can request. */
   readonly lifetimeSeconds: number | undefined;
   /** Momento accepts the key from this time on, in epoch milliseconds. */
@@ -90,9 +90,9 @@ export class Account extends Ledger {
   refreshTokens: 'single-use' | 'reusable' = 'single-use';
 
   readonly #id = `a-${randomBytes(4).toString('hex')}`;
-  readonly #keys = new Map<string, KeptKey>();
-  readonly #byApiKey = new Map<string, KeptKey>();
-  readonly #byRefreshToken = new Map<string, KeptKey>();
+  readonly #keys = new Map<string, AccountKey>();
+  readonly #byApiKey = new Map<string, AccountKey>();
+  readonly #byRefreshToken = new Map<string, AccountKey>();
 
   /** Issues a v2 key as the console and Momento's CLI do. Momento accepts it at once. */
   issueV2Key(
@@ -130,11 +130,11 @@ export class Account extends Ledger {
   }
 
   /** The key to which a refresh token belongs; `used` if the token was used, undefined if its key isn't live. */
-  refreshable(refreshToken: string): { key: Key; longestUntil: number } | 'used' | undefined {
+  refreshable(refreshToken: string): { key: Key; latestExpiry: number } | 'used' | undefined {
     const key = this.#byRefreshToken.get(refreshToken);
     if (key?.lifetimeSeconds === undefined || !this.isLive(key)) return undefined;
     if (key.refreshTokenUsed) return 'used';
-    return { key, longestUntil: this.#seconds() + key.lifetimeSeconds };
+    return { key, latestExpiry: this.#seconds() + key.lifetimeSeconds };
   }
 
   /** Uses a refresh token. The old key stays valid. A shorter lifetime limits every later refresh. */
@@ -207,7 +207,7 @@ export class Account extends Ledger {
     const { role, description, expiresAt, withRefreshToken } = terms;
     const id = randomBytes(8).toString('hex');
     const expiry = expiresAt === undefined ? {} : { exp: expiresAt };
-    const key: KeptKey = {
+    const key: AccountKey = {
       number: this.#keys.size,
       info: {
         key_id: id,
@@ -237,7 +237,7 @@ export class Account extends Ledger {
     return key;
   }
 
-  #isKnown(key: KeptKey): boolean {
+  #isKnown(key: AccountKey): boolean {
     return this.isLive(key) && key.rejectionsLeft === 0 && this.now() >= key.knownFrom;
   }
 

@@ -157,12 +157,12 @@ export class KeyApiEmulator extends Emulator {
     queryOf(request, []);
     const hasBody = request.body !== undefined;
     const fields: { expiration_epoch_seconds?: number } = hasBody ? fieldsOf(request, REFRESH) : {};
-    const { key, longestUntil } = refreshable;
-    const { expiration_epoch_seconds: expiresAt = longestUntil } = fields;
+    const { key, latestExpiry } = refreshable;
+    const { expiration_epoch_seconds: expiresAt = latestExpiry } = fields;
     if (expiresAt <= this.now() / 1000) {
       throw badRequest('expiration_epoch_seconds is in the past');
     }
-    if (expiresAt > longestUntil) {
+    if (expiresAt > latestExpiry) {
       throw badRequest("expiration_epoch_seconds exceeds the key's lifetime");
     }
     // A refresh that exceeds the limit doesn't use the token.

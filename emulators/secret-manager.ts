@@ -559,8 +559,8 @@ export class SecretManagerEmulator extends Emulator {
   #find(target: Target): Secret | undefined {
     const secret = this.#secrets.get(target.name);
     if (secret) {
-      this.#addWhatIsDue(secret);
-      this.#destroyWhatIsDue(secret);
+      this.#applyDueAdditions(secret);
+      this.#destroyDueVersions(secret);
     }
     return secret;
   }
@@ -653,13 +653,13 @@ export class SecretManagerEmulator extends Emulator {
     this.changed();
   }
 
-  #addWhatIsDue(secret: Secret): void {
+  #applyDueAdditions(secret: Secret): void {
     const due = secret.additions.filter((addition) => addition.due <= this.now());
     secret.additions = secret.additions.filter((addition) => !due.includes(addition));
     for (const { data, checksumWasSent } of due) this.#add(secret, data, { checksumWasSent });
   }
 
-  #destroyWhatIsDue(secret: Secret): void {
+  #destroyDueVersions(secret: Secret): void {
     for (const version of current(secret)) {
       if (
         version.scheduledDestroyTime !== undefined &&

@@ -24,7 +24,7 @@ export class ConnectProxy {
       this.asked.push(url);
       this.credentials.push(headers['proxy-authorization']);
       this.onAsked?.();
-      this.#lead(url, socket);
+      this.#tunnel(url, socket);
     });
   }
 
@@ -39,7 +39,7 @@ export class ConnectProxy {
     this.#server.close();
   }
 
-  #lead(url: string, socket: Duplex): void {
+  #tunnel(url: string, socket: Duplex): void {
     this.#keep(socket);
     const port = this.#routes.get(url.replace(/:\d+$/, ''));
     if (this.refusal !== undefined || port === undefined) {

@@ -7,7 +7,7 @@ import { addBegins, earliestBegin, noBegins, type Begins, type Rate } from '../r
 const MAX_IN_FLIGHT = 32;
 
 /** 480 writes a minute. Google allows 600 in each project, so other programs of the project can make 120. */
-const WRITE_RATE: Rate = { calls: 8, windowMs: SECOND };
+export const WRITE_RATE: Rate = { calls: 8, windowMs: SECOND };
 
 /** How long calls pause after a used-up quota. Google's quotas are per minute. */
 const FIRST_QUOTA_PAUSE = SECOND;

@@ -17,11 +17,11 @@ type Json = Record<string, unknown>;
  * The use of a malformed answer. `harmless`: it has everything that this run and later ones need. `usable`: it has a key that
  * must be stored, although another field is missing. `unusable`: it has no key.
  */
-type Worth = 'harmless' | 'usable' | 'unusable';
+type Usability = 'harmless' | 'usable' | 'unusable';
 
 interface Change {
   readonly name: string;
-  readonly worth: Worth;
+  readonly worth: Usability;
 }
 
 interface BodyChange extends Change {
@@ -50,7 +50,7 @@ function entries(body: Json): Json[] {
 }
 
 /** Changes of lists of keys. A run ignores entries that it can't read. */
-const OF_LISTS: readonly BodyChange[] = [
+const LIST_CHANGES: readonly BodyChange[] = [
   {
     name: 'an odd field in an entry',
     worth: 'harmless',
@@ -103,7 +103,7 @@ const OF_LISTS: readonly BodyChange[] = [
 ];
 
 /** Changes of answers with a new key. */
-const OF_KEYS: readonly BodyChange[] = [
+const KEY_CHANGES: readonly BodyChange[] = [
   ...['key_info', 'previous_key_id', 'refresh_token'].flatMap((field): BodyChange[] => [
     {
       name: `no ${field}`,
@@ -230,10 +230,10 @@ const OF_VERSIONS: readonly {
 ];
 
 /** Answers without one of their fields. */
-const OF_OTHERS: readonly {
+const MISSING_FIELDS: readonly {
   readonly method: string;
   readonly field: string;
-  readonly worth: Worth;
+  readonly worth: Usability;
 }[] = [
   // Without these fields, a run can't read the version or can't check its permissions.
   { method: 'AccessSecretVersion', field: 'payload', worth: 'usable' },
@@ -255,7 +255,7 @@ const METHODS: Readonly<Record<Renewal, readonly string[]>> = {
 /** Makes the services return malformed answers, until `endMalformations`. */
 interface Malformation {
   readonly name: string;
-  readonly worth: Worth;
+  readonly worth: Usability;
   readonly begin: (bed: TestBed) => void;
   /** The fault of a call of this method. */
   readonly faultAt?: (method: string) => Fault | undefined;
@@ -275,7 +275,7 @@ function drawn(chance: Chance, renewal: Renewal): Malformation {
       };
     }
     const bytes = chance.is(0.4) ? chance.of(OF_BYTES) : undefined;
-    const body = chance.of(isList ? OF_LISTS : OF_KEYS);
+    const body = chance.of(isList ? LIST_CHANGES : KEY_CHANGES);
     const { name, worth } = bytes ?? body;
     // A run succeeds without lists of keys, and leaves keys that weren't revoked to the next run.
     const isNeeded = method === 'CreateKey' || method === 'RefreshKey';
@@ -307,7 +307,7 @@ function drawn(chance: Chance, renewal: Renewal): Malformation {
     };
   }
   if (chance.is(0.3)) {
-    const { method: called, field, worth } = chance.of(OF_OTHERS);
+    const { method: called, field, worth } = chance.of(MISSING_FIELDS);
     return {
       name: `${called}: no ${field}`,
       worth,

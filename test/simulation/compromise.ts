@@ -266,16 +266,16 @@ function faults(kind: CompromisedKind, extent: Extent, persists: boolean): Case 
 }
 
 /** For each meeting of two processes: the work of the other process, and the work of this process. */
-const MEETINGS = {
+const CONCURRENT_WORK = {
   'a response of another process': ['response', 'response'],
   'a rotation of another process': ['rotation', 'response'],
   'a rotation, and a response of another process': ['response', 'rotation'],
 } as const;
-type Meeting = keyof typeof MEETINGS;
+type Meeting = keyof typeof CONCURRENT_WORK;
 
 /** While a process is at a call, another process responds to the same message, or rotates. */
 function otherProcess(kind: CompromisedKind, extent: Extent, meeting: Meeting): Case {
-  const [inner, outer] = MEETINGS[meeting];
+  const [inner, outer] = CONCURRENT_WORK[meeting];
   const playsAt = (site: Site): Play[] => [
     {
       play: async (bed) => {
@@ -403,7 +403,9 @@ export const compromise: Group = {
       ...CONTAINED_LATER,
       ...(isFull ? KINDS : representative).flatMap((kind) => [
         kills(kind, extent),
-        ...(Object.keys(MEETINGS) as Meeting[]).map((each) => otherProcess(kind, extent, each)),
+        ...(Object.keys(CONCURRENT_WORK) as Meeting[]).map((each) =>
+          otherProcess(kind, extent, each),
+        ),
         ...interleaved(kind, isFull ? 20 : 1),
       ]),
       ...representative.flatMap((kind) => [

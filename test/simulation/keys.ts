@@ -136,7 +136,7 @@ export function mintedPayload(key: Key, format: Format, note: string): string {
   return JSON.stringify({ ...fields, note });
 }
 
-export interface Beginning {
+export interface SecretSeed {
   readonly secretManager: SecretManagerEmulator;
   readonly momento: MomentoEmulator;
   readonly name: string;
@@ -162,7 +162,7 @@ export function descriptionOf(secret: string): string {
 
 /** A payload as an operator stores it. */
 export function newPayload(
-  { momento, renewal, format }: Pick<Beginning, 'momento' | 'renewal' | 'format'>,
+  { momento, renewal, format }: Pick<SecretSeed, 'momento' | 'renewal' | 'format'>,
   { ageMs = 0, lifeLeftMs = TERMS.lifetimeMs, note = 'console' } = {},
 ): string {
   const lifetimeSeconds = (ageMs + lifeLeftMs) / SECOND;
@@ -177,7 +177,7 @@ export function newPayload(
 }
 
 /** Creates the secret with its keys, and the management key. Returns a secret text in the secret's payload. */
-export function begin(beginning: Beginning): string {
+export function begin(beginning: SecretSeed): string {
   const { secretManager, momento, name, renewal, start, ageMs, versionDestroyTtlMs } = beginning;
   const note = randomBytes(12).toString('base64url');
   secretManager.createSecret(name, {
@@ -198,7 +198,7 @@ export function begin(beginning: Beginning): string {
 }
 
 /** Adds a management key, and old keys whose descriptions nearly match. No run must revoke the old keys. */
-function addManagementKey({ secretManager, momento, name }: Beginning): void {
+function addManagementKey({ secretManager, momento, name }: SecretSeed): void {
   const management = managementOf(name);
   const key = ago(momento, 2 * DAY, () => mint(momento, management, 365 * DAY, 'r-operator'));
   secretManager.createSecret(management);
@@ -215,7 +215,7 @@ function addManagementKey({ secretManager, momento, name }: Beginning): void {
 }
 
 /** Three versions with minted keys, two of them superseded, and an old and a young orphaned key. */
-function addMintedVersions(beginning: Beginning, note: string): void {
+function addMintedVersions(beginning: SecretSeed, note: string): void {
   const { secretManager, momento, name, format, ageMs, lifeLeftMs } = beginning;
   const now = momento.now();
   const add = (since: number, lifetimeMs: number, state: 'ENABLED' | 'DISABLED') => {

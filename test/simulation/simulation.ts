@@ -1,5 +1,5 @@
 /** Groups of cases, and how they are run. */
-import { protobuf } from 'google-gax';
+import '../schema-once';
 import { TestBed, Worker, type TestBedOptions } from './test-bed';
 
 export interface Case {
@@ -48,17 +48,6 @@ const PRINTED = 20;
 
 /** A refresh without an answer takes 60 s, and is repeated. */
 const CASE_LIMIT_MS = 200_000;
-
-// For every error, Google's client compiles the definitions of error details again, which takes half of the simulation's
-// time. The patched function keeps the compiled definitions.
-const roots = new WeakMap<object, protobuf.Root>();
-const readRoot = protobuf.Root.fromJSON.bind(protobuf.Root);
-protobuf.Root.fromJSON = (json, root) => {
-  if (root !== undefined) return readRoot(json, root);
-  const known = roots.get(json) ?? readRoot(json);
-  roots.set(json, known);
-  return known;
-};
 
 /** Runs cases with as many workers as the group allows. */
 export async function runCases(

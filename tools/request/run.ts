@@ -21,7 +21,7 @@ export const HOSTS = {
   logging: 'https://logging.googleapis.com',
 };
 
-export interface Surroundings {
+export interface CommandContext {
   /** Ends the waiting. */
   readonly signal: AbortSignal;
   readonly clock?: Clock;
@@ -38,7 +38,7 @@ export async function sendRequest(
   args: readonly string[],
   env: Environment,
   { stdout, stderr }: Pick<Terminal, 'stdout' | 'stderr'>,
-  surroundings: Surroundings,
+  surroundings: CommandContext,
 ): Promise<number> {
   if (args.includes('--help')) {
     stdout.write(USAGE);
@@ -71,7 +71,7 @@ class Request {
     private readonly options: Options,
     private readonly token: string,
     private readonly stderr: Terminal['stderr'],
-    private readonly surroundings: Required<Surroundings>,
+    private readonly surroundings: Required<CommandContext>,
   ) {}
 
   /** @returns the lines that count; undefined after an interruption */

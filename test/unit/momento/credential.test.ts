@@ -316,8 +316,8 @@ describe('renewed', () => {
     const credential = parse(apiJson);
     const long = { ...minted, apiKey: `${apiKey}${'x'.repeat(65536)}` };
     expect(() => credential.renewed({ ...minted, apiKey: 'cut' })).toThrow("doesn't decode");
-    expect(() => credential.renewed(long)).toThrow('stores 65536');
-    expect(() => Credential.first('json', long)).toThrow('stores 65536');
+    expect(() => credential.renewed(long)).toThrow('stores at most 65536');
+    expect(() => Credential.first('json', long)).toThrow('stores at most 65536');
     expect(written(credential)).toEqual(apiJson);
   });
 

@@ -120,7 +120,7 @@ const GROUPS: readonly [string, string, ...[string, string, string][]][] = [
     'compromise: the management key: two processes, order 4',
     [
       'stops when Momento refuses the newest management key',
-      'if (!isRefused || this.#isForgotten) throw thrown;',
+      'if (!isRejected || this.#isForgotten) throw thrown;',
       'throw thrown;',
     ],
   ],

@@ -131,19 +131,26 @@ export function managementKeyInvalid(name: string, reason: string): RotationErro
   });
 }
 
-/**
- * @param name of the secret with the management key
- * @param call what the key was used for, such as `mint a key`
- */
-export function managementKeyRefused(name: string, status: 401 | 403, call: string): RotationError {
-  const problem =
-    status === 401
-      ? `Momento rejected the management key in ${name} (HTTP 401): it is unknown, revoked or expired.`
-      : `Momento doesn't allow the management key in ${name} to ${call} (HTTP 403): its role can't manage keys, or the account is locked.`;
-  return new RotationError('MANAGEMENT_KEY_REFUSED', {
-    problem,
-    action: `Store a v2 key whose role can manage keys as a new version of ${name}.`,
-  });
+/** Momento rejected the management key (401), or doesn't allow the call (403). */
+export class ManagementKeyRefused extends RotationError {
+  /**
+   * @param name of the secret with the management key
+   * @param call the call that was refused, such as `mint a key`
+   */
+  constructor(
+    name: string,
+    readonly httpStatus: 401 | 403,
+    call: string,
+  ) {
+    const problem =
+      httpStatus === 401
+        ? `Momento rejected the management key in ${name} (HTTP 401): it is unknown, revoked or expired.`
+        : `Momento doesn't allow the management key in ${name} to ${call} (HTTP 403): its role can't manage keys, or the account is locked.`;
+    super('MANAGEMENT_KEY_REFUSED', {
+      problem,
+      action: `Store a v2 key whose role can manage keys as a new version of ${name}.`,
+    });
+  }
 }
 
 export function roleUnknown(secret: string): RotationError {

@@ -9,7 +9,7 @@ import { isEpochSeconds, isId } from './api-key';
 import {
   invalidIssue,
   limitExceeded,
-  managementKeyRefused,
+  ManagementKeyRefused,
   mintRefused,
   pathUnknown,
   throttled,
@@ -350,7 +350,11 @@ export class KeyApi {
   }
 
   #managementKeyRefused(status: 401 | 403, right: string): RotationError {
-    return managementKeyRefused(this.#options.managementSecret ?? 'MANAGEMENT_KEY', status, right);
+    return new ManagementKeyRefused(
+      this.#options.managementSecret ?? 'MANAGEMENT_KEY',
+      status,
+      right,
+    );
   }
 }
 

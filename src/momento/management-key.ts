@@ -1,9 +1,8 @@
 /** The management key, which lists, mints and revokes keys. No other object contains it. */
 import { isoTime } from '../duration';
-import { toRotationError } from '../errors';
 import type { CallLimits, ManagementKeySecret, StoredPayload } from '../rotation/ports';
 import { Credential } from './credential';
-import { managementKeyInvalid } from './errors';
+import { managementKeyInvalid, ManagementKeyRefused } from './errors';
 import type { KeyApi, KeyList, MintRequest } from './key-api';
 import { InvalidPayload, type Fields } from './payload';
 
@@ -16,14 +15,14 @@ interface StoredKey {
 }
 
 /**
- * If Momento refuses the newest management key, the newest key that Momento accepts is used. Two processes can respond to a
+ * If Momento rejects the newest management key, the newest key that Momento accepts is used. Two processes can respond to a
  * compromised management key at the same time. Then one process can revoke the key that the other is about to add.
  */
 export class ManagementKey {
   readonly #secret: ManagementKeySecret;
   readonly #api: KeyApi;
   readonly #now: () => number;
-  readonly #refused: number[] = [];
+  readonly #rejected: number[] = [];
   readonly #fingerprints = new Set<string>();
   #key: StoredKey;
   #isForgotten = false;
@@ -56,13 +55,13 @@ export class ManagementKey {
     return this.#key.keyId;
   }
 
-  /** A sentence, if Momento refused a newer key. */
+  /** A sentence, if Momento rejected a newer key. */
   get warnings(): readonly string[] {
     const { name } = this.#secret;
-    const [first] = this.#refused;
+    const [first] = this.#rejected;
     if (first === undefined || first === this.#key.number) return [];
     return [
-      `Momento refused the management key in version ${first} of ${name}, so the key in version ${this.#key.number} was used`,
+      `Momento rejected the management key in version ${first} of ${name}, so the key in version ${this.#key.number} was used`,
     ];
   }
 
@@ -111,8 +110,8 @@ export class ManagementKey {
       try {
         return await call(used.apiKey);
       } catch (thrown) {
-        const isRefused = toRotationError(thrown).code === 'MANAGEMENT_KEY_REFUSED';
-        if (!isRefused || this.#isForgotten) throw thrown;
+        const isRejected = thrown instanceof ManagementKeyRefused && thrown.httpStatus === 401;
+        if (!isRejected || this.#isForgotten) throw thrown;
         if (used === this.#key && !(await this.#replace())) throw thrown;
       }
     }
@@ -126,16 +125,16 @@ export class ManagementKey {
 
   async #readAnother(): Promise<boolean> {
     const { name, read } = this.#secret;
-    if (!this.#refused.includes(this.#key.number)) this.#refused.push(this.#key.number);
+    if (!this.#rejected.includes(this.#key.number)) this.#rejected.push(this.#key.number);
     for (;;) {
-      const stored = await read(this.#refused).catch(() => undefined);
+      const stored = await read(this.#rejected).catch(() => undefined);
       if (stored === undefined) return false;
       try {
         this.#key = parseManagementKey(name, stored, this.#now());
         this.#fingerprints.add(this.#key.fingerprint);
         return true;
       } catch {
-        this.#refused.push(stored.number);
+        this.#rejected.push(stored.number);
       }
     }
   }

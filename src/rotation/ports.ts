@@ -182,7 +182,7 @@ export interface OwnKeys {
   readonly managementKeyId?: string | undefined;
   /** How many entries of the account's list couldn't be read. */
   readonly skipped: number;
-  /** Sentences about skipped entries, and about a newer management key that the issuer refused. */
+  /** Sentences about skipped entries, and about a newer management key that the issuer rejected. */
   readonly warnings: readonly string[];
 }
 
@@ -197,12 +197,12 @@ export interface ManagementKeySecret {
   /** The secret's full name. */
   readonly name: string;
   /**
-   * Reads the newest enabled version, except versions whose keys the issuer refused.
+   * Reads the newest enabled version, except versions whose keys the issuer rejected.
    *
-   * @param refused the numbers of the versions whose keys the issuer refused
+   * @param rejected the numbers of the versions whose keys the issuer rejected
    * @returns undefined if no other version is left
    */
-  readonly read: (refused: readonly number[]) => Promise<StoredPayload | undefined>;
+  readonly read: (rejected: readonly number[]) => Promise<StoredPayload | undefined>;
 }
 
 export interface KeySource {

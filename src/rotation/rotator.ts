@@ -323,11 +323,11 @@ export class Rotator {
     return keys.open(
       managementKey && {
         name: managementKey.name,
-        read: (refused) =>
+        read: (rejected) =>
           readManagementKey(
             { ...this.#options, secret: managementKey, deadlines: limited },
             version,
-            refused,
+            rejected,
           ),
       },
       options,
@@ -363,10 +363,10 @@ async function usingSession<T>(
 async function readManagementKey(
   context: RotatorOptions & { readonly secret: SecretName; readonly deadlines: Deadlines },
   version: number | undefined,
-  refused: readonly number[],
+  rejected: readonly number[],
 ): Promise<StoredPayload | undefined> {
   const { secret, store, deadlines } = context;
-  if (refused.length > 0) return readAnother(context, refused);
+  if (rejected.length > 0) return readAnother(context, rejected);
   const access =
     version === undefined
       ? undefined

@@ -169,9 +169,17 @@ describe('the management key', () => {
     await (next as NextKey).issue(limits());
     expect(listed.managementKeyId).toBe(older.keyInfo.key_id);
     expect(listed.warnings).toEqual([
-      `Momento refused the management key in version 7 of ${MANAGEMENT}, so the key in version 5 was used`,
+      `Momento rejected the management key in version 7 of ${MANAGEMENT}, so the key in version 5 was used`,
     ]);
     expect(read).toHaveBeenCalledTimes(3);
+  });
+
+  test("isn't replaced by an older one when its role can't manage keys", async () => {
+    const newest = own({ role: 'r-viewer' });
+    const read = (tried: readonly number[]) =>
+      Promise.resolve(tried.length === 0 ? stored(newest.apiKey, 2) : stored(manager.apiKey));
+    const listed = open({ read }).ownKeys(S, limits());
+    await expect(listed).rejects.toMatchObject({ code: 'MANAGEMENT_KEY_REFUSED', httpStatus: 403 });
   });
 
   test('is invalid when its secret has no enabled version', async () => {

@@ -254,6 +254,8 @@ function schedule(seed: number): Case {
         }
         bed.keyApi.callsPerSecond = undefined;
         if (bed.lostAnswers > 0) needsOperator = true;
+        // The process pauses its calls after an exhausted quota. With the shortest timeout, a run can't wait for that.
+        bed.clock.advance(MINUTE);
         if (needsOperator) {
           const { code, outcome } = await bed.run();
           if (code !== undefined && !OPERATOR_CODES.has(code)) {
@@ -262,8 +264,6 @@ function schedule(seed: number): Case {
           repair(bed);
         }
         bed.lostAnswers = 0;
-        // The process pauses its calls after an exhausted quota. With the shortest timeout, a run can't wait for that.
-        bed.clock.advance(MINUTE);
         await bed.runLast();
         return violations;
       });

@@ -92,7 +92,7 @@ describe('npm run local prints commands', () => {
   });
 
   test('with a failure and its action', async () => {
-    expect(await local.paste('What a failure looks like')).toMatchObject({
+    expect(await local.paste('Let a run fail')).toMatchObject({
       results: [
         {
           outcome: 'failed',

@@ -79,7 +79,7 @@ class ClientClosedError(RotatingClientError):
     code = "CLIENT_CLOSED"
 
     def __init__(self) -> None:
-        super().__init__("The Momento client is closed. Create a new client, or close it later.")
+        super().__init__("The Momento client is closed. Create a new client, or close a client only after its last call.")
 
 
 class InvalidOptionError(RotatingClientError):

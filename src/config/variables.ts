@@ -87,8 +87,8 @@ interface Setting {
 // list contains no patterns such as `htt*`.
 const HARMLESS_NODE_DEBUG = ['esm', 'http2', 'module', 'source_map', 'timer', 'tls', 'worker'];
 
-// Found by a search for secrets in the output of the built function, also as decimal, hex and base64 bytes. Libraries read
-// these variables before the function starts, so deleting the variables would have no effect.
+// These settings print secrets: the output of the built function was searched for them, also as decimal, hex and base64
+// bytes. Libraries read the settings before the function starts, so deleting the variables would have no effect.
 /** Settings of Node.js and of libraries with which the function refuses to start, because they would expose secrets. */
 const SETTINGS: readonly Setting[] = [
   {

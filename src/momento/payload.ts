@@ -3,7 +3,7 @@ import { SECOND } from '../duration';
 import { RotationError } from '../errors';
 import { isEpochSeconds, isId, readKey } from './api-key';
 
-/** A payload in one of the formats. A payload contains secrets, so only a private field of a Credential contains one. */
+/** A payload in one of the formats. Payloads contain secrets, so they are kept only in private fields of Credential. */
 export interface Payload {
   readonly apiKey: string;
   readonly refreshToken: string | undefined;

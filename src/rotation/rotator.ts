@@ -388,7 +388,7 @@ function notMinted({ name }: SecretName): RotationError {
 /** An issuer doesn't list revoked keys, so a second attempt couldn't find the role and the lifetime. */
 function needsTerms({ name }: SecretName): RotationError {
   return new RotationError('INVALID_REQUEST', {
-    problem: `The request is invalid. Only the issuer's list of keys shows the role or the lifetime of the key in ${name}, and 'revokeFirst' removes the key from it. Nothing was done.`,
+    problem: `The request is invalid. The role or the lifetime for ${name} isn't configured, so the rotator reads it from the issuer's list of keys. After 'revokeFirst', that list doesn't contain the key. Nothing was done.`,
     action: `Configure the role and the lifetime of ${name}, or repeat the request without 'revokeFirst'.`,
   });
 }

@@ -190,7 +190,7 @@ describe('a response for minted keys', () => {
     [
       'only the list of keys shows the terms',
       () => bed.seedV2({ payload: 'key' }, { lifetimeSeconds: 3600 }, 'apiKey'),
-      'the role or the lifetime',
+      'The role or the lifetime',
     ],
   ])('refuses to revoke first when %s', async (_when, other, problem) => {
     const { push, old, secret } = await minted(undefined, () => [other()]);

@@ -32,7 +32,9 @@ export class ClientClosedError extends RotatingClientError {
   readonly code = 'CLIENT_CLOSED';
 
   constructor() {
-    super('The Momento client is closed. Create a new RotatingCacheClient, or close a client only after its last call.');
+    super(
+      'The Momento client is closed. Create a new RotatingCacheClient, or close a client only after its last call.',
+    );
   }
 }
 

@@ -43,7 +43,7 @@ export class Credential implements StoredCredential {
     this.kind = key.kind;
     this.keyId = key.id;
     this.endpoint = description.endpoint;
-    // If somebody replaced only the key in the payload, the description still describes the old key.
+    // If an operator replaced only the key in the payload, the description still describes the old key.
     const isOther =
       key.id !== undefined && description.keyId !== undefined && key.id !== description.keyId;
     const known = isOther ? {} : description;

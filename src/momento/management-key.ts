@@ -45,8 +45,9 @@ export class ManagementKey {
     now: () => number,
   ): Promise<ManagementKey> {
     const stored = await secret.read([]);
-    if (stored === undefined)
+    if (stored === undefined) {
       throw managementKeyInvalid(secret.name, 'the secret has no enabled version');
+    }
     return new ManagementKey(secret, parseManagementKey(secret.name, stored, now()), api, now);
   }
 

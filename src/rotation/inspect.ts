@@ -121,30 +121,29 @@ export async function exists(...request: Parameters<typeof find>): Promise<boole
   return (await find(...request)) !== undefined;
 }
 
-/**
- * Looks a version up by its number, in any state.
- *
- * @returns its payload, if that can be read; undefined if there is no such version
- */
+/** Accesses a version by its number, in any state. Returns undefined if the version doesn't exist. */
 export async function find(
   { secret, store, deadlines }: Pick<StoreContext, 'secret' | 'store' | 'deadlines'>,
   number: number,
   retrying: Parameters<Deadlines['retry']>[1] = {},
-): Promise<{ readonly payload?: Uint8Array | undefined } | undefined> {
+): Promise<Access | undefined> {
   const access = await deadlines.retry(
     (limits) => store.access(secret, number, limits).catch(asCorrupt),
     retrying,
   );
-  if (access === 'corrupt') return {};
-  if (access.kind === 'payload') return access;
   if (access.kind === 'absent') return undefined;
-  const version = await deadlines.retry((limits) => store.get(secret, number, limits), retrying);
-  return version && {};
+  // IAM also denies access to a number that no version has.
+  const isCertain = access.kind === 'payload' || access.reason === CORRUPT;
+  const get = (): Promise<Version | undefined> =>
+    deadlines.retry((limits) => store.get(secret, number, limits), retrying);
+  return isCertain || (await get()) !== undefined ? access : undefined;
 }
 
+const CORRUPT = 'PAYLOAD_CORRUPT';
+
 /** A damaged payload shows that the version exists. */
-function asCorrupt(thrown: unknown): 'corrupt' {
-  if (toRotationError(thrown).code === 'PAYLOAD_CORRUPT') return 'corrupt';
+function asCorrupt(thrown: unknown): Access {
+  if (toRotationError(thrown).code === CORRUPT) return { kind: 'not_readable', reason: CORRUPT };
   throw thrown;
 }
 

@@ -20,7 +20,7 @@ import {
   QUOTA_RETRY_FOR,
   RETRY_FOR,
 } from './deadlines';
-import { exists, find, parsePayload, type Inspection } from './inspect';
+import { credentialIn, exists, find, type Inspection } from './inspect';
 import { renewalTime } from './policy';
 import type { CurrentKey, IssuedKey, KeyCheck, NextKey, Version } from './ports';
 import type { Run } from './run';
@@ -218,11 +218,8 @@ async function newerVersion(
     for (let number = (newest?.number ?? 0) + 1; ; number += 1) {
       const found = await find(run, number, retrying);
       if (found === undefined) break;
-      const key = found.payload && parsePayload(run.keys, found.payload);
-      const isCopy =
-        key !== undefined &&
-        !(key instanceof RotationError) &&
-        key.fingerprint === current?.credential.fingerprint;
+      const key = credentialIn(run.keys, found);
+      const isCopy = key !== undefined && key.fingerprint === current?.credential.fingerprint;
       if (!isCopy) newer = number;
     }
   } catch (thrown) {

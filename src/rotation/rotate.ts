@@ -240,7 +240,7 @@ async function decideAboutRejected(
 
 /**
  * Drops an unsaved credential that isn't needed any more: the secret was recreated, or a newer version contains a key that
- * the issuer accepts. If the newer version contains the used refresh token, somebody stored the old payload again. Then only
+ * the issuer accepts. If the newer version contains the used refresh token, an operator stored the old payload again. Then only
  * the unsaved credential can renew the key.
  */
 async function reviewUnsaved(

@@ -140,9 +140,7 @@ export class Rotator {
     const renewals = new Map(
       secrets.map((secret) => [secret.name, Promise.withResolvers<undefined>()]),
     );
-    const newest = sharedFor(NEWEST_KEYS_FRESH_FOR, clock, () =>
-      newestKeys({ ...this.#options, deadlines }, configured.length > 1 ? configured : []),
-    );
+    const newest = sharedFor(NEWEST_KEYS_FRESH_FOR, clock, () => this.#newestKeys(deadlines));
     return Promise.all(
       secrets.map((secret) => {
         const open = (version = managementVersion): KeySession =>
@@ -205,13 +203,13 @@ export class Rotator {
       secrets,
       session,
       deadlines,
-      // If only one secret is configured, no other secret can contain its keys.
-      newestKeys: () =>
-        (found ??= newestKeys(
-          { ...this.#options, deadlines },
-          this.secrets.length > 1 ? this.secrets : [],
-        )),
+      newestKeys: () => (found ??= this.#newestKeys(deadlines)),
     };
+  }
+
+  /** If only one secret is configured, no other secret can contain its keys. */
+  #newestKeys(deadlines: Deadlines): Promise<readonly NewestKey[]> {
+    return newestKeys({ ...this.#options, deadlines }, this.secrets.length > 1 ? this.secrets : []);
   }
 
   #newRun(secret: Secret, options: RunOptions, request: Request): Run {

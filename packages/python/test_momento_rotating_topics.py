@@ -114,6 +114,13 @@ class TestBed:
     def subscribe(self, **options):
         self.application.subscribe(self.topic, **options)
 
+    def begin(self, **options):
+        """Subscribes with a first key, and receives the first item."""
+        self.emulators.rotate()
+        self.subscribe(**options)
+        self.publish(1)
+        self.receives(1)
+
     @property
     def items(self):
         return self.application.items
@@ -157,10 +164,7 @@ def test_delivers_each_item_once_when_keys_are_rotated_and_revoked(test_bed, emu
 
 
 def test_resumes_with_the_key_that_comes_later_when_there_is_no_newer_key(test_bed, emulators):
-    emulators.rotate()
-    test_bed.subscribe()
-    test_bed.publish(1)
-    test_bed.receives(1)
+    test_bed.begin()
     emulators.revoke(1)
     test_bed.publish(1)
     until(lambda: emulators.calls("AccessSecretVersion") >= 3)
@@ -225,10 +229,7 @@ def test_delivers_nothing_twice_when_the_service_sends_items_again(test_bed, emu
 
 
 def test_resumes_at_the_last_item_when_the_connection_ends(test_bed, emulators):
-    emulators.rotate()
-    test_bed.subscribe()
-    test_bed.publish(1)
-    test_bed.receives(1)
+    test_bed.begin()
     emulators.drop_connections()
     until(lambda: test_bed.streams() == 2)
     test_bed.publish(1)
@@ -245,10 +246,7 @@ def test_delivers_empty_items(test_bed, emulators):
 
 
 def test_subscribes_again_when_momento_is_away_while_it_resumes(test_bed, emulators):
-    emulators.rotate()
-    test_bed.subscribe()
-    test_bed.publish(1)
-    test_bed.receives(1)
+    test_bed.begin()
     emulators.inject("Subscribe", 2, "UNAVAILABLE")
     emulators.rotate()
     emulators.revoke(1)
@@ -332,10 +330,7 @@ def test_raises_an_error_when_the_client_is_closed(test_bed):
 
 
 def test_subscribes_again_when_the_service_sends_no_first_message(test_bed, emulators):
-    emulators.rotate()
-    test_bed.subscribe(configuration=CONFIGURATION.with_client_timeout(timedelta(seconds=2)))
-    test_bed.publish(1)
-    test_bed.receives(1)
+    test_bed.begin(configuration=CONFIGURATION.with_client_timeout(timedelta(seconds=2)))
     emulators.inject("Subscribe", 2, "hang")
     emulators.rotate()
     emulators.revoke(1)

@@ -71,7 +71,7 @@ class SubscriptionError(RotatingClientError):
 
     def __init__(self, code: str, cache_name: str, topic_name: str) -> None:
         action = ACTIONS.get(code, "Subscribe again. If this lasts, check the endpoint and the network.")
-        super().__init__(f"There is no subscription to topic {topic_name} of cache {cache_name} ({code}). {action}")
+        super().__init__(f"Topic {topic_name} of cache {cache_name} isn't subscribed ({code}). {action}")
         self.code = code
 
 
@@ -282,7 +282,7 @@ class RotatingSubscription:
                 raise ClientClosedError()
 
     def _advance(self, is_first: bool = False) -> None:
-        """Opens the stream if there is none, or receives one message."""
+        """Opens a stream if no stream is open. Otherwise receives one message."""
         try:
             if self._stream is None:
                 self._open()
@@ -380,7 +380,7 @@ class RotatingSubscriptionAsync:
                 raise ClientClosedError()
 
     async def _advance(self, is_first: bool = False) -> None:
-        """Opens the stream if there is none, or receives one message."""
+        """Opens a stream if no stream is open. Otherwise receives one message."""
         try:
             if self._stream is None:
                 await self._open()

@@ -82,11 +82,7 @@ resource "google_pubsub_subscription" "requests" {
     }
   }
 
-  depends_on = [
-    google_cloud_run_v2_service_iam_member.invoker,
-    google_secret_manager_regional_secret_iam_member.runtime,
-    google_secret_manager_secret_iam_member.runtime,
-  ]
+  depends_on = [google_cloud_run_v2_service_iam_member.invoker]
 }
 
 resource "google_pubsub_topic_iam_member" "publishers" {

@@ -83,10 +83,5 @@ resource "google_cloud_scheduler_job" "rotation" {
     }
   }
 
-  # The first run needs these grants.
-  depends_on = [
-    google_cloud_run_v2_service_iam_member.invoker,
-    google_secret_manager_regional_secret_iam_member.runtime,
-    google_secret_manager_secret_iam_member.runtime,
-  ]
+  depends_on = [google_cloud_run_v2_service_iam_member.invoker]
 }

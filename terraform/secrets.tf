@@ -58,8 +58,8 @@ locals {
   }
 }
 
-# Secrets depend on the function and on the alerts, so that Terraform deletes the secrets first. If the provider refuses to
-# delete a protected secret, function and alerts still exist, and the next apply restores all other resources in a minute.
+# Secrets depend on everything that could exist without them, so that Terraform deletes them first. If the provider
+# refuses to delete a protected secret, only the grants on that secret are lost, and the next apply restores them.
 resource "google_secret_manager_secret" "created" {
   for_each = { for id, secret in local.created_secrets : id => secret if secret.location == null }
 
@@ -129,7 +129,7 @@ resource "google_secret_manager_secret" "created" {
     ignore_changes = [rotation[0].next_rotation_time]
   }
 
-  depends_on = [google_cloudfunctions2_function.rotator, google_pubsub_topic.requests, module.monitoring]
+  depends_on = [google_cloud_scheduler_job.rotation, google_pubsub_subscription.requests, module.monitoring]
 }
 
 resource "google_secret_manager_regional_secret" "created" {
@@ -172,5 +172,5 @@ resource "google_secret_manager_regional_secret" "created" {
     ignore_changes = [rotation[0].next_rotation_time]
   }
 
-  depends_on = [google_cloudfunctions2_function.rotator, google_pubsub_topic.requests, module.monitoring]
+  depends_on = [google_cloud_scheduler_job.rotation, google_pubsub_subscription.requests, module.monitoring]
 }

@@ -7,7 +7,7 @@ terraform=${DEPLOY_TERRAFORM:-$(command -v terraform)}
 [[ ${1-} == plan ]] || exec "$terraform" "$@"
 
 # No file of the repository contains this text.
-key=eyJ.$RANDOM-$RANDOM-$RANDOM.not-a-real-key
+key=eyJ$RANDOM.$RANDOM-$RANDOM.not-a-real-key
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export STUB=$work/stub PATH=$work/bin:$PATH

@@ -376,6 +376,31 @@ test('prints what the tutorial shows', async () => {
   for (const line of ours.flatMap((text) => text.split('\n'))) expect(printed).toContain(line);
 });
 
+/** Cloud Shell's panel doesn't show relative links. */
+test('opens pages and names headings that are there in the tutorial', () => {
+  const tutorial = readFileSync(join(root, 'docs/cloud-shell.md'), 'utf8');
+  expect(tutorial).not.toMatch(/\]\((?!https:)/);
+  const opened = [
+    ...tutorial.matchAll(/(?:section "(.*?)" of\s+)?<[\w-]+ filePath="(.*?)">(.*?)</g),
+  ];
+  expect(opened.length).toBeGreaterThan(5);
+  for (const [, heading, path = '', text] of opened) {
+    expect(text).toBe(path);
+    if (path === 'terraform/terraform.tfvars') continue; // the first run creates it
+    const page = readFileSync(join(root, path), 'utf8');
+    if (heading !== undefined) expect(page).toContain(`\n## ${heading}\n`);
+  }
+});
+
+test('configures the bucket for the state as Terraform requires in the tutorial', () => {
+  const tutorial = readFileSync(join(root, 'docs/cloud-shell.md'), 'utf8');
+  const [line = ''] = /^ *printf .*backend\.tf/m.exec(tutorial) ?? [];
+  spawnSync('bash', ['-c', `bucket=b; ${line}`], { cwd: clone.folder });
+  expect(readFileSync(join(clone.folder, 'terraform/backend.tf'), 'utf8')).toBe(
+    'terraform {\n  backend "gcs" {\n    bucket = "b"\n  }\n}\n',
+  );
+});
+
 test('names pages and headings that are there', () => {
   const targets = [...script.matchAll(/\b((?:docs|terraform)\/[\w/.-]+\.md)(?:#([\w-]+))?/g)];
   expect(targets).not.toHaveLength(0);

@@ -171,7 +171,7 @@ done
 
 # ---- 4. rotate ----
 for secret in $secrets; do
-  # A log keeps lines for 30 days. A key that isn't due, in a version after the first, was rotated before.
+  # Cloud Logging keeps lines for 30 days. A key that isn't due was rotated before, if its version isn't the first.
   rotated='jsonPayload.outcome="rotated" OR (jsonPayload.outcome="not_due" AND jsonPayload.version!="1")'
   filter="jsonPayload.secret=\"$secret\" AND ($rotated)" id=''
   for ((polls = 75; ; polls--)); do

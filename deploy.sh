@@ -1,45 +1,40 @@
 #!/usr/bin/env bash
 # Deploys the rotator with Terraform, stores the first credential and rotates once. A second run continues where the
 # first one stopped. Runs in Cloud Shell and on laptops, also with the bash 3.2 of macOS.
+#
+# usage: ./deploy.sh [--project=PROJECT] [--region=REGION] [--role=ROLE_ID | --refresh] [--yes] [--check]
+#   --project=PROJECT  id of the Google Cloud project. Default: the project of gcloud
+#   --region=REGION    default: us-central1
+#   --role=ROLE_ID     mint v2 keys with this role of Momento. You store a management key
+#   --refresh          refresh keys with their refresh tokens. You store the first key
+#   --yes              apply without confirmation
+#   --check            only check tools, login, project, billing, permissions and organisation policies
+# The first run saves the choices in terraform/terraform.tfvars. Later runs need no options.
+# Exit codes: 0 done, 2 wrong usage, 10 to 29 a failed step, 130 interrupted.
 set -euo pipefail
-# A caller's environment can turn on tracing, which prints values, and the export of all variables to child processes.
+# A caller's settings can reveal the credential: tracing, exported variables, core dumps, gcloud's log of requests.
 set +ax
+ulimit -c 0
 # gcloud must not ask whether to enable an API, because Terraform enables the APIs.
-export CLOUDSDK_CORE_DISABLE_PROMPTS=1
-cd "$(dirname "${BASH_SOURCE[0]}")"
+export CLOUDSDK_CORE_LOG_HTTP=false CLOUDSDK_CORE_DISABLE_PROMPTS=1
+CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")"
 settings=terraform/terraform.tfvars
 again='Correct the cause above. Then run ./deploy.sh again.'
-usage() {
-  cat <<'TEXT'
-usage: ./deploy.sh [--project=PROJECT] [--region=REGION] [--role=ROLE_ID | --refresh] [--yes] [--check]
-
-  --project=PROJECT  id of the Google Cloud project. Default: the project of gcloud
-  --region=REGION    default: us-central1
-  --role=ROLE_ID     mint v2 keys with this role of Momento. You store a management key
-  --refresh          refresh keys with their refresh tokens. You store the first key
-  --yes              apply without confirmation
-  --check            only check tools, login, project, billing, permissions and organisation policies
-
-The first run saves the choices in terraform/terraform.tfvars. Later runs need no options.
-Exit codes: 0 done, 2 wrong usage, 10 to 29 a failed step, 130 interrupted.
-TEXT
-}
+usage() { sed -n '/^# usage/,/^# Exit/s/^# \{0,1\}//p' deploy.sh; }
 fail() { # fail CODE PROBLEM ACTION
   printf '\ndeploy.sh: %s\n%s\n' "$2" "$3" >&2
   exit "$1"
 }
 tf() { terraform -chdir=terraform "$@"; }
-
-terminal=''
-trap '[[ -z $terminal ]] || stty "$terminal"' EXIT
+project='' region='' role='' refresh='' yes='' check='' terminal=''
+trap '[[ -z $terminal ]] || stty "$terminal"' EXIT # also runs after SIGTERM and SIGHUP
 trap 'printf "\nInterrupted. Run ./deploy.sh again to continue.\n" >&2; exit 130' INT
-trap 'exit 143' TERM HUP
-project='' region='' role='' refresh='' yes='' check=''
 for option in "$@"; do
   [[ $option =~ ^[A-Za-z0-9=_.-]*$ ]] || fail 2 'An option has an invalid character.' 'Run: ./deploy.sh --help'
   case $option in
     --project=?*) project=${option#*=} ;;
     --region=?*) region=${option#*=} ;;
+    --role=ROLE_ID) fail 2 "ROLE_ID isn't the id of a role." 'Replace it by an id such as r-abcdefg.' ;;
     --role=?*) role=${option#*=} ;;
     --refresh) refresh=1 ;;
     --yes) yes=1 ;;
@@ -55,32 +50,27 @@ done
 for tool in gcloud terraform curl; do
   command -v "$tool" >/dev/null || fail 10 "$tool isn't installed." 'Install it, or follow docs/cloud-shell.md'
 done
-version=$(terraform version | sed -n 's/^Terraform v//p')
+version=$(terraform version | sed -n 's/^Terraform v//p') || version=''
 oldest=$(printf '%s\n' "$version" 1.5.7 | sort -t. -k1,1n -k2,2n -k3,3n | head -1)
 [[ $oldest == 1.5.7 ]] || fail 11 "Terraform ${version:-(unknown version)} is older than 1.5.7." \
   'Update: https://developer.hashicorp.com/terraform/install'
 echo "ok: gcloud, curl and Terraform $version"
-
-account=$(gcloud config get-value account 2>/dev/null) || account=''
-{ [[ -n $account ]] && gcloud auth print-access-token >/dev/null; } ||
-  fail 12 "gcloud isn't logged in, or its login has expired." 'Run: gcloud auth login'
-gcloud auth application-default print-access-token >/dev/null ||
-  fail 13 'Terraform has no credentials for Google Cloud.' 'Run: gcloud auth application-default login'
+account=$(gcloud config get-value auth/impersonate_service_account 2>/dev/null) || account=''
+[[ -n $account ]] || account=$(gcloud config get-value account 2>/dev/null) || account=''
+for login in 'gcloud auth' 'gcloud auth application-default'; do # Terraform uses the second
+  $login print-access-token >/dev/null || fail 12 "'$login' has no login, or it has expired." "Run: $login login"
+done
 echo "ok: logged in as $account"
-
-[[ -n $project || ! -e $settings ]] || project=$(sed -n 's/^project_id *= *"\(.*\)".*/\1/p' "$settings")
+[[ -n $project || ! -e $settings ]] || project=$(sed -n 's/^ *project_id *= *"\([^"]*\)".*/\1/p' "$settings")
 [[ -n $project ]] || project=$(gcloud config get-value project 2>/dev/null) || project=''
 [[ -n $project ]] || fail 14 'No project is selected.' 'Run: gcloud config set project PROJECT'
-state=$(gcloud projects describe "$project" --format='value[separator=" "](projectId, lifecycleState)') ||
-  fail 15 "Project $project doesn't exist, or $account can't read it." 'Run: gcloud projects list'
-[[ $state == "$project ACTIVE" ]] || fail 15 "$project isn't the id of an active project." 'Run: gcloud projects list'
-echo "ok: project $project"
-
+state=$(gcloud projects describe "$project" --format='value[separator=" "](projectId, lifecycleState)') || state=''
+[[ $state == "$project ACTIVE" && $project != *:* ]] ||
+  fail 15 "$project isn't an active project that $account can read, or its id has a domain." 'Run: gcloud projects list'
 billing=$(gcloud billing projects describe "$project" --format='value(billingEnabled)' 2>/dev/null) || billing=unknown
 [[ $billing == True || $billing == unknown ]] || fail 16 "Billing is disabled for $project, so Google refuses builds." \
   "Run: gcloud billing projects link $project --billing-account=ID (gcloud billing accounts list shows the ids)"
-echo "ok: billing enabled: $billing"
-
+echo "ok: project $project, billing enabled: $billing"
 # One permission of each role that a deployment needs. Google also counts grants to groups, folders and organisations.
 needed='cloudfunctions.functions.create=cloudfunctions.admin cloudscheduler.jobs.create=cloudscheduler.admin
   iam.serviceAccounts.create=iam.serviceAccountAdmin iam.serviceAccounts.actAs=iam.serviceAccountUser
@@ -89,40 +79,27 @@ needed='cloudfunctions.functions.create=cloudfunctions.admin cloudscheduler.jobs
   resourcemanager.projects.setIamPolicy=resourcemanager.projectIamAdmin run.services.setIamPolicy=run.admin
   secretmanager.secrets.setIamPolicy=secretmanager.admin serviceusage.services.enable=serviceusage.serviceUsageAdmin
   storage.buckets.create=storage.admin'
-permissions='' commands='' member=user
-[[ $account != *.gserviceaccount.com ]] || member=serviceAccount
+permissions='' commands='' member=user:$account
+[[ $account != *.gserviceaccount.com ]] || member=serviceAccount:$account
+[[ $account != principal:* ]] || member=$account
 for pair in $needed; do permissions+=",\"${pair%=*}\""; done
-# The token goes through standard input, because other processes can read arguments.
-granted=$(gcloud auth print-access-token | sed 's/^/Authorization: Bearer /' |
-  curl --silent --fail --max-time 30 --header @- --header 'Content-Type: application/json' \
-    --data "{\"permissions\":[${permissions#,}]}" \
+for login in 'gcloud auth' 'gcloud auth application-default'; do
+  # The token goes through standard input, because other processes can read arguments.
+  granted=$($login print-access-token | sed 's/^/Authorization: Bearer /' | curl --silent --fail --max-time 30 \
+    --header @- --header 'Content-Type: application/json' --data "{\"permissions\":[${permissions#,}]}" \
     "https://cloudresourcemanager.googleapis.com/v1/projects/$project:testIamPermissions") || granted=unknown
-for pair in $needed; do
-  [[ $granted == unknown || $granted == *"\"${pair%=*}\""* ]] || commands+="
-gcloud projects add-iam-policy-binding $project --member=$member:$account --role=roles/${pair#*=} --condition=None"
+  for pair in $needed; do
+    [[ $granted == unknown || $granted == *"\"${pair%=*}\""* ]] || commands+="
+gcloud projects add-iam-policy-binding $project --member=$member --role=roles/${pair#*=} --condition=None"
+  done
+  [[ -z $commands ]] || fail 17 "The account of '$login login' lacks roles in $project." \
+    "Log in as another account, or ask an administrator to run:$commands"
+  [[ $granted == unknown ]] && echo "note: unknown permissions of '$login'" || echo "ok: permissions of '$login'"
+  member=MEMBER # Terraform's account can be another
 done
-[[ -z $commands ]] || fail 17 "$account lacks roles in $project." "Ask an administrator of the project to run:$commands"
-[[ $granted == unknown ]] && echo "note: the permissions of $account are unknown" || echo 'ok: permissions'
-
-# Organisation policies, and the variable that satisfies each. The defaults can satisfy a policy with a list of values.
-fields='booleanPolicy.enforced, listPolicy.allowedValues, listPolicy.deniedValues, listPolicy.allValues'
-for pair in iam.disableServiceAccountCreation=service_accounts cloudfunctions.requireVPCConnector=network \
-  run.allowedVPCEgress=network gcp.resourceLocations=region gcp.restrictNonCmekServices=secrets \
-  cloudbuild.allowedWorkerPools=function; do
-  value=$(gcloud resource-manager org-policies describe "${pair%=*}" --project="$project" --effective \
-    --format="value[separator='']($fields)" 2>/dev/null) || value=unknown
-  case $value in '' | False | ALLOW) continue ;; esac
-  ! grep -Eqs "^${pair#*=} *=" "$settings" || continue
-  [[ $value != True ]] || fail 18 "The organisation policy ${pair%=*} is enforced in $project." \
-    "Set ${pair#*=} in $settings: terraform/README.md#requirements"
-  echo "note: the organisation policy ${pair%=*} might limit ${pair#*=}: $value"
-done
-[[ -z $check ]] || { echo 'All checks passed. Nothing was changed.' && exit; }
-
-# ---- 2. apply ----
-if [[ ! -e $settings ]]; then
-  [[ -n $role$refresh ]] ||
-    fail 19 "The way to renew keys isn't chosen." 'Add --role=ROLE_ID, or --refresh: docs/management-key.md'
+# The first run saves the choices. Later runs must match them, because other choices would replace resources.
+if [[ ! -e $settings && -z $check ]]; then
+  [[ -n $role$refresh ]] || fail 19 '--role=ROLE_ID or --refresh is missing.' 'Choose one: docs/management-key.md'
   text="project_id = \"$project\""
   [[ -z $region ]] || text+=$'\n'"region = \"$region\""
   [[ -z $role ]] || text+="
@@ -133,74 +110,89 @@ secrets = {
   momento-api-key        = { role = \"$role\", lifetime = \"30d\" }
   momento-management-key = { lifetime = \"90d\" }
 }"
-  echo "$text" >"$settings.new" && mv "$settings.new" "$settings"
+  echo "$text" >"$settings"
 fi
-# The options must match the choices of the first run, because other choices would replace resources.
 for value in "$project" "$region" "$role"; do
-  [[ -z $value ]] || grep -qF "\"$value\"" "$settings" ||
+  [[ -z $value || ! -e $settings ]] || grep -qF "\"$value\"" "$settings" ||
     fail 19 "$settings doesn't contain \"$value\"." 'Change that file, or use another clone for another deployment.'
 done
-minted=$(grep -c '^management_key' "$settings") || true
-[[ -z $refresh || $minted == 0 ]] || fail 19 "$settings has a management_key." 'Omit --refresh, or change that file.'
+[[ -z $refresh ]] || ! grep -Eqs '^ *management_key *= *\{' "$settings" ||
+  fail 19 "$settings has a management_key." 'Omit --refresh, or change that file.'
+# Organisation policies, and the variable that satisfies each. The defaults can satisfy a policy with a list of values.
+for pair in iam.disableServiceAccountCreation=service_accounts cloudfunctions.requireVPCConnector=network \
+  run.allowedVPCEgress=network gcp.resourceLocations=region gcp.restrictNonCmekServices=secrets \
+  cloudbuild.allowedWorkerPools=function; do
+  value=$(gcloud resource-manager org-policies describe "${pair%=*}" --project="$project" --effective \
+    --format="value[separator=''](booleanPolicy.enforced, listPolicy)" 2>/dev/null) || value=unknown
+  case $value in '' | False | allValues=ALLOW) continue ;; esac
+  ! grep -Eqs "^ *${pair#*=} *=" "$settings" || continue
+  [[ $value != True ]] || fail 18 "The organisation policy ${pair%=*} is enforced in $project." \
+    "Set ${pair#*=} in $settings, which the first run creates: terraform/README.md#requirements"
+  echo "note: the organisation policy ${pair%=*} might limit ${pair#*=}: $value"
+done
+[[ -z $check ]] || { echo 'All checks passed. Nothing was changed.' && exit; }
 
+# ---- 2. apply ----
 tf init -input=false || fail 20 'terraform init failed.' "$again"
 if [[ -n $yes ]]; then tf apply -auto-approve </dev/null; else tf apply; fi || fail 21 'terraform apply failed.' "$again
 If it is SERVICE_DISABLED, repository metadata or a missing permission of the build account, wait ten minutes first."
-output() { tf output "$@" || fail 22 "Terraform's output ${*: -1} can't be read." "$again"; }
-topic=$(output -raw requests_topic)
-service=$(output -raw function_name)
-secrets=$(output -json secret_names | grep -o '"projects/[^"]*"' | tr -d '"' | sort -u) || exit 22
+{ topic=$(tf output -raw requests_topic) && service=$(tf output -raw function_name) &&
+  secrets=$(tf output -json secret_names | grep -o '"projects/[^"]*"' | tr -d '"' | sort -u); } ||
+  fail 22 "Terraform's outputs can't be read." "$again"
 
 # ---- 3. store the first credential ----
-credentials=$secrets what='JSON with a key and its refresh token' pattern='"refresh_?[tT]oken"'
-[[ $minted == 0 ]] || { credentials=$(output -raw management_key) && what='a v2 management key' pattern='eyJ'; }
+jwt='eyJ[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+){2}' blanks='[[:space:]]*'
+# Without a management key, Terraform has no such output.
+if credentials=$(tf output -raw management_key 2>/dev/null); then
+  what='a v2 management key' pattern="$jwt|\{.*\"$jwt\".*\}"
+else
+  credentials=$secrets what='JSON with a key and its refresh token' pattern='\{.*"refresh_?[tT]oken".*\}'
+fi
 for secret in $credentials; do
   flags=("--project=$(cut -d/ -f2 <<<"$secret")")
   [[ $secret != */locations/* ]] || flags+=("--location=$(cut -d/ -f4 <<<"$secret")")
   # Lists lag by minutes, but access by number doesn't lag. The first version has number 1. The payload is discarded.
-  if error=$(gcloud secrets versions access 1 --secret="${secret##*/}" "${flags[@]}" 2>&1 >/dev/null) ||
-    [[ $error == *FAILED_PRECONDITION* ]]; then
-    echo "ok: $secret has a version"
-    continue
-  fi
-  [[ $error == *NOT_FOUND* ]] || fail 23 "It isn't known whether $secret has a version, so nothing was stored." \
-    "Run: gcloud secrets versions list ${secret##*/} ${flags[*]}"
+  error=$(gcloud secrets versions access 1 --secret="${secret##*/}" "${flags[@]}" 2>&1 >/dev/null) && error=''
+  case $error in
+    '' | *FAILED_PRECONDITION*) echo "ok: $secret has a version" && continue ;; # the version can be disabled
+    *NOT_FOUND*) ;;
+    *) fail 23 "It isn't known whether $secret has a version, so nothing was stored. $error" "$again" ;;
+  esac
   # In canonical mode, a terminal cuts lines at 4096 or 1024 characters. With -icanon, Ctrl-D arrives as a character.
-  [[ ! -t 0 ]] || { terminal=$(stty -g) && stty -echo -icanon min 1; }
+  [[ ! -t 0 ]] || { terminal=$(stty -g) && stty -echo -icanon -iexten min 1 susp undef; }
   printf 'Paste %s for %s, then press Ctrl-D. The text stays invisible.\n' "$what" "$secret"
   unset credential
   IFS= read -rs -d $'\004' credential || true
   [[ -z $terminal ]] || stty "$terminal"
-  [[ $credential =~ $pattern ]] || fail 24 "The input isn't $what. Nothing was stored." 'Run ./deploy.sh again.'
+  [[ $credential =~ ^$blanks($pattern)$blanks$ ]] || fail 24 "The input isn't $what. Nothing was stored." "$again"
   printf '%s' "$credential" | gcloud secrets versions add "${secret##*/}" "${flags[@]}" --data-file=- ||
-    fail 25 "The credential wasn't stored in $secret." "$again"
+    fail 25 "Storing the credential in $secret failed." "$again"
 done
 
 # ---- 4. rotate ----
-read_log() { # read_log FRESHNESS FILTER
-  gcloud logging read "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"$service\" AND $2" \
-    --project="$project" --freshness="$1" --limit=1 \
-    --format='value[separator="|"](jsonPayload.outcome, jsonPayload.error.retryable, jsonPayload.message)' ||
-    fail 26 "The log of $project can't be read." "$again"
-}
 for secret in $secrets; do
-  id='' line=$(read_log 30d "jsonPayload.outcome=\"rotated\" AND jsonPayload.secret=\"$secret\"")
-  for ((polls = 90; ; polls--)); do
-    case $line in
-      rotated\|* | already_rotated\|* | superseded\|*) echo "${line#*|*|}" && break ;;
-      '' | *\|True\|*) ((polls > 0)) || fail 29 "$secret wasn't rotated in 15 minutes. ${line#*|*|}" \
-        'Follow docs/operate/runbook.md#no-run-happens. Then run ./deploy.sh again.' ;;
-      *) fail 28 "${line#*|*|}" 'Then run ./deploy.sh again.' ;;
-    esac
+  # Cloud Logging keeps lines for 30 days. A key that isn't due was rotated before, if its version isn't the first.
+  rotated='jsonPayload.outcome="rotated" OR (jsonPayload.outcome="not_due" AND jsonPayload.version!="1")'
+  filter="jsonPayload.secret=\"$secret\" AND ($rotated)" id=''
+  for ((polls = 75; ; polls--)); do
+    line=$(gcloud logging read --project="$project" --freshness=30d --limit=1 \
+      --format='value[separator="|"](jsonPayload.outcome, jsonPayload.error.retryable, jsonPayload.message)' \
+      "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"$service\" AND $filter") ||
+      fail 26 "The log of $project can't be read." "$again"
+    IFS='|' read -r outcome retryable message <<<"$line"
+    case $outcome in rotated | not_due | already_rotated | superseded) echo "$message" && break ;; esac
+    [[ -z $line || $retryable == True ]] || fail 28 "$message" 'Then run ./deploy.sh again.'
+    ((polls > 0)) || fail 29 "The rotation of $secret didn't succeed in 15 minutes. $message" \
+      'Follow docs/operate/runbook.md#no-run-happens. Then run ./deploy.sh again.'
     if [[ -z $id ]]; then
       id=$(gcloud pubsub topics publish "$topic" --message="{\"secrets\":[\"$secret\"],\"force\":true}" \
         --format='value(messageIds[0])') || fail 27 "The request wasn't published to $topic." "$again"
       echo "Waiting for the rotation of $secret, at most 15 minutes."
+      filter="jsonPayload.messageId=\"$id\""
     fi
     sleep 10
-    line=$(read_log 1h "jsonPayload.messageId=\"$id\"")
   done
 done
-notified=' Alerts notify nobody yet: docs/operate/runbook.md#choose-who-is-notified'
-! grep -q notification_channels "$settings" || notified=''
-printf '\nDone.%s\nKeep the state in terraform/terraform.tfstate, or move it to a bucket: docs/cloud-shell.md\n' "$notified"
+grep -Eq '^[^#]*(notification_channels|enabled *= *false)' "$settings" ||
+  echo "Alerts don't notify anybody yet: docs/operate/runbook.md#choose-who-is-notified"
+echo 'Done. Keep the state in terraform/terraform.tfstate, or move it to a bucket: docs/cloud-shell.md'

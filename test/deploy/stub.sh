@@ -10,9 +10,13 @@ set -euo pipefail
 export LC_ALL=C
 call="${0##*/} $*"
 printf '%s\n' "$call" >>"$STUB/calls"
-export >>"$STUB/environment"
-# The header with the token arrives through standard input.
-[[ ${0##*/} != curl || $(cat) == 'Authorization: Bearer token' ]]
+{ export && echo "core dumps: $(ulimit -c)"; } >>"$STUB/environment"
+if [[ ${0##*/} == curl ]]; then
+  # The header with the token arrives through standard input.
+  header=$(cat)
+  [[ $header == 'Authorization: Bearer '*token ]]
+  call+=" as ${header##* }"
+fi
 
 matches() { # matches PATTERN: is it a part of the call?
   [[ -n $1 && $call == *"$1"* ]]
@@ -54,15 +58,23 @@ case $call in
     grep -o '{"permissions.*}' <<<"$call"
     ;;
   'gcloud config get-value account') echo operator@example.com ;;
+  'gcloud config get-value auth/impersonate_service_account') echo '(unset)' >&2 ;;
   'gcloud config get-value project') echo my-project ;;
-  'gcloud auth '*'print-access-token') echo token ;;
+  'gcloud auth print-access-token') echo token ;;
+  'gcloud auth application-default print-access-token') echo terraform-token ;;
   'gcloud projects describe '*) echo "$3 ACTIVE" ;;
   'gcloud billing projects describe '*) echo True ;;
   'gcloud resource-manager org-policies describe '*) ;;
   'terraform version') printf 'Terraform v1.5.7\non linux_amd64\n' ;;
   'terraform -chdir=terraform init '*) ;;
   'terraform -chdir=terraform apply'*) echo 'Apply complete! Resources: 50 added, 0 changed, 0 destroyed.' ;;
-  'terraform -chdir=terraform output -raw management_key') echo projects/my-project/secrets/momento-management-key ;;
+  'terraform -chdir=terraform output -raw management_key')
+    if ! grep -Eq '^ *management_key *= *\{' terraform/terraform.tfvars; then
+      echo 'Error: Output "management_key" not found' >&2
+      exit 1
+    fi
+    echo projects/my-project/secrets/momento-management-key
+    ;;
   'terraform -chdir=terraform output -raw requests_topic') echo projects/my-project/topics/momento-key-rotator-requests ;;
   'terraform -chdir=terraform output -raw function_name') echo momento-key-rotator ;;
   'terraform -chdir=terraform output -json secret_names')
@@ -80,6 +92,8 @@ case $call in
     ;;
   'gcloud secrets versions add '*)
     cat >>"$STUB/versions"
+    # A user's configuration can turn on the log of requests. The variable overrides it.
+    [[ ${CLOUDSDK_CORE_LOG_HTTP-} == false ]] || cat "$STUB/versions" >&2
     echo "Created version [1] of the secret [$4]." >&2
     ;;
   'gcloud pubsub topics publish '*)

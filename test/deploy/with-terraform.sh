@@ -7,7 +7,7 @@ terraform=${DEPLOY_TERRAFORM:-$(command -v terraform)}
 [[ ${1-} == plan ]] || exec "$terraform" "$@"
 
 # No file of the repository contains this text.
-key=eyJ.$RANDOM-$RANDOM-$RANDOM.not-a-real-key
+key=eyJ$RANDOM.$RANDOM-$RANDOM.not-a-real-key
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export STUB=$work/stub PATH=$work/bin:$PATH
@@ -64,3 +64,10 @@ check 'nothing was stored' test ! -e "$STUB/versions"
 check 'the next run continues' deploy
 check 'that run stored the key' grep -qxF "$key" "$STUB/versions"
 check 'that run requested the rotations' count 'topics publish' 2
+
+rm "$STUB"/* terraform.tfvars
+rm -f terraform.tfstate*
+key="{\"apiKey\": \"eyJ\", \"refreshToken\": \"$key\"}"
+check 'without a management key, the first run stores JSON' deploy --refresh
+check 'Secret Manager has the JSON' grep -qxF "$key" "$STUB/versions"
+check 'the JSON is in no file, argument, environment or output' hidden

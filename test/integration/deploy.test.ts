@@ -14,18 +14,19 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 
 const root = resolve(__dirname, '../..');
 const script = readFileSync(join(root, 'deploy.sh'), 'utf8');
 
-const MANAGEMENT_KEY = 'eyJhbGciOiJIUzI1NiJ9.not-a-real-management-key';
+const MANAGEMENT_KEY = 'eyJhbGciOiJIUzI1NiJ9.not-a-real.management-key';
 const CREDENTIAL = JSON.stringify({ apiKey: 'not-a-real-key', refreshToken: 'not-a-real-token' });
 const MINT = ['--role=r-abcdefg', '--yes'];
 const REFRESH = ['--refresh', '--yes'];
 
 const CTRL_C = '\x03';
 const CTRL_D = '\x04';
+const CTRL_Z = '\x1a';
 
 const STUBBED = ['gcloud', 'terraform', 'curl', 'sleep'];
 const SYSTEM = [
@@ -97,7 +98,9 @@ class Clone {
   }
 
   async run(args: readonly string[], input = '', env: Record<string, string> = {}): Promise<Ended> {
-    const child = spawn('bash', [join(this.folder, 'deploy.sh'), ...args], {
+    // The largest core dumps that the system allows.
+    const command = 'ulimit -S -c hard; exec bash "$0" "$@"';
+    const child = spawn('bash', ['-c', command, join(this.folder, 'deploy.sh'), ...args], {
       env: { ...this.environment, ...env },
       // A process group of its own, which the stub can interrupt.
       detached: true,
@@ -111,9 +114,10 @@ class Clone {
     return { code, output };
   }
 
-  /** Runs it in a terminal, and types the input when it asks for a credential. */
+  /** Runs it in a terminal. When it asks for a credential, types the input or sends the signal. */
   async type(args: readonly string[], input: string): Promise<Ended> {
-    const command = `trap : INT; bash ${this.folder}/deploy.sh ${args.join(' ')}; echo "code $?"; stty -a`;
+    const run = `bash -c 'echo "pid $$"; exec bash "$0" "$@"' ${this.folder}/deploy.sh ${args.join(' ')}`;
+    const command = `trap : INT; ${run}; echo "code $?"; stty -a`;
     const child = spawn(found('script'), ['-qec', command, '/dev/null'], {
       env: { ...this.environment, SHELL: PATHS.bash ?? '' },
     });
@@ -123,7 +127,8 @@ class Clone {
       const asked = output.includes('Paste');
       output += text;
       if (!asked && output.includes('Paste')) {
-        child.stdin.write(input);
+        if (input === 'SIGTERM') process.kill(Number(/pid (\d+)/.exec(output)?.[1]), input);
+        else child.stdin.write(input);
         // Bash loses a signal that arrives just before it reads. People press Ctrl-C again.
         if (input.endsWith(CTRL_C))
           interrupting = setInterval(() => child.stdin.write(CTRL_C), 200);
@@ -157,7 +162,7 @@ test('applies, stores the management key and rotates when keys are minted', asyn
   const { code, output } = await clone.run(MINT, MANAGEMENT_KEY);
   expect(output).toMatch(/^ok: gcloud, curl and Terraform 1\.5\.7\nok: logged in as/);
   expect(output).toContain(
-    '\nrotated projects/my-project/secrets/momento-management-key; newest version 2; forced\n\nDone.',
+    "\nrotated projects/my-project/secrets/momento-management-key; newest version 2; forced\nAlerts don't",
   );
   expect(code).toBe(0);
   expect(changes(clone.calls())).toEqual([
@@ -227,6 +232,107 @@ test('uses the project and the location of each secret', async () => {
   );
 });
 
+test('follows the settings when they were edited by hand', async () => {
+  const settings = [
+    '  project_id   = "my-project" # not "other-project"',
+    '  management_key  = { }',
+    '# monitoring = { notification_channels = [] }',
+  ];
+  writeFileSync(clone.settings, settings.map((line) => `${line}\r\n`).join(''));
+  clone.stub('answers', 'get-value project=>third-project');
+  const { code, output } = await clone.run(['--yes'], MANAGEMENT_KEY);
+  expect(output).toContain('ok: project my-project,');
+  expect(output).toContain("Alerts don't notify anybody yet");
+  expect(code).toBe(0);
+  expect(changes(clone.calls())).toContain(ADD_MANAGEMENT_KEY);
+});
+
+test.each(['notification_channels = ["projects/p/notificationChannels/1"]', 'enabled = false'])(
+  "doesn't mention alerts when the settings have %s",
+  async (setting) => {
+    writeFileSync(clone.settings, `project_id = "my-project"\nmonitoring = { ${setting} }\n`);
+    const { code, output } = await clone.run(['--yes'], CREDENTIAL);
+    expect(output).not.toContain('Alerts');
+    expect(code).toBe(0);
+  },
+);
+
+test('finds its folder when CDPATH is set', () => {
+  const elsewhere = mkdtempSync(join(tmpdir(), 'momento-key-rotator-'));
+  const folder = basename(clone.folder);
+  mkdirSync(join(elsewhere, folder));
+  writeFileSync(clone.settings, 'project_id = "saved-project"\n');
+  const { status, stdout } = spawnSync('bash', [`${folder}/deploy.sh`, '--check'], {
+    env: { ...clone.environment, CDPATH: elsewhere },
+    cwd: tmpdir(),
+    encoding: 'utf8',
+  });
+  rmSync(elsewhere, { recursive: true });
+  expect(stdout).toContain('ok: project saved-project,');
+  expect(status).toBe(0);
+});
+
+test.each([
+  ['a trailing newline', `${MANAGEMENT_KEY}\n`],
+  ['spaces and Windows newlines', `  ${MANAGEMENT_KEY}\r\n\r\n`],
+  ['JSON', JSON.stringify({ apiKey: MANAGEMENT_KEY, validUntil: 1 }, null, 2)],
+])('stores a management key unchanged when it is pasted with %s', async (_name, input) => {
+  expect((await clone.run(MINT, input)).code).toBe(0);
+  expect(clone.read('versions')).toBe(input);
+});
+
+test.each([
+  ['in quotes', `"${MANAGEMENT_KEY}"`],
+  ['in typographic quotes', `“${MANAGEMENT_KEY}”`],
+  ['of version 1', Buffer.from('{"endpoint":"e","api_key":"k"}').toString('base64')],
+  ['twice', `${MANAGEMENT_KEY}\n${MANAGEMENT_KEY}`],
+  ['in part', MANAGEMENT_KEY.slice(0, 25)],
+])('stores nothing when a management key is pasted %s', async (_name, input) => {
+  const { code, output } = await clone.run(MINT, input);
+  expect(output).toContain("The input isn't a v2 management key. Nothing was stored.");
+  expect(code).toBe(24);
+  expect(clone.read('versions')).toBe('');
+});
+
+test('rotates nothing again when the log has only later runs', async () => {
+  const outcome = 'not_due||not_due momento-api-key; newest version 3';
+  clone.stub('answers', `jsonPayload.version!="1"=>${outcome}`);
+  const { code, output } = await clone.run(REFRESH, CREDENTIAL);
+  expect(output).toContain('\nnot_due momento-api-key; newest version 3\n');
+  expect(code).toBe(0);
+  expect(changes(clone.calls())).not.toContain(PUBLISH);
+});
+
+test.each(['rotated', 'already_rotated', 'superseded'])(
+  'ends when a run is %s',
+  async (outcome) => {
+    clone.stub('answers', `messageId=>${outcome}||${outcome} momento-api-key; newest version 2`);
+    const { code, output } = await clone.run(REFRESH, CREDENTIAL);
+    expect(output).toContain(`\n${outcome} momento-api-key; newest version 2\n`);
+    expect(code).toBe(0);
+  },
+);
+
+test.each([
+  ['a service account', 'get-value account', 'deploy@p.iam.gserviceaccount.com', 'serviceAccount:'],
+  [
+    'impersonation',
+    'impersonate_service_account',
+    'd@p.iam.gserviceaccount.com',
+    'serviceAccount:',
+  ],
+  ['a federated identity', 'get-value account', 'principal://iam.googleapis.com/subject/s', ''],
+])(
+  'names the member that needs roles when gcloud uses %s',
+  async (_name, call, account, prefix) => {
+    clone.stub('answers', `${call}=>${account}`, 'curl=>{}');
+    const { code, output } = await clone.run(['--check']);
+    expect(output).toContain(`ok: logged in as ${account}\n`);
+    expect(output).toContain(` --member=${prefix}${account} --role=roles/storage.admin `);
+    expect(code).toBe(17);
+  },
+);
+
 test('changes nothing when it only checks', async () => {
   const { code, output } = await clone.run(['--check']);
   expect(output).toContain('\nAll checks passed. Nothing was changed.\n');
@@ -238,8 +344,9 @@ test('changes nothing when it only checks', async () => {
 test('continues with a note when Google refuses to show settings', async () => {
   clone.stub('fail', 'billing projects describe', 'org-policies describe', 'curl');
   const { code, output } = await clone.run(['--check']);
-  expect(output).toContain('ok: billing enabled: unknown\n');
-  expect(output).toContain('note: the permissions of operator@example.com are unknown\n');
+  expect(output).toContain('ok: project my-project, billing enabled: unknown\n');
+  expect(output).toContain("note: unknown permissions of 'gcloud auth'\n");
+  expect(output).toContain("note: unknown permissions of 'gcloud auth application-default'\n");
   expect(output).toContain(
     'note: the organisation policy gcp.resourceLocations might limit region: unknown\n',
   );
@@ -267,6 +374,31 @@ test('prints what the tutorial shows', async () => {
   expect(ours).toHaveLength(4);
   const printed = checked.output + output;
   for (const line of ours.flatMap((text) => text.split('\n'))) expect(printed).toContain(line);
+});
+
+/** Cloud Shell's panel doesn't show relative links. */
+test('opens pages and names headings that are there in the tutorial', () => {
+  const tutorial = readFileSync(join(root, 'docs/cloud-shell.md'), 'utf8');
+  expect(tutorial).not.toMatch(/\]\((?!https:)/);
+  const opened = [
+    ...tutorial.matchAll(/(?:section "(.*?)" of\s+)?<[\w-]+ filePath="(.*?)">(.*?)</g),
+  ];
+  expect(opened.length).toBeGreaterThan(5);
+  for (const [, heading, path = '', text] of opened) {
+    expect(text).toBe(path);
+    if (path === 'terraform/terraform.tfvars') continue; // the first run creates it
+    const page = readFileSync(join(root, path), 'utf8');
+    if (heading !== undefined) expect(page).toContain(`\n## ${heading}\n`);
+  }
+});
+
+test('configures the bucket for the state as Terraform requires in the tutorial', () => {
+  const tutorial = readFileSync(join(root, 'docs/cloud-shell.md'), 'utf8');
+  const [line = ''] = /^ *printf .*backend\.tf/m.exec(tutorial) ?? [];
+  spawnSync('bash', ['-c', `bucket=b; ${line}`], { cwd: clone.folder });
+  expect(readFileSync(join(clone.folder, 'terraform/backend.tf'), 'utf8')).toBe(
+    'terraform {\n  backend "gcs" {\n    bucket = "b"\n  }\n}\n',
+  );
 });
 
 test('names pages and headings that are there', () => {
@@ -321,6 +453,10 @@ const FAULTS: Record<string, Fault> = {
     ...{ args: ['--role=a"b'], code: 2, message: 'An option has an invalid character.' },
     action: './deploy.sh --help',
   },
+  'the role was copied from the tutorial': {
+    ...{ args: ['--role=ROLE_ID'], code: 2, message: "ROLE_ID isn't the id of a role." },
+    action: 'Replace it by an id such as r-abcdefg.',
+  },
   'both ways are chosen': {
     ...{
       args: ['--role=a', '--refresh'],
@@ -347,21 +483,19 @@ const FAULTS: Record<string, Fault> = {
     message: 'Terraform (unknown version) is older than 1.5.7.',
     action: 'Update: https://developer.hashicorp.com/terraform/install',
   },
+  'Terraform fails': {
+    ...{ fail: 'terraform version', code: 11 },
+    message: 'Terraform (unknown version) is older than 1.5.7.',
+    action: 'Update: https://developer.hashicorp.com/terraform/install',
+  },
   'gcloud has no login': {
-    ...{
-      answers: 'get-value account=>',
-      code: 12,
-      message: "gcloud isn't logged in, or its login",
-    },
+    ...{ fail: 'gcloud auth print-access-token', code: 12 },
+    message: "'gcloud auth' has no login, or it has expired.",
     action: 'Run: gcloud auth login',
   },
-  'the login has expired': {
-    ...{ fail: 'gcloud auth print-access-token', code: 12, message: 'or its login has expired.' },
-    action: 'Run: gcloud auth login',
-  },
-  'Terraform has no credentials': {
-    ...{ fail: 'gcloud auth application-default', code: 13 },
-    message: 'Terraform has no credentials for Google Cloud.',
+  'Terraform has no login': {
+    ...{ fail: 'gcloud auth application-default', code: 12 },
+    message: "'gcloud auth application-default' has no login, or it has expired.",
     action: 'Run: gcloud auth application-default login',
   },
   'no project is selected': {
@@ -370,12 +504,18 @@ const FAULTS: Record<string, Fault> = {
   },
   "the project can't be read": {
     ...{ fail: 'gcloud projects describe', code: 15 },
-    message: "Project my-project doesn't exist, or operator@example.com can't read it.",
+    message: "my-project isn't an active project that operator@example.com can read, or its id",
     action: 'Run: gcloud projects list',
   },
   'the project was deleted': {
     ...{ answers: 'gcloud projects describe=>my-project DELETE_REQUESTED', code: 15 },
-    message: "my-project isn't the id of an active project.",
+    message: "my-project isn't an active project that operator@example.com can read, or its id",
+    action: 'Run: gcloud projects list',
+  },
+  'the id of the project has a domain': {
+    ...{ answers: 'get-value project=>example.com:my-project', code: 15 },
+    message:
+      "example.com:my-project isn't an active project that operator@example.com can read, or its id has a domain.",
     action: 'Run: gcloud projects list',
   },
   'billing is disabled': {
@@ -385,18 +525,24 @@ const FAULTS: Record<string, Fault> = {
   },
   'a role is missing': {
     ...{ answers: 'curl=>{"permissions": ["run.services.setIamPolicy"]}', code: 17 },
-    message: 'operator@example.com lacks roles in my-project.',
+    message: "The account of 'gcloud auth login' lacks roles in my-project.",
     action:
       'gcloud projects add-iam-policy-binding my-project --member=user:operator@example.com --role=roles/storage.admin --condition=None',
+  },
+  "Terraform's account lacks roles": {
+    ...{ answers: 'as terraform-token=>{}', code: 17 },
+    message: "The account of 'gcloud auth application-default login' lacks roles in my-project.",
+    action: '\nLog in as another account, or ask an administrator to run:\n',
   },
   'an organisation policy forbids service accounts': {
     ...{ answers: 'iam.disableServiceAccountCreation=>True', code: 18 },
     message: 'The organisation policy iam.disableServiceAccountCreation is enforced in my-project.',
-    action: 'Set service_accounts in terraform/terraform.tfvars: terraform/README.md#requirements',
+    action:
+      'Set service_accounts in terraform/terraform.tfvars, which the first run creates: terraform/README.md#requirements',
   },
   'no way is chosen': {
-    ...{ args: ['--yes'], code: 19, message: "The way to renew keys isn't chosen." },
-    action: 'Add --role=ROLE_ID, or --refresh: docs/management-key.md',
+    ...{ args: ['--yes'], code: 19, message: '--role=ROLE_ID or --refresh is missing.' },
+    action: 'Choose one: docs/management-key.md',
   },
   'the folder belongs to another project': {
     ...{ before: save('project_id = "other-project"\n'), args: ['--project=my-project', '--yes'] },
@@ -422,14 +568,14 @@ const FAULTS: Record<string, Fault> = {
   },
   "an output can't be read": {
     ...{ fail: 'output -raw requests_topic', code: 22 },
-    message: "Terraform's output requests_topic can't be read.",
+    message: "Terraform's outputs can't be read.",
     action: './deploy.sh again.',
   },
   "the secret can't be read": {
-    ...{ fail: 'versions access 1', code: 23 },
+    ...{ answers: 'versions access 1=>!1 PERMISSION_DENIED: Permission denied.', code: 23 },
     message:
-      "It isn't known whether projects/my-project/secrets/momento-management-key has a version",
-    action: 'Run: gcloud secrets versions list momento-management-key --project=my-project',
+      "It isn't known whether projects/my-project/secrets/momento-management-key has a version, so nothing was stored. ERROR: PERMISSION_DENIED",
+    action: './deploy.sh again.',
   },
   "the input isn't a management key": {
     ...{
@@ -437,16 +583,16 @@ const FAULTS: Record<string, Fault> = {
       code: 24,
       message: "The input isn't a v2 management key. Nothing was stored.",
     },
-    action: 'Run ./deploy.sh again.',
+    action: './deploy.sh again.',
   },
   'the input has no refresh token': {
     ...{ args: REFRESH, input: '{"apiKey": "eyJ"}', code: 24 },
     message: "The input isn't JSON with a key and its refresh token. Nothing was stored.",
-    action: 'Run ./deploy.sh again.',
+    action: './deploy.sh again.',
   },
   'Secret Manager refuses the credential': {
     ...{ fail: 'versions add', code: 25 },
-    message: "The credential wasn't stored in projects/my-project/secrets/momento-management-key.",
+    message: 'Storing the credential in projects/my-project/secrets/momento-management-key failed.',
     action: './deploy.sh again.',
   },
   "the log can't be read": {
@@ -457,7 +603,8 @@ const FAULTS: Record<string, Fault> = {
     ...{
       fail: 'topics publish',
       code: 27,
-      message: "The request wasn't published to projects/my-project",
+      message:
+        "The request wasn't published to projects/my-project/topics/momento-key-rotator-requests.",
     },
     action: './deploy.sh again.',
   },
@@ -468,6 +615,14 @@ const FAULTS: Record<string, Fault> = {
     ...{ code: 28, message: 'failed projects/my-project/secrets/s; MINT_REFUSED: a | b.' },
     action: './deploy.sh again.',
   },
+  'the cleanup after the rotation fails': {
+    ...{
+      answers: 'messageId=>incomplete|False|incomplete projects/my-project/secrets/s',
+      code: 28,
+    },
+    message: 'deploy.sh: incomplete projects/my-project/secrets/s\n',
+    action: './deploy.sh again.',
+  },
   'the request is refused': {
     ...{ answers: 'messageId=>|False|REQUEST_INVALID: the request is invalid.', code: 28 },
     message: 'REQUEST_INVALID: the request is invalid.',
@@ -476,7 +631,7 @@ const FAULTS: Record<string, Fault> = {
   'no attempt succeeds in time': {
     ...{ answers: 'messageId=>failed|True|MOMENTO_UNREACHABLE: it is down.', code: 29 },
     message:
-      "projects/my-project/secrets/momento-api-key wasn't rotated in 15 minutes. MOMENTO_UNREACHABLE: it is down.",
+      "The rotation of projects/my-project/secrets/momento-api-key didn't succeed in 15 minutes. MOMENTO_UNREACHABLE: it is down.",
     action: 'Follow docs/operate/runbook.md#no-run-happens.',
   },
 };
@@ -511,15 +666,22 @@ test.each(Object.entries(FAULTS))('stops when %s', async (_name, fault) => {
   expect(clone.read('versions')).toBe(allowed > 2 && fail !== 'versions add' ? input : '');
 });
 
-test('has a tested message for every exit code', () => {
-  const codes = [...script.matchAll(/\bfail (\d+) /g)].map(([, code]) => Number(code));
-  const tested = Object.values(FAULTS).map(({ code }) => code);
-  expect([...new Set(tested)].toSorted()).toEqual([...new Set(codes)].toSorted());
+test('has a tested message for every failure', () => {
+  const failures = [...script.matchAll(/\bfail (\d+) (["'])(.*?)(?<!\\)\2/gs)];
+  expect(failures).toHaveLength(script.match(/\bfail \d/g)?.length ?? 0);
+  const untested = failures.filter(([, code, , problem = '']) => {
+    const texts = problem.split(/\$\{.*?\}|\$\w+|\\"/);
+    return !Object.values(FAULTS).some(
+      (fault) => fault.code === Number(code) && texts.every((text) => fault.message.includes(text)),
+    );
+  });
+  expect(untested.map(([text]) => text)).toEqual([]);
 });
 
-test('gives the credential only to Secret Manager when the environment exports and traces everything', async () => {
+test('gives the credential only to Secret Manager when the environment exports, traces and logs everything', async () => {
   const { code, output } = await clone.run(MINT, MANAGEMENT_KEY, {
     SHELLOPTS: 'allexport:xtrace',
+    CLOUDSDK_CORE_LOG_HTTP: 'true',
     // An exported variable stays exported when a script assigns it.
     credential: 'exported',
   });
@@ -528,6 +690,8 @@ test('gives the credential only to Secret Manager when the environment exports a
   // The stub records every call's arguments and environment in files.
   expect(clone.read('calls')).toContain('versions add');
   expect(clone.read('environment')).toContain('STUB=');
+  expect(clone.read('environment').match(/core dumps: .*/g)).toContain('core dumps: 0');
+  expect(clone.read('environment')).not.toMatch(/core dumps: [^0]/);
   expect(exposed(output)).toEqual([]);
 });
 
@@ -567,6 +731,20 @@ inTerminal('in a terminal', () => {
     expect(clone.read('versions')).toBe(credential);
     // The operator confirms the plan.
     expect(changes(clone.calls())).toContain('terraform apply');
+  });
+
+  test('shows what is typed again when SIGTERM ends it at the question', async () => {
+    const { code, output } = await clone.type(MINT, 'SIGTERM');
+    expect(code).toBe(143);
+    expect(output).toMatch(/ icanon .* echo /s);
+    expect(clone.read('versions')).toBe('');
+  });
+
+  test("doesn't stop at the question when Ctrl-Z is pressed, because the shell would show the input", async () => {
+    const { code, output } = await clone.type(MINT, `${CTRL_Z}${MANAGEMENT_KEY}${CTRL_D}`);
+    expect(code).toBe(24);
+    expect(output).toMatch(/ susp = \^Z;/);
+    expect(clone.read('versions')).toBe('');
   });
 
   test('shows what is typed again when it was interrupted at the question', async () => {

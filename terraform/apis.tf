@@ -43,10 +43,8 @@ resource "time_sleep" "grants" {
 
   triggers = merge(
     { for role, grant in google_project_iam_member.build : role => grant.id },
-    { for topic, grant in google_pubsub_topic_iam_member.secret_manager : topic => grant.id },
-    {
-      source      = google_storage_bucket_iam_member.build_source.id
-      source_copy = google_project_iam_member.build_source_copy.id
-    },
+    { for key, grant in google_pubsub_topic_iam_member.secret_manager : "topics/${key}" => grant.id },
+    { for index, grant in google_project_iam_member.build_source_copy : "source_copy" => grant.id },
+    { source = google_storage_bucket_iam_member.build_source.id },
   )
 }

@@ -1,6 +1,7 @@
 locals {
-  # Single flight works within one process, so a second call must reach the instance that handles the first call. So there
-  # is one instance, with room for all jobs, an operator request and a status call. Cloud Run allows 1000 calls at once.
+  # Single flight works within one process, so a second call must reach the instance that handles the first call. So
+  # there is one instance, with room for all jobs, an operator request and a status call. Cloud Run allows 1000 calls at
+  # once.
   max_instances = 1
   concurrency   = max(16, min(1000, 2 * length(local.jobs)))
 
@@ -54,8 +55,8 @@ resource "google_cloudfunctions2_function" "rotator" {
     service_account = "projects/${var.project_id}/serviceAccounts/${local.accounts.build}"
     worker_pool     = var.function.build_worker_pool
 
-    # After a failed build, Terraform's state contains the new object, but the provider reads the variables of the last good
-    # build. So the next plan shows another hash, and the next apply builds again.
+    # After a failed build, Terraform's state contains the new object, but the provider reads the variables of the last
+    # good build. So the next plan shows another hash, and the next apply builds again.
     environment_variables = { SOURCE_SHA256 = local.source_sha256 }
 
     source {
@@ -106,77 +107,5 @@ resource "google_cloudfunctions2_function" "rotator" {
     )
   }
 
-  lifecycle {
-    precondition {
-      condition = var.management_key != null || (
-        !var.rotation.revoke &&
-        alltrue([for secret in values(var.secrets) : secret.role == null && secret.lifetime == null])
-      )
-      error_message = "role, lifetime and revoke need a management_key. Set management_key."
-    }
-
-    precondition {
-      condition     = !var.rotation.revoke || var.rotation.verify
-      error_message = "revoke needs verify. An old key is revoked only after the new one was verified."
-    }
-
-    precondition {
-      condition     = !var.rotation.revoke || local.seconds[local.grace_period] >= 3600
-      error_message = "rotation.grace_period must be at least \"1h\" with revoke. Applications must read the new key."
-    }
-
-    precondition {
-      condition = (
-        local.destroy_after == null ? true : local.seconds[local.destroy_after] >= local.seconds[local.grace_period]
-      )
-      error_message = "rotation.destroy_after must not be shorter than the grace period, ${local.grace_period}."
-    }
-
-    precondition {
-      condition     = length(distinct(values(local.secret_names))) == length(var.secrets)
-      error_message = "Two entries of secrets name the same secret. Remove one entry."
-    }
-
-    precondition {
-      condition     = length(local.secrets_setting) <= 32768
-      error_message = "The names of the secrets exceed 32 KiB, Google's limit for a variable. Make a second deployment."
-    }
-
-    precondition {
-      condition = length(local.due_at_once) == 0
-      error_message = join(" ", [
-        "A lifetime must be longer than renew_before, ${var.rotation.renew_before}. Otherwise every run rotates.",
-        "Shorten renew_before, or set it to \"always\" if that is intended.",
-        "Affected: ${join(", ", local.due_at_once)}.",
-      ])
-    }
-
-    precondition {
-      condition = length(local.expired_before_run) == 0
-      error_message = join(" ", [
-        "A key must not expire before the run that renews it.",
-        "Lengthen the lifetime, let renew_before begin earlier, or run more often.",
-        "Affected: ${join(", ", local.expired_before_run)}.",
-      ])
-    }
-
-    precondition {
-      condition = length(local.expired_in_grace) == 0
-      error_message = join(" ", [
-        "A superseded key must outlive its grace period, ${local.grace_period}. Applications might still use it.",
-        "Shorten grace_period, lengthen the lifetime, or let renew_before begin earlier.",
-        "Affected: ${join(", ", local.expired_in_grace)}.",
-      ])
-    }
-
-    precondition {
-      condition = (
-        local.renewal_minimum == null || local.renewal_share > 0 ? true :
-        var.monitoring.expiry_days * 86400 < local.seconds[local.renewal_minimum]
-      )
-      error_message = "monitoring.expiry_days must be less than renew_before. Otherwise the alert opens before the renewal is due."
-    }
-  }
-
-  depends_on = [time_sleep.grants]
+  depends_on = [terraform_data.preconditions, time_sleep.grants]
 }

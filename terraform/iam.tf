@@ -8,7 +8,11 @@ locals {
   }
   accounts = {
     for duty, account in local.account_duties :
-    duty => var.service_accounts[duty] != null ? var.service_accounts[duty] : google_service_account.created[duty].email
+    duty => (
+      var.service_accounts[duty] != null
+      ? var.service_accounts[duty].email
+      : google_service_account.created[duty].email
+    )
   }
   members = { for duty, email in local.accounts : duty => "serviceAccount:${email}" }
 }
@@ -48,11 +52,17 @@ locals {
   runtime_secrets = merge(
     {
       for key, name in local.secret_names :
-      key => { name = name, is_created = contains(keys(local.created_secrets), key), permissions = local.permissions }
+      key => {
+        name        = name
+        location    = one(flatten([regexall("/locations/([^/]+)/", key), var.secrets[key].location[*]]))
+        is_created  = contains(keys(local.created_secrets), key)
+        permissions = local.permissions
+      }
     },
     {
       for key in local.unrotated_management_key : key.secret => {
         name        = key.name
+        location    = one(flatten(regexall("/locations/([^/]+)/", key.secret)))
         is_created  = contains(keys(local.created_secrets), key.secret)
         permissions = local.management_key_permissions
       }
@@ -61,40 +71,40 @@ locals {
 
   runtime_grants = merge([
     for key, secret in local.runtime_secrets : {
-      for role in distinct(values(secret.permissions)) : "${key}/${trimprefix(role, "roles/secretmanager.")}" => {
+      for role in distinct(values(secret.permissions)) : "${key}/${basename(role)}" => {
         project    = split("/", secret.name)[1]
-        location   = try(regex("/locations/([^/]+)/", secret.name)[0], null)
+        location   = secret.location
         secret     = basename(secret.name)
         is_created = secret.is_created
         role       = role
       }
     }
   ]...)
+
+  # Grants refer to this map and not to the secrets. With 500 secrets, a direct reference makes a plan twice as long.
+  created_ids = merge(
+    { for id, secret in google_secret_manager_secret.created : id => secret.secret_id },
+    { for id, secret in google_secret_manager_regional_secret.created : id => secret.secret_id },
+  )
 }
 
 resource "google_secret_manager_secret_iam_member" "runtime" {
   for_each = { for key, grant in local.runtime_grants : key => grant if grant.location == null }
 
-  project = each.value.project
-  role    = each.value.role
-  member  = local.members.runtime
-  secret_id = (
-    each.value.is_created ? google_secret_manager_secret.created[each.value.secret].secret_id : each.value.secret
-  )
+  project   = each.value.project
+  role      = each.value.role
+  member    = local.members.runtime
+  secret_id = each.value.is_created ? local.created_ids[each.value.secret] : each.value.secret
 }
 
 resource "google_secret_manager_regional_secret_iam_member" "runtime" {
   for_each = { for key, grant in local.runtime_grants : key => grant if grant.location != null }
 
-  project  = each.value.project
-  location = each.value.location
-  role     = each.value.role
-  member   = local.members.runtime
-  secret_id = (
-    each.value.is_created
-    ? google_secret_manager_regional_secret.created[each.value.secret].secret_id
-    : each.value.secret
-  )
+  project   = each.value.project
+  location  = each.value.location
+  role      = each.value.role
+  member    = local.members.runtime
+  secret_id = each.value.is_created ? local.created_ids[each.value.secret] : each.value.secret
 }
 
 # ---- Cloud Scheduler and Pub/Sub: exactly this function ----
@@ -109,10 +119,20 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
 
 # ---- the build ----
 
+locals {
+  # An account that you bring has the project's roles already, so the module needs no right to grant them.
+  creates_build_account = var.service_accounts.build == null
+
+  build_roles = {
+    for role in ["roles/artifactregistry.writer", "roles/logging.logWriter"] :
+    basename(role) => role if local.creates_build_account
+  }
+}
+
 # Logs have no narrower scope than the project. Google creates the repository gcf-artifacts with the first function of a
 # region, so it might not exist yet, and Artifact Registry has no IAM conditions on names.
 resource "google_project_iam_member" "build" {
-  for_each = toset(["roles/artifactregistry.writer", "roles/logging.logWriter"])
+  for_each = local.build_roles
 
   project = var.project_id
   role    = each.value
@@ -124,6 +144,8 @@ resource "google_project_iam_member" "build" {
 # Cloud Functions copies the source to its own bucket gcf-v2-sources-PROJECT_NUMBER-REGION, which it creates with the
 # first function. The condition limits the role to these buckets.
 resource "google_project_iam_member" "build_source_copy" {
+  count = local.creates_build_account ? 1 : 0
+
   project = var.project_id
   role    = "roles/storage.objectViewer"
   member  = local.members.build

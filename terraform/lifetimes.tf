@@ -16,9 +16,9 @@ locals {
   renewal_share   = try(tonumber(regex("([0-9]+)%", var.rotation.renew_before)[0]) / 100, 0)
   renewal_minimum = try(regex("[0-9]+[smhd]$", var.rotation.renew_before), null)
 
-  # An old key that was stored again looks new. Half of its remaining life can be less than the time between two runs. So if
-  # renew_before is only a share, keys of unknown lifetime get a minimum. The minimum is twice the longest time between two
-  # runs, at most two weeks, and at most the share of any known lifetime.
+  # An old key that was stored again looks new. Half of its remaining life can be less than the time between two runs.
+  # So if renew_before is only a share, keys of unknown lifetime get a minimum. The minimum is twice the longest time
+  # between two runs, at most two weeks, and at most the share of any known lifetime.
   derived_minimum_hours = floor(min(concat(
     [2 * 7 * 24],
     [2 * max(0, [for key, secret in var.secrets : local.longest_gaps[key] if secret.lifetime == null]...)],
@@ -51,15 +51,16 @@ locals {
     )
   }
 
-  # The longest time between two runs, in hours. For a schedule that isn't simple, this assumes an hour if the schedule's
-  # hour field begins with *, otherwise a day.
+  # The longest time between two runs, in hours. For a schedule that isn't simple, this assumes an hour if the
+  # schedule's hour field begins with *, otherwise a day.
   longest_gaps = {
     for key, cron in local.crons : key => (
       local.run_gaps[key] > 0 ? local.run_gaps[key] / 3600 : can(regex("^[^ ]+ +\\*( |/)", cron)) ? 1 : 24
     )
   }
 
-  # Seconds that remain of a key's life when its renewal is due. If every run rotates, the renewal is due at the next run.
+  # Seconds that remain of a key's life when its renewal is due. If every run rotates, the renewal is due at the next
+  # run.
   left_when_due = {
     for key, secret in var.secrets : key => (
       local.every_run
@@ -70,14 +71,6 @@ locals {
       )
     ) if secret.lifetime != null
   }
-
-  due_at_once = [
-    for key, left in local.left_when_due : key if !local.every_run && left >= local.seconds[var.secrets[key].lifetime]
-  ]
-  expired_before_run = [
-    for key, left in local.left_when_due : key if left <= (local.every_run ? 0 : local.run_gaps[key])
-  ]
-  expired_in_grace = [for key, left in local.left_when_due : key if local.seconds[local.grace_period] > left]
 
   # Both alerts open before a key expires, and never for a key that isn't due. So short-lived keys have fewer days. For
   # expiry these are half of the time that remains when the key is due, for no_rotation the whole days of that time.

@@ -90,11 +90,15 @@ output "management_key" {
 output "function_name" {
   description = "Name of the function and of its Cloud Run service."
   value       = google_cloudfunctions2_function.rotator.name
+
+  depends_on = [google_cloud_run_v2_service_iam_member.invoker]
 }
 
 output "function_uri" {
   description = "Address of the function, and the audience of its callers' tokens."
   value       = google_cloudfunctions2_function.rotator.service_config[0].uri
+
+  depends_on = [google_cloud_run_v2_service_iam_member.invoker]
 }
 
 output "requests_topic" {
@@ -102,7 +106,7 @@ output "requests_topic" {
   value       = local.requests_topic
 
   # Pub/Sub drops a message that is published before the subscription exists.
-  depends_on = [google_pubsub_subscription.requests]
+  depends_on = [google_pubsub_subscription.requests, google_pubsub_topic_iam_member.publishers]
 }
 
 output "service_accounts" {
@@ -134,4 +138,9 @@ output "source_object" {
 output "dashboard" {
   description = "Id of the dashboard. null without one."
   value       = one(module.monitoring[*].dashboard)
+}
+
+output "metrics" {
+  description = "Types of the log-based metrics, for alerts of your own. null without monitoring."
+  value       = one(module.monitoring[*].metrics)
 }

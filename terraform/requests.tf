@@ -5,14 +5,13 @@ locals {
   requests_topic = "projects/${var.project_id}/topics/${var.name}-requests"
 
   secret_topics = {
-    for id, secret in local.created_secrets : id => distinct(concat(
-      secret.topics, secret.rotation_period == null ? [] : [local.requests_topic]
-    ))
+    for id, secret in local.created_secrets :
+    id => merge(secret.topics, secret.rotation_period == null ? {} : { requests = local.requests_topic })
   }
-  notified_topics = toset(flatten(values(local.secret_topics)))
+  notified_topics = merge(values(local.secret_topics)...)
 
-  # The project's id, as a value that depends on the wait for the APIs. With depends_on instead, a change of the wait would
-  # defer the data source to the apply. Then Terraform would plan to replace the service agents' grants.
+  # The project's id, as a value that depends on the wait for the APIs. With depends_on instead, a change of the wait
+  # would defer the data source to the apply. Then Terraform would plan to replace the service agents' grants.
   usable_project_id = (
     var.enable_apis
     ? split("/", time_sleep.apis[0].triggers["cloudresourcemanager.googleapis.com"])[0]
@@ -22,7 +21,8 @@ locals {
   needs_project_number = length(local.notified_topics) > 0 || var.dead_letter_topic != null
   service_agents = {
     for service in ["secretmanager", "pubsub"] : service => join("", [
-      "serviceAccount:service-${one(data.google_project.this[*].number)}", "@gcp-sa-${service}.iam.gserviceaccount.com",
+      "serviceAccount:service-${one(data.google_project.this[*].number)}",
+      "@gcp-sa-${service}.iam.gserviceaccount.com",
     ]) if local.needs_project_number
   }
 }
@@ -47,8 +47,8 @@ resource "google_pubsub_subscription" "requests" {
   topic   = google_pubsub_topic.requests.id
   labels  = var.labels
 
-  # Secret Manager also sends an event for each version that the function adds. The filter drops these events, so they don't
-  # start an instance.
+  # Secret Manager also sends an event for each version that the function adds. The filter drops these events, so they
+  # don't start an instance.
   filter = "NOT attributes:eventType OR attributes.eventType = \"SECRET_ROTATE\""
 
   # Longer than the function's timeout. Otherwise Pub/Sub repeats a request that is still running.
@@ -77,7 +77,7 @@ resource "google_pubsub_subscription" "requests" {
     for_each = var.dead_letter_topic[*]
 
     content {
-      dead_letter_topic     = dead_letter_policy.value
+      dead_letter_topic     = dead_letter_policy.value.id
       max_delivery_attempts = 100
     }
   }
@@ -98,25 +98,23 @@ resource "google_pubsub_topic_iam_member" "publishers" {
 resource "google_pubsub_topic_iam_member" "secret_manager" {
   for_each = local.notified_topics
 
-  project = split("/", each.value)[1]
-  topic   = basename(each.value)
-  role    = "roles/pubsub.publisher"
-  member  = local.service_agents.secretmanager
+  topic  = each.value
+  role   = "roles/pubsub.publisher"
+  member = local.service_agents.secretmanager
 
   depends_on = [google_pubsub_topic.requests]
 }
 
 resource "google_pubsub_topic_iam_member" "dead_letters" {
-  for_each = toset(var.dead_letter_topic[*])
+  count = var.dead_letter_topic == null ? 0 : 1
 
-  project = split("/", each.value)[1]
-  topic   = basename(each.value)
-  role    = "roles/pubsub.publisher"
-  member  = local.service_agents.pubsub
+  topic  = var.dead_letter_topic.id
+  role   = "roles/pubsub.publisher"
+  member = local.service_agents.pubsub
 }
 
 resource "google_pubsub_subscription_iam_member" "dead_letters" {
-  for_each = toset(var.dead_letter_topic[*])
+  count = var.dead_letter_topic == null ? 0 : 1
 
   project      = var.project_id
   subscription = google_pubsub_subscription.requests.name

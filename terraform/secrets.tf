@@ -25,7 +25,8 @@ locals {
     })
   ])
   unrotated_management_key = [
-    for key in local.management_key[*] : key if !contains(values(local.secret_names), key.name)
+    for key in local.management_key[*] : key
+    if !contains(startswith(key.secret, "projects/") ? values(local.secret_names) : keys(var.secrets), key.secret)
   ]
 
   created_secrets = merge(
@@ -36,7 +37,7 @@ locals {
         replicas            = {}
         kms_key             = null
         labels              = {}
-        topics              = []
+        topics              = {}
         rotation_period     = null
         version_destroy_ttl = null
         deletion_protection = key.deletion_protection
@@ -58,8 +59,12 @@ locals {
   }
 }
 
-# Secrets depend on everything that could exist without them, so that Terraform deletes them first. If the provider
-# refuses to delete a protected secret, only the grants on that secret are lost, and the next apply restores them.
+# Terraform deletes secrets before everything that could exist without them. If the provider refuses to delete a
+# protected secret, only grants on secrets are lost, and the next apply restores them.
+resource "terraform_data" "before_secrets" {
+  depends_on = [google_cloud_scheduler_job.rotation, google_pubsub_subscription.requests, module.monitoring]
+}
+
 resource "google_secret_manager_secret" "created" {
   for_each = { for id, secret in local.created_secrets : id => secret if secret.location == null }
 
@@ -129,7 +134,7 @@ resource "google_secret_manager_secret" "created" {
     ignore_changes = [rotation[0].next_rotation_time]
   }
 
-  depends_on = [google_cloud_scheduler_job.rotation, google_pubsub_subscription.requests, module.monitoring]
+  depends_on = [terraform_data.before_secrets]
 }
 
 resource "google_secret_manager_regional_secret" "created" {
@@ -172,5 +177,5 @@ resource "google_secret_manager_regional_secret" "created" {
     ignore_changes = [rotation[0].next_rotation_time]
   }
 
-  depends_on = [google_cloud_scheduler_job.rotation, google_pubsub_subscription.requests, module.monitoring]
+  depends_on = [terraform_data.before_secrets]
 }

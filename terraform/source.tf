@@ -14,8 +14,9 @@ locals {
   source_files   = sort(flatten([for pattern in local.source_patterns : tolist(fileset(local.repository, pattern))]))
   source_folders = distinct([for file in local.source_files : split("/", file)[0] if strcontains(file, "/")])
 
-  # The archive provider's `source` blocks would put every file's content into the state. So the provider gets the folder and
-  # a list of excludes: all other folders of the repository, and the files that the build doesn't need in uploaded folders.
+  # The archive provider's `source` blocks would put every file's content into the state. So the provider gets the
+  # folder and a list of excludes: all other folders of the repository, and the files that the build doesn't need in
+  # uploaded folders.
   repository_folders = distinct([
     for file in setunion(fileset(local.repository, "*/*"), fileset(local.repository, "*/*/*")) : split("/", file)[0]
   ])

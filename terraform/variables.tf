@@ -19,7 +19,7 @@ variable "region" {
 }
 
 variable "name" {
-  description = "Prefix of all names. Two deployments in one project need different prefixes."
+  description = "Prefix of all names except those of secrets. Two deployments in one project need different prefixes."
   type        = string
   default     = "momento-key-rotator"
   nullable    = false
@@ -45,7 +45,7 @@ variable "enable_apis" {
 }
 
 variable "wait_for_propagation" {
-  description = "Seconds to wait until new grants have propagated. After enabling APIs, Terraform waits a third of the time."
+  description = "Seconds that Terraform waits after new grants, and a third of it after enabling APIs."
   type        = number
   default     = 180
   nullable    = false
@@ -66,17 +66,17 @@ variable "secrets" {
     replicas = optional(map(object({ # regions of a global secret
       kms_key = optional(string)     # CMEK of this replica
     })), {})
-    kms_key             = optional(string)           # CMEK of automatic replication or of a region
-    labels              = optional(map(string), {})  # added to the common labels
-    version_destroy_ttl = optional(string)           # how long destroyed versions can be restored
-    deletion_protection = optional(bool, true)       # the provider refuses to delete the secret
-    topics              = optional(list(string), []) # full names of topics for notifications
-    rotation_period     = optional(string)           # Secret Manager's own rotation schedule, such as 30d
-    role                = optional(string)           # id of the role of minted keys; default: the current key's
-    lifetime            = optional(string)           # lifetime of minted keys, such as 30d; default: the current key's
-    payload             = optional(string, "json")   # format of a first key, json or key
-    schedule            = optional(string)           # cron line of a job of its own
-    no_rotation_days    = optional(number)           # days until alerts; default: those of monitoring
+    kms_key             = optional(string)          # CMEK of automatic replication or of a region
+    labels              = optional(map(string), {}) # added to the common labels
+    version_destroy_ttl = optional(string)          # how long destroyed versions can be restored
+    deletion_protection = optional(bool, true)      # the provider refuses to delete the secret
+    topics              = optional(map(string), {}) # topics for notifications: keys of your choice, full names
+    rotation_period     = optional(string)          # Secret Manager's own rotation schedule, such as 30d
+    role                = optional(string)          # id of minted keys' role at Momento; default: the current key's
+    lifetime            = optional(string)          # lifetime of minted keys, such as 30d; default: the current key's
+    payload             = optional(string, "json")  # format of a first key, json or key
+    schedule            = optional(string)          # cron line of a job of its own
+    no_rotation_days    = optional(number)          # as in monitoring, for this secret; default: that of monitoring
   }))
   default  = { "momento-api-key" = {} }
   nullable = false
@@ -102,63 +102,15 @@ variable "secrets" {
         can(regex("^[1-9][0-9]{0,5}[smhd]$", duration))
       ]
     ]))
-    error_message = "version_destroy_ttl, rotation_period and lifetime must be durations above 0 such as \"30d\"."
-  }
-
-  validation {
-    condition = alltrue([
-      for secret in values(var.secrets) :
-      length(secret.replicas) == 0 || (secret.location == null && secret.kms_key == null)
-    ])
-    error_message = "replicas excludes location and kms_key. Each replica can have its own kms_key."
-  }
-
-  validation {
-    condition = alltrue([
-      for key, secret in var.secrets :
-      coalesce(secret.create, !startswith(key, "projects/")) || (
-        length(secret.replicas) == 0 && secret.kms_key == null && length(secret.labels) == 0 &&
-        length(secret.topics) == 0 && secret.version_destroy_ttl == null && secret.rotation_period == null
-      )
-    ])
     error_message = join(" ", [
-      "Only a secret that the module creates can have replicas, kms_key, labels, topics,",
-      "version_destroy_ttl or rotation_period.",
+      "version_destroy_ttl, rotation_period and lifetime must be durations above 0 such as \"30d\".",
+      "Affected: ${join(", ", flatten([
+        for key, secret in var.secrets : [
+          for duration in concat(secret.version_destroy_ttl[*], secret.rotation_period[*], secret.lifetime[*]) :
+          "${key} (${duration})" if !can(regex("^[1-9][0-9]{0,5}[smhd]$", duration))
+        ]
+      ]))}.",
     ])
-  }
-
-  validation {
-    condition = alltrue([
-      for key, secret in var.secrets :
-      !startswith(key, "projects/") || (secret.create != true && secret.location == null)
-    ])
-    error_message = "A full name is that of an existing secret and includes its location. Omit create and location."
-  }
-
-  validation {
-    condition = alltrue(flatten([
-      for secret in values(var.secrets) : [
-        for topic in secret.topics : can(regex("^projects/[^/]+/topics/[^/]+$", topic))
-      ]
-    ]))
-    error_message = "topics must be full names: projects/PROJECT/topics/TOPIC."
-  }
-
-  validation {
-    condition = alltrue([
-      for secret in values(var.secrets) : contains(["json", "key"], secret.payload) &&
-      (secret.payload == "json" || secret.role != null) &&
-      can(regex("^[A-Za-z0-9_.-]{1,100}$", secret.role == null ? "-" : secret.role))
-    ])
-    error_message = "role must be an id such as \"r-abcdefg\". payload must be \"json\", or \"key\" with a role."
-  }
-
-  validation {
-    condition = alltrue([
-      for days in values(var.secrets)[*].no_rotation_days :
-      days == null ? true : days >= 1 && days <= 400 && floor(days) == days
-    ])
-    error_message = "no_rotation_days must be a whole number from 1 to 400."
   }
 }
 
@@ -239,7 +191,7 @@ variable "schedule" {
   type = object({
     cron      = optional(string, "17 3 * * *") # cron line of the job. Daily runs leave more runs before an expiry
     time_zone = optional(string, "Etc/UTC")    # time zone of all jobs
-    region    = optional(string)               # region of all jobs, for a region without Cloud Scheduler; default: region
+    region    = optional(string)               # region of all jobs, if region has no Cloud Scheduler; default: region
     paused    = optional(bool, false)          # pause all jobs. Operator requests still work
   })
   default  = {}
@@ -247,34 +199,38 @@ variable "schedule" {
 }
 
 variable "publishers" {
-  description = "IAM members that can publish operator requests. Project owners and editors can in any case."
-  type        = set(string)
-  default     = []
+  description = "IAM members that can publish operator requests, by keys of your choice. Owners and editors always can."
+  type        = map(string)
+  default     = {}
   nullable    = false
 
   validation {
     condition = alltrue([
-      for member in var.publishers : can(regex("^(user|group|serviceAccount|principal|principalSet):", member))
+      for member in values(var.publishers) : can(regex("^(user|group|serviceAccount|principal|principalSet):", member))
     ])
-    error_message = "publishers must be users, groups, service accounts or principals (\"group:a@example.com\")."
+    error_message = "publishers must be users, groups, service accounts or principals: { a = \"group:a@example.com\" }."
   }
 }
 
 variable "dead_letter_topic" {
-  description = "Full name of a topic for operator requests that fail 100 times. null: Pub/Sub drops them after a week."
-  type        = string
-  default     = null
+  description = "The topic for operator requests that fail 100 times. null: Pub/Sub drops them after a week."
+  type = object({
+    id = string # full name, projects/PROJECT/topics/TOPIC
+  })
+  default = null
 
   validation {
-    condition     = can(regex("^projects/[^/]+/topics/[^/]+$", coalesce(var.dead_letter_topic, "projects/p/topics/t")))
-    error_message = "dead_letter_topic must be a full name: projects/PROJECT/topics/TOPIC."
+    condition = alltrue([
+      for topic in var.dead_letter_topic[*] : can(regex("^projects/[^/]+/topics/[^/]+$", topic.id))
+    ])
+    error_message = "dead_letter_topic.id must be a full name: projects/PROJECT/topics/TOPIC."
   }
 }
 
 # ---- the function ----
 
 variable "function" {
-  description = "The size and the reach of the function."
+  description = "Timeout, memory, CPU, ingress and build pool of the function."
   type = object({
     timeout_seconds   = optional(number, 540)                   # timeout of a request, 120 to 570
     memory            = optional(string, "256Mi")               # 256Mi to 4Gi
@@ -304,11 +260,11 @@ variable "function" {
 }
 
 variable "network" {
-  description = "The way of outgoing calls into a VPC: a connector, or direct VPC egress. The default is neither."
+  description = "How the function reaches a VPC: through a connector, or with direct VPC egress. Default: no VPC."
   type = object({
     connector  = optional(string)           # full name of a Serverless VPC Access connector
-    network    = optional(string)           # direct VPC egress
-    subnetwork = optional(string)           # direct VPC egress
+    network    = optional(string)           # direct VPC egress: name of a network of this project
+    subnetwork = optional(string)           # direct VPC egress: name, or full name for a Shared VPC
     tags       = optional(list(string), []) # network tags of direct VPC egress
     all_egress = optional(bool, false)      # all calls, not only private ranges. The VPC then needs Cloud NAT
   })
@@ -330,11 +286,11 @@ variable "network" {
 }
 
 variable "service_accounts" {
-  description = "E-mail addresses of existing accounts, instead of those that the module creates."
+  description = "Existing service accounts, instead of those that the module creates."
   type = object({
-    runtime = optional(string) # runs the function, reads and writes the secrets; default: a new account
-    build   = optional(string) # builds the function, in this project; default: a new account
-    invoker = optional(string) # calls the function, in this project; default: a new account
+    runtime = optional(object({ email = string })) # runs the function; default: a new account
+    build   = optional(object({ email = string })) # builds the function, in this project; default: a new account
+    invoker = optional(object({ email = string })) # calls the function, in this project; default: a new account
   })
   default  = {}
   nullable = false
@@ -356,8 +312,8 @@ variable "monitoring" {
     notification_channels = optional(list(string), []) # full names of the channels of all alerts
     auto_close            = optional(string, "86400s") # incidents without data close after this time
     repository_url        = optional(string)           # root of this repository's pages, to which alerts link
-    no_rotation_days      = optional(number, 3)        # 1 to 400, and longer than the time between two runs
-    expiry_days           = optional(number, 7)        # less than rotation.renew_before, where that is a duration
+    no_rotation_days      = optional(number, 3)        # days that a renewal may be overdue, 1 to 400
+    expiry_days           = optional(number, 7)        # days before a key's expiry, less than rotation.renew_before
     alerts = optional(map(object({                     # settings of single alerts, see Monitoring
       enabled               = optional(bool, true)     # create this alert
       notification_channels = optional(list(string))   # instead of the common channels
@@ -370,7 +326,9 @@ variable "monitoring" {
     condition = length(setsubtract(keys(var.monitoring.alerts), [
       "failed_run", "failed_job", "no_rotation", "no_success", "expiry", "not_contained",
     ])) == 0
-    error_message = "monitoring.alerts accepts failed_run, failed_job, no_rotation, no_success, expiry and not_contained."
+    error_message = join(" ", [
+      "The keys of monitoring.alerts must be failed_run, failed_job, no_rotation, no_success, expiry or not_contained.",
+    ])
   }
 
   validation {

@@ -111,7 +111,7 @@ run "waits_after_new_apis_and_grants" {
     condition = (
       time_sleep.grants.create_duration == "180s" &&
       toset(keys(time_sleep.grants.triggers)) ==
-      toset(["roles/artifactregistry.writer", "roles/logging.logWriter", "source", "source_copy"])
+      toset(["artifactregistry.writer", "logging.logWriter", "source", "source_copy"])
     )
     error_message = "Terraform must wait three minutes after the build's grants, and again only after another grant."
   }

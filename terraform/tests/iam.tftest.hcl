@@ -138,10 +138,10 @@ run "the_build_can_only_build" {
 
   assert {
     condition = (
-      google_project_iam_member.build_source_copy.role == "roles/storage.objectViewer" &&
-      google_project_iam_member.build_source_copy.member ==
+      google_project_iam_member.build_source_copy[0].role == "roles/storage.objectViewer" &&
+      google_project_iam_member.build_source_copy[0].member ==
       "serviceAccount:build@test-project.iam.gserviceaccount.com" &&
-      google_project_iam_member.build_source_copy.condition[0].expression ==
+      google_project_iam_member.build_source_copy[0].condition[0].expression ==
       "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
     )
     error_message = "In the project, the build must be able to read only the buckets with sources of functions."
@@ -197,15 +197,16 @@ run "existing_accounts" {
 
   variables {
     service_accounts = {
-      runtime = "own@other-project.iam.gserviceaccount.com"
-      build   = "own-build@test-project.iam.gserviceaccount.com"
+      runtime = { email = "own@other-project.iam.gserviceaccount.com" }
+      build   = { email = "own-build@test-project.iam.gserviceaccount.com" }
     }
   }
 
   assert {
     condition = (
       keys(google_service_account.created) == ["invoker"] &&
-      google_cloudfunctions2_function.rotator.service_config[0].service_account_email == var.service_accounts.runtime &&
+      google_cloudfunctions2_function.rotator.service_config[0].service_account_email ==
+      "own@other-project.iam.gserviceaccount.com" &&
       google_cloudfunctions2_function.rotator.build_config[0].service_account ==
       "projects/test-project/serviceAccounts/own-build@test-project.iam.gserviceaccount.com" &&
       alltrue([
@@ -214,5 +215,12 @@ run "existing_accounts" {
       ])
     )
     error_message = "The configured accounts must run and build the function."
+  }
+
+  assert {
+    condition = (
+      length(google_project_iam_member.build) == 0 && length(google_project_iam_member.build_source_copy) == 0
+    )
+    error_message = "An account that the module doesn't create must get no role in the project."
   }
 }

@@ -1,5 +1,5 @@
-# Keys whose lifetime is known. Terraform accepts lifetimes that are just long enough, and the days of the alerts follow the
-# lifetimes.
+# Keys whose lifetime is known. Terraform accepts lifetimes that are just long enough, and the days of the alerts follow
+# the lifetimes.
 
 mock_provider "google" {
   source = "./tests/mocks"

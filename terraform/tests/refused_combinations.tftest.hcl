@@ -1,5 +1,5 @@
-# Plans fail if settings contradict each other. The checks are preconditions, because in Terraform 1.5 a validation can't
-# refer to other variables.
+# Plans fail if settings contradict each other. The checks are preconditions, because in Terraform 1.5 a validation
+# can't refer to other variables.
 
 mock_provider "google" {
   source = "./tests/mocks"
@@ -20,7 +20,7 @@ run "role_without_a_management_key" {
     secrets        = { "momento-api-key" = { role = "r-abcdefg" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "lifetime_without_a_management_key" {
@@ -31,7 +31,7 @@ run "lifetime_without_a_management_key" {
     secrets        = { "momento-api-key" = { lifetime = "30d" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "revoke_without_a_management_key" {
@@ -42,7 +42,7 @@ run "revoke_without_a_management_key" {
     rotation       = { revoke = true }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "revoke_without_verify" {
@@ -52,7 +52,7 @@ run "revoke_without_verify" {
     rotation = { revoke = true, verify = false }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "revoke_with_a_short_grace_period" {
@@ -62,7 +62,7 @@ run "revoke_with_a_short_grace_period" {
     rotation = { revoke = true, grace_period = "59m" }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "revoke_without_a_grace_period" {
@@ -72,7 +72,7 @@ run "revoke_without_a_grace_period" {
     rotation = { revoke = true, grace_period = "0" }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "destroyed_before_the_week_of_revoke" {
@@ -82,7 +82,7 @@ run "destroyed_before_the_week_of_revoke" {
     rotation = { revoke = true, destroy_after = "6d" }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "destroyed_in_the_grace_period" {
@@ -92,7 +92,7 @@ run "destroyed_in_the_grace_period" {
     rotation = { grace_period = "2d", destroy_after = "47h" }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "destroyed_at_once_with_a_grace_period" {
@@ -102,7 +102,7 @@ run "destroyed_at_once_with_a_grace_period" {
     rotation = { grace_period = "1s", destroy_after = "0" }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "one_secret_under_two_names" {
@@ -112,7 +112,7 @@ run "one_secret_under_two_names" {
     secrets = { key = { create = false }, "projects/test-project/secrets/key" = {} }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "names_over_32_KiB" {
@@ -122,7 +122,7 @@ run "names_over_32_KiB" {
     secrets = { for n in range(500) : "a-rather-long-name-of-a-secret-for-a-tenant-${n}" => {} }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "expiry_alert_before_the_renewal" {
@@ -133,7 +133,7 @@ run "expiry_alert_before_the_renewal" {
     monitoring = { expiry_days = 7 }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "due_as_soon_as_it_is_minted" {
@@ -144,7 +144,7 @@ run "due_as_soon_as_it_is_minted" {
     secrets  = { "momento-api-key" = { lifetime = "14d" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "due_as_soon_as_it_is_minted_by_the_minimum" {
@@ -155,7 +155,7 @@ run "due_as_soon_as_it_is_minted_by_the_minimum" {
     secrets  = { "momento-api-key" = { lifetime = "30d" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "expired_before_the_next_day" {
@@ -165,7 +165,7 @@ run "expired_before_the_next_day" {
     secrets = { "momento-api-key" = { lifetime = "2d" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "expired_before_the_next_week" {
@@ -175,7 +175,7 @@ run "expired_before_the_next_week" {
     secrets = { "momento-api-key" = { lifetime = "14d", schedule = "0 4 * * MON" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "expired_before_the_next_month" {
@@ -185,7 +185,7 @@ run "expired_before_the_next_month" {
     secrets = { "momento-api-key" = { lifetime = "62d", schedule = "0 4 1 * *" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "expired_before_the_sixth_hour" {
@@ -195,7 +195,7 @@ run "expired_before_the_sixth_hour" {
     secrets = { "momento-api-key" = { lifetime = "12h", schedule = "17 */6 * * *" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "expired_before_the_next_run_that_rotates" {
@@ -206,7 +206,7 @@ run "expired_before_the_next_run_that_rotates" {
     secrets  = { "momento-api-key" = { lifetime = "24h" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "expired_in_the_grace_period" {
@@ -217,7 +217,7 @@ run "expired_in_the_grace_period" {
     secrets  = { "momento-api-key" = { lifetime = "13d" } }
   }
 
-  expect_failures = [google_cloudfunctions2_function.rotator]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "names_of_one_job_over_16_KiB" {

@@ -87,7 +87,7 @@ run "full_name_to_be_created" {
     secrets = { "projects/other-project/secrets/key" = { create = true } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "full_name_with_a_location" {
@@ -97,7 +97,7 @@ run "full_name_with_a_location" {
     secrets = { "projects/other-project/secrets/key" = { location = "europe-west1" } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "labels_of_a_full_name" {
@@ -107,7 +107,7 @@ run "labels_of_a_full_name" {
     secrets = { "projects/other-project/secrets/key" = { labels = { a = "b" } } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "labels_of_an_existing_secret" {
@@ -117,7 +117,7 @@ run "labels_of_an_existing_secret" {
     secrets = { "momento-api-key" = { create = false, labels = { team = "platform" } } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "kms_key_of_an_existing_secret" {
@@ -129,7 +129,7 @@ run "kms_key_of_an_existing_secret" {
     }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "replicas_of_an_existing_secret" {
@@ -139,7 +139,7 @@ run "replicas_of_an_existing_secret" {
     secrets = { "momento-api-key" = { create = false, replicas = { "europe-west1" = {} } } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "destroy_ttl_of_an_existing_secret" {
@@ -149,17 +149,17 @@ run "destroy_ttl_of_an_existing_secret" {
     secrets = { "momento-api-key" = { create = false, version_destroy_ttl = "7d" } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "topics_of_an_existing_secret" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { create = false, topics = ["projects/test-project/topics/keys"] } }
+    secrets = { "momento-api-key" = { create = false, topics = { keys = "projects/test-project/topics/keys" } } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "rotation_period_of_an_existing_secret" {
@@ -169,7 +169,7 @@ run "rotation_period_of_an_existing_secret" {
     secrets = { "momento-api-key" = { create = false, rotation_period = "30d" } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "replicas_of_a_regional_secret" {
@@ -179,7 +179,7 @@ run "replicas_of_a_regional_secret" {
     secrets = { "momento-api-key" = { location = "europe-west1", replicas = { "europe-west1" = {} } } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "replicas_and_a_common_kms_key" {
@@ -193,17 +193,53 @@ run "replicas_and_a_common_kms_key" {
     }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "topic_without_its_project" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { topics = ["keys"] } }
+    secrets = { "momento-api-key" = { topics = { keys = "keys" } } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
+}
+
+run "two_topics_with_one_key" {
+  command = plan
+
+  variables {
+    secrets = {
+      a = { topics = { keys = "projects/test-project/topics/a" } }
+      b = { topics = { keys = "projects/test-project/topics/b" } }
+    }
+  }
+
+  expect_failures = [terraform_data.preconditions]
+}
+
+run "one_topic_with_two_keys" {
+  command = plan
+
+  variables {
+    secrets = {
+      a = { topics = { keys = "projects/test-project/topics/a" } }
+      b = { topics = { more = "projects/test-project/topics/a" } }
+    }
+  }
+
+  expect_failures = [terraform_data.preconditions]
+}
+
+run "another_topic_with_the_key_of_the_requests" {
+  command = plan
+
+  variables {
+    secrets = { a = { topics = { requests = "projects/test-project/topics/a" } } }
+  }
+
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "destroy_ttl_without_a_unit" {
@@ -263,7 +299,7 @@ run "payload_without_a_role" {
     secrets = { "momento-api-key" = { payload = "key" } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "payload_of_another_format" {
@@ -273,7 +309,7 @@ run "payload_of_another_format" {
     secrets = { "momento-api-key" = { role = "r-abcdefg", payload = "bare" } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "role_with_a_space" {
@@ -283,7 +319,7 @@ run "role_with_a_space" {
     secrets = { "momento-api-key" = { role = "r abcdefg" } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "role_over_100_characters" {
@@ -293,7 +329,7 @@ run "role_over_100_characters" {
     secrets = { "momento-api-key" = { role = join("", [for n in range(101) : "r"]) } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "no_rotation_days_of_zero" {
@@ -303,7 +339,7 @@ run "no_rotation_days_of_zero" {
     secrets = { "momento-api-key" = { no_rotation_days = 0 } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "no_rotation_days_with_a_fraction" {
@@ -313,7 +349,7 @@ run "no_rotation_days_with_a_fraction" {
     secrets = { "momento-api-key" = { no_rotation_days = 2.5 } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "no_rotation_days_over_400" {
@@ -323,7 +359,7 @@ run "no_rotation_days_over_400" {
     secrets = { "momento-api-key" = { no_rotation_days = 401 } }
   }
 
-  expect_failures = [var.secrets]
+  expect_failures = [terraform_data.preconditions]
 }
 
 run "management_key_with_a_project_number" {

@@ -21,8 +21,8 @@ run "round_1" {
     momento              = { endpoint = "https://cell-4-us-west-2-1.prod.a.momentohq.com" }
     function             = { timeout_seconds = 119 }
     network              = { connector = "c", network = "n" }
-    publishers           = ["oncall@example.com"]
-    dead_letter_topic    = "topic"
+    publishers           = { a = "oncall@example.com" }
+    dead_letter_topic    = { id = "topic" }
     monitoring           = { no_rotation_days = 0 }
   }
 
@@ -51,7 +51,7 @@ run "round_2" {
     momento              = { endpoint = "TOKEN.cell-4-us-west-2-1.prod.a.momentohq.com" }
     function             = { timeout_seconds = 571 }
     network              = { all_egress = true }
-    publishers           = ["allUsers"]
+    publishers           = { a = "allUsers" }
     monitoring           = { no_rotation_days = 401 }
   }
 
@@ -78,7 +78,7 @@ run "round_3" {
     momento    = { endpoint = "localhost" }
     function   = { memory = "128Mi" }
     network    = { tags = ["t"] }
-    publishers = ["allAuthenticatedUsers"]
+    publishers = { a = "allAuthenticatedUsers" }
     monitoring = { no_rotation_days = 1.5 }
   }
 

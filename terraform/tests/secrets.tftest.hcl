@@ -162,7 +162,7 @@ run "secrets_of_other_projects" {
         google_secret_manager_secret_iam_member.runtime, google_secret_manager_regional_secret_iam_member.runtime
       ) : "${key} ${grant.project} ${grant.secret_id}"
       ]) == toset(flatten([
-        for role in ["secretAccessor", "secretVersionManager"] : [
+        for role in ["secretmanager.secretAccessor", "secretmanager.secretVersionManager"] : [
           "projects/shop-project/secrets/key/${role} shop-project key",
           "projects/shop-project/locations/europe-west3/secrets/keys/${role} shop-project keys",
         ]
@@ -183,14 +183,16 @@ run "secrets_of_other_projects" {
 }
 
 # If the provider refuses to delete a secret, function and alerts must still exist. A plan doesn't show dependencies.
-run "secrets_are_deleted_before_the_function" {
+run "secrets_are_deleted_first" {
   command = plan
 
   assert {
-    condition = length(regexall(
-      "depends_on = \\[google_cloudfunctions2_function.rotator, google_pubsub_topic.requests, module.monitoring\\]",
-      file("${path.module}/secrets.tf")
-    )) == 2
-    error_message = "Secrets must depend on the function and the alerts, so that Terraform deletes the secrets first."
+    condition = (
+      length(regexall("depends_on = \\[terraform_data.before_secrets\\]", file("${path.module}/secrets.tf"))) == 2 &&
+      strcontains(file("${path.module}/secrets.tf"), join("", [
+        "depends_on = [google_cloud_scheduler_job.rotation, google_pubsub_subscription.requests, module.monitoring]",
+      ]))
+    )
+    error_message = "Terraform must delete the secrets before the jobs, the subscription and the alerts."
   }
 }

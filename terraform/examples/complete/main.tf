@@ -21,28 +21,33 @@ locals {
   kms_key = google_kms_crypto_key_iam_member.secret_manager.crypto_key_id
 }
 
+# The APIs of the resources that this configuration creates itself.
+resource "google_project_service" "required" {
+  for_each = toset(["monitoring.googleapis.com", "pubsub.googleapis.com"])
+
+  service            = each.value
+  disable_on_destroy = false
+}
+
 resource "google_monitoring_notification_channel" "oncall" {
   display_name = "Momento key rotation"
   type         = "email"
   labels       = { email_address = var.oncall_email }
+
+  depends_on = [google_project_service.required]
 }
 
 # Systems that deploy again after a rotation subscribe to this topic.
-resource "google_project_service" "pubsub" {
-  service            = "pubsub.googleapis.com"
-  disable_on_destroy = false
-}
-
 resource "google_pubsub_topic" "new_keys" {
   name = "new-keys"
 
-  depends_on = [google_project_service.pubsub]
+  depends_on = [google_project_service.required]
 }
 
 resource "google_pubsub_topic" "failed_requests" {
   name = "failed-rotation-requests"
 
-  depends_on = [google_project_service.pubsub]
+  depends_on = [google_project_service.required]
 }
 
 module "momento_key_rotator" {
@@ -57,7 +62,8 @@ module "momento_key_rotator" {
     # Replicated by Google, and rotated by Secret Manager's own schedule as well as by the daily job.
     momento-api-key = { rotation_period = "30d" }
 
-    # Replicated to two regions, one with a KMS key and one with Google's key. Destroyed versions can be restored for a week.
+    # Replicated to two regions, one with a KMS key and one with Google's key. Destroyed versions can be restored for a
+    # week.
     momento-api-key-orders = {
       replicas = {
         (var.region)   = { kms_key = local.kms_key }
@@ -65,11 +71,11 @@ module "momento_key_rotator" {
       }
       version_destroy_ttl = "7d"
       labels              = { team = "orders" }
-      # The id is known only after the topic was created, so this uses the name.
-      topics = ["projects/${var.project_id}/topics/${google_pubsub_topic.new_keys.name}"]
+      topics              = { new_keys = google_pubsub_topic.new_keys.id }
     }
 
-    # A regional secret: payload and requests stay in the region. Its job runs on Mondays, so alerts wait for eight days.
+    # A regional secret: payload and requests stay in the region. Its job runs on Mondays, so alerts wait for eight
+    # days.
     momento-api-key-billing = {
       location         = var.region
       kms_key          = local.kms_key
@@ -99,8 +105,8 @@ module "momento_key_rotator" {
   }
 
   schedule          = { cron = "17 3 * * *", time_zone = "Europe/Berlin" }
-  publishers        = ["group:${var.oncall_email}"]
-  dead_letter_topic = "projects/${var.project_id}/topics/${google_pubsub_topic.failed_requests.name}"
+  publishers        = { oncall = "group:${var.oncall_email}" }
+  dead_letter_topic = { id = google_pubsub_topic.failed_requests.id }
 
   monitoring = {
     notification_channels = [google_monitoring_notification_channel.oncall.name]

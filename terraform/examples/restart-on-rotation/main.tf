@@ -5,7 +5,8 @@ locals {
   topic   = "${local.secret}-versions"
   service = "projects/${var.project_id}/locations/${var.region}/services/${var.service}"
 
-  # The workflow tries twice. Ten minutes are for the delivery of the event, which usually takes seconds, and its retries.
+  # The workflow tries twice. Ten minutes are for the delivery of the event, which usually takes seconds, and its
+  # retries.
   needed_minutes = 2 * var.roll_out_minutes + 10
 }
 
@@ -24,8 +25,7 @@ module "momento_key_rotator" {
       lifetime = "30d"
       payload  = "key"
 
-      # The id is known only after the topic was created, so this uses the name.
-      topics = ["projects/${var.project_id}/topics/${google_pubsub_topic.versions.name}"]
+      topics = { versions = google_pubsub_topic.versions.id }
     }
 
     # The management key renews itself, and the alerts watch its expiry.

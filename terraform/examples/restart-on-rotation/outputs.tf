@@ -15,5 +15,8 @@ output "watch_command" {
 
 output "executions_command" {
   description = "Shows the latest roll-outs and their results."
-  value       = "gcloud workflows executions list ${google_workflows_workflow.restart.name} --location=${var.region} --project=${var.project_id}"
+  value = join(" ", [
+    "gcloud workflows executions list ${google_workflows_workflow.restart.name}",
+    "--location=${var.region} --project=${var.project_id}",
+  ])
 }

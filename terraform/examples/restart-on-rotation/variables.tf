@@ -31,7 +31,7 @@ variable "variable" {
 }
 
 variable "roll_out_minutes" {
-  description = "How long one roll-out can take until the new revision serves. The workflow stops waiting after that time."
+  description = "How long one roll-out can take until the new revision serves. Then the workflow stops waiting."
   type        = number
   default     = 15
 
@@ -42,7 +42,7 @@ variable "roll_out_minutes" {
 }
 
 variable "grace_period_minutes" {
-  description = "How long the rotator keeps a superseded key alive. It must be longer than two roll-outs and ten minutes."
+  description = "How long the rotator keeps a superseded key alive: longer than two roll-outs and ten minutes."
   type        = number
   default     = 1440
 

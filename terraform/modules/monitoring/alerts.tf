@@ -48,8 +48,8 @@ locals {
       query     = "${local.sums.failed_run} > 0"
       interval  = local.windows.hour.interval
     }
-    # Two runs that succeed after retries can have as many failed calls as one run that fails for good. So a success within
-    # the time of a run prevents the alert.
+    # Two runs that succeed after retries can have as many failed calls as one run that fails for good. So a success
+    # within the time of a run prevents the alert.
     failed_job = {
       title     = "a scheduled job failed for good"
       severity  = "CRITICAL"
@@ -115,10 +115,11 @@ locals {
   }
 
   # Google's metrics can't be watched for longer than 31 days.
-  enabled_alerts = {
-    for kind, alert in local.alerts : kind => alert
-    if try(var.settings.alerts[kind].enabled, true) && (kind != "no_success" || local.no_success_days <= 31)
-  }
+  disabled_alerts = concat(
+    [for kind, alert in var.settings.alerts : kind if !alert.enabled],
+    local.no_success_days > 31 ? ["no_success"] : [],
+  )
+  enabled_alerts = { for kind, alert in local.alerts : kind => alert if !contains(local.disabled_alerts, kind) }
 }
 
 resource "google_monitoring_alert_policy" "created" {

@@ -29,8 +29,8 @@ locals {
     "resource.labels.job_id=~\"^${var.name}(-PART[0-9]+)?(_.+)?$\"",
   ])
 
-  # A key that isn't due can be old, if its lifetime is long. So the alert counts the days since a renewal was due. If every
-  # run rotates, the alert counts the days of the key's age.
+  # A key that isn't due can be old, if its lifetime is long. So the alert counts the days since a renewal was due. If
+  # every run rotates, the alert counts the days of the key's age.
   late_field = local.rotation_fields[var.every_run ? "key_age_days" : "overdue_days"]
 
   # The filter compares the days. A distribution has buckets and not exact days, and its average over a day with a
@@ -123,8 +123,8 @@ locals {
   }
 }
 
-# If the name of a metric changes, the provider creates another metric and forgets the old one. So a new name replaces the
-# metrics.
+# If the name of a metric changes, the provider creates another metric and forgets the old one. So a new name replaces
+# the metrics.
 resource "terraform_data" "name" {
   input = var.name
 }
@@ -182,8 +182,11 @@ resource "google_logging_metric" "created" {
     replace_triggered_by = [terraform_data.name]
 
     precondition {
-      condition     = length(each.value.filter) <= 20000
-      error_message = "Too many secrets have their own alert days, so a metric's filter exceeds 20,000 characters. Give secrets the same lifetime and no_rotation_days."
+      condition = length(each.value.filter) <= 20000
+      error_message = join(" ", [
+        "Too many secrets have their own alert days, so a metric's filter exceeds 20,000 characters.",
+        "Give secrets the same lifetime and no_rotation_days.",
+      ])
     }
   }
 }

@@ -24,7 +24,7 @@ variable "function_name" {
 }
 
 variable "every_run" {
-  description = "Whether every run rotates. If not, the alert no_rotation counts the days since a key's renewal was due."
+  description = "Whether every run rotates. If not, no_rotation counts the days since a key's renewal was due."
   type        = bool
 }
 

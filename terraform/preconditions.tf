@@ -1,0 +1,210 @@
+# Settings that would cause an outage, or that Google refuses only during the apply. Each error names the secrets.
+
+locals {
+  # By rule, the secrets that break it.
+  refused = {
+    replicas = [
+      for key, secret in var.secrets :
+      key if length(secret.replicas) > 0 && (secret.location != null || secret.kms_key != null)
+    ]
+    existing = [
+      for key, secret in var.secrets : key if !coalesce(secret.create, !startswith(key, "projects/")) && (
+        length(secret.replicas) > 0 || secret.kms_key != null || length(secret.labels) > 0 ||
+        length(secret.topics) > 0 || secret.version_destroy_ttl != null || secret.rotation_period != null
+      )
+    ]
+    full_name = [
+      for key, secret in var.secrets :
+      key if startswith(key, "projects/") && (secret.create == true || secret.location != null)
+    ]
+    topics = [
+      for key, secret in var.secrets : key if anytrue([
+        for topic in values(secret.topics) : !can(regex("^projects/[^/]+/topics/[^/]+$", topic))
+      ])
+    ]
+    role = [
+      for key, secret in var.secrets :
+      key if !can(regex("^[A-Za-z0-9_.-]{1,100}$", secret.role == null ? "-" : secret.role))
+    ]
+    payload = [
+      for key, secret in var.secrets :
+      key if !contains(["json", "key"], secret.payload) || (secret.payload == "key" && secret.role == null)
+    ]
+    no_rotation_days = [
+      for key, secret in var.secrets : key if(
+        secret.no_rotation_days == null ? false :
+        secret.no_rotation_days < 1 || secret.no_rotation_days > 400 ||
+        floor(secret.no_rotation_days) != secret.no_rotation_days
+      )
+    ]
+    minted = [
+      for key, secret in var.secrets :
+      key if var.management_key == null && (secret.role != null || secret.lifetime != null)
+    ]
+    same_secret = [
+      for key, name in local.secret_names :
+      key if length([for other in values(local.secret_names) : other if other == name]) > 1
+    ]
+    due_at_once = [
+      for key, left in local.left_when_due :
+      key if !local.every_run && left >= local.seconds[var.secrets[key].lifetime]
+    ]
+    expired_before_run = [
+      for key, left in local.left_when_due : key if left <= (local.every_run ? 0 : local.run_gaps[key])
+    ]
+    expired_in_grace = [for key, left in local.left_when_due : key if local.seconds[local.grace_period] > left]
+  }
+  # A grant is keyed by the topic's name, so a name must mean one topic, and a topic must have one name.
+  topic_pairs = distinct(concat(
+    [{ name = "requests", topic = local.requests_topic }],
+    flatten([
+      for secret in values(var.secrets) : [for name, topic in secret.topics : { name = name, topic = topic }]
+    ]),
+  ))
+  affected = { for rule, keys in local.refused : rule => "Affected: ${join(", ", keys)}." }
+}
+
+resource "terraform_data" "preconditions" {
+  lifecycle {
+    precondition {
+      condition = length(local.refused.replicas) == 0
+      error_message = join(" ", [
+        "replicas excludes location and kms_key. Each replica can have its own kms_key.", local.affected.replicas,
+      ])
+    }
+
+    precondition {
+      condition = length(local.refused.existing) == 0
+      error_message = join(" ", [
+        "Only a secret that the module creates can have replicas, kms_key, labels, topics,",
+        "version_destroy_ttl or rotation_period.", local.affected.existing,
+      ])
+    }
+
+    precondition {
+      condition = length(local.refused.full_name) == 0
+      error_message = join(" ", [
+        "A full name is that of an existing secret and includes its location. Omit create and location.",
+        local.affected.full_name,
+      ])
+    }
+
+    precondition {
+      condition = length(local.refused.topics) == 0
+      error_message = join(" ", [
+        "topics must have full names as values, such as google_pubsub_topic.x.id.", local.affected.topics,
+      ])
+    }
+
+    precondition {
+      condition = (
+        length(distinct(local.topic_pairs[*].name)) == length(local.topic_pairs) &&
+        length(distinct(local.topic_pairs[*].topic)) == length(local.topic_pairs)
+      )
+      error_message = join(" ", [
+        "A key of topics must mean the same topic in all secrets, and a topic must have one key.",
+        "The key requests is that of ${local.requests_topic}.",
+      ])
+    }
+
+    precondition {
+      condition = length(local.refused.role) == 0
+      error_message = join(" ", [
+        "role must be the id of a role at Momento, such as \"r-abcdefg\".", local.affected.role,
+      ])
+    }
+
+    precondition {
+      condition     = length(local.refused.payload) == 0
+      error_message = "payload must be \"json\", or \"key\" with a role. ${local.affected.payload}"
+    }
+
+    precondition {
+      condition     = length(local.refused.no_rotation_days) == 0
+      error_message = "no_rotation_days must be a whole number from 1 to 400. ${local.affected.no_rotation_days}"
+    }
+
+    precondition {
+      condition = length(local.refused.minted) == 0
+      error_message = join(" ", [
+        "Only a management key mints keys with a role or a lifetime of your choice.",
+        "Set management_key = {}, or remove role and lifetime.", local.affected.minted,
+      ])
+    }
+
+    precondition {
+      condition     = !var.rotation.revoke || var.management_key != null
+      error_message = "rotation.revoke needs a management key, which revokes keys. Set management_key = {}."
+    }
+
+    precondition {
+      condition = !var.rotation.revoke || var.rotation.verify
+      error_message = join(" ", [
+        "rotation.revoke needs rotation.verify = true.",
+        "Otherwise an old key could be revoked although the new one doesn't work.",
+      ])
+    }
+
+    precondition {
+      condition     = !var.rotation.revoke || local.seconds[local.grace_period] >= 3600
+      error_message = "rotation.grace_period must be at least \"1h\" with revoke. Applications must read the new key."
+    }
+
+    precondition {
+      condition = (
+        local.destroy_after == null ? true : local.seconds[local.destroy_after] >= local.seconds[local.grace_period]
+      )
+      error_message = "rotation.destroy_after must not be shorter than the grace period, ${local.grace_period}."
+    }
+
+    precondition {
+      condition     = length(local.refused.same_secret) == 0
+      error_message = "Entries of secrets name the same secret. Remove one. ${local.affected.same_secret}"
+    }
+
+    precondition {
+      condition = length(local.secrets_setting) <= 32768
+      error_message = join(" ", [
+        "The names of the secrets exceed 32 KiB, Google's limit for a variable.",
+        "Move some secrets to a second module call with another name.",
+      ])
+    }
+
+    precondition {
+      condition = length(local.refused.due_at_once) == 0
+      error_message = join(" ", [
+        "A lifetime must be longer than renew_before, ${var.rotation.renew_before}. Otherwise every run rotates.",
+        "Shorten renew_before, or set it to \"always\" if that is intended.", local.affected.due_at_once,
+      ])
+    }
+
+    precondition {
+      condition = length(local.refused.expired_before_run) == 0
+      error_message = join(" ", [
+        "A key must not expire before the run that renews it.",
+        "Lengthen the lifetime, let renew_before begin earlier, or run more often.",
+        local.affected.expired_before_run,
+      ])
+    }
+
+    precondition {
+      condition = length(local.refused.expired_in_grace) == 0
+      error_message = join(" ", [
+        "A superseded key must outlive its grace period, ${local.grace_period}. Applications might still use it.",
+        "Shorten grace_period, lengthen the lifetime, or let renew_before begin earlier.",
+        local.affected.expired_in_grace,
+      ])
+    }
+
+    precondition {
+      condition = (
+        local.renewal_minimum == null || local.renewal_share > 0 ? true :
+        var.monitoring.expiry_days * 86400 < local.seconds[local.renewal_minimum]
+      )
+      error_message = join(" ", [
+        "monitoring.expiry_days must be less than renew_before, ${var.rotation.renew_before}.",
+        "Otherwise the alert opens before the renewal is due. Lower expiry_days.",
+      ])
+    }
+  }
+}

@@ -70,7 +70,7 @@ variable "secrets" {
     labels              = optional(map(string), {}) # added to the common labels
     version_destroy_ttl = optional(string)          # how long destroyed versions can be restored
     deletion_protection = optional(bool, true)      # the provider refuses to delete the secret
-    topics              = optional(map(string), {}) # topics for notifications: keys of your choice, full names
+    topics              = optional(map(string), {}) # topics for notifications: { KEY = FULL_NAME }
     rotation_period     = optional(string)          # Secret Manager's own rotation schedule, such as 30d
     role                = optional(string)          # id of minted keys' role at Momento; default: the current key's
     lifetime            = optional(string)          # lifetime of minted keys, such as 30d; default: the current key's
@@ -213,7 +213,7 @@ variable "publishers" {
 }
 
 variable "dead_letter_topic" {
-  description = "The topic for operator requests that fail 100 times. null: Pub/Sub drops them after a week."
+  description = "The topic for requests that fail 100 times: { id = FULL_NAME }. null: Pub/Sub drops them after a week."
   type = object({
     id = string # full name, projects/PROJECT/topics/TOPIC
   })
@@ -288,9 +288,9 @@ variable "network" {
 variable "service_accounts" {
   description = "Existing service accounts, instead of those that the module creates."
   type = object({
-    runtime = optional(object({ email = string })) # runs the function; default: a new account
-    build   = optional(object({ email = string })) # builds the function, in this project; default: a new account
-    invoker = optional(object({ email = string })) # calls the function, in this project; default: a new account
+    runtime = optional(object({ email = string })) # runs the function: { email = ADDRESS }; default: a new account
+    build   = optional(object({ email = string })) # builds it, in this project: { email = ADDRESS }; default: a new account
+    invoker = optional(object({ email = string })) # calls it, in this project: { email = ADDRESS }; default: a new account
   })
   default  = {}
   nullable = false
@@ -312,7 +312,7 @@ variable "monitoring" {
     notification_channels = optional(list(string), []) # full names of the channels of all alerts
     auto_close            = optional(string, "86400s") # incidents without data close after this time
     repository_url        = optional(string)           # root of this repository's pages, to which alerts link
-    no_rotation_days      = optional(number, 3)        # days that a renewal may be overdue, 1 to 400
+    no_rotation_days      = optional(number, 3)        # days after a due renewal, 1 to 400
     expiry_days           = optional(number, 7)        # days before a key's expiry, less than rotation.renew_before
     alerts = optional(map(object({                     # settings of single alerts, see Monitoring
       enabled               = optional(bool, true)     # create this alert

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stands in for gcloud, terraform, curl and sleep, by the name of the link that calls it. It appends its arguments and its
-# environment to $STUB/calls, and answers from the table below. Files in $STUB change the answers:
+# Stands in for gcloud, terraform, curl and sleep, by the name of the link that calls it. It appends its arguments and
+# its environment to $STUB/calls, and answers from the table below. Files in $STUB change the answers:
 #   fail      lines of patterns; a call that matches one fails
 #   answers   lines of "pattern=>answer", which go before the table; "!CODE text" fails with that text
 #   before    a pattern; the first call that matches it interrupts its process group, as Ctrl-C in a terminal does
@@ -67,7 +67,7 @@ case $call in
   'gcloud resource-manager org-policies describe '*) ;;
   'terraform version') printf 'Terraform v1.5.7\non linux_amd64\n' ;;
   'terraform -chdir=terraform init '*) ;;
-  'terraform -chdir=terraform apply'*) echo 'Apply complete! Resources: 50 added, 0 changed, 0 destroyed.' ;;
+  'terraform -chdir=terraform apply'*) echo 'Apply complete! Resources: 52 added, 0 changed, 0 destroyed.' ;;
   'terraform -chdir=terraform output -raw management_key')
     if ! grep -Eq '^ *management_key *= *\{' terraform/terraform.tfvars; then
       echo 'Error: Output "management_key" not found' >&2
@@ -75,7 +75,7 @@ case $call in
     fi
     echo projects/my-project/secrets/momento-management-key
     ;;
-  'terraform -chdir=terraform output -raw requests_topic') echo projects/my-project/topics/momento-key-rotator-requests ;;
+  *' output -raw requests_topic') echo projects/my-project/topics/momento-key-rotator-requests ;;
   'terraform -chdir=terraform output -raw function_name') echo momento-key-rotator ;;
   'terraform -chdir=terraform output -json secret_names')
     printf '{"momento-api-key":"projects/my-project/secrets/momento-api-key"'

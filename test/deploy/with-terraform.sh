@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs deploy.sh with the real Terraform, and with stubs of gcloud, curl and sleep. The program that runs Terraform without
-# a registry gets this file in place of Terraform. It calls `init` and `plan`, and instead of planning this file deploys.
-# DEPLOY_TERRAFORM is the path of Terraform.
+# Runs deploy.sh with the real Terraform, and with stubs of gcloud, curl and sleep. The program that runs Terraform
+# without a registry gets this file in place of Terraform. It calls `init` and `plan`, and instead of planning this file
+# deploys. DEPLOY_TERRAFORM is the path of Terraform.
 set -euo pipefail
 terraform=${DEPLOY_TERRAFORM:-$(command -v terraform)}
 [[ ${1-} == plan ]] || exec "$terraform" "$@"
@@ -47,7 +47,7 @@ cp -R .. "$work/clone"
 check 'a check changes nothing' deploy --check
 check 'no state after a check' test ! -e terraform.tfstate
 check 'the first run deploys' deploy --role=r-abcdefg
-check 'Terraform created as many resources as the tutorial shows' has "$(grep '^Apply complete!' ../docs/cloud-shell.md)"
+check 'Terraform created as many resources as in the tutorial' has "$(grep '^Apply complete!' ../docs/cloud-shell.md)"
 check 'the run ends with the rotation' has '^rotated projects/my-project/secrets/momento-api-key; newest version 1'
 check 'Secret Manager has the management key' grep -qxF "$key" "$STUB/versions"
 check 'the key is in no file, argument, environment or output' hidden

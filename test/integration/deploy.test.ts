@@ -414,7 +414,7 @@ test('names pages and headings that are there', () => {
 
 test('asks for the same permissions as the documentation', () => {
   const [, roles = ''] =
-    /## Requirements\n\n`roles\/owner`, or (.*?)\n\n/s.exec(
+    /`roles\/owner`, or (.*?`)\.\s/s.exec(
       readFileSync(join(root, 'terraform/README.md'), 'utf8'),
     ) ?? [];
   const documented = [...roles.matchAll(/`roles\/([\w.]+)`/g)].map(([, role]) => role);

@@ -161,6 +161,22 @@ test('the README has the tables of the inputs and outputs', () => {
   execFileSync('node', [script, '--check'], { stdio: 'pipe' });
 });
 
+test('no line of Terraform or of a shell script has more than 120 characters', () => {
+  const files = execFileSync('git', ['ls-files', '*.tf', '*.hcl', '*.tftpl', '*.sh'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  const long = files
+    .trim()
+    .split('\n')
+    .flatMap((file) =>
+      readFileSync(resolve(root, file), 'utf8')
+        .split('\n')
+        .flatMap((line, index) => (line.length > 120 ? [`${file}:${String(index + 1)}`] : [])),
+    );
+  expect(long).toEqual([]);
+});
+
 test('.gcloudignore lists every file except those that Terraform uploads', () => {
   const git = (args: string[], input?: string): string[] => {
     const options = { cwd: root, encoding: 'utf8', input } as const;

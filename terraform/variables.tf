@@ -286,11 +286,11 @@ variable "network" {
 }
 
 variable "service_accounts" {
-  description = "Existing service accounts, instead of those that the module creates."
+  description = "Existing service accounts, { email = ADDRESS }, instead of those that the module creates."
   type = object({
-    runtime = optional(object({ email = string })) # runs the function: { email = ADDRESS }; default: a new account
-    build   = optional(object({ email = string })) # builds it, in this project: { email = ADDRESS }; default: a new account
-    invoker = optional(object({ email = string })) # calls it, in this project: { email = ADDRESS }; default: a new account
+    runtime = optional(object({ email = string })) # runs the function; default: a new account
+    build   = optional(object({ email = string })) # builds the function, in this project; default: a new account
+    invoker = optional(object({ email = string })) # calls the function, in this project; default: a new account
   })
   default  = {}
   nullable = false

@@ -41,10 +41,9 @@ locals {
       for key, secret in var.secrets :
       key if var.management_key == null && (secret.role != null || secret.lifetime != null)
     ]
-    same_secret = [
-      for key, name in local.secret_names :
-      key if length([for other in values(local.secret_names) : other if other == name]) > 1
-    ]
+    same_secret = flatten([
+      for keys in values({ for key, name in local.secret_names : name => key... }) : keys if length(keys) > 1
+    ])
     due_at_once = [
       for key, left in local.left_when_due :
       key if !local.every_run && left >= local.seconds[var.secrets[key].lifetime]

@@ -54,14 +54,20 @@ locals {
       if days != comparison.common
     }
   }
+  common_terms = {
+    for kind, comparison in local.comparisons : kind => join(" AND NOT ", concat(
+      ["${comparison.field}${comparison.common}"],
+      [for names in values(local.own_days[kind]) : "(${join(" OR ", names)})"],
+    ))
+  }
+  own_terms = {
+    for kind, comparison in local.comparisons : kind => [
+      for days, names in local.own_days[kind] : "${comparison.field}${days} AND (${join(" OR ", names)})"
+    ]
+  }
   day_filters = {
-    for kind, comparison in local.comparisons : kind => "(${join(" OR ", concat(
-      ["(${join(" AND NOT ", concat(
-        ["${comparison.field}${comparison.common}"],
-        [for names in values(local.own_days[kind]) : "(${join(" OR ", names)})"],
-      ))})"],
-      [for days, names in local.own_days[kind] : "(${comparison.field}${days} AND (${join(" OR ", names)}))"],
-    ))})"
+    for kind, terms in local.own_terms :
+    kind => "(${join(" OR ", [for term in concat([local.common_terms[kind]], terms) : "(${term})"])})"
   }
 
   metrics = {

@@ -44,7 +44,7 @@ variable "commands" {
 }
 
 variable "settings" {
-  description = "The variable monitoring of the root module."
+  description = "The variable monitoring of the root module, which has the defaults. Only that module calls this one."
   type = object({
     dashboard             = bool
     notification_channels = list(string)

@@ -306,7 +306,8 @@ run "payload_of_another_format" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { role = "r-abcdefg", payload = "bare" } }
+    management_key = {}
+    secrets        = { "momento-api-key" = { role = "r-abcdefg", payload = "bare" } }
   }
 
   expect_failures = [terraform_data.preconditions]
@@ -316,7 +317,8 @@ run "role_with_a_space" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { role = "r abcdefg" } }
+    management_key = {}
+    secrets        = { "momento-api-key" = { role = "r abcdefg" } }
   }
 
   expect_failures = [terraform_data.preconditions]
@@ -326,7 +328,8 @@ run "role_over_100_characters" {
   command = plan
 
   variables {
-    secrets = { "momento-api-key" = { role = join("", [for n in range(101) : "r"]) } }
+    management_key = {}
+    secrets        = { "momento-api-key" = { role = join("", [for n in range(101) : "r"]) } }
   }
 
   expect_failures = [terraform_data.preconditions]

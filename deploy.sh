@@ -13,8 +13,7 @@
 # Exit codes: 0 done, 2 wrong usage, 10 to 29 a failed step, 130 interrupted.
 set -euo pipefail
 # A caller's settings can reveal the credential: tracing, exported variables, core dumps, gcloud's log of requests.
-set +ax
-ulimit -c 0
+set +ax && ulimit -c 0
 # gcloud must not ask whether to enable an API, because Terraform enables the APIs.
 export CLOUDSDK_CORE_LOG_HTTP=false CLOUDSDK_CORE_DISABLE_PROMPTS=1
 CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")"
@@ -40,7 +39,7 @@ for option in "$@"; do
     --yes) yes=1 ;;
     --check) check=1 ;;
     -h | --help) usage && exit ;;
-    *) usage >&2 && exit 2 ;;
+    *) fail 2 "The option $option is unknown or has no value." 'Write --role=r-abcdefg. Run: ./deploy.sh --help' ;;
   esac
 done
 [[ -z $role || -z $refresh ]] || fail 2 '--role and --refresh exclude each other.' 'Choose one: docs/management-key.md'
@@ -60,17 +59,16 @@ account=$(gcloud config get-value auth/impersonate_service_account 2>/dev/null) 
 for login in 'gcloud auth' 'gcloud auth application-default'; do # Terraform uses the second
   $login print-access-token >/dev/null || fail 12 "'$login' has no login, or it has expired." "Run: $login login"
 done
-echo "ok: logged in as $account"
 [[ -n $project || ! -e $settings ]] || project=$(sed -n 's/^ *project_id *= *"\([^"]*\)".*/\1/p' "$settings")
 [[ -n $project ]] || project=$(gcloud config get-value project 2>/dev/null) || project=''
 [[ -n $project ]] || fail 14 'No project is selected.' 'Run: gcloud config set project PROJECT'
 state=$(gcloud projects describe "$project" --format='value[separator=" "](projectId, lifecycleState)') || state=''
 [[ $state == "$project ACTIVE" && $project != *:* ]] ||
-  fail 15 "$project isn't an active project that $account can read, or its id has a domain." 'Run: gcloud projects list'
+  fail 15 "$project isn't the PROJECT_ID of an active project, or has a colon." 'Run: gcloud projects list'
 billing=$(gcloud billing projects describe "$project" --format='value(billingEnabled)' 2>/dev/null) || billing=unknown
 [[ $billing == True || $billing == unknown ]] || fail 16 "Billing is disabled for $project, so Google refuses builds." \
   "Run: gcloud billing projects link $project --billing-account=ID (gcloud billing accounts list shows the ids)"
-echo "ok: project $project, billing enabled: $billing"
+echo "ok: project $project, account $account, billing enabled: $billing"
 # One permission of each role that a deployment needs. Google also counts grants to groups, folders and organisations.
 needed='cloudfunctions.functions.create=cloudfunctions.admin cloudscheduler.jobs.create=cloudscheduler.admin
   iam.serviceAccounts.create=iam.serviceAccountAdmin iam.serviceAccounts.actAs=iam.serviceAccountUser
@@ -80,45 +78,40 @@ needed='cloudfunctions.functions.create=cloudfunctions.admin cloudscheduler.jobs
   secretmanager.secrets.setIamPolicy=secretmanager.admin serviceusage.services.enable=serviceusage.serviceUsageAdmin
   storage.buckets.create=storage.admin'
 permissions='' commands='' member=user:$account
-[[ $account != *.gserviceaccount.com ]] || member=serviceAccount:$account
-[[ $account != principal:* ]] || member=$account
+case $account in *.gserviceaccount.com) member=serviceAccount:$account ;; principal:*) member=$account ;; esac
 for pair in $needed; do permissions+=",\"${pair%=*}\""; done
-for login in 'gcloud auth' 'gcloud auth application-default'; do
-  # The token goes through standard input, because other processes can read arguments.
-  granted=$($login print-access-token | sed 's/^/Authorization: Bearer /' | curl --silent --fail --max-time 30 \
-    --header @- --header 'Content-Type: application/json' --data "{\"permissions\":[${permissions#,}]}" \
+# The token goes through standard input, because other processes can read arguments.
+granted=$(gcloud auth application-default print-access-token | sed 's/^/Authorization: Bearer /' |
+  curl --silent --fail --max-time 30 --header @- --header 'Content-Type: application/json' \
+    --data "{\"permissions\":[${permissions#,}]}" \
     "https://cloudresourcemanager.googleapis.com/v1/projects/$project:testIamPermissions") || granted=unknown
-  for pair in $needed; do
-    [[ $granted == unknown || $granted == *"\"${pair%=*}\""* ]] || commands+="
+for pair in $needed; do
+  [[ $granted == unknown || $granted == *"\"${pair%=*}\""* ]] || commands+="
 gcloud projects add-iam-policy-binding $project --member=$member --role=roles/${pair#*=} --condition=None"
-  done
-  [[ -z $commands ]] || fail 17 "The account of '$login login' lacks roles in $project." \
-    "Log in as another account, or ask an administrator to run:$commands"
-  [[ $granted == unknown ]] && echo "note: unknown permissions of '$login'" || echo "ok: permissions of '$login'"
-  member=MEMBER # Terraform's account can be another
 done
-# The first run saves the choices. Later runs must match them, because other choices would replace resources.
+[[ -z $commands ]] || fail 17 "The account of 'gcloud auth application-default login' lacks roles in $project." \
+  "Log in as $account, or ask an administrator to run:$commands"
+[[ $granted == unknown ]] && echo "note: Google didn't show the permissions" || echo 'ok: permissions'
 if [[ ! -e $settings && -z $check ]]; then
-  [[ -n $role$refresh ]] || fail 19 '--role=ROLE_ID or --refresh is missing.' 'Choose one: docs/management-key.md'
-  text="project_id = \"$project\""
-  [[ -z $region ]] || text+=$'\n'"region = \"$region\""
+  [[ -n $role$refresh ]] || fail 19 '--role=ROLE_ID or --refresh is missing.' \
+    'Choose one: docs/management-key.md. If you deployed before, use the clone in which you did.'
+  text="project_id = \"$project\"
+region = \"${region:-us-central1}\""
   [[ -z $role ]] || text+="
 management_key = {}
 rotation = { revoke = true }
-# The management key renews itself, and the alerts watch its expiry.
 secrets = {
   momento-api-key        = { role = \"$role\", lifetime = \"30d\" }
   momento-management-key = { lifetime = \"90d\" }
 }"
   echo "$text" >"$settings"
 fi
+# The options of a later run must repeat the saved choices, because other choices would replace resources.
 for value in "$project" "$region" "$role"; do
   [[ -z $value || ! -e $settings ]] || grep -qF "\"$value\"" "$settings" ||
-    fail 19 "$settings doesn't contain \"$value\"." 'Change that file, or use another clone for another deployment.'
+    fail 19 "The options differ from $settings: it has no \"$value\"." 'Change the file, or use another clone.'
 done
-[[ -z $refresh ]] || ! grep -Eqs '^ *management_key *= *\{' "$settings" ||
-  fail 19 "$settings has a management_key." 'Omit --refresh, or change that file.'
-# Organisation policies, and the variable that satisfies each. The defaults can satisfy a policy with a list of values.
+# Organisation policies, and the variable that satisfies each. The defaults might satisfy a policy with a list.
 for pair in iam.disableServiceAccountCreation=service_accounts cloudfunctions.requireVPCConnector=network \
   run.allowedVPCEgress=network gcp.resourceLocations=region gcp.restrictNonCmekServices=secrets \
   cloudbuild.allowedWorkerPools=function; do
@@ -127,53 +120,62 @@ for pair in iam.disableServiceAccountCreation=service_accounts cloudfunctions.re
   case $value in '' | False | allValues=ALLOW) continue ;; esac
   ! grep -Eqs "^ *${pair#*=} *=" "$settings" || continue
   [[ $value != True ]] || fail 18 "The organisation policy ${pair%=*} is enforced in $project." \
-    "Set ${pair#*=} in $settings, which the first run creates: terraform/README.md#requirements"
+    "Set ${pair#*=} in $settings, which a run without --check creates: terraform/README.md#requirements"
   echo "note: the organisation policy ${pair%=*} might limit ${pair#*=}: $value"
 done
-[[ -z $check ]] || { echo 'All checks passed. Nothing was changed.' && exit; }
+[[ -z $check ]] || { echo 'No check failed. Nothing was changed.' && exit; }
 
 # ---- 2. apply ----
 tf init -input=false || fail 20 'terraform init failed.' "$again"
-if [[ -n $yes ]]; then tf apply -auto-approve </dev/null; else tf apply; fi || fail 21 'terraform apply failed.' "$again
-If it is SERVICE_DISABLED, repository metadata or a missing permission of the build account, wait ten minutes first."
+if [[ -n $yes ]]; then tf apply -auto-approve </dev/null; else tf apply; fi ||
+  fail 21 'terraform apply failed or was cancelled.' "If the error names SERVICE_DISABLED, repository metadata or the
+build service account, wait ten minutes. If it has the code 409: docs/operate/upgrade-and-remove.md#error-409
+Otherwise correct the cause. Then run ./deploy.sh again."
 { topic=$(tf output -raw requests_topic) && service=$(tf output -raw function_name) &&
   secrets=$(tf output -json secret_names | grep -o '"projects/[^"]*"' | tr -d '"' | sort -u); } ||
   fail 22 "Terraform's outputs can't be read." "$again"
 
 # ---- 3. store the first credential ----
+place() { # place SECRET: sets the options that name its project and its location
+  flags=("--project=$(cut -d/ -f2 <<<"$1")")
+  [[ $1 != */locations/* ]] || flags+=("--location=$(cut -d/ -f4 <<<"$1")")
+}
+# A v2 key is a JSON Web Token, alone or in JSON. Without a management key, Terraform has no output management_key.
 jwt='eyJ[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+){2}' blanks='[[:space:]]*'
-# Without a management key, Terraform has no such output.
 if credentials=$(tf output -raw management_key 2>/dev/null); then
   what='a v2 management key' pattern="$jwt|\{.*\"$jwt\".*\}"
 else
   credentials=$secrets what='JSON with a key and its refresh token' pattern='\{.*"refresh_?[tT]oken".*\}'
 fi
 for secret in $credentials; do
-  flags=("--project=$(cut -d/ -f2 <<<"$secret")")
-  [[ $secret != */locations/* ]] || flags+=("--location=$(cut -d/ -f4 <<<"$secret")")
+  place "$secret"
   # Lists lag by minutes, but access by number doesn't lag. The first version has number 1. The payload is discarded.
   error=$(gcloud secrets versions access 1 --secret="${secret##*/}" "${flags[@]}" 2>&1 >/dev/null) && error=''
-  case $error in
-    '' | *FAILED_PRECONDITION*) echo "ok: $secret has a version" && continue ;; # the version can be disabled
-    *NOT_FOUND*) ;;
-    *) fail 23 "It isn't known whether $secret has a version, so nothing was stored. $error" "$again" ;;
-  esac
+  # Access to a disabled version fails with FAILED_PRECONDITION.
+  [[ -n $error && $error != *FAILED_PRECONDITION* ]] || { echo "ok: $secret has a version" && continue; }
+  [[ $error == *NOT_FOUND* ]] ||
+    fail 23 "It isn't known whether $secret has a version, so nothing was stored. $error" "$again"
   # In canonical mode, a terminal cuts lines at 4096 or 1024 characters. With -icanon, Ctrl-D arrives as a character.
   [[ ! -t 0 ]] || { terminal=$(stty -g) && stty -echo -icanon -iexten min 1 susp undef; }
   printf 'Paste %s for %s, then press Ctrl-D. The text stays invisible.\n' "$what" "$secret"
   unset credential
   IFS= read -rs -d $'\004' credential || true
   [[ -z $terminal ]] || stty "$terminal"
-  [[ $credential =~ ^$blanks($pattern)$blanks$ ]] || fail 24 "The input isn't $what. Nothing was stored." "$again"
+  [[ $credential =~ ^$blanks($pattern)$blanks$ ]] || fail 24 "The input isn't $what. Nothing was stored." \
+    'Run ./deploy.sh again, and paste the text as Momento shows it: docs/management-key.md#create-it'
   printf '%s' "$credential" | gcloud secrets versions add "${secret##*/}" "${flags[@]}" --data-file=- ||
     fail 25 "Storing the credential in $secret failed." "$again"
 done
 
 # ---- 4. rotate ----
 for secret in $secrets; do
-  # Cloud Logging keeps lines for 30 days. A key that isn't due was rotated before, if its version isn't the first.
+  place "$secret"
+  created=$(gcloud secrets describe "${secret##*/}" "${flags[@]}" --format='value(createTime)') ||
+    fail 26 "$secret can't be read." "$again"
+  # Cloud Logging keeps lines for 30 days. So a key that isn't due was rotated, too, if its version isn't the first.
+  # Lines about an earlier secret of the same name don't count.
   rotated='jsonPayload.outcome="rotated" OR (jsonPayload.outcome="not_due" AND jsonPayload.version!="1")'
-  filter="jsonPayload.secret=\"$secret\" AND ($rotated)" id=''
+  filter="jsonPayload.secret=\"$secret\" AND ($rotated) AND timestamp>=\"$created\"" id=''
   for ((polls = 75; ; polls--)); do
     line=$(gcloud logging read --project="$project" --freshness=30d --limit=1 \
       --format='value[separator="|"](jsonPayload.outcome, jsonPayload.error.retryable, jsonPayload.message)' \
@@ -181,7 +183,7 @@ for secret in $secrets; do
       fail 26 "The log of $project can't be read." "$again"
     IFS='|' read -r outcome retryable message <<<"$line"
     case $outcome in rotated | not_due | already_rotated | superseded) echo "$message" && break ;; esac
-    [[ -z $line || $retryable == True ]] || fail 28 "$message" 'Then run ./deploy.sh again.'
+    [[ -z $line || $retryable == True ]] || fail 28 "$message" "$again"
     ((polls > 0)) || fail 29 "The rotation of $secret didn't succeed in 15 minutes. $message" \
       'Follow docs/operate/runbook.md#no-run-happens. Then run ./deploy.sh again.'
     if [[ -z $id ]]; then
@@ -193,6 +195,6 @@ for secret in $secrets; do
     sleep 10
   done
 done
-grep -Eq '^[^#]*(notification_channels|enabled *= *false)' "$settings" ||
+grep -Eq '^[^#]*("projects/[^"]*/notificationChannels/|monitoring *= *\{ *enabled *= *false)' "$settings" ||
   echo "Alerts don't notify anybody yet: docs/operate/runbook.md#choose-who-is-notified"
-echo 'Done. Keep the state in terraform/terraform.tfstate, or move it to a bucket: docs/cloud-shell.md'
+echo 'Done. Keep the state in terraform/terraform.tfstate, unless you moved it to a bucket: docs/cloud-shell.md'

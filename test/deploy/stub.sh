@@ -90,6 +90,7 @@ case $call in
     fi
     cat "$STUB/versions"
     ;;
+  'gcloud secrets describe '*) echo 2026-11-24T03:17:00.123456Z ;;
   'gcloud secrets versions add '*)
     cat >>"$STUB/versions"
     # A user's configuration can turn on the log of requests. The variable overrides it.

@@ -160,7 +160,9 @@ const PUBLISH =
 
 test('applies, stores the management key and rotates when keys are minted', async () => {
   const { code, output } = await clone.run(MINT, MANAGEMENT_KEY);
-  expect(output).toMatch(/^ok: gcloud, curl and Terraform 1\.5\.7\nok: logged in as/);
+  expect(output).toMatch(
+    /^ok: gcloud, curl and Terraform 1\.5\.7\nok: project my-project, account operator@/,
+  );
   expect(output).toContain(
     "\nrotated projects/my-project/secrets/momento-management-key; newest version 2; forced\nAlerts don't",
   );
@@ -176,9 +178,9 @@ test('applies, stores the management key and rotates when keys are minted', asyn
   expect(readFileSync(clone.settings, 'utf8')).toBe(
     [
       'project_id = "my-project"',
+      'region = "us-central1"',
       'management_key = {}',
       'rotation = { revoke = true }',
-      '# The management key renews itself, and the alerts watch its expiry.',
       'secrets = {',
       '  momento-api-key        = { role = "r-abcdefg", lifetime = "30d" }',
       '  momento-management-key = { lifetime = "90d" }',
@@ -247,6 +249,13 @@ test('follows the settings when they were edited by hand', async () => {
   expect(changes(clone.calls())).toContain(ADD_MANAGEMENT_KEY);
 });
 
+test('mentions alerts when no alert has a channel', async () => {
+  const alerts = 'alerts = { failed_job = { enabled = false } }, notification_channels = []';
+  writeFileSync(clone.settings, `project_id = "my-project"\nmonitoring = { ${alerts} }\n`);
+  const { output } = await clone.run(['--yes'], CREDENTIAL);
+  expect(output).toContain("\nAlerts don't notify anybody yet");
+});
+
 test.each(['notification_channels = ["projects/p/notificationChannels/1"]', 'enabled = false'])(
   "doesn't mention alerts when the settings have %s",
   async (setting) => {
@@ -303,6 +312,19 @@ test('rotates nothing again when the log has only later runs', async () => {
   expect(changes(clone.calls())).not.toContain(PUBLISH);
 });
 
+test('ignores lines about an earlier secret of the same name', async () => {
+  const created = '2026-11-24T03:17:00.123456Z';
+  clone.stub(
+    'answers',
+    `timestamp>="${created}"=>`,
+    'jsonPayload.secret=>rotated||of an old secret',
+  );
+  const { code, output } = await clone.run(REFRESH, CREDENTIAL);
+  expect(output).not.toContain('of an old secret');
+  expect(code).toBe(0);
+  expect(changes(clone.calls())).toContain(PUBLISH);
+});
+
 test.each(['rotated', 'already_rotated', 'superseded'])(
   'ends when a run is %s',
   async (outcome) => {
@@ -327,7 +349,7 @@ test.each([
   async (_name, call, account, prefix) => {
     clone.stub('answers', `${call}=>${account}`, 'curl=>{}');
     const { code, output } = await clone.run(['--check']);
-    expect(output).toContain(`ok: logged in as ${account}\n`);
+    expect(output).toContain(`ok: project my-project, account ${account}, billing enabled: True\n`);
     expect(output).toContain(` --member=${prefix}${account} --role=roles/storage.admin `);
     expect(code).toBe(17);
   },
@@ -335,7 +357,7 @@ test.each([
 
 test('changes nothing when it only checks', async () => {
   const { code, output } = await clone.run(['--check']);
-  expect(output).toContain('\nAll checks passed. Nothing was changed.\n');
+  expect(output).toContain('\nNo check failed. Nothing was changed.\n');
   expect(code).toBe(0);
   expect(changes(clone.calls())).toEqual([]);
   expect(globSync('terraform/*', { cwd: clone.folder })).toEqual([]);
@@ -344,9 +366,8 @@ test('changes nothing when it only checks', async () => {
 test('continues with a note when Google refuses to show settings', async () => {
   clone.stub('fail', 'billing projects describe', 'org-policies describe', 'curl');
   const { code, output } = await clone.run(['--check']);
-  expect(output).toContain('ok: project my-project, billing enabled: unknown\n');
-  expect(output).toContain("note: unknown permissions of 'gcloud auth'\n");
-  expect(output).toContain("note: unknown permissions of 'gcloud auth application-default'\n");
+  expect(output).toContain('billing enabled: unknown\n');
+  expect(output).toContain("note: Google didn't show the permissions\n");
   expect(output).toContain(
     'note: the organisation policy gcp.resourceLocations might limit region: unknown\n',
   );
@@ -446,8 +467,13 @@ const FAULTS: Record<string, Fault> = {
   'an option is unknown': {
     args: ['--fast'],
     code: 2,
-    message: 'usage: ./deploy.sh',
-    action: '--check',
+    message: 'The option --fast is unknown or has no value.',
+    action: 'Write --role=r-abcdefg. Run: ./deploy.sh --help',
+  },
+  'an option has its value behind a space': {
+    ...{ args: ['--role', 'r-abcdefg'], code: 2 },
+    message: 'The option --role is unknown or has no value.',
+    action: 'Write --role=r-abcdefg. Run: ./deploy.sh --help',
   },
   'an option has quotes': {
     ...{ args: ['--role=a"b'], code: 2, message: 'An option has an invalid character.' },
@@ -504,18 +530,17 @@ const FAULTS: Record<string, Fault> = {
   },
   "the project can't be read": {
     ...{ fail: 'gcloud projects describe', code: 15 },
-    message: "my-project isn't an active project that operator@example.com can read, or its id",
+    message: "my-project isn't the PROJECT_ID of an active project, or has a colon.",
     action: 'Run: gcloud projects list',
   },
   'the project was deleted': {
     ...{ answers: 'gcloud projects describe=>my-project DELETE_REQUESTED', code: 15 },
-    message: "my-project isn't an active project that operator@example.com can read, or its id",
+    message: "my-project isn't the PROJECT_ID of an active project, or has a colon.",
     action: 'Run: gcloud projects list',
   },
   'the id of the project has a domain': {
     ...{ answers: 'get-value project=>example.com:my-project', code: 15 },
-    message:
-      "example.com:my-project isn't an active project that operator@example.com can read, or its id has a domain.",
+    message: "example.com:my-project isn't the PROJECT_ID of an active project, or has a colon.",
     action: 'Run: gcloud projects list',
   },
   'billing is disabled': {
@@ -525,46 +550,45 @@ const FAULTS: Record<string, Fault> = {
   },
   'a role is missing': {
     ...{ answers: 'curl=>{"permissions": ["run.services.setIamPolicy"]}', code: 17 },
-    message: "The account of 'gcloud auth login' lacks roles in my-project.",
+    message: "The account of 'gcloud auth application-default login' lacks roles in my-project.",
     action:
       'gcloud projects add-iam-policy-binding my-project --member=user:operator@example.com --role=roles/storage.admin --condition=None',
   },
   "Terraform's account lacks roles": {
     ...{ answers: 'as terraform-token=>{}', code: 17 },
     message: "The account of 'gcloud auth application-default login' lacks roles in my-project.",
-    action: '\nLog in as another account, or ask an administrator to run:\n',
+    action: '\nLog in as operator@example.com, or ask an administrator to run:\n',
   },
   'an organisation policy forbids service accounts': {
     ...{ answers: 'iam.disableServiceAccountCreation=>True', code: 18 },
     message: 'The organisation policy iam.disableServiceAccountCreation is enforced in my-project.',
     action:
-      'Set service_accounts in terraform/terraform.tfvars, which the first run creates: terraform/README.md#requirements',
+      'Set service_accounts in terraform/terraform.tfvars, which a run without --check creates: terraform/README.md#requirements',
   },
   'no way is chosen': {
     ...{ args: ['--yes'], code: 19, message: '--role=ROLE_ID or --refresh is missing.' },
-    action: 'Choose one: docs/management-key.md',
+    action: 'If you deployed before, use the clone in which you did.',
   },
   'the folder belongs to another project': {
     ...{ before: save('project_id = "other-project"\n'), args: ['--project=my-project', '--yes'] },
-    ...{ code: 19, message: 'terraform/terraform.tfvars doesn\'t contain "my-project".' },
-    action: 'use another clone for another deployment.',
-  },
-  'the folder mints and is told to refresh': {
     ...{
-      before: save('project_id = "my-project"\nmanagement_key = {}\n'),
-      args: REFRESH,
       code: 19,
+      message: 'The options differ from terraform/terraform.tfvars: it has no "my-project".',
     },
-    message: 'terraform/terraform.tfvars has a management_key.',
-    action: 'Omit --refresh',
+    action: 'Change the file, or use another clone.',
   },
   'terraform init fails': {
     ...{ fail: 'terraform -chdir=terraform init', code: 20, message: 'terraform init failed.' },
     action: 'Correct the cause above.',
   },
   'terraform apply fails': {
-    ...{ fail: 'terraform -chdir=terraform apply', code: 21, message: 'terraform apply failed.' },
-    action: 'wait ten minutes first.',
+    ...{
+      fail: 'terraform -chdir=terraform apply',
+      code: 21,
+      message: 'terraform apply failed or was cancelled.',
+    },
+    action:
+      'build service account, wait ten minutes. If it has the code 409: docs/operate/upgrade-and-remove.md#error-409',
   },
   "an output can't be read": {
     ...{ fail: 'output -raw requests_topic', code: 22 },
@@ -583,16 +607,21 @@ const FAULTS: Record<string, Fault> = {
       code: 24,
       message: "The input isn't a v2 management key. Nothing was stored.",
     },
-    action: './deploy.sh again.',
+    action: 'paste the text as Momento shows it: docs/management-key.md#create-it',
   },
   'the input has no refresh token': {
     ...{ args: REFRESH, input: '{"apiKey": "eyJ"}', code: 24 },
     message: "The input isn't JSON with a key and its refresh token. Nothing was stored.",
-    action: './deploy.sh again.',
+    action: 'paste the text as Momento shows it: docs/management-key.md#create-it',
   },
   'Secret Manager refuses the credential': {
     ...{ fail: 'versions add', code: 25 },
     message: 'Storing the credential in projects/my-project/secrets/momento-management-key failed.',
+    action: './deploy.sh again.',
+  },
+  "the secret's age can't be read": {
+    ...{ fail: 'gcloud secrets describe', code: 26 },
+    message: "projects/my-project/secrets/momento-api-key can't be read.",
     action: './deploy.sh again.',
   },
   "the log can't be read": {

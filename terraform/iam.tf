@@ -81,11 +81,9 @@ locals {
     }
   ]...)
 
-  # Grants refer to this map and not to the secrets. With 500 secrets, a direct reference makes a plan twice as long.
-  created_ids = merge(
-    { for id, secret in google_secret_manager_secret.created : id => secret.secret_id },
-    { for id, secret in google_secret_manager_regional_secret.created : id => secret.secret_id },
-  )
+  # Grants refer to these maps and not to the secrets. With 500 secrets, a direct reference makes a plan twice as long.
+  global_ids   = { for id, secret in google_secret_manager_secret.created : id => secret.secret_id }
+  regional_ids = { for id, secret in google_secret_manager_regional_secret.created : id => secret.secret_id }
 }
 
 resource "google_secret_manager_secret_iam_member" "runtime" {
@@ -94,7 +92,7 @@ resource "google_secret_manager_secret_iam_member" "runtime" {
   project   = each.value.project
   role      = each.value.role
   member    = local.members.runtime
-  secret_id = each.value.is_created ? local.created_ids[each.value.secret] : each.value.secret
+  secret_id = each.value.is_created ? local.global_ids[each.value.secret] : each.value.secret
 }
 
 resource "google_secret_manager_regional_secret_iam_member" "runtime" {
@@ -104,7 +102,7 @@ resource "google_secret_manager_regional_secret_iam_member" "runtime" {
   location  = each.value.location
   role      = each.value.role
   member    = local.members.runtime
-  secret_id = each.value.is_created ? local.created_ids[each.value.secret] : each.value.secret
+  secret_id = each.value.is_created ? local.regional_ids[each.value.secret] : each.value.secret
 }
 
 # ---- Cloud Scheduler and Pub/Sub: exactly this function ----

@@ -1,4 +1,4 @@
-# Settings that would cause an outage, or that Google refuses only during the apply. Each error names the secrets.
+# Settings that would cause an outage, or that Google refuses only during the apply.
 
 locals {
   # By rule, the secrets that break it.
@@ -41,6 +41,9 @@ locals {
       for key, secret in var.secrets :
       key if var.management_key == null && (secret.role != null || secret.lifetime != null)
     ]
+    same_job = flatten([
+      for keys in values({ for key, job in local.jobs : job.name => key... }) : keys if length(keys) > 1
+    ])
     same_secret = flatten([
       for keys in values({ for key, name in local.secret_names : name => key... }) : keys if length(keys) > 1
     ])
@@ -60,6 +63,11 @@ locals {
       for secret in values(var.secrets) : [for name, topic in secret.topics : { name = name, topic = topic }]
     ]),
   ))
+  topic_conflicts = [
+    for pair in local.topic_pairs : "${pair.name} = ${pair.topic}" if length([
+      for other in local.topic_pairs : other if other.name == pair.name || other.topic == pair.topic
+    ]) > 1
+  ]
   affected = { for rule, keys in local.refused : rule => "Affected: ${join(", ", keys)}." }
 }
 
@@ -96,13 +104,10 @@ resource "terraform_data" "preconditions" {
     }
 
     precondition {
-      condition = (
-        length(distinct(local.topic_pairs[*].name)) == length(local.topic_pairs) &&
-        length(distinct(local.topic_pairs[*].topic)) == length(local.topic_pairs)
-      )
+      condition = length(local.topic_conflicts) == 0
       error_message = join(" ", [
-        "A key of topics must mean the same topic in all secrets, and a topic must have one key.",
-        "The key requests is that of ${local.requests_topic}.",
+        "A key of topics must mean the same topic in all secrets, and a topic must have one key,",
+        "because each key has one grant. Affected: ${join(", ", local.topic_conflicts)}.",
       ])
     }
 
@@ -114,8 +119,11 @@ resource "terraform_data" "preconditions" {
     }
 
     precondition {
-      condition     = length(local.refused.payload) == 0
-      error_message = "payload must be \"json\", or \"key\" with a role. ${local.affected.payload}"
+      condition = length(local.refused.payload) == 0
+      error_message = join(" ", [
+        "payload must be \"json\" or \"key\". With \"key\", set role, because a bare key doesn't contain its role.",
+        local.affected.payload,
+      ])
     }
 
     precondition {
@@ -162,6 +170,11 @@ resource "terraform_data" "preconditions" {
     }
 
     precondition {
+      condition     = length(local.refused.same_job) == 0
+      error_message = "Two jobs have the same name. Remove the schedule of one secret. ${local.affected.same_job}"
+    }
+
+    precondition {
       condition = length(local.secrets_setting) <= 32768
       error_message = join(" ", [
         "The names of the secrets exceed 32 KiB, Google's limit for a variable.",
@@ -180,7 +193,8 @@ resource "terraform_data" "preconditions" {
     precondition {
       condition = length(local.refused.expired_before_run) == 0
       error_message = join(" ", [
-        "A key must not expire before the run that renews it.",
+        "A key must not expire before the run that renews it. The time between two runs is longer than the time",
+        "that the key has left when its renewal is due.",
         "Lengthen the lifetime, let renew_before begin earlier, or run more often.",
         local.affected.expired_before_run,
       ])

@@ -10,8 +10,9 @@ locals {
   }
   notified_topics = merge(values(local.secret_topics)...)
 
-  # The project's id, as a value that depends on the wait for the APIs. With depends_on instead, a change of the wait
-  # would defer the data source to the apply. Then Terraform would plan to replace the service agents' grants.
+  # Terraform can read the project only after its API is enabled. With depends_on, each change of the wait would defer
+  # that to the apply, and Terraform would plan to replace the agents' grants. So the id comes from the wait's
+  # triggers, which are known after the first apply.
   usable_project_id = (
     var.enable_apis
     ? split("/", time_sleep.apis[0].triggers["cloudresourcemanager.googleapis.com"])[0]

@@ -60,9 +60,17 @@ locals {
 }
 
 # Terraform deletes secrets before everything that could exist without them. If the provider refuses to delete a
-# protected secret, only grants on secrets are lost, and the next apply restores them.
+# protected secret, only grants on secrets are lost, and the next apply restores them. The price: if Google refuses a
+# job or an alert, Terraform creates no secret and no grant on one until that is corrected.
 resource "terraform_data" "before_secrets" {
-  depends_on = [google_cloud_scheduler_job.rotation, google_pubsub_subscription.requests, module.monitoring]
+  depends_on = [
+    google_cloud_scheduler_job.rotation,
+    google_pubsub_subscription.requests,
+    google_pubsub_subscription_iam_member.dead_letters,
+    google_pubsub_topic_iam_member.dead_letters,
+    google_pubsub_topic_iam_member.publishers,
+    module.monitoring,
+  ]
 }
 
 resource "google_secret_manager_secret" "created" {

@@ -92,7 +92,14 @@ variable "secrets" {
         "^(projects/[a-z][a-z0-9-]{4,28}[a-z0-9]/(locations/[a-z0-9-]+/)?secrets/)?[A-Za-z0-9_-]{1,255}$", key
       ))
     ])
-    error_message = "The keys of the map secrets must be ids (\"momento-api-key\"), or full names with a project's id."
+    error_message = join(" ", [
+      "The keys of the map secrets must be ids (\"momento-api-key\"), or full names with a project's id.",
+      "Affected: ${join(", ", [
+        for key in keys(var.secrets) : key if !can(regex(
+          "^(projects/[a-z][a-z0-9-]{4,28}[a-z0-9]/(locations/[a-z0-9-]+/)?secrets/)?[A-Za-z0-9_-]{1,255}$", key
+        ))
+      ])}.",
+    ])
   }
 
   validation {
@@ -288,18 +295,30 @@ variable "network" {
 variable "service_accounts" {
   description = "Existing service accounts, { email = ADDRESS }, instead of those that the module creates."
   type = object({
-    runtime = optional(object({ email = string })) # runs the function; default: a new account
+    runtime = optional(object({ email = string })) # runs the function, in this project; default: a new account
     build   = optional(object({ email = string })) # builds the function, in this project; default: a new account
     invoker = optional(object({ email = string })) # calls the function, in this project; default: a new account
   })
   default  = {}
   nullable = false
+
+  validation {
+    condition = alltrue([
+      for account in values(var.service_accounts) : can(regex("^[^:@]+@[^:@]+$", account.email)) if account != null
+    ])
+    error_message = "The emails of service_accounts must be addresses without the prefix serviceAccount:."
+  }
 }
 
 variable "source_archive" {
   description = "Path of a release's zip, which is deployed instead of the repository around the module."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.source_archive == null ? true : fileexists(var.source_archive)
+    error_message = "source_archive must be the path of a file. Download the zip of a release."
+  }
 }
 
 # ---- monitoring ----

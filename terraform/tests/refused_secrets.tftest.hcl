@@ -232,6 +232,19 @@ run "one_topic_with_two_keys" {
   expect_failures = [terraform_data.preconditions]
 }
 
+run "two_secrets_whose_jobs_have_one_name" {
+  command = plan
+
+  variables {
+    secrets = {
+      "projects/shop-project/secrets/momento" = { schedule = "1 1 * * *" }
+      "shop-project_secrets_momento"          = { schedule = "2 2 * * *" }
+    }
+  }
+
+  expect_failures = [terraform_data.preconditions]
+}
+
 run "another_topic_with_the_key_of_the_requests" {
   command = plan
 

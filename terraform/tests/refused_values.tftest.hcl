@@ -23,6 +23,8 @@ run "round_1" {
     network              = { connector = "c", network = "n" }
     publishers           = { a = "oncall@example.com" }
     dead_letter_topic    = { id = "topic" }
+    service_accounts     = { runtime = { email = "serviceAccount:a@test-project.iam.gserviceaccount.com" } }
+    source_archive       = "missing.zip"
     monitoring           = { no_rotation_days = 0 }
   }
 
@@ -36,6 +38,8 @@ run "round_1" {
     var.network,
     var.publishers,
     var.dead_letter_topic,
+    var.service_accounts,
+    var.source_archive,
     var.monitoring,
   ]
 }

@@ -189,9 +189,12 @@ run "secrets_are_deleted_first" {
   assert {
     condition = (
       length(regexall("depends_on = \\[terraform_data.before_secrets\\]", file("${path.module}/secrets.tf"))) == 2 &&
-      strcontains(file("${path.module}/secrets.tf"), join("", [
-        "depends_on = [google_cloud_scheduler_job.rotation, google_pubsub_subscription.requests, module.monitoring]",
-      ]))
+      alltrue([
+        for address in [
+          "google_cloud_scheduler_job.rotation", "google_pubsub_subscription.requests",
+          "google_pubsub_topic_iam_member.publishers", "module.monitoring",
+        ] : strcontains(file("${path.module}/secrets.tf"), "    ${address},\n")
+      ])
     )
     error_message = "Terraform must delete the secrets before the jobs, the subscription and the alerts."
   }

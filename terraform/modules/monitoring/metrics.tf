@@ -1,5 +1,6 @@
 locals {
-  # The function logs one such line for each secret and run. A test compares the filter and the fields with a real line.
+  # The function logs one such line for each secret and run. A test compares the filter and the fields with a real
+  # line.
   rotation_filter = "resource.type=\"cloud_run_revision\" AND jsonPayload.event=\"rotation\""
   rotation_fields = {
     secret       = "jsonPayload.secret"
@@ -69,6 +70,9 @@ locals {
     for kind, terms in local.own_terms :
     kind => "(${join(" OR ", [for term in concat([local.common_terms[kind]], terms) : "(${term})"])})"
   }
+
+  # Terraform prints the values that a refused condition refers to. A filter would fill the screen.
+  filter_lengths = { for kind, metric in local.metrics : kind => length(metric.filter) }
 
   metrics = {
     runs = {

@@ -3,6 +3,13 @@ mock_provider "google" {
   override_during = plan
 }
 
+# The mock gives every topic the id of the topic for requests.
+override_resource {
+  target          = google_pubsub_topic.versions
+  override_during = plan
+  values          = { id = "projects/test-project/topics/versions" }
+}
+
 variables {
   project_id       = "test-project"
   role             = "r-abcdefg"

@@ -125,11 +125,6 @@ output "jobs" {
   }
 }
 
-output "permissions" {
-  description = "Every permission that the function checks, and the role that grants it."
-  value       = local.permissions
-}
-
 output "source_object" {
   description = "The deployed source, gs://BUCKET/OBJECT. Its name contains the zip's SHA-256."
   value       = "gs://${google_storage_bucket.source.name}/${google_storage_bucket_object.source.name}"

@@ -92,14 +92,14 @@ run "the_function_can_use_exactly_these_secrets" {
 
   assert {
     condition = (
-      toset(values(output.permissions)) ==
+      toset(values(local.permissions)) ==
       toset([for grant in values(google_secret_manager_secret_iam_member.runtime) : grant.role])
     )
-    error_message = "Terraform must grant exactly the roles in the output permissions."
+    error_message = "Terraform must grant exactly the roles of the permissions."
   }
 
   assert {
-    condition = tomap(output.permissions) == tomap({
+    condition = tomap(local.permissions) == tomap({
       "secretmanager.versions.access"  = "roles/secretmanager.secretAccessor"
       "secretmanager.versions.get"     = "roles/secretmanager.secretVersionManager"
       "secretmanager.versions.list"    = "roles/secretmanager.secretVersionManager"
@@ -107,7 +107,7 @@ run "the_function_can_use_exactly_these_secrets" {
       "secretmanager.versions.disable" = "roles/secretmanager.secretVersionManager"
       "secretmanager.versions.destroy" = "roles/secretmanager.secretVersionManager"
     })
-    error_message = "The output permissions must name the role for each permission."
+    error_message = "Each permission must have its role."
   }
 }
 

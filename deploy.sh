@@ -111,6 +111,8 @@ for value in "$project" "$region" "$role"; do
   [[ -z $value || ! -e $settings ]] || grep -qF "\"$value\"" "$settings" ||
     fail 19 "The options differ from $settings: it has no \"$value\"." 'Change the file, or use another clone.'
 done
+[[ -z $refresh ]] || ! grep -Eqs '^ *management_key *= *\{' "$settings" ||
+  fail 19 "$settings has a management_key." 'Omit --refresh, or change that file.'
 # Organisation policies, and the variable that satisfies each. The defaults might satisfy a policy with a list.
 for pair in iam.disableServiceAccountCreation=service_accounts cloudfunctions.requireVPCConnector=network \
   run.allowedVPCEgress=network gcp.resourceLocations=region gcp.restrictNonCmekServices=secrets \
@@ -149,16 +151,14 @@ else
 fi
 for secret in $credentials; do
   place "$secret"
-  # Lists lag by minutes, but access by number doesn't lag. The first version has number 1. The payload is discarded.
-  error=$(gcloud secrets versions access 1 --secret="${secret##*/}" "${flags[@]}" 2>&1 >/dev/null) && error=''
-  # Access to a disabled version fails with FAILED_PRECONDITION.
-  [[ -n $error && $error != *FAILED_PRECONDITION* ]] || { echo "ok: $secret has a version" && continue; }
+  # Lists lag by minutes, but access to version 1 doesn't. FAILED_PRECONDITION: that version is disabled.
+  error=$(gcloud secrets versions access 1 --secret="${secret##*/}" "${flags[@]}" 2>&1 >/dev/null) && error=none
+  [[ $error != none && $error != *FAILED_PRECONDITION* ]] || { echo "ok: $secret has a version" && continue; }
   [[ $error == *NOT_FOUND* ]] ||
     fail 23 "It isn't known whether $secret has a version, so nothing was stored. $error" "$again"
   # In canonical mode, a terminal cuts lines at 4096 or 1024 characters. With -icanon, Ctrl-D arrives as a character.
   [[ ! -t 0 ]] || { terminal=$(stty -g) && stty -echo -icanon -iexten min 1 susp undef; }
-  printf 'Paste %s for %s, then press Ctrl-D. The text stays invisible.\n' "$what" "$secret"
-  unset credential
+  unset credential && printf 'Paste %s for %s, then press Ctrl-D. The text stays invisible.\n' "$what" "$secret"
   IFS= read -rs -d $'\004' credential || true
   [[ -z $terminal ]] || stty "$terminal"
   [[ $credential =~ ^$blanks($pattern)$blanks$ ]] || fail 24 "The input isn't $what. Nothing was stored." \

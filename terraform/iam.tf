@@ -54,7 +54,7 @@ locals {
       for key, name in local.secret_names :
       key => {
         name        = name
-        location    = one(flatten([regexall("/locations/([^/]+)/", key), var.secrets[key].location[*]]))
+        location    = try(regex("/locations/([^/]+)/", key)[0], var.secrets[key].location)
         is_created  = contains(keys(local.created_secrets), key)
         permissions = local.permissions
       }
@@ -62,7 +62,7 @@ locals {
     {
       for key in local.unrotated_management_key : key.secret => {
         name        = key.name
-        location    = one(flatten(regexall("/locations/([^/]+)/", key.secret)))
+        location    = try(regex("/locations/([^/]+)/", key.secret)[0], null)
         is_created  = contains(keys(local.created_secrets), key.secret)
         permissions = local.management_key_permissions
       }

@@ -16,10 +16,10 @@ locals {
   renewal_share   = try(tonumber(regex("([0-9]+)%", var.rotation.renew_before)[0]) / 100, 0)
   renewal_minimum = try(regex("[0-9]+[smhd]$", var.rotation.renew_before), null)
 
-  # If a stored key has no issue date, the rotator counts its lifetime from the day on which it was stored. A share of
-  # that can be shorter than the time between two runs. So if renew_before is only a share, keys of unknown lifetime
-  # get a minimum. It is twice the longest time between two runs, at most two weeks, and at most the share of any known
-  # lifetime.
+  # If a stored key has no issue date, the rotator counts its lifetime from the day of storage. The counted lifetime is
+  # shorter than the real one, so a share of it can be less than the time between two runs, and the key would expire. So
+  # if renew_before is only a share, keys of unknown lifetime get a minimum. It is twice the longest time between two
+  # runs, at most two weeks, and at most the share of any known lifetime.
   derived_minimum_hours = floor(min(concat(
     [2 * 7 * 24],
     [2 * max(0, [for key, secret in var.secrets : local.longest_gaps[key] if secret.lifetime == null]...)],

@@ -42,10 +42,11 @@ locals {
       key if var.management_key == null && (secret.role != null || secret.lifetime != null)
     ]
     same_job = flatten([
-      for keys in values({ for key, job in local.jobs : job.name => key... }) : keys if length(keys) > 1
+      for keys in values({ for key, job in local.jobs : job.name => trimprefix(key, "secret-")... }) :
+      keys if length(keys) > 1
     ])
     same_secret = flatten([
-      for keys in values({ for key, name in local.secret_names : name => key... }) : keys if length(keys) > 1
+      for keys in values({ for key, name in local.all_secret_names : name => key... }) : keys if length(keys) > 1
     ])
     due_at_once = [
       for key, left in local.left_when_due :
@@ -63,6 +64,9 @@ locals {
       for secret in values(var.secrets) : [for name, topic in secret.topics : { name = name, topic = topic }]
     ]),
   ))
+  all_secret_names = merge(
+    local.secret_names, { for key in local.unrotated_management_key : "management_key" => key.name }
+  )
   topic_conflicts = [
     for pair in local.topic_pairs : "${pair.name} = ${pair.topic}" if length([
       for other in local.topic_pairs : other if other.name == pair.name || other.topic == pair.topic
@@ -91,7 +95,8 @@ resource "terraform_data" "preconditions" {
     precondition {
       condition = length(local.refused.full_name) == 0
       error_message = join(" ", [
-        "A full name is that of an existing secret and includes its location. Omit create and location.",
+        "The module can't create a secret whose key is a full name, and a full name contains the location.",
+        "Remove create and location.",
         local.affected.full_name,
       ])
     }
@@ -106,8 +111,8 @@ resource "terraform_data" "preconditions" {
     precondition {
       condition = length(local.topic_conflicts) == 0
       error_message = join(" ", [
-        "A key of topics must mean the same topic in all secrets, and a topic must have one key,",
-        "because each key has one grant. Affected: ${join(", ", local.topic_conflicts)}.",
+        "Use one key for each topic, and one topic for each key, in all secrets. The key requests is that of the",
+        "module's own topic. Affected: ${join(", ", local.topic_conflicts)}.",
       ])
     }
 
@@ -166,12 +171,12 @@ resource "terraform_data" "preconditions" {
 
     precondition {
       condition     = length(local.refused.same_secret) == 0
-      error_message = "Entries of secrets name the same secret. Remove one. ${local.affected.same_secret}"
+      error_message = "Two entries name the same secret. Use one of the names. ${local.affected.same_secret}"
     }
 
     precondition {
       condition     = length(local.refused.same_job) == 0
-      error_message = "Two jobs have the same name. Remove the schedule of one secret. ${local.affected.same_job}"
+      error_message = "An id and a full name give two jobs one name. Remove one schedule. ${local.affected.same_job}"
     }
 
     precondition {
@@ -206,17 +211,6 @@ resource "terraform_data" "preconditions" {
         "A superseded key must outlive its grace period, ${local.grace_period}. Applications might still use it.",
         "Shorten grace_period, lengthen the lifetime, or let renew_before begin earlier.",
         local.affected.expired_in_grace,
-      ])
-    }
-
-    precondition {
-      condition = (
-        local.renewal_minimum == null || local.renewal_share > 0 ? true :
-        var.monitoring.expiry_days * 86400 < local.seconds[local.renewal_minimum]
-      )
-      error_message = join(" ", [
-        "monitoring.expiry_days must be less than renew_before, ${var.rotation.renew_before}.",
-        "Otherwise the alert opens before the renewal is due. Lower expiry_days.",
       ])
     }
   }

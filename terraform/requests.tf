@@ -10,9 +10,9 @@ locals {
   }
   notified_topics = merge(values(local.secret_topics)...)
 
-  # Terraform can read the project only after its API is enabled. With depends_on, each change of the wait would defer
-  # that to the apply, and Terraform would plan to replace the agents' grants. So the id comes from the wait's
-  # triggers, which are known after the first apply.
+  # Terraform can read the project's number only after an API is enabled. A depends_on on the wait would postpone
+  # that to the apply whenever the wait changes, and Terraform would plan to replace the grants of the service
+  # agents. So the id comes from the wait's triggers, which the state contains after the first apply.
   usable_project_id = (
     var.enable_apis
     ? split("/", time_sleep.apis[0].triggers["cloudresourcemanager.googleapis.com"])[0]

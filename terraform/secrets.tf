@@ -44,11 +44,6 @@ locals {
       } if coalesce(key.create, !startswith(key.secret, "projects/"))
     },
   )
-  created_names = {
-    for id in keys(local.created_secrets) :
-    id => lookup(local.secret_names, id, "projects/${var.project_id}/secrets/${id}")
-  }
-
   # Secret Manager accepts durations in seconds only.
   secret_durations = {
     for id, secret in local.created_secrets : id => {
@@ -59,9 +54,9 @@ locals {
   }
 }
 
-# Terraform deletes secrets before everything that could exist without them. If the provider refuses to delete a
-# protected secret, only grants on secrets are lost, and the next apply restores them. The price: if Google refuses a
-# job or an alert, Terraform creates no secret and no grant on one until that is corrected.
+# Terraform creates secrets last and deletes them first, apart from the grants on them. If the provider refuses to
+# delete a protected secret, only these grants and unprotected secrets are lost. The price: if Google refuses a job
+# or an alert, Terraform creates no secret and no grant on one until that is corrected.
 resource "terraform_data" "before_secrets" {
   depends_on = [
     google_cloud_scheduler_job.rotation,

@@ -332,7 +332,7 @@ variable "monitoring" {
     auto_close            = optional(string, "86400s") # incidents without data close after this time
     repository_url        = optional(string)           # root of this repository's pages, to which alerts link
     no_rotation_days      = optional(number, 3)        # days after a due renewal, 1 to 400
-    expiry_days           = optional(number, 7)        # days before a key's expiry, less than rotation.renew_before
+    expiry_days           = optional(number, 7)        # days before the expiry of a key that is due
     alerts = optional(map(object({                     # settings of single alerts, see Monitoring
       enabled               = optional(bool, true)     # create this alert
       notification_channels = optional(list(string))   # instead of the common channels
@@ -345,9 +345,7 @@ variable "monitoring" {
     condition = length(setsubtract(keys(var.monitoring.alerts), [
       "failed_run", "failed_job", "no_rotation", "no_success", "expiry", "not_contained",
     ])) == 0
-    error_message = join(" ", [
-      "The keys of monitoring.alerts must be failed_run, failed_job, no_rotation, no_success, expiry or not_contained.",
-    ])
+    error_message = "The keys of monitoring.alerts must be names of alerts, such as failed_run: README, Monitoring."
   }
 
   validation {

@@ -109,3 +109,16 @@ run "complete" {
     error_message = "The outputs must contain the command of each secret."
   }
 }
+
+run "settings_that_the_first_plan_does_not_know" {
+  command = plan
+
+  module {
+    source = "./tests/fixtures/unknown-values"
+  }
+
+  assert {
+    condition     = keys(output.secret_names) == tolist(["minted", "replicated"])
+    error_message = "The plan must succeed, and know the names of the secrets."
+  }
+}

@@ -125,17 +125,6 @@ run "names_over_32_KiB" {
   expect_failures = [terraform_data.preconditions]
 }
 
-run "expiry_alert_before_the_renewal" {
-  command = plan
-
-  variables {
-    rotation   = { renew_before = "7d" }
-    monitoring = { expiry_days = 7 }
-  }
-
-  expect_failures = [terraform_data.preconditions]
-}
-
 run "due_as_soon_as_it_is_minted" {
   command = plan
 

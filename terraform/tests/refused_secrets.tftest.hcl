@@ -100,6 +100,27 @@ run "full_name_with_a_location" {
   expect_failures = [terraform_data.preconditions]
 }
 
+run "full_name_with_two_locations" {
+  command = plan
+
+  variables {
+    secrets = { "projects/other-project/locations/europe-west1/secrets/key" = { location = "europe-west1" } }
+  }
+
+  expect_failures = [terraform_data.preconditions]
+}
+
+run "management_key_that_is_also_rotated" {
+  command = plan
+
+  variables {
+    management_key = { secret = "mint" }
+    secrets        = { "projects/test-project/secrets/mint" = {} }
+  }
+
+  expect_failures = [terraform_data.preconditions]
+}
+
 run "labels_of_a_full_name" {
   command = plan
 

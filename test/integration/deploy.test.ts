@@ -577,6 +577,11 @@ const FAULTS: Record<string, Fault> = {
     },
     action: 'Change the file, or use another clone.',
   },
+  'the folder mints and is told to refresh': {
+    ...{ before: save('project_id = "my-project"\nmanagement_key = {}\n'), args: REFRESH },
+    ...{ code: 19, message: 'terraform/terraform.tfvars has a management_key.' },
+    action: 'Omit --refresh',
+  },
   'terraform init fails': {
     ...{ fail: 'terraform -chdir=terraform init', code: 20, message: 'terraform init failed.' },
     action: 'Correct the cause above.',

@@ -192,7 +192,7 @@ resource "google_logging_metric" "created" {
     replace_triggered_by = [terraform_data.name]
 
     precondition {
-      condition = length(each.value.filter) <= 20000
+      condition = local.filter_lengths[each.key] <= 20000
       error_message = join(" ", [
         "Too many secrets have their own alert days, so a metric's filter exceeds 20,000 characters.",
         "Give secrets the same lifetime and no_rotation_days.",

@@ -53,8 +53,9 @@ locals {
     {
       for key, name in local.secret_names :
       key => {
-        name        = name
-        location    = try(regex("/locations/([^/]+)/", key)[0], var.secrets[key].location)
+        name = name
+        # With try() instead, Terraform 1.5 wouldn't know the location while another setting of the secret is unknown.
+        location    = strcontains(key, "/locations/") ? split("/", key)[3] : var.secrets[key].location
         is_created  = contains(keys(local.created_secrets), key)
         permissions = local.permissions
       }
@@ -62,7 +63,7 @@ locals {
     {
       for key in local.unrotated_management_key : key.secret => {
         name        = key.name
-        location    = try(regex("/locations/([^/]+)/", key.secret)[0], null)
+        location    = strcontains(key.secret, "/locations/") ? split("/", key.secret)[3] : null
         is_created  = contains(keys(local.created_secrets), key.secret)
         permissions = local.management_key_permissions
       }

@@ -118,7 +118,7 @@ run "settings_that_the_first_plan_does_not_know" {
   }
 
   assert {
-    condition     = keys(output.secret_names) == tolist(["minted", "replicated"])
+    condition     = toset(keys(output.secret_names)) == toset(["minted", "replicated"])
     error_message = "The plan must succeed, and know the names of the secrets."
   }
 }

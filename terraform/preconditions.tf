@@ -41,13 +41,6 @@ locals {
       for key, secret in var.secrets :
       key if var.management_key == null && (secret.role != null || secret.lifetime != null)
     ]
-    same_job = flatten([
-      for keys in values({ for key, job in local.jobs : job.name => trimprefix(key, "secret-")... }) :
-      keys if length(keys) > 1
-    ])
-    same_secret = flatten([
-      for keys in values({ for key, name in local.all_secret_names : name => key... }) : keys if length(keys) > 1
-    ])
     due_at_once = [
       for key, left in local.left_when_due :
       key if !local.every_run && left >= local.seconds[var.secrets[key].lifetime]
@@ -57,24 +50,34 @@ locals {
     ]
     expired_in_grace = [for key, left in local.left_when_due : key if local.seconds[local.grace_period] > left]
   }
-  # A grant is keyed by the topic's name, so a name must mean one topic, and a topic must have one name.
-  topic_pairs = distinct(concat(
-    [{ name = "requests", topic = local.requests_topic }],
-    flatten([
-      for secret in values(var.secrets) : [for name, topic in secret.topics : { name = name, topic = topic }]
-    ]),
+
+  topics_by_key = distinct(concat(
+    [{ key = "requests", topic = local.requests_topic }],
+    flatten([for secret in values(var.secrets) : [for key, topic in secret.topics : { key = key, topic = topic }]]),
   ))
-  all_secret_names = merge(
-    local.secret_names, { for key in local.unrotated_management_key : "management_key" => key.name }
-  )
-  topic_conflicts = [
-    for pair in local.topic_pairs : "${pair.name} = ${pair.topic}" if length([
-      for other in local.topic_pairs : other if other.name == pair.name || other.topic == pair.topic
-    ]) > 1
-  ]
-  affected = { for rule, keys in local.refused : rule => "Affected: ${join(", ", keys)}." }
+
+  # Names that must be unique, and what has each name.
+  unique_names = {
+    same_job = [for key, job in local.jobs : { name = job.name, has = trimprefix(key, "secret-") }]
+    same_secret = concat(
+      [for key, name in local.secret_names : { name = name, has = key }],
+      [for key in local.unrotated_management_key : { name = key.name, has = "management_key" }],
+    )
+    # Each key of topics has one grant.
+    same_topic_key = [for pair in local.topics_by_key : { name = pair.key, has = "${pair.key} = ${pair.topic}" }]
+    same_topic     = [for pair in local.topics_by_key : { name = pair.topic, has = "${pair.key} = ${pair.topic}" }]
+  }
+  shared = {
+    for rule, pairs in local.unique_names : rule => flatten([
+      for users in values({ for pair in pairs : pair.name => pair.has... }) : users if length(users) > 1
+    ])
+  }
+  topic_conflicts = distinct(concat(local.shared.same_topic_key, local.shared.same_topic))
+
+  affected = { for rule, keys in merge(local.refused, local.shared) : rule => "Affected: ${join(", ", keys)}." }
 }
 
+# One precondition for each rule. Then a value that isn't known when planning postpones only the rules that read it.
 resource "terraform_data" "preconditions" {
   lifecycle {
     precondition {
@@ -170,12 +173,12 @@ resource "terraform_data" "preconditions" {
     }
 
     precondition {
-      condition     = length(local.refused.same_secret) == 0
+      condition     = length(local.shared.same_secret) == 0
       error_message = "Two entries name the same secret. Use one of the names. ${local.affected.same_secret}"
     }
 
     precondition {
-      condition     = length(local.refused.same_job) == 0
+      condition     = length(local.shared.same_job) == 0
       error_message = "An id and a full name give two jobs one name. Remove one schedule. ${local.affected.same_job}"
     }
 

@@ -577,7 +577,7 @@ const FAULTS: Record<string, Fault> = {
     },
     action: 'Change the file, or use another clone.',
   },
-  'the folder mints and is told to refresh': {
+  'the settings have a management key, and the option is --refresh': {
     ...{ before: save('project_id = "my-project"\nmanagement_key = {}\n'), args: REFRESH },
     ...{ code: 19, message: 'terraform/terraform.tfvars has a management_key.' },
     action: 'Omit --refresh',
